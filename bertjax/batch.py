@@ -1,0 +1,78 @@
+"""The fields of a batch: names, shapes, dtypes. The contract between the data and the model.
+
+Dims, used as suffixes and annotations all over bertjax:
+
+    B rows in a batch            S row length (tokens)         P masked-LM predictions a row
+    E packed examples a row      L layers                      H hidden size
+    N attention heads            D head size (H / N)           F intermediate (MLP) size
+    V vocabulary size            A accumulation steps
+
+A *row* is what the model sees as one sequence. It holds one or more *examples*, each of them
+``[CLS] A [SEP] B [SEP]`` (objective ``mlm_nsp``) or ``[CLS] A [SEP]`` (objective ``mlm``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a batch: its dims (letters of the legend above) and dtype."""
+
+    dims: tuple[str, ...]
+    dtype: np.dtype
+
+
+_INT = np.dtype(np.int32)
+_FLOAT = np.dtype(np.float32)
+
+FIELDS: dict[str, Field] = {
+    # Token ids; padding holds the tokenizer's pad id.
+    "input_ids": Field(("B", "S"), _INT),
+    # 0 for sentence A with its [CLS] and [SEP], 1 for sentence B with its [SEP].
+    "token_type_ids": Field(("B", "S"), _INT),
+    # Restart at 0 in every packed example.
+    "position_ids": Field(("B", "S"), _INT),
+    # Number of the example inside its row, 1.., 0 is padding. Attention never crosses examples.
+    "example_ids": Field(("B", "S"), _INT),
+    # Positions inside the row that are to be predicted, ascending; unused slots hold 0.
+    "masked_lm_positions": Field(("B", "P"), _INT),
+    # The original token ids at those positions.
+    "masked_lm_ids": Field(("B", "P"), _INT),
+    # 1.0 for a used slot, 0.0 for an unused one.
+    "masked_lm_weights": Field(("B", "P"), _FLOAT),
+    # Position of the [CLS] of each packed example; unused slots hold 0.
+    "cls_positions": Field(("B", "E"), _INT),
+    # 0 = B is the sentence that follows A, 1 = B is random.
+    "next_sentence_labels": Field(("B", "E"), _INT),
+    # 1.0 where there is an example with a label; all 0.0 under the objective ``mlm``.
+    "next_sentence_weights": Field(("B", "E"), _FLOAT),
+}
+
+
+def shapes(rows: int, length: int, predictions: int, examples: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of every field for B = rows, S = length, P = predictions, E = examples."""
+    size = {"B": rows, "S": length, "P": predictions, "E": examples}
+    return {name: (tuple(size[d] for d in field.dims), field.dtype) for name, field in FIELDS.items()}
+
+
+def empty(rows: int, length: int, predictions: int, examples: int, pad_id: int = 0) -> dict[str, np.ndarray]:
+    """A batch of padding only: every weight is zero, ``input_ids`` holds ``pad_id``."""
+    batch = {n: np.zeros(shape, dtype) for n, (shape, dtype) in shapes(rows, length, predictions, examples).items()}
+    batch["input_ids"][:] = pad_id
+    return batch
+
+
+def check(batch: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError where a batch has a field too many or too few, or one of a wrong rank or dtype."""
+    if set(batch) != set(FIELDS):
+        missing, extra = set(FIELDS) - set(batch), set(batch) - set(FIELDS)
+        raise ValueError(f"batch fields missing: {sorted(missing)}, unknown: {sorted(extra)}")
+    for name, field in FIELDS.items():
+        array = batch[name]
+        if array.ndim != len(field.dims) or array.dtype != field.dtype:
+            raise ValueError(f"batch field {name} is {array.dtype}{list(array.shape)}, not {field.dtype}{field.dims}")

@@ -1,0 +1,315 @@
+"""What a run is: reads a ConfigDict, checks every key, freezes it, fingerprints it.
+
+A config is an ``ml_collections.ConfigDict`` with the sections below. ``resolve`` turns it into frozen
+dataclasses and raises ``ConfigError`` - one line that says what is wrong and what would be right - for an
+unknown key, a wrong type, a value out of range or an impossible combination.
+
+Every key is marked once: *identity* keys make the run what it is and must match on resume, *operational* keys
+say how it is executed and may change from one start to the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run. The message is one line; commands exit with code 2."""
+
+
+def identity(default: Any, **limits: Any) -> Any:
+    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``."""
+    return field(default=default, metadata={"identity": True, **limits})
+
+
+def operational(default: Any, **limits: Any) -> Any:
+    """A key that may change between two starts of the same run."""
+    return field(default=default, metadata={"identity": False, **limits})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The encoder; names and meanings of Hugging Face's BertConfig."""
+
+    vocab_size: int = identity(30522, low=6, high=2**31 - 1)
+    hidden_size: int = identity(768, low=1)
+    num_hidden_layers: int = identity(12, low=1)
+    num_attention_heads: int = identity(12, low=1)
+    intermediate_size: int = identity(3072, low=1)
+    # "gelu" is the erf form (what released weights are run with), "gelu_new" the tanh form of the 2018 code.
+    hidden_act: str = identity("gelu", choices=("gelu", "gelu_new"))
+    hidden_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
+    attention_probs_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
+    max_position_embeddings: int = identity(512, low=8)
+    type_vocab_size: int = identity(2, low=2)
+    initializer_range: float = identity(0.02, low=0.0)
+    layer_norm_eps: float = identity(1e-12, low=0.0)
+    # "absolute" (learned, as in 2018) or "sinusoidal" (fixed).
+    position_embedding_type: str = identity("absolute", choices=("absolute", "sinusoidal"))
+    # How attention is computed; "dot_product" has no dropout on attention probabilities.
+    attention: str = operational("explicit", choices=("explicit", "dot_product"))
+    # One compiled layer run L times (compiles fast) or L compiled layers.
+    scan_layers: bool = operational(True)
+    # What the backward pass computes again instead of keeping: nothing, all of a layer, or all but the products.
+    recompute: str = operational("none", choices=("none", "layer", "all_but_products"))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The corpus and how examples are made of it."""
+
+    # One corpus SPEC or several, as a list or separated by commas (see ``python -m bertjax.prepare --help``).
+    corpus: tuple[str, ...] = identity(("installed-docs",))
+    # "wordpiece" or "sentencepiece" train a vocabulary of model.vocab_size on the corpus; else a path.
+    tokenizer: str = identity("wordpiece")
+    lowercase: bool = identity(True)
+    sentencepiece_type: str = identity("unigram", choices=("unigram", "bpe"))
+    held_out_fraction: float = identity(0.02, low=0.0, high=0.5)
+    objective: str = identity("mlm_nsp", choices=("mlm_nsp", "mlm"))
+    packing: bool = identity(True)
+    max_examples_per_row: int = identity(8, low=1, high=64)
+    masked_lm_prob: float = identity(0.15, low=0.001, high=0.9)
+    short_seq_prob: float = identity(0.1, low=0.0, high=1.0)
+    whole_word_masking: bool = identity(False)
+    # Documents are planned and packed in blocks of about this many tokens.
+    block_tokens: int = identity(8_000_000, low=1)
+    # Batches made ahead of the step.
+    prefetch: int = operational(4, low=0)
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One stretch of the run with rows of one length."""
+
+    sequence_length: int = identity(128, low=8)
+    batch_size: int = identity(256, low=1)  # rows, over all devices and accumulation steps
+    steps: int = identity(1000, low=0)
+    max_predictions: int = identity(20, low=1)
+    # None in a later phase whose schedule began in an earlier one (optimizer.schedule_span = "run").
+    learning_rate: float | None = identity(None, low=0.0)
+    warmup_steps: int | None = identity(None, low=0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule and the shape of the learning rate."""
+
+    # "bert2018" is AdamW without bias correction; "adamw" has it; "lamb" adds a trust ratio a layer.
+    name: str = identity("bert2018", choices=("bert2018", "adamw", "lamb"))
+    beta1: float = identity(0.9, low=0.0, high=1.0)
+    beta2: float = identity(0.999, low=0.0, high=1.0)
+    eps: float = identity(1e-6, low=0.0)
+    weight_decay: float = identity(0.01, low=0.0)
+    clip_norm: float = identity(1.0, low=0.0)  # global norm; 0 = off
+    # After the warm-up: lr * (1 - progress) ** power, or constant.
+    schedule: str = identity("polynomial", choices=("polynomial", "cosine", "constant"))
+    power: float = identity(1.0, low=0.0)
+    # "run": one schedule over all phases, as in 2018; "phase": each phase has its own, as in NVIDIA's recipe.
+    schedule_span: str = identity("run", choices=("run", "phase"))
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """Sizes of the mesh axes; -1 takes the devices that the others leave."""
+
+    data: int = operational(-1, low=-1)
+    fsdp: int = operational(1, low=-1)
+    tensor: int = operational(1, low=-1)
+    # Rows a device works on at once; more are done by accumulation. 0: worked out from the device's memory.
+    rows_per_device: int = operational(0, low=0)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every_steps: int = operational(1000, low=1)
+    keep: int = operational(3, low=1)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Held-out evaluation: at the end of each phase, and every ``every_steps`` where that is not 0."""
+
+    every_steps: int = operational(0, low=0)
+    max_rows: int = operational(2048, low=1)
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    every_steps: int = operational(10, low=1)
+    tensorboard: bool = operational(True)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run, resolved. ``phases`` keeps the order of the config."""
+
+    name: str = operational("run")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    phases: Mapping[str, PhaseConfig] = field(default_factory=dict)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    logging: LoggingConfig = LoggingConfig()
+    precision: str = identity("bfloat16", choices=("float32", "bfloat16", "float16"))
+    seed: int = identity(0, low=0, high=2**31 - 1)
+
+    @property
+    def total_steps(self) -> int:
+        return sum(phase.steps for phase in self.phases.values())
+
+    def phase_at(self, step: int) -> int:
+        """Index of the phase that update number ``step`` (0-based) belongs to; the last one beyond the end."""
+        end = 0
+        for index, phase in enumerate(self.phases.values()):
+            end += phase.steps
+            if step < end:
+                return index
+        return len(self.phases) - 1
+
+    def phase_start(self, index: int) -> int:
+        """Number of updates done when phase ``index`` begins."""
+        return sum(phase.steps for phase in list(self.phases.values())[:index])
+
+
+def resolve(config: Any) -> RunConfig:
+    """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
+    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    run = _build(RunConfig, tree, "")
+    _check_combinations(run)
+    return run
+
+
+def to_dict(run: RunConfig) -> dict[str, Any]:
+    """The resolved config as plain JSON values, sections nested."""
+    return json.loads(json.dumps(dataclasses.asdict(run)))
+
+
+def identity_items(run: RunConfig) -> dict[str, Any]:
+    """Dotted name -> JSON value of every identity key."""
+    return {name: value for name, (value, is_identity) in _flatten(run, "").items() if is_identity}
+
+
+def identity_fingerprint(run: RunConfig) -> str:
+    """Hex SHA-256 over the identity keys."""
+    return hashlib.sha256(json.dumps(identity_items(run), sort_keys=True).encode()).hexdigest()
+
+
+def nearest(name: str, allowed: typing.Iterable[str]) -> str:
+    """', did you mean X?' for the allowed name closest to ``name``; all of them where none is close."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"
+
+
+def _build(kind: type, tree: Any, path: str) -> Any:
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"config.{path[:-1]} must be a section with keys, not {tree!r}")
+    types = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    values = {}
+    for key, value in tree.items():
+        if key not in fields:
+            raise ConfigError(f"unknown config key config.{path}{key}; {nearest(key, fields)}")
+        if key == "phases":
+            if not isinstance(value, Mapping) or not value:
+                raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
+            values[key] = {name: _build(PhaseConfig, phase, f"phases.{name}.") for name, phase in value.items()}
+        elif dataclasses.is_dataclass(types[key]):
+            values[key] = _build(types[key], value, f"{path}{key}.")
+        else:
+            values[key] = _checked(value, types[key], fields[key].metadata, f"config.{path}{key}")
+    return kind(**values)
+
+
+def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
+    options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    wanted = next(t for t in options if t is not type(None))
+    if typing.get_origin(wanted) is tuple:
+        value = [v.strip() for v in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
+            raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
+        return tuple(value)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
+    if "choices" in limits and value not in limits["choices"]:
+        raise ConfigError(f"{name} = {value!r}; {nearest(value, limits['choices'])}")
+    # "not >=" rather than "<" so that NaN is refused as well.
+    if "low" in limits and not value >= limits["low"]:
+        raise ConfigError(f"{name} = {value!r} is too small; the least is {limits['low']}")
+    if "high" in limits and not value <= limits["high"]:
+        raise ConfigError(f"{name} = {value!r} is too large; the most is {limits['high']}")
+    return value
+
+
+def _flatten(value: Any, path: str) -> dict[str, tuple[Any, bool]]:
+    flat: dict[str, tuple[Any, bool]] = {}
+    for f in dataclasses.fields(value):
+        item = getattr(value, f.name)
+        if dataclasses.is_dataclass(item):
+            flat |= _flatten(item, f"{path}{f.name}.")
+        elif f.name == "phases":
+            for name, phase in item.items():
+                flat |= _flatten(phase, f"phases.{name}.")
+        else:
+            plain = list(item) if isinstance(item, tuple) else item
+            flat[path + f.name] = (plain, f.metadata["identity"])
+    return flat
+
+
+def _check_combinations(run: RunConfig) -> None:
+    model, optimizer = run.model, run.optimizer
+    if model.hidden_size % model.num_attention_heads:
+        fits = [n for n in range(1, model.hidden_size + 1) if model.hidden_size % n == 0]
+        near = min(fits, key=lambda n: abs(n - model.num_attention_heads))
+        raise ConfigError(
+            f"config.model.num_attention_heads = {model.num_attention_heads} does not divide "
+            f"config.model.hidden_size = {model.hidden_size}; {near} would"
+        )
+    if model.attention == "dot_product" and model.attention_probs_dropout_prob > 0:
+        raise ConfigError(
+            "config.model.attention = 'dot_product' has no dropout on attention probabilities; set "
+            "config.model.attention_probs_dropout_prob = 0.0 or config.model.attention = 'explicit'"
+        )
+    if model.position_embedding_type == "sinusoidal" and model.hidden_size % 2:
+        raise ConfigError("config.model.position_embedding_type = 'sinusoidal' needs an even config.model.hidden_size")
+    if not run.phases:
+        raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
+    if run.total_steps == 0:
+        raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
+    if [run.parallel.data, run.parallel.fsdp, run.parallel.tensor].count(-1) > 1 or 0 in (
+        run.parallel.data,
+        run.parallel.fsdp,
+        run.parallel.tensor,
+    ):
+        raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
+    for index, (name, phase) in enumerate(run.phases.items()):
+        where = f"config.phases.{name}"
+        if phase.sequence_length > model.max_position_embeddings:
+            raise ConfigError(
+                f"{where}.sequence_length = {phase.sequence_length} is longer than the position table, "
+                f"config.model.max_position_embeddings = {model.max_position_embeddings}"
+            )
+        if phase.max_predictions > phase.sequence_length:
+            raise ConfigError(f"{where}.max_predictions is larger than {where}.sequence_length")
+        own_schedule = index == 0 or optimizer.schedule_span == "phase"
+        for key in ("learning_rate", "warmup_steps"):
+            if own_schedule and getattr(phase, key) is None:
+                raise ConfigError(f"{where}.{key} is not set")
+            if not own_schedule and getattr(phase, key) is not None:
+                raise ConfigError(
+                    f"{where}.{key} is set, but config.optimizer.schedule_span = 'run' has one schedule over all "
+                    f"phases, set in the first; remove it or use schedule_span = 'phase'"
+                )
