@@ -1,0 +1,76 @@
+"""Self-attention: the block with its projections, and the functions that compute the attention itself.
+
+An attention function takes query, key, value [B, N, S, D] and example_ids int32 [B, S] (or None: every position
+sees every other), and returns [B, N, S, D]. Positions attend to positions with the same example id only.
+``drop`` is applied to the attention probabilities [B, N, S, S].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bertjax.config import ModelConfig
+from bertjax.model.dropout import Noise, dropout
+from bertjax.model.layers import LayerNorm, Linear
+from bertjax.model.precision import Precision
+
+Drop = Callable[[jax.Array], jax.Array]
+# The value that takes the place of a masked score: exp() of it is exactly 0 beside any real score.
+MASKED_SCORE = -1e30
+
+
+def explicit_attention(query, key, value, example_ids, precision: Precision, drop: Drop | None) -> jax.Array:
+    """softmax(q k^T / sqrt(D)) v with the probabilities written out; the only one with dropout on them."""
+    scores_BxNxSxS = precision.product("bnqd,bnkd->bnqk", query, key, result=jnp.float32)
+    scores_BxNxSxS = scores_BxNxSxS * (query.shape[-1] ** -0.5)
+    if example_ids is not None:
+        same_Bx1xSxS = example_ids[:, None, :, None] == example_ids[:, None, None, :]
+        scores_BxNxSxS = jnp.where(same_Bx1xSxS, scores_BxNxSxS, MASKED_SCORE)
+    probs_BxNxSxS = jax.nn.softmax(scores_BxNxSxS, axis=-1).astype(precision.activations)
+    if drop is not None:
+        probs_BxNxSxS = drop(probs_BxNxSxS)
+    return precision.product("bnqk,bnkd->bnqd", probs_BxNxSxS, value)
+
+
+def dot_product_attention(query, key, value, example_ids, precision: Precision, drop: Drop | None) -> jax.Array:
+    """``jax.nn.dot_product_attention``; refuses dropout on the probabilities (ValueError)."""
+    if drop is not None:
+        raise ValueError("attention = 'dot_product' has no dropout on attention probabilities")
+    query, key, value = (x.transpose(0, 2, 1, 3).astype(precision.operands) for x in (query, key, value))
+    mask = None if example_ids is None else example_ids[:, None, :, None] == example_ids[:, None, None, :]
+    with jax.default_matmul_precision("float32" if precision.operands == jnp.float32 else "default"):
+        out_BxSxNxD = jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return out_BxSxNxD.transpose(0, 2, 1, 3).astype(precision.activations)
+
+
+ATTENTION_FUNCTIONS = {"explicit": explicit_attention, "dot_product": dot_product_attention}
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with its output projection, dropout, residual and layer norm (post-LN)."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
+        hidden, stddev = config.hidden_size, config.initializer_range
+        self.query = Linear(hidden, hidden, stddev, rngs, stack)
+        self.key = Linear(hidden, hidden, stddev, rngs, stack)
+        self.value = Linear(hidden, hidden, stddev, rngs, stack)
+        self.output = Linear(hidden, hidden, stddev, rngs, stack)
+        self.layer_norm = LayerNorm(hidden, config.layer_norm_eps, stack)
+        self.config = config
+
+    def __call__(self, x, example_ids, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
+        """x [B, S, H] -> [B, S, H]; ``site`` and ``site + 1`` number its two dropouts."""
+        config = self.config
+        B, S, H = x.shape
+        N = config.num_attention_heads
+        split = lambda y_BxSxH: y_BxSxH.reshape(B, S, N, H // N).transpose(0, 2, 1, 3)
+        query, key, value = (split(project(x, precision)) for project in (self.query, self.key, self.value))
+        rate = config.attention_probs_dropout_prob
+        drop = None if noise is None or rate == 0.0 else lambda probs: dropout(probs, rate, noise, site)
+        mixed_BxNxSxD = attend(query, key, value, example_ids, precision, drop)
+        y = self.output(mixed_BxNxSxD.transpose(0, 2, 1, 3).reshape(B, S, H), precision)
+        return self.layer_norm(x + dropout(y, config.hidden_dropout_prob, noise, site + 1))

@@ -1,0 +1,91 @@
+"""Dropout whose masks are a function of (seed, step, site, global row, element).
+
+A counter hash instead of split keys: the mask of a row does not depend on how the batch is divided over
+devices, processes or accumulation steps, and it fuses into the work around it. The backward pass computes
+the mask again from the counters, so nothing of a mask is kept.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class Noise:
+    """What the dropout masks of one forward pass are drawn from.
+
+    seed, step: uint32 scalars. rows: uint32 [B], number of each row in the step's global batch.
+    """
+
+    seed: jax.Array
+    step: jax.Array
+    rows: jax.Array
+
+
+def dropout(x: jax.Array, rate: float, noise: Noise | None, site: jax.Array | int) -> jax.Array:
+    """Zeroes elements of x [B, ...] with probability ``rate`` and scales the others by 1 / (1 - rate).
+
+    ``site`` numbers the place in the model. Without noise, or at rate 0, x is returned as it is.
+    """
+    if noise is None or rate == 0.0:
+        return x
+    return _dropped(rate, x, *_row_keys(noise, site))
+
+
+def keep_mask(shape: tuple[int, ...], rate: float, noise: Noise, site: jax.Array | int) -> jax.Array:
+    """The boolean mask that ``dropout`` uses for an x of this shape."""
+    return _keep(shape, rate, *_row_keys(noise, site))
+
+
+def _scramble(h: jax.Array) -> jax.Array:
+    """The 32-bit finaliser of MurmurHash3 (public domain constants): each input bit flips each output bit with p ~ .5."""
+    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
+    return h ^ (h >> 16)
+
+
+def _row_keys(noise: Noise, site: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+    """Two uint32 [B] for every (seed, step, site, row)."""
+    h = _scramble(noise.seed + jnp.uint32(0x9E3779B9))
+    h = _scramble(h ^ noise.step)
+    h = _scramble(h + jnp.asarray(site, jnp.uint32) * jnp.uint32(0x85EBCA77))
+    first = _scramble(h + noise.rows * jnp.uint32(0x9E3779B1))
+    return first, _scramble(first ^ jnp.uint32(0x27D4EB2F))
+
+
+def _keep(shape: tuple[int, ...], rate: float, first: jax.Array, second: jax.Array) -> jax.Array:
+    per_row = shape[1:]
+    strides = [1] * len(per_row)
+    for axis in range(len(per_row) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * per_row[axis + 1]
+    element = sum(
+        jax.lax.broadcasted_iota(jnp.uint32, (1, *per_row), axis + 1) * jnp.uint32(stride)
+        for axis, stride in enumerate(strides)
+    )
+    first, second = (k.reshape(-1, *[1] * len(per_row)) for k in (first, second))
+    # The second key enters between the rounds: with one alone, two rows' masks would be shifts of each other.
+    h = element * jnp.uint32(0x9E3779B1) + first
+    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+    h = (h ^ (h >> 13) ^ second) * jnp.uint32(0xC2B2AE35)
+    return (h ^ (h >> 16)) >= jnp.uint32(round(rate * 2**32))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _dropped(rate: float, x: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+    scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
+    return jnp.where(_keep(x.shape, rate, first, second), x * scale, jnp.zeros((), x.dtype))
+
+
+def _dropped_forward(rate, x, first, second):
+    return _dropped(rate, x, first, second), (first, second)
+
+
+def _dropped_backward(rate, keys, cotangent):
+    return _dropped(rate, cotangent, *keys), None, None
+
+
+_dropped.defvjp(_dropped_forward, _dropped_backward)

@@ -1,0 +1,71 @@
+"""Token ids -> the encoder's input: word + position + token-type embeddings, layer norm, dropout."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bertjax.config import ModelConfig
+from bertjax.model.dropout import Noise, dropout
+from bertjax.model.layers import LayerNorm, truncated_normal
+from bertjax.model.precision import Precision
+
+VOCABULARY_MULTIPLE = 128  # the vocabulary is padded to this inside the model: full tiles, and it divides over devices
+
+
+def padded_vocabulary(vocab_size: int) -> int:
+    """``vocab_size`` rounded up to a multiple of 128."""
+    return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def sinusoidal_positions(length: int, hidden_size: int) -> jax.Array:
+    """Fixed position embeddings [length, H] of "Attention Is All You Need", section 3.5: sin and cos interleaved."""
+    half = jnp.arange(hidden_size // 2, dtype=jnp.float32)
+    angles = jnp.arange(length, dtype=jnp.float32)[:, None] / 10000.0 ** (2.0 * half / hidden_size)[None, :]
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, hidden_size)
+
+
+class Embeddings(nnx.Module):
+    """Parameters: word_embeddings [padded V, H], position_embeddings [positions, H], token_type_embeddings [types, H]."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        rows, hidden, stddev = padded_vocabulary(config.vocab_size), config.hidden_size, config.initializer_range
+        words = truncated_normal(rngs.params(), (rows, hidden), stddev)
+        # Rows beyond the vocabulary are zero and stay so: their logits are masked, so they get no gradient.
+        self.word_embeddings = nnx.Param(jnp.where(jnp.arange(rows)[:, None] < config.vocab_size, words, 0.0))
+        self.learned_positions = config.position_embedding_type == "absolute"
+        if self.learned_positions:
+            positions = truncated_normal(rngs.params(), (config.max_position_embeddings, hidden), stddev)
+            self.position_embeddings = nnx.Param(positions)
+        self.token_type_embeddings = nnx.Param(truncated_normal(rngs.params(), (config.type_vocab_size, hidden), stddev))
+        self.layer_norm = LayerNorm(hidden, config.layer_norm_eps)
+        self.config = config
+
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array,
+        position_ids: jax.Array,
+        precision: Precision,
+        noise: Noise | None,
+        lookup,
+    ) -> jax.Array:
+        """int32 [B, S] three times -> [B, S, H]. ``lookup(table [V, H], ids [B, S]) -> [B, S, H]``."""
+        config = self.config
+        if self.learned_positions:
+            positions = self.position_embeddings[...]
+        else:
+            positions = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
+        # A product with one-hot rows: the gradient of a two-row table by scatter would be one long serial sum.
+        types = jax.nn.one_hot(token_type_ids, config.type_vocab_size, dtype=jnp.float32)
+        x = lookup(self.word_embeddings[...], input_ids)
+        x = x + jnp.einsum("bst,th->bsh", types, self.token_type_embeddings[...], precision=jax.lax.Precision.HIGHEST)
+        x = x + jnp.take(positions, position_ids, axis=0)
+        x = self.layer_norm(x).astype(precision.activations)
+        return dropout(x, config.hidden_dropout_prob, noise, site=0)
+
+
+def plain_lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """table [V, H], ids int [B, S] -> [B, S, H]."""
+    return jnp.take(table, ids, axis=0)
