@@ -19,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
 
 class ConfigError(ValueError):
     """A config that cannot be run. The message is one line; commands exit with code 2."""
@@ -178,6 +181,35 @@ class RunConfig:
     def phase_start(self, index: int) -> int:
         """Number of updates done when phase ``index`` begins."""
         return sum(phase.steps for phase in list(self.phases.values())[:index])
+
+
+def default_config() -> ConfigDict:
+    """A ConfigDict with every section and key at its default, and no phases: what a config file starts from."""
+    config = _section(RunConfig)
+    config.phases = ConfigDict()
+    return config
+
+
+def phase(**values: Any) -> ConfigDict:
+    """A phase's section; keys that are not given have their defaults."""
+    config = _section(PhaseConfig)
+    config.update(values)
+    return config
+
+
+def _section(kind: type) -> ConfigDict:
+    config, types = ConfigDict(), typing.get_type_hints(kind)
+    for f in dataclasses.fields(kind):
+        if f.name == "phases":
+            continue
+        if dataclasses.is_dataclass(types[f.name]):
+            config[f.name] = _section(types[f.name])
+        elif f.default is None:
+            # Holds None, but knows which type an override must have.
+            config[f.name] = placeholder(typing.get_args(types[f.name])[0])
+        else:
+            config[f.name] = ",".join(f.default) if isinstance(f.default, tuple) else f.default
+    return config
 
 
 def resolve(config: Any) -> RunConfig:

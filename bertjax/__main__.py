@@ -1,0 +1,32 @@
+"""bertjax COMMAND ...: the same as python -m bertjax.COMMAND ..."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from bertjax.command import USAGE, fail
+from bertjax.config import nearest
+
+COMMANDS = {
+    "train": ("bertjax.train.__main__", "pretrain a model from a config"),
+    "prepare": ("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
+    "benchmark": ("bertjax.benchmark", "measure the data pipeline and the train step"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("bertjax COMMAND ...   (bertjax COMMAND --help tells more)\n")
+        for name, (_, what) in COMMANDS.items():
+            print(f"  {name:<10} {what}")
+        return 0 if argv else USAGE
+    if argv[0] not in COMMANDS:
+        return fail(f"unknown command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", USAGE)
+    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

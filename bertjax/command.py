@@ -1,0 +1,33 @@
+"""What every command shares: a mistake becomes one line and an exit code.
+
+Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged or failed its own checks;
+75 stopped with everything safe, run again to go on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from bertjax.config import ConfigError
+
+USAGE, DATA, DIVERGED, STOPPED = 2, 3, 4, 75
+
+
+def fail(message: str, code: int) -> int:
+    """Prints one line on standard error and returns the exit code."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def guarded(job: Callable[[], None]) -> int:
+    """Runs ``job`` and returns the exit code; known mistakes are told in one line, unknown ones keep their traceback."""
+    from bertjax.data.sources import DataError
+
+    try:
+        job()
+    except ConfigError as error:
+        return fail(error, USAGE)
+    except DataError as error:
+        return fail(error, DATA)
+    return 0

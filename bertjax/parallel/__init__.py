@@ -1,0 +1,1 @@
+"""Meshes, shardings and processes. Sees pytrees, arrays and paths only."""

@@ -1,0 +1,40 @@
+"""What is known about devices: peak rates and memory."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+# Dense bfloat16 peak of one device, FLOP/s, by the start of jax's device_kind (vendors' data sheets).
+PEAK_FLOPS: tuple[tuple[str, float], ...] = (
+    ("NVIDIA H200", 990e12),
+    ("NVIDIA H100", 990e12),
+    ("NVIDIA A100", 312e12),
+    ("TPU v4", 275e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5e", 197e12),
+    ("TPU v5p", 459e12),
+    ("TPU v5", 459e12),
+    ("TPU v6 lite", 918e12),
+    ("TPU v6e", 918e12),
+)
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """Peak FLOP/s of a device, or None where it is not in the table (CPUs among them)."""
+    return next((rate for kind, rate in PEAK_FLOPS if device.device_kind.startswith(kind)), None)
+
+
+def memory_limit(device: jax.Device) -> int:
+    """Bytes a device may use. A CPU device gets its share of the machine's memory.
+
+    The total, never what is free just now: the number decides how a batch is split, and a resumed run must
+    split it as before.
+    """
+    if device.platform != "cpu":
+        stats = device.memory_stats()
+        if stats and "bytes_limit" in stats:
+            return int(stats["bytes_limit"])
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))

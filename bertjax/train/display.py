@@ -1,0 +1,89 @@
+"""What a person sees of a run: a live line on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Display:
+    """``say`` prints a line; ``show`` takes every train row and decides what of it is seen."""
+
+    def __init__(self, say: Callable[[str], None] | None = None):
+        """say: takes plain lines; default: standard output, live where that is a terminal."""
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._say = say
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self._last_line = -float("inf")
+        self._started: tuple[float, int] | None = None
+
+    def say(self, line: str) -> None:
+        if self._say is not None:
+            self._say(line)
+        else:
+            self._console.print(line, markup=False)
+
+    def begin(self, step: int, total: int) -> None:
+        """The run goes on from ``step``; ``total`` steps are to be completed."""
+        self._total = total
+        self._started = (time.monotonic(), step)
+        if self._say is None and self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("compiling", total=total, completed=step)
+
+    def show(self, row: dict[str, Any], milestone: bool) -> None:
+        """A train row. Plain output prints milestones, and at most one line in ten seconds beside them."""
+        line = f"{row['phase']}  {describe(row)}"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=row["step"], description=line)
+            return
+        now = time.monotonic()
+        if milestone or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self.say(f"step {row['step']:>{len(str(self._total))}}/{self._total}  {line}{self._eta(now, row['step'])}")
+
+    def end(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _eta(self, now: float, step: int) -> str:
+        began, first = self._started or (now, step)
+        if step - first < 2:
+            return ""
+        left = (now - began) / (step - first) * (self._total - step)
+        return f"  ETA {clock(left)}"
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A train row in one line of words."""
+    parts = [f"loss {row['loss']:.3f}", f"mlm {row['mlm_loss']:.3f}", f"nsp {row['nsp_loss']:.3f}"]
+    parts.append(f"lr {row['learning_rate']:.2e}")
+    if row.get("tokens_per_second"):
+        parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+    if row.get("mfu"):
+        parts.append(f"MFU {row['mfu']:.1%}")
+    return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,0 +1,47 @@
+"""Held-out evaluation: one pass with fixed masks, beside the unigram baseline on the very same positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from bertjax.train.losses import MLM_WEIGHT_EPSILON
+from bertjax.train.metrics import unigram_sums
+
+
+def evaluate(
+    eval_step: Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]],
+    params: Any,
+    batches: Iterable[dict[str, np.ndarray]],
+    to_device: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
+    unigram: np.ndarray,
+) -> dict[str, float]:
+    """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy, nsp_chance, unigram_loss over all batches.
+
+    unigram: log probabilities [V]. nsp_chance: the accuracy of always naming the commoner label. The nsp values
+    are left out where no pair has a label.
+    """
+    totals: dict[str, float] = {}
+    unigram_total, labels = 0.0, np.zeros(2)
+    for batch in batches:
+        sums = eval_step(params, to_device(batch))
+        unigram_total += unigram_sums(unigram, batch)
+        weights = batch["next_sentence_weights"]
+        labels += [(weights * (batch["next_sentence_labels"] == label)).sum() for label in (0, 1)]
+        for name, value in jax.device_get(sums).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
+    masked = totals["mlm_weight"] + MLM_WEIGHT_EPSILON
+    result = {
+        "mlm_loss": totals["mlm_loss"] / masked,
+        "mlm_accuracy": totals["mlm_hits"] / masked,
+        "unigram_loss": unigram_total / masked,
+    }
+    if totals["nsp_weight"]:
+        result["nsp_loss"] = totals["nsp_loss"] / totals["nsp_weight"]
+        result["nsp_accuracy"] = totals["nsp_hits"] / totals["nsp_weight"]
+        result["nsp_chance"] = float(labels.max() / labels.sum())
+    result["loss"] = result["mlm_loss"] + result.get("nsp_loss", 0.0)
+    return result

@@ -1,0 +1,57 @@
+"""The corpus and tokenizer of a run: opened or prepared, checked against the config, and announced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bertjax.config import ConfigError, RunConfig
+from bertjax.data import corpus as corpora
+from bertjax.data.corpus import PreparedCorpus
+from bertjax.text.tokenizer import check_tokenizer
+from bertjax.train.display import Display
+
+TRAINED_TOKENIZERS = ("wordpiece", "sentencepiece")
+
+
+def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Display) -> PreparedCorpus:
+    """The prepared corpus of the run, made first where it is not there yet.
+
+    A run that has begun keeps its corpus: it is found by the fingerprint on record, so that a source that has
+    changed since (an upgraded package, say) does not break it. Raises ConfigError, DataError.
+    """
+    data = run.data
+    corpus = None
+    if recorded is not None:
+        corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
+    if corpus is None:
+        display.say(f"corpus: {', '.join(data.corpus)}")
+        corpus = corpora.prepare(
+            data.corpus,
+            None,
+            tokenizer=data.tokenizer,
+            vocab_size=run.model.vocab_size,
+            lowercase=data.lowercase,
+            sentencepiece_type=data.sentencepiece_type,
+            held_out_fraction=data.held_out_fraction,
+        )
+    if recorded is not None and corpus.fingerprint != recorded["corpus"]["fingerprint"]:
+        raise ConfigError(
+            f"the corpus has changed since this run began (fingerprint {corpus.fingerprint[:12]}, "
+            f"there {recorded['corpus']['fingerprint'][:12]}); bring it back or use --workdir=ANOTHER_DIR"
+        )
+    check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=data.tokenizer in TRAINED_TOKENIZERS)
+    corpora.check_objective(corpus.train, data.objective)
+    counts = corpus.manifest["counts"]
+    display.say(
+        f"corpus: {', '.join(data.corpus)} - {corpus.train.num_documents:,} documents, "
+        f"{corpus.train.num_sentences:,} sentences, {corpus.train.num_tokens:,} tokens to train on; "
+        f"{corpus.held_out.num_documents:,} documents held out ({corpus.path})"
+    )
+    if "installed-docs" in data.corpus:
+        display.say("        this is the built-in corpus; for your own: --config.data.corpus=PATH (.txt, .jsonl, a glob, ...)")
+    if counts.get("replaced_bytes") or counts.get("skipped_lines"):
+        display.say(
+            f"        {counts.get('replaced_bytes', 0):,} invalid bytes were replaced and "
+            f"{counts.get('skipped_lines', 0):,} unreadable lines skipped"
+        )
+    return corpus

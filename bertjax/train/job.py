@@ -1,0 +1,130 @@
+"""From a config and a mesh to the functions of a run: forward pass, optimizer, steps, and how a batch is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bertjax.config import ConfigError, PhaseConfig, RunConfig
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.flops import activation_bytes_per_row
+from bertjax.model.precision import precision_named
+from bertjax.parallel.devices import memory_limit
+from bertjax.parallel.mesh import batch_shards
+from bertjax.train.optimizers import make_optimizer
+from bertjax.train.schedules import Schedule, run_schedule
+from bertjax.train.state import TrainState, initial_state, sharded_shapes
+from bertjax.train.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
+
+# Part of a device's memory that the activations of one accumulation step may take by the formula's estimate.
+ACTIVATION_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """The functions that a run is made of; none of them holds parameters."""
+
+    run: RunConfig
+    mesh: Mesh
+    graphdef: Any
+    optimizer: optax.GradientTransformation
+    schedule: Schedule
+
+    def make_params(self) -> dict[str, Any]:
+        """New weights from the config's seed."""
+        return split_params(self._model())[1]
+
+    def forward(self, params: Any, batch: dict[str, jax.Array], noise: Any):
+        """The model on a batch, logits at the masked positions and at every example's [CLS]."""
+        return merge_params(self.graphdef, params)(
+            batch["input_ids"],
+            batch["token_type_ids"],
+            batch["position_ids"],
+            batch["example_ids"],
+            masked_lm_positions=batch["masked_lm_positions"],
+            cls_positions=batch["cls_positions"],
+            noise=noise,
+        )
+
+    def _model(self) -> Bert:
+        return _new_model(self.run, self.mesh)
+
+    def initial_state(self) -> TrainState:
+        return initial_state(self.make_params, self.optimizer, self.run.precision, self.mesh)
+
+    def state_shapes(self) -> TrainState:
+        return sharded_shapes(self.make_params, self.optimizer, self.run.precision, self.mesh)
+
+    def train_step(self, phase: PhaseConfig):
+        """The compiled-on-first-call step of a phase."""
+        step = make_train_step(
+            self.forward, self.optimizer, self.schedule, self.run.seed, accumulation_steps(self.run, phase, self.mesh)
+        )
+        return jit_train_step(step, self.state_shapes(), self.mesh)
+
+    def eval_step(self):
+        return jit_eval_step(make_eval_step(self.forward), self.state_shapes().params, self.mesh)
+
+
+def make_job(run: RunConfig, mesh: Mesh) -> Job:
+    """Raises ConfigError where a batch cannot be divided over the mesh."""
+    for phase in run.phases.values():
+        accumulation_steps(run, phase, mesh)
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: _new_model(run, mesh)))
+    schedule = run_schedule(run)
+    return Job(run, mesh, graphdef, make_optimizer(run.optimizer, schedule), schedule)
+
+
+def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
+    """Parts that a phase's batch is done in, so that no device holds more rows at once than it should."""
+    shards = batch_shards(mesh)
+    if phase.batch_size % shards:
+        below = phase.batch_size // shards * shards
+        raise ConfigError(
+            f"a batch_size of {phase.batch_size} rows does not divide over {shards} devices; "
+            f"{below or shards} or {below + shards} would"
+        )
+    rows = phase.batch_size // shards
+    most = run.parallel.rows_per_device or rows_that_fit(run, phase, mesh)
+    return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
+
+
+def rows_that_fit(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
+    """Rows of a phase that one device can work on at once, by the formula's estimate."""
+    device = mesh.devices.flat[0]
+    element = 4 if run.precision == "float32" or device.platform == "cpu" else 2
+    row = activation_bytes_per_row(run.model, phase.sequence_length, phase.max_predictions, element)
+    return int(memory_limit(device) * ACTIVATION_SHARE) // row
+
+
+def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
+    activations = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    return Bert(
+        run.model,
+        nnx.Rngs(run.seed),
+        precision=precision_named(run.precision, mesh.devices.flat[0].platform),
+        constrain=lambda x: jax.lax.with_sharding_constraint(x, activations),
+    )
+
+
+def describe_job(job: Job) -> list[str]:
+    """What is about to run, in lines for a person."""
+    run, mesh = job.run, job.mesh
+    params = sum(x.size for x in jax.tree.leaves(job.state_shapes().params))
+    device = mesh.devices.flat[0]
+    lines = [
+        f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,} parameters, {run.precision}, "
+        f"on {mesh.size} {device.platform} device{'s' * (mesh.size != 1)}, jax {jax.__version__}"
+    ]
+    for name, phase in run.phases.items():
+        parts = accumulation_steps(run, phase, mesh)
+        split = f" in {parts} parts" if parts > 1 else ""
+        lines.append(
+            f"{name}: {phase.steps:,} steps of {phase.batch_size} rows x {phase.sequence_length} tokens{split}"
+        )
+    return lines

@@ -1,0 +1,128 @@
+"""The whole of a pretraining run, top to bottom: corpus, model, state, phases, result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bertjax.config import RunConfig
+from bertjax.data.pipeline import Cursor, ExampleSettings, evaluation_batches, open_batches, switch_phase
+from bertjax.interop.huggingface import export_model
+from bertjax.parallel.devices import peak_flops
+from bertjax.parallel.mesh import batch_shards, make_mesh
+from bertjax.parallel.sharding import process_rows, to_global
+from bertjax.train import Stopped, workdir as folder
+from bertjax.train.checkpoints import Checkpoints
+from bertjax.train.display import Display
+from bertjax.train.evaluation import evaluate
+from bertjax.train.inputs import open_corpus
+from bertjax.train.job import accumulation_steps, describe_job, make_job
+from bertjax.train.metrics import unigram_log_probs
+from bertjax.train.recorder import Recorder
+from bertjax.train.summary import summarise, summary_lines, versions
+
+
+def train(
+    run: RunConfig,
+    workdir: Path,
+    recorded: dict[str, Any] | None,
+    should_stop: Callable[[int], bool],
+    display: Display,
+) -> dict[str, Any]:
+    """See ``bertjax.train.run``. ``recorded``: the config.json of the run this one goes on with, or None."""
+    phases = list(run.phases.values())
+
+    # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
+    corpus = open_corpus(run, recorded, display)
+    settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
+    unigram = unigram_log_probs(corpus.token_counts)
+
+    # --- Model and steps ----------------------------------------------------------------------------------------
+    mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    job = make_job(run, mesh)
+    for line in describe_job(job):
+        display.say(line)
+    eval_step = job.eval_step()
+    device_peak = peak_flops(mesh.devices.flat[0])
+
+    # --- State: from the newest checkpoint, or new --------------------------------------------------------------
+    identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path)}
+    folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
+    checkpoints = Checkpoints(workdir / "checkpoints", run.checkpoint.keep)
+    step = checkpoints.latest() or 0
+    if step:
+        display.say(f"resuming {workdir} from step {step}")
+        state, position = checkpoints.restore(step, job.state_shapes())
+    else:
+        state = job.initial_state()
+        position = {"cursor": Cursor().to_json(), "phase": 0, "totals": {"seconds": 0.0, "real_tokens": 0}}
+    cursor, cursor_phase = Cursor.from_json(position["cursor"]), position["phase"]
+    peak = device_peak * mesh.size if device_peak else None
+    recorder = Recorder(run, workdir, display, step, position["totals"], peak)
+
+    def held_out(index: int) -> dict[str, float]:
+        rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
+        batches = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
+        return evaluate(eval_step, state.params, batches, lambda batch: to_global(batch, mesh), unigram)
+
+    # --- Phases ---------------------------------------------------------------------------------------------------
+    evaluated_at, result = None, {}
+    try:
+        for index, phase in enumerate(phases):
+            phase_end = run.phase_start(index) + phase.steps
+            if step >= phase_end:
+                continue
+            while cursor_phase < index:  # the documents go on where the phase before stopped in them
+                cursor, cursor_phase = switch_phase(cursor, cursor_phase), cursor_phase + 1
+            recorder.begin_phase(index)
+            train_step = job.train_step(phase)
+            batches = open_batches(
+                corpus.train,
+                corpus.tokenizer,
+                settings,
+                seed=run.seed,
+                phase_index=index,
+                batch_size=phase.batch_size,
+                cursor=cursor,
+                rows=process_rows(phase.batch_size),
+                prefetch=run.data.prefetch,
+            )
+            while step < phase_end:
+                batch, cursor = next(batches)
+                state, metrics = train_step(state, to_global(batch, mesh))
+                step += 1
+                recorder.push(step, metrics)
+
+                every = run.evaluation.every_steps
+                stopping = should_stop(step) and step < run.total_steps
+                evaluating = step == phase_end or (every and step % every == 0)
+                saving = step == phase_end or stopping or step % run.checkpoint.every_steps == 0
+                if evaluating or saving:
+                    recorder.flush()  # what is saved is finite and counts its own step
+                if evaluating:
+                    result, evaluated_at = held_out(index), step
+                    recorder.evaluated(step, result)
+                if saving:
+                    position = {"cursor": cursor.to_json(), "phase": cursor_phase, "totals": recorder.totals()}
+                    checkpoints.save(step, state, position)
+                if stopping:
+                    checkpoints.wait()
+                    raise Stopped(f"stopped at step {step}; all is saved in {workdir}, run the same command to go on")
+            batches.close()
+        checkpoints.wait()
+    finally:
+        recorder.close()
+
+    # --- Result -----------------------------------------------------------------------------------------------------
+    if evaluated_at != run.total_steps:  # a finished run, started again
+        result = held_out(len(phases) - 1)
+    export_model(workdir / "model", run.model, jax.device_get(state.params), corpus.tokenizer)
+    summary = summarise(run, result, position["totals"])
+    folder.write_json(workdir / "summary.json", summary)
+    checkpoints.close()
+    for line in summary_lines(summary, workdir):
+        display.say(line)
+    return summary

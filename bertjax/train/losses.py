@@ -1,0 +1,59 @@
+"""The two pretraining losses, as sums over examples and the weights they are to be divided by. Arrays only."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+# Added to the number of masked tokens (google-research/bert run_pretraining.py, get_masked_lm_output).
+MLM_WEIGHT_EPSILON = 1e-5
+
+
+def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """logits float32 [..., C], labels int [...], weights float [...] -> (sum of losses in nats, sum of hits), scalars.
+
+    The loss of one place is logsumexp(logits) - logits[label].
+    """
+    logits = logits.astype(jnp.float32)
+    at_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    losses = jax.nn.logsumexp(logits, axis=-1) - at_label
+    hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return jnp.sum(losses * weights), jnp.sum(hits * weights)
+
+
+def batch_weights(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What the sums of a (global) batch are divided by: masked tokens and labelled pairs in it."""
+    return {
+        "mlm": jnp.sum(batch["masked_lm_weights"]),
+        "nsp": jnp.sum(batch["next_sentence_weights"]),
+    }
+
+
+def pretraining_sums(output, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Sums over the rows of ``batch``: mlm_loss, mlm_hits, nsp_loss, nsp_hits. ``output`` as the model returns it."""
+    mlm_loss, mlm_hits = weighted_cross_entropy(output.mlm_logits, batch["masked_lm_ids"], batch["masked_lm_weights"])
+    nsp_loss, nsp_hits = weighted_cross_entropy(
+        output.nsp_logits, batch["next_sentence_labels"], batch["next_sentence_weights"]
+    )
+    return {"mlm_loss": mlm_loss, "mlm_hits": mlm_hits, "nsp_loss": nsp_loss, "nsp_hits": nsp_hits}
+
+
+def total_loss(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> jax.Array:
+    """mlm_loss + nsp_loss, each the mean over the global batch that ``weights`` describe.
+
+    Linear in ``sums``: those of parts of the batch add up to that of the whole.
+    """
+    means = mean_metrics(sums, weights)
+    return means["mlm_loss"] + means["nsp_loss"]
+
+
+def mean_metrics(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy of the batch; the nsp ones are 0 where there are no labels."""
+    masked = weights["mlm"] + MLM_WEIGHT_EPSILON
+    pairs = jnp.maximum(weights["nsp"], 1.0)
+    return {
+        "mlm_loss": sums["mlm_loss"] / masked,
+        "mlm_accuracy": sums["mlm_hits"] / masked,
+        "nsp_loss": sums["nsp_loss"] / pairs,
+        "nsp_accuracy": sums["nsp_hits"] / pairs,
+    }

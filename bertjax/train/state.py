@@ -1,0 +1,49 @@
+"""The training state: made, sharded and described in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from bertjax.parallel.sharding import tree_shardings
+from bertjax.train.loss_scale import LossScale, initial_loss_scale
+
+
+@struct.dataclass
+class TrainState:
+    """step: int32 scalar, completed updates over all phases. params: nested dict of float32 arrays."""
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    loss_scale: LossScale
+
+
+def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str):
+    """The state's shapes and dtypes, and the function that makes its initial value."""
+
+    def make() -> TrainState:
+        params = make_params()
+        return TrainState(jnp.zeros([], jnp.int32), params, optimizer.init(params), initial_loss_scale(precision))
+
+    return jax.eval_shape(make), make
+
+
+def initial_state(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
+    """A new state, every array made where the sharding table wants it."""
+    shapes, make = abstract_state(make_params, optimizer, precision)
+    # Without out_shardings jit would silently replicate the moments.
+    return jax.jit(make, out_shardings=tree_shardings(shapes, mesh))()
+
+
+def sharded_shapes(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
+    """ShapeDtypeStructs with shardings, for restoring a checkpoint into."""
+    shapes, _ = abstract_state(make_params, optimizer, precision)
+    shardings = tree_shardings(shapes, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)

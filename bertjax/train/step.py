@@ -1,0 +1,120 @@
+"""The train step and the evaluation step: pure functions, jitted over a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bertjax.model.dropout import Noise
+from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.train.loss_scale import adjusted
+from bertjax.train.losses import batch_weights, mean_metrics, pretraining_sums, total_loss
+from bertjax.train.schedules import Schedule
+from bertjax.train.state import TrainState
+
+Batch = dict[str, jax.Array]
+# ``(params, batch, noise or None) -> BertOutput``
+Forward = Callable[[Any, Batch, Noise | None], Any]
+
+
+def make_train_step(
+    forward: Forward,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    seed: int,
+    accumulation: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
+
+    Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
+    of the whole. A step whose gradient is not finite leaves parameters and moments as they were.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        weights = batch_weights(batch)
+        rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
+
+        def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
+            noise = Noise(jnp.uint32(seed), state.step.astype(jnp.uint32), part_rows)
+            sums = pretraining_sums(forward(params, part, noise), part)
+            return total_loss(sums, weights) * state.loss_scale.scale, sums
+
+        grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
+        grads = jax.tree.map(lambda g: g / state.loss_scale.scale, grads)
+        grad_norm = optax.global_norm(grads)
+        finite = jnp.isfinite(grad_norm)
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        keep_if_finite = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+        means = mean_metrics(sums, weights)
+        metrics = means | {
+            "loss": means["mlm_loss"] + means["nsp_loss"],
+            "learning_rate": schedule(state.step),
+            "grad_norm": grad_norm,
+            "loss_scale": state.loss_scale.scale,
+            "real_tokens": jnp.sum(batch["example_ids"] > 0),
+        }
+        new_state = TrainState(
+            step=state.step + 1,
+            params=keep_if_finite(params, state.params),
+            opt_state=keep_if_finite(opt_state, state.opt_state),
+            loss_scale=adjusted(state.loss_scale, finite),
+        )
+        return new_state, metrics
+
+    return train_step
+
+
+def accumulate(grad_fn, params: Any, batch: Batch, rows: jax.Array, accumulation: int):
+    """Sums of ``grad_fn(params, part, part_rows)`` over ``accumulation`` parts of the batch."""
+    if accumulation == 1:
+        return grad_fn(params, batch, rows)
+    # Part a takes every A-th row, so that each device's rows stay on the device: [B] -> [B/A, A] -> [A, B/A].
+    parts = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(x.shape[0] // accumulation, accumulation, *x.shape[1:]), 1, 0), (batch, rows)
+    )
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_fn, params, batch, rows))
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, grad_fn(params, *part)), None
+
+    return jax.lax.scan(add, zeros, parts)[0]
+
+
+def make_eval_step(forward: Forward) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+    """``step(params, batch) -> sums``: those of ``losses.pretraining_sums`` plus mlm_weight and nsp_weight."""
+
+    def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
+        weights = batch_weights(batch)
+        sums = pretraining_sums(forward(params, batch, None), batch)
+        return sums | {"mlm_weight": weights["mlm"], "nsp_weight": weights["nsp"]}
+
+    return eval_step
+
+
+def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh):
+    """The step under jit: explicit shardings in and out, the old state's memory reused for the new."""
+    shardings = tree_shardings(state_shapes, mesh)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated),
+        donate_argnums=0,
+    )
+
+
+def jit_eval_step(eval_step, param_shapes: Any, mesh: Mesh):
+    """The evaluation step under jit; its sums come back replicated."""
+    return jax.jit(
+        eval_step,
+        in_shardings=(tree_shardings(param_shapes, mesh), batch_sharding(mesh)),
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )

@@ -1,0 +1,86 @@
+"""The folder of a run: who owns it, which run lives in it, and the files written there as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Holds the workdir for this process. Raises ConfigError where another running job holds it.
+
+    The kernel drops the lock when its owner dies, however it dies.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
+            message = f"workdir {workdir} is in use by {owner}; choose another with --workdir=DIR"
+            raise ConfigError(message) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the run in this workdir has an identity: it has from its first checkpoint on."""
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+
+
+def recorded_config(workdir: Path) -> dict[str, Any] | None:
+    """The config.json of the run in this workdir, or None where there is no run to go on with."""
+    path = workdir / "config.json"
+    if not has_checkpoint(workdir):
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} of the run in {workdir} cannot be read ({error}); use another --workdir=DIR") from None
+
+
+def check_same_run(recorded: dict[str, Any], run: RunConfig, workdir: Path) -> None:
+    """Raises ConfigError that names every identity key in which the run differs from the recorded one."""
+    old, new = recorded["identity"], identity_items(run)
+    differ = [k for k in sorted(set(old) | set(new)) if old.get(k) != new.get(k)]
+    if differ:
+        shown = ", ".join(f"{key} (there {old.get(key)!r}, here {new.get(key)!r})" for key in differ)
+        raise ConfigError(f"workdir {workdir} holds a run of another config: {shown}; use --workdir=ANOTHER_DIR")
+
+
+def config_record(run: RunConfig, corpus: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
+    """What goes into config.json."""
+    return {
+        "config": to_dict(run),
+        "identity": identity_items(run),
+        "identity_fingerprint": identity_fingerprint(run),
+        "corpus": corpus,
+        "versions": versions,
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that the file is at any moment the old one or the new one, whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

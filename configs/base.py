@@ -1,0 +1,30 @@
+"""python -m bertjax.train --config=configs/base.py --config.data.corpus=PATH
+
+BERT-base as published in 2018: 12 layers x 768, 900k steps of 256 rows at 128 tokens and 100k at 512.
+What differs: several pairs are packed into a row (config.data.packing = False turns that off).
+"""
+
+from bertjax.config import default_config, phase
+
+
+def get_config():
+    config = default_config()
+    config.name = "base"
+
+    config.model.vocab_size = 30522
+    config.model.hidden_size = 768
+    config.model.num_hidden_layers = 12
+    config.model.num_attention_heads = 12
+    config.model.intermediate_size = 3072
+    config.model.hidden_act = "gelu_new"  # the tanh form of the original code
+
+    config.phases.phase1 = phase(
+        sequence_length=128, batch_size=256, steps=900_000, max_predictions=20, learning_rate=1e-4, warmup_steps=10_000
+    )
+    config.phases.phase2 = phase(sequence_length=512, batch_size=256, steps=100_000, max_predictions=77)
+    config.optimizer.name = "bert2018"
+
+    config.checkpoint.every_steps = 5_000
+    config.evaluation.every_steps = 50_000
+    config.logging.every_steps = 100
+    return config
