@@ -1,0 +1,47 @@
+"""Where a run stands in its data: a few integers, the same on every process, kept in the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The next row to be read: row ``row`` of the plan of block ``block`` in epoch ``epoch``.
+
+    ``cuts`` is empty in all blocks but one in which a phase ended. There it holds (phase index, rows read in that
+    phase) for each phase that ended in the block, in order; ``row`` then counts in the plan of what they left over.
+    """
+
+    epoch: int = 0
+    block: int = 0
+    row: int = 0
+    cuts: tuple[tuple[int, int], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain integers and lists; ``from_json`` gives the same cursor back."""
+        return {"epoch": self.epoch, "block": self.block, "row": self.row, "cuts": [list(cut) for cut in self.cuts]}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Cursor:
+        """The cursor that ``to_json`` wrote. Raises ValueError for anything else."""
+        try:
+            cuts = tuple((int(phase), int(rows)) for phase, rows in state["cuts"])
+            cursor = cls(int(state["epoch"]), int(state["block"]), int(state["row"]), cuts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a data position: {state!r}") from error
+        if min(cursor.epoch, cursor.block, cursor.row, *(n for cut in cuts for n in cut), 0) < 0:
+            raise ValueError(f"not a data position: {state!r}")
+        return cursor
+
+
+def switch_phase(cursor: Cursor, old_phase_index: int) -> Cursor:
+    """The cursor with which the next phase goes on exactly where phase ``old_phase_index`` stopped.
+
+    What the old phase read of the current block is noted as a cut; at the start of a block there is nothing to note.
+    """
+    if cursor.row == 0:
+        return cursor
+    return replace(cursor, row=0, cuts=(*cursor.cuts, (old_phase_index, cursor.row)))

@@ -1,0 +1,84 @@
+"""Counter-based random draws: every draw is a hash of a key and a counter, no generator has a state.
+
+A key is a 64-bit integer that ``derive`` mixes from the seed, a purpose and further numbers (epoch, block). A draw
+mixes a key with a counter that names what is drawn for (a sentence, a token position). So a draw depends neither on
+the order of the draws nor on who asks, and the same arithmetic on uint64 gives the same bits on every numpy version.
+The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, with Stafford's variant 13 constants).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+_ALL = (1 << 64) - 1
+
+
+class Purpose(IntEnum):
+    """What a key is for. The numbers are part of the order of the data: never change or reuse one."""
+
+    DOCUMENT_ORDER = 1
+    TARGET_LENGTH = 2
+    PAIR = 3
+    RANDOM_DOCUMENT = 4
+    TRUNCATE_A = 5
+    TRUNCATE_B = 6
+    PACKING = 7
+    ROW_ORDER = 8
+    QUOTA = 9
+    MASK_CHOICE = 10
+    MASK_ACTION = 11
+
+
+def _mix(value: int) -> int:
+    value = ((value ^ (value >> 30)) * _FIRST) & _ALL
+    value = ((value ^ (value >> 27)) * _SECOND) & _ALL
+    return value ^ (value >> 31)
+
+
+def derive(*numbers: int) -> int:
+    """A 64-bit key from a sequence of non-negative integers; order and count of the numbers matter."""
+    key = 0
+    for number in numbers:
+        key = _mix((_mix((key + _GOLDEN) & _ALL) + number * _GOLDEN + 1) & _ALL)
+    return key
+
+
+def draw(key: int, counters: np.ndarray) -> np.ndarray:
+    """uint64 bits, one for each counter (any integer type, any shape; not changed)."""
+    z = counters.astype(np.uint64)
+    z *= np.uint64(_GOLDEN)
+    z += np.uint64(key)
+    shifted = z >> np.uint64(30)
+    z ^= shifted
+    z *= np.uint64(_FIRST)
+    np.right_shift(z, np.uint64(27), out=shifted)
+    z ^= shifted
+    z *= np.uint64(_SECOND)
+    np.right_shift(z, np.uint64(31), out=shifted)
+    z ^= shifted
+    return z
+
+
+def high(bits: np.ndarray) -> np.ndarray:
+    """The upper 32 bits of each draw, as uint64; independent of ``low``."""
+    return bits >> np.uint64(32)
+
+
+def low(bits: np.ndarray) -> np.ndarray:
+    """The lower 32 bits of each draw, as uint64."""
+    return bits & np.uint64(0xFFFFFFFF)
+
+
+def below(bits32: np.ndarray, bound: np.ndarray | int) -> np.ndarray:
+    """int64 uniform in [0, bound) from 32 random bits (held in uint64); bound at most 2**32."""
+    return ((bits32 * np.asarray(bound).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def chance(bits32: np.ndarray, probability: float) -> np.ndarray:
+    """bool, True with the given probability, from 32 random bits (held in uint64)."""
+    return bits32 < np.uint64(round(probability * 2**32))

@@ -1,0 +1,197 @@
+"""Masked language modelling: which tokens are to be predicted, and what the model sees in their place.
+
+The rules are those of ``create_masked_lm_predictions`` in create_pretraining_data.py of google-research/bert: 15 % of
+an example's length with special tokens counted, never [CLS] or [SEP]; of these 80 % become [MASK], 10 % a random
+token, 10 % stay. The draws are keyed by (plan, row, position), so that a row's masks do not depend on its batch, and
+change with every epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertjax.data.hashing import Purpose, below, derive, draw, high, low
+from bertjax.data.settings import ExampleSettings
+
+if TYPE_CHECKING:
+    from bertjax.text.tokenizer import Tokenizer
+
+# Bits of a position's sort key: 15 of the draw, above them one that puts special tokens last.
+_DRAW_BITS = 16
+_MASK_SHARE = round(0.8 * 2**32)
+_MASK_OR_RANDOM_SHARE = round(0.9 * 2**32)
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What the data needs to know about a tokenizer, as arrays."""
+
+    pad_id: int
+    cls_id: int
+    sep_id: int
+    mask_id: int
+    replacements: np.ndarray  # int32: every id that is not special
+    continues_word: np.ndarray  # bool [V]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> TokenFacts:
+        """Reads them off; raises ValueError where the vocabulary holds nothing but special tokens."""
+        special = [*tokenizer.special_ids, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
+        replacements = np.setdiff1d(np.arange(tokenizer.vocab_size, dtype=np.int32), np.array(special, np.int32))
+        if not len(replacements):
+            raise ValueError("the vocabulary holds nothing but special tokens")
+        return cls(
+            tokenizer.pad_id,
+            tokenizer.cls_id,
+            tokenizer.sep_id,
+            tokenizer.mask_id,
+            replacements,
+            np.asarray(tokenizer.continues_word(), bool),
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the examples of K rows of S tokens lie; positions count through all K * S places, row after row.
+
+    ``row`` is the row number inside the plan of the block (K entries); the other arrays have an entry an example,
+    ordered by place: ``row_of`` (0 .. K-1), ``slot`` (number in its row, 0-based), ``start``, ``length`` and ``a_length``.
+    """
+
+    row: np.ndarray
+    row_of: np.ndarray
+    slot: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    a_length: np.ndarray
+    first_in_row: np.ndarray  # int64 [K]: number of the first example of each row
+    special: np.ndarray  # places of [CLS] and [SEP], in no order
+    sort_prefix: np.ndarray  # [K * S]: slot of each place, ``max_examples_per_row`` in padding
+
+
+def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
+    """int64: number of tokens to mask in each example.
+
+    With one example a row, the original's min(max_predictions, max(1, round(prob * length))). With several, the
+    cumulative length in the row is rounded with an offset keyed by the row: the sum over a row never exceeds
+    max_predictions, and each example's expectation is prob * length (less where a row would overflow).
+    """
+    maskable = layout.length - settings.special_tokens
+    prob, most = settings.masked_lm_prob, settings.max_predictions
+    if settings.max_examples_per_row == 1:
+        wanted = np.clip(np.rint(layout.length * prob).astype(np.int64), 1, most)
+        return np.minimum(wanted, maskable)
+    end = layout.start - layout.row_of * settings.sequence_length + layout.length
+    used = np.zeros(len(layout.row), np.int64)
+    used[layout.row_of] = end  # the last example of a row is written last
+    # The offset stays clear of 1 by more than a rounding error, so that floor(most + offset) = most.
+    offset = (draw(derive(key, Purpose.QUOTA), layout.row) >> np.uint64(48)).astype(np.float64) / 2**16
+    rate = np.minimum(prob, most / np.maximum(used, 1))
+    until_end = np.floor(rate[layout.row_of] * end + offset[layout.row_of]).astype(np.int64)
+    before = np.concatenate(([0], until_end[:-1]))
+    before[layout.first_in_row[used > 0]] = 0
+    return np.minimum(until_end - before, maskable)
+
+
+def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
+    """Places to be predicted, ascending, int64. ``ids`` [K * S] is only read for whole-word masking."""
+    length, rows = settings.sequence_length, len(layout.row)
+    position_bits = max(1, (length - 1).bit_length())
+    # Sort key of a place: example, special or not, draw, position. 32 bits where they suffice: they sort faster.
+    narrow = position_bits + _DRAW_BITS + settings.max_examples_per_row.bit_length() <= 32
+    kind = np.uint32 if narrow else np.uint64
+    keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)) >> np.uint16(1)
+    keys = keys.astype(kind).reshape(-1)
+    words = None
+    if settings.whole_word_masking:
+        words = _word_starts(ids, layout, facts)
+        keys = keys[words]
+    keys[layout.special] |= kind(1 << (_DRAW_BITS - 1))
+    keys <<= kind(position_bits)
+    keys |= layout.sort_prefix.astype(kind) << kind(position_bits + _DRAW_BITS)
+    keys = keys.reshape(rows, length)
+    keys |= np.arange(length, dtype=kind)
+    keys.sort(axis=1)
+
+    quota = quotas(layout, settings, key)
+    chosen = np.zeros(rows * length, bool)
+    if words is None:
+        # The first of each example in sorted order; an example's places lie where they lay before the sort.
+        owner_row, places = np.repeat(layout.row_of * length, quota), ranges(layout.start, quota)
+        chosen[owner_row + _positions(keys, places, position_bits)] = True
+    else:
+        maskable = layout.length - settings.special_tokens
+        owner_row, places = np.repeat(layout.row_of * length, maskable), ranges(layout.start, maskable)
+        ordered = owner_row + _positions(keys, places, position_bits)
+        chosen[ordered[_whole_words(words[ordered] == ordered, maskable, quota)]] = True
+    return np.flatnonzero(chosen)
+
+
+def replace(ids: np.ndarray, places: np.ndarray, layout: Layout, facts: TokenFacts, key: int, length: int) -> None:
+    """Puts [MASK], a random token or the token itself at ``places`` of ``ids`` [K * S], in place."""
+    row = places // length
+    bits = draw(derive(key, Purpose.MASK_ACTION), layout.row[row] * length + (places - row * length))
+    action = high(bits)
+    random = facts.replacements[below(low(bits), len(facts.replacements))]
+    seen = np.where(action < np.uint64(_MASK_OR_RANDOM_SHARE), random, ids[places])
+    seen[action < np.uint64(_MASK_SHARE)] = facts.mask_id
+    ids[places] = seen
+
+
+def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
+    """uint16 [K, length] draws; four to a hash, as hashing is a good part of the work."""
+    words = -(-length // 4)
+    bits = draw(key, row[:, None] * words + np.arange(words))
+    # Little-endian by name, so that other machines cut the same bits.
+    return np.ascontiguousarray(bits.astype("<u8", copy=False)).view("<u2")[:, :length]
+
+
+def _positions(keys: np.ndarray, places: np.ndarray, position_bits: int) -> np.ndarray:
+    return (keys.reshape(-1)[places] & keys.dtype.type((1 << position_bits) - 1)).astype(np.int64)
+
+
+def ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """start[0], start[0] + 1, .. (size[0] of them), start[1], .."""
+    return np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+
+
+def _word_starts(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
+    """For every place the place where its word begins. No word reaches over a special token."""
+    begins = ~facts.continues_word[ids]
+    begins[layout.special] = True
+    begins[layout.special[layout.special + 1 < len(ids)] + 1] = True
+    return np.maximum.accumulate(np.where(begins, np.arange(len(ids)), 0))
+
+
+def _whole_words(begins: np.ndarray, sizes: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """bool: which of the pieces, sorted by example and word, are masked.
+
+    As in the original, the words of an example are gone through in order, and one that would exceed the quota is
+    passed over. ``begins``: first pieces of words; ``sizes`` [examples]: pieces of each example.
+    """
+    word_of_piece = np.cumsum(begins) - 1
+    pieces = np.bincount(word_of_piece, minlength=1)
+    words = np.add.reduceat(begins, (np.cumsum(sizes) - sizes)[sizes > 0], dtype=np.int64) if sizes.any() else sizes[:0]
+    begin = np.zeros(len(sizes), np.int64)
+    begin[sizes > 0] = np.cumsum(words) - words
+    end = begin.copy()
+    end[sizes > 0] += words
+    # All words before the first that does not fit are taken at once; the rest one by one, all examples in step.
+    total = np.concatenate(([0], np.cumsum(pieces)))
+    here = np.minimum(np.searchsorted(total, total[begin] + quota, side="right") - 1, end)
+    taken = np.zeros(len(pieces) + 1, np.int64)
+    np.add.at(taken, begin, 1)
+    np.add.at(taken, here, -1)
+    taken = np.cumsum(taken)[:-1] > 0
+    left = quota - (total[here] - total[begin])
+    active = np.flatnonzero((left > 0) & (here < end))
+    while active.size:
+        fits = pieces[here[active]] <= left[active]
+        taken[here[active[fits]]] = True
+        left[active[fits]] -= pieces[here[active[fits]]]
+        here[active] += 1
+        active = active[(left[active] > 0) & (here[active] < end[active])]
+    return taken[word_of_piece]

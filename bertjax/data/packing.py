@@ -1,0 +1,83 @@
+"""Examples -> rows: best-fit decreasing over a whole block, then a keyed shuffle of the rows.
+
+Best-fit decreasing places the longest example first, each into the row with the least room that still takes it
+(Johnson 1974). There are at most as many distinct lengths and rooms as tokens in a row, so that whole groups of rows
+of equal room are filled at once; the loop runs over groups, not over examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Row r holds the examples ``examples[bounds[r] : bounds[r + 1]]``, left to right; int64 arrays."""
+
+    examples: np.ndarray
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+def pack(lengths: np.ndarray, row_length: int, max_examples: int, tie_bits: np.ndarray, row_bits: np.ndarray) -> Rows:
+    """Packs examples of ``lengths`` tokens (1 .. row_length, specials counted) into rows and shuffles these.
+
+    ``tie_bits`` and ``row_bits`` are uint64 draws, one for each example: the former order examples of equal length, so
+    that neighbours in a document do not stay together; the latter order the rows (row_bits[r] for the r-th row opened).
+    """
+    if max_examples == 1:
+        return Rows(np.argsort(row_bits, kind="stable"), np.arange(len(lengths) + 1))
+    # Longest first; of equal length by the upper bits of the draw.
+    rank = ((row_length - lengths) << 32) | (tie_bits >> np.uint64(32)).astype(np.int64)
+    order = np.argsort(rank, kind="stable")
+    row_of, rows = _best_fit(np.bincount(lengths, minlength=row_length + 1), row_length, max_examples)
+    place = np.empty(rows, np.int64)
+    place[np.argsort(row_bits[:rows], kind="stable")] = np.arange(rows)
+    new_row = place[row_of]
+    by_row = np.argsort(new_row, kind="stable")
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(new_row, minlength=rows))))
+    return Rows(order[by_row], bounds)
+
+
+def _best_fit(counts: np.ndarray, row_length: int, max_examples: int) -> tuple[np.ndarray, int]:
+    """Row of each example, these in order of falling length, and the number of rows. ``counts``: examples by length."""
+    row_of = np.empty(int(counts.sum()), np.int64)
+    # Open rows by room: lists of (row numbers, examples in each); bit r of ``open_rooms`` says that room r has some.
+    groups: list[list[tuple[np.ndarray, int]]] = [[] for _ in range(row_length + 1)]
+    open_rooms = 0
+    rows = done = 0
+    for length in np.flatnonzero(counts)[::-1].tolist():
+        left = int(counts[length])
+        while left:
+            fitting = open_rooms >> length
+            if fitting:
+                room = length + (fitting & -fitting).bit_length() - 1
+                numbers, used = groups[room].pop()
+                if not groups[room]:
+                    open_rooms &= ~(1 << room)
+            else:
+                room, used = row_length, 0
+                numbers = np.arange(rows, rows + -(-left // min(row_length // length, max_examples)))
+                rows += len(numbers)
+            # A row that took one example is now the tightest: it takes as many as fit before the next row is used.
+            each = min(room // length, max_examples - used)
+            full = min(len(numbers), left // each)
+            parts = [(numbers[:full], each)]
+            if full < len(numbers):
+                rest = left - full * each
+                parts += [(numbers[full : full + 1], rest), (numbers[full + 1 :], 0)]
+            for part, taken in parts:
+                if not len(part):
+                    continue
+                placed = taken * len(part)
+                row_of[done : done + placed] = np.repeat(part, taken)
+                done += placed
+                left -= placed
+                if used + taken < max_examples and room - taken * length > 0:
+                    groups[room - taken * length].append((part, used + taken))
+                    open_rooms |= 1 << (room - taken * length)
+    return row_of, rows

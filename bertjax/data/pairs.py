@@ -1,0 +1,184 @@
+"""Sentences -> examples: next-sentence pairs by the rules of 2018, or runs of sentences for masked LM alone.
+
+The rules are those of ``create_instances_from_document`` and ``truncate_seq_pair`` in create_pretraining_data.py of
+google-research/bert. There they are loops over one generator; here a draw is hashed from the token position of the
+sentence it is made for, so that cut, kind and end of the chunk are known for every sentence as a possible first one
+before the chain of the chunks is followed. Differences in distribution: a random document is drawn among the *others* of
+the block at once, instead of at most ten tries over all documents of an input file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertjax.data.blocks import Block, Sentences
+from bertjax.data.hashing import Purpose, below, chance, derive, draw, high, low
+from bertjax.data.settings import ExampleSettings
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of a block in the order of its documents; int64 arrays, one entry each, but for ``is_random``.
+
+    A and B are runs of tokens of the corpus, after truncation. The example uses up the sentences
+    first_sentence : next_sentence of the table it was made of; each sentence is used by exactly one example.
+    """
+
+    a_start: np.ndarray
+    a_length: np.ndarray
+    b_start: np.ndarray
+    b_length: np.ndarray
+    is_random: np.ndarray  # bool: B is a random text; False under the objective mlm
+    first_sentence: np.ndarray
+    next_sentence: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.a_start)
+
+
+def make_examples(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
+    """All examples of ``sentences``, a part of the block's own. Nothing is left over.
+
+    With a single document in the pool, a random B comes from that document, which is what the original does
+    after ten tries.
+    """
+    if settings.objective == "mlm":
+        return _make_runs(sentences, settings, seed, epoch)
+    return _make_pairs(block, sentences, settings, seed, epoch)
+
+
+def split_long(sentences: Sentences, room: int) -> Sentences:
+    """The same tokens with every sentence longer than ``room`` cut into pieces of ``room`` tokens and a rest."""
+    if not len(sentences) or int(sentences.length.max()) <= room:
+        return sentences
+    pieces = -(-sentences.length // room)
+    number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    return Sentences(
+        np.repeat(sentences.start, pieces) + number * room,
+        np.minimum(np.repeat(sentences.length, pieces) - number * room, room),
+        np.repeat(sentences.document, pieces),
+    )
+
+
+def _fragments(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every sentence: the end of its fragment (a row number) and the target length drawn for the fragment."""
+    first = np.flatnonzero(sentences.first_of_fragment())
+    size = np.diff(first, append=len(sentences))
+    bits = draw(derive(seed, Purpose.TARGET_LENGTH, epoch), sentences.start[first])
+    short = 2 + below(low(bits), settings.room - 1)
+    target = np.where(chance(high(bits), settings.short_seq_prob), short, settings.room)
+    return np.repeat(first + size, size), np.repeat(target, size)
+
+
+def _follow(following: np.ndarray) -> np.ndarray:
+    """Rows reached from row 0 by ``row = following[row]`` before the end of the table, ascending.
+
+    Fragments lie one after the other, so that the end of one is the start of the next: a single chain runs through all.
+    """
+    steps, row, reached = following.tolist(), 0, []
+    while row < len(steps):
+        reached.append(row)
+        row = steps[row]
+    return np.array(reached, np.int64)
+
+
+def _make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
+    fragment_end, target = _fragments(sentences, settings, seed, epoch)
+    total = np.concatenate(([0], np.cumsum(sentences.length)))
+    # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.
+    chunk_end = np.minimum(np.searchsorted(total, total[:-1] + target), fragment_end)
+    size = chunk_end - np.arange(len(sentences))
+    bits = draw(derive(seed, Purpose.PAIR, epoch), sentences.start)
+    cut = np.arange(len(sentences)) + np.where(size > 1, 1 + below(high(bits), size - 1), 1)
+    is_random = chance(low(bits), 0.5) | (size == 1)
+    # Sentences that a random B displaces are put back: the next chunk starts with them.
+    following = np.where(is_random, cut, chunk_end)
+
+    chosen = _follow(following)
+    cut, is_random, target = cut[chosen], is_random[chosen], target[chosen]
+    a_start, a_length = sentences.start[chosen], total[cut] - total[chosen]
+    # Where B is random there may be no sentence at the cut; what is read there is replaced below.
+    b_start = sentences.start[np.minimum(cut, len(sentences) - 1)]
+    b_length = total[chunk_end[chosen]] - total[cut]
+    randoms = np.flatnonzero(is_random)
+    b_start[randoms], b_length[randoms] = _random_texts(
+        block, sentences.document[chosen[randoms]], a_start[randoms], (target - a_length)[randoms], seed, epoch
+    )
+    a_start, a_length, b_start, b_length = _truncate(
+        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch), chosen_ids=a_start
+    )
+    return Examples(a_start, a_length, b_start, b_length, is_random, chosen, following[chosen])
+
+
+def _random_texts(
+    block: Block, document: np.ndarray, ids: np.ndarray, wanted: np.ndarray, seed: int, epoch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of sentences of another document, from a random one on, until ``wanted`` tokens or its end."""
+    bits = draw(derive(seed, Purpose.RANDOM_DOCUMENT, epoch), ids)
+    documents = len(block.pool_bounds) - 1
+    if documents > 1:
+        other = below(high(bits), documents - 1)
+        other += other >= document
+    else:
+        other = document
+    begin, end = block.pool_bounds[other], block.pool_bounds[other + 1]
+    first = begin + below(low(bits), end - begin)
+    total = np.concatenate(([0], np.cumsum(block.pool.length)))
+    # At least one sentence, even where A alone reaches the target.
+    last = np.minimum(np.searchsorted(total, total[first] + np.maximum(wanted, 1)), end)
+    return block.pool.start[first], total[last] - total[first]
+
+
+def _truncate(
+    a_start: np.ndarray,
+    a_length: np.ndarray,
+    b_start: np.ndarray,
+    b_length: np.ndarray,
+    room: int,
+    key: int,
+    chosen_ids: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Drops tokens until A and B together fit in ``room``: closed form of the original's loop.
+
+    The loop drops from the longer side, from B when they are equal, one token at a time, at the front or the back by
+    a toss: first the difference goes, then the two take turns, B first. The tosses of a side are the bits of its draws.
+    """
+    excess = np.maximum(a_length + b_length - room, 0)
+    from_longer = np.minimum(excess, np.abs(a_length - b_length))
+    rest = excess - from_longer
+    a_drop = np.where(a_length > b_length, from_longer, 0) + rest // 2
+    b_drop = np.where(a_length > b_length, 0, from_longer) + (rest + 1) // 2
+    a_front = _heads(a_drop, derive(key, Purpose.TRUNCATE_A), chosen_ids)
+    b_front = _heads(b_drop, derive(key, Purpose.TRUNCATE_B), chosen_ids)
+    return a_start + a_front, a_length - a_drop, b_start + b_front, b_length - b_drop
+
+
+def _heads(tosses: np.ndarray, key: int, ids: np.ndarray) -> np.ndarray:
+    """Number of heads in ``tosses`` fair tosses: toss j of entry i is bit j % 64 of draw j // 64 for ``ids[i]``."""
+    heads = np.zeros_like(tosses)
+    left = np.flatnonzero(tosses)
+    word = 0
+    while left.size:
+        remaining = tosses[left] - 64 * word
+        bits = draw(derive(key, word), ids[left])
+        keep = np.minimum(remaining, 64).astype(np.uint64)
+        bits &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - keep)
+        heads[left] += np.bitwise_count(bits)
+        left = left[remaining > 64]
+        word += 1
+    return heads
+
+
+def _make_runs(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
+    """Consecutive sentences of a document up to the target length; ``sentences`` are already split to the room."""
+    fragment_end, target = _fragments(sentences, settings, seed, epoch)
+    total = np.concatenate(([0], np.cumsum(sentences.length)))
+    here = np.arange(len(sentences))
+    fits = np.searchsorted(total, total[:-1] + target, side="right") - 1
+    following = np.minimum(np.maximum(fits, here + 1), fragment_end)
+    chosen = _follow(following)
+    length = total[following[chosen]] - total[chosen]
+    none = np.zeros_like(chosen)
+    return Examples(sentences.start[chosen], length, none, none, np.zeros(len(chosen), bool), chosen, following[chosen])

@@ -1,0 +1,231 @@
+"""Corpus -> batches: the one stream of rows that a run reads, cut into global batches, read ahead by Grain.
+
+The stream is, for every epoch and every block of it, the rows of the block's plan. A global batch of B rows is the
+next B rows of the stream, over the ends of blocks and epochs; a process assembles only its own rows of it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import grain
+import numpy as np
+from bertjax.data.sources import DataError
+
+from bertjax import batch as batch_fields
+from bertjax.config import ConfigError
+from bertjax.data.assembly import assemble
+from bertjax.data.blocks import num_blocks
+from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.data.masking import TokenFacts
+from bertjax.data.planning import BlockPlan, plan_block
+from bertjax.data.settings import ExampleSettings
+
+if TYPE_CHECKING:
+    from bertjax.data.corpus import Corpus
+    from bertjax.text.tokenizer import Tokenizer
+
+__all__ = ["Batches", "Cursor", "ExampleSettings", "evaluation_batches", "open_batches", "switch_phase"]
+
+Batch = dict[str, np.ndarray]
+
+# Held-out masks and pairs are the same in every run, whatever its seed.
+_EVALUATION_SEED = 20181011
+
+
+class RowStream:
+    """The endless stream of rows of a phase: a batch is a pure function of where it starts. Keeps the last plan."""
+
+    def __init__(
+        self, corpus: Corpus, facts: TokenFacts, phases: Sequence[ExampleSettings], seed: int, phase_index: int
+    ) -> None:
+        self._corpus, self._facts, self._phases = corpus, facts, tuple(phases)
+        self._seed, self._phase_index = seed, phase_index
+        self.settings = self._phases[phase_index]
+        self.pad_id = facts.pad_id
+        self._blocks = num_blocks(corpus, self.settings.block_tokens)
+        self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
+
+    def plan(self, cursor: Cursor) -> BlockPlan:
+        """The plan of the block that the cursor stands in."""
+        where = (cursor.epoch, cursor.block, cursor.cuts)
+        if self._kept is None or self._kept[0] != where:
+            self._kept = None  # the old plan goes before the new one comes
+            self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
+        return self._kept[1]
+
+    def read(self, cursor: Cursor, batch_size: int, rows: tuple[int, int], epoch_end: int | None = None) -> Any:
+        """Rows rows[0] : rows[1] of the batch of ``batch_size`` rows that starts at the cursor, and the next cursor.
+
+        With ``epoch_end`` the stream ends before that epoch; what is missing then is empty rows, of weight 0.
+        """
+        settings, (first, last) = self.settings, rows
+        batch = batch_fields.empty(
+            last - first,
+            settings.sequence_length,
+            settings.max_predictions,
+            settings.max_examples_per_row,
+            self._facts.pad_id,
+        )
+        done = 0
+        while done < batch_size and (epoch_end is None or cursor.epoch < epoch_end):
+            plan = self.plan(cursor)
+            if cursor.row > len(plan):
+                raise ValueError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
+            taken = min(batch_size - done, len(plan) - cursor.row)
+            # The part of these rows, counted inside the batch, that is this process's.
+            begin, end = max(first, done), min(last, done + taken)
+            if begin < end:
+                shift = cursor.row - done
+                assemble(
+                    batch, begin - first, self._corpus.tokens, plan, begin + shift, end + shift, settings, self._facts
+                )
+            done += taken
+            cursor = self._advance(cursor, taken, len(plan))
+        return batch, cursor
+
+    def _advance(self, cursor: Cursor, rows: int, rows_in_block: int) -> Cursor:
+        if cursor.row + rows < rows_in_block:
+            return replace(cursor, row=cursor.row + rows)
+        if cursor.block + 1 < self._blocks:
+            return Cursor(cursor.epoch, cursor.block + 1)
+        return Cursor(cursor.epoch + 1)
+
+
+class _BatchDataset(grain.IterDataset):
+    """Grain's view of the stream. The element is a whole batch: per row, Grain would cost more than the work itself."""
+
+    def __init__(self, stream: RowStream, batch_size: int, rows: tuple[int, int], cursor: Cursor) -> None:
+        super().__init__()
+        self._arguments = (stream, batch_size, rows, cursor)
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _BatchIterator(*self._arguments)
+
+
+class _BatchIterator(grain.DatasetIterator):
+    """Yields (batch, cursor after it); its state is the cursor."""
+
+    def __init__(self, stream: RowStream, batch_size: int, rows: tuple[int, int], cursor: Cursor) -> None:
+        super().__init__()
+        self._stream, self._batch_size, self._rows, self._cursor = stream, batch_size, rows, cursor
+
+    def __next__(self) -> tuple[Batch, Cursor]:
+        batch, self._cursor = self._stream.read(self._cursor, self._batch_size, self._rows)
+        return batch, self._cursor
+
+    def get_state(self) -> dict[str, Any]:
+        return self._cursor.to_json()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._cursor = Cursor.from_json(state)
+
+
+class Batches(Iterator[tuple[Batch, Cursor]]):
+    """An endless iterator over (batch, cursor after the batch); made by ``open_batches``.
+
+    The cursor belongs to the batch it comes with, however far batches have been made ahead: saved with the state
+    after that batch's update, it is where to go on. ``close`` stops the thread, which else happens at exit.
+    """
+
+    def __init__(self, iterator: grain.DatasetIterator) -> None:
+        self._iterator = iterator
+        self._finalizer = weakref.finalize(self, iterator.close)
+
+    def __next__(self) -> tuple[Batch, Cursor]:
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Ends reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
+        self._finalizer()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_batches(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    phases: Sequence[ExampleSettings],
+    seed: int,
+    phase_index: int,
+    batch_size: int,
+    cursor: Cursor | None = None,
+    rows: tuple[int, int] | None = None,
+    prefetch: int = 4,
+) -> Batches:
+    """The batches of a phase from a cursor on, without end.
+
+    ``phases``: settings of all phases of the run, ``phase_index`` the one that reads now. ``batch_size`` B: rows of
+    a global batch. ``rows``: the part [begin, end) of every global batch that this process holds; all by default.
+    ``prefetch``: batches made ahead in a thread; 0 makes each one when it is asked for. What comes is the same for
+    every ``prefetch``, and the parts that processes read make up the same global batch for every number of them.
+
+    Raises ``ConfigError`` for settings that do not go together, ``DataError`` for a corpus that gives no examples. An
+    error while batches are made ahead is raised by ``next``.
+    """
+    rows = (0, batch_size) if rows is None else rows
+    if not 0 <= rows[0] <= rows[1] <= batch_size:
+        raise ConfigError(f"rows {rows[0]}:{rows[1]} are no part of a batch of {batch_size} rows")
+    if len({settings.block_tokens for settings in phases}) > 1:
+        raise ConfigError("block_tokens must be the same in all phases")
+    _check_corpus(corpus, phases[phase_index])
+    stream = RowStream(corpus, TokenFacts.of(tokenizer), phases, seed, phase_index)
+    dataset: grain.IterDataset = _BatchDataset(stream, batch_size, rows, cursor or Cursor())
+    if prefetch:
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch)
+    return Batches(iter(dataset))
+
+
+def evaluation_batches(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    settings: ExampleSettings,
+    batch_size: int,
+    max_rows: int,
+    seed: int = _EVALUATION_SEED,
+    rows: tuple[int, int] | None = None,
+) -> Iterator[Batch]:
+    """Held-out batches: one pass over the corpus or its first ``max_rows`` rows, always the same.
+
+    All batches hold ``batch_size`` rows (of which this process gets [begin, end) = ``rows``); in the last one, rows
+    beyond the end are empty and weigh nothing. A held-out split of one document draws random next sentences from
+    that document itself.
+    """
+    rows = (0, batch_size) if rows is None else rows
+    _check_corpus(corpus, settings, fewest_documents=1)
+    stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
+    return _one_pass(stream, batch_size, max_rows, rows)
+
+
+def _one_pass(stream: RowStream, batch_size: int, max_rows: int, rows: tuple[int, int]) -> Iterator[Batch]:
+    cursor, left = Cursor(), max_rows
+    while left > 0 and cursor.epoch == 0:
+        batch, cursor = stream.read(cursor, batch_size, rows, epoch_end=1)
+        beyond = max(left - rows[0], 0)
+        if beyond < rows[1] - rows[0]:
+            _clear(batch, beyond, stream)
+        left -= batch_size
+        yield batch
+
+
+def _clear(batch: Batch, begin: int, stream: RowStream) -> None:
+    """Makes the rows from ``begin`` on empty."""
+    for name, field in batch.items():
+        field[begin:] = stream.pad_id if name == "input_ids" else 0
+
+
+def _check_corpus(corpus: Corpus, settings: ExampleSettings, fewest_documents: int = 2) -> None:
+    if corpus.num_documents == 0 or corpus.num_tokens == 0:
+        raise DataError("the corpus is empty")
+    if settings.objective == "mlm_nsp" and corpus.num_documents < fewest_documents:
+        raise DataError(
+            "the corpus has a single document, and next-sentence pairs (data.objective = 'mlm_nsp') need two for random "
+            "next sentences; add documents or set data.objective = 'mlm'"
+        )

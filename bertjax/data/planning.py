@@ -1,0 +1,88 @@
+"""The plan of a block: which examples it holds and how they lie in rows, over all phases that read from it.
+
+A plan is a pure function of (corpus, settings of the phases, seed, epoch, block, cuts); it holds no tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertjax.data.blocks import Sentences, num_blocks, read_block
+from bertjax.data.hashing import Purpose, derive, draw
+from bertjax.data.packing import Rows, pack
+from bertjax.data.pairs import Examples, make_examples, split_long
+from bertjax.data.settings import ExampleSettings
+
+if TYPE_CHECKING:
+    from bertjax.data.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """The rows of a block that are left for a phase, in the order in which they are read."""
+
+    examples: Examples
+    rows: Rows
+    # Text tokens and specials of each example.
+    lengths: np.ndarray
+    # For the masks: no two rows of a run share (key, row number).
+    key: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def plan_block(
+    corpus: Corpus,
+    phases: Sequence[ExampleSettings],
+    seed: int,
+    phase_index: int,
+    epoch: int,
+    block: int,
+    cuts: Sequence[tuple[int, int]] = (),
+) -> BlockPlan:
+    """The plan of a block for phase ``phase_index``, after the phases in ``cuts`` have read their rows of it.
+
+    ``cuts``: (phase index, rows read) in order, see ``Cursor``. Every phase is planned in turn; the sentences of the
+    rows that it did not read are what the next one is planned with. Raises ValueError for a block, phase or number of
+    rows that the corpus and the phases do not have.
+    """
+    block_tokens = phases[phase_index].block_tokens
+    if not 0 <= block < num_blocks(corpus, block_tokens):
+        raise ValueError(f"the data position names block {block}, the corpus has {num_blocks(corpus, block_tokens)}")
+    table = read_block(corpus, block_tokens, seed, epoch, block)
+    sentences = table.sentences
+    for number, (phase, read) in enumerate((*cuts, (phase_index, 0))):
+        if phase >= len(phases):
+            raise ValueError(f"the data position names phase {phase}, the run has {len(phases)}")
+        settings = phases[phase]
+        if settings.objective == "mlm":
+            sentences = split_long(sentences, settings.room)
+        examples = make_examples(table, sentences, settings, seed, epoch)
+        lengths = examples.a_length + examples.b_length + settings.special_tokens
+        key = derive(seed, epoch, block, number)
+        rows = pack(
+            lengths,
+            settings.sequence_length,
+            settings.max_examples_per_row,
+            tie_bits=draw(derive(key, Purpose.PACKING), np.arange(len(examples))),
+            row_bits=draw(derive(key, Purpose.ROW_ORDER), np.arange(len(examples))),
+        )
+        if number < len(cuts):
+            sentences = _unread(sentences, examples, rows, read)
+    return BlockPlan(examples, rows, lengths, key)
+
+
+def _unread(sentences: Sentences, examples: Examples, rows: Rows, read: int) -> Sentences:
+    """The sentences that the examples in the rows from number ``read`` on would have used."""
+    if read > len(rows):
+        raise ValueError(f"the data position counts {read} rows in a block that has {len(rows)}")
+    left = rows.examples[rows.bounds[read] :]
+    edges = np.zeros(len(sentences) + 1, np.int64)
+    edges[examples.first_sentence[left]] += 1
+    edges[examples.next_sentence[left]] -= 1
+    return sentences.select(np.cumsum(edges[:-1]) > 0)
