@@ -1,0 +1,1 @@
+"""Strings to token ids: sentences, tokenizers, vocabularies. Nothing here imports jax."""

@@ -1,0 +1,145 @@
+"""Splits text into sentences, by rule.
+
+A regular expression finds every place that may end a sentence - a full stop, question mark or the like, closing
+quotes or brackets, white space - and a check of the words on both sides decides. The rules are written for English
+and hold for other languages that end sentences with ``. ! ?`` and begin them with a capital letter; scripts
+without case end a sentence at every such mark, and CJK text at ``。！？`` without white space after it.
+
+Line breaks. Only "\\n" is one (``str.splitlines`` also cuts at U+2028, form feeds and others). What it means is the
+caller's choice:
+
+- ``paragraphs``: every line is a paragraph of its own, so a line break always ends a sentence;
+- ``wrapped``: text is hard-wrapped, so a line break is a space; a blank line ends a paragraph, and so does a line
+  that begins with a list mark ("- ", "* ", "1. ", ...);
+- ``auto``: ``paragraphs`` where more than one line in twenty is longer than 120 characters, else ``wrapped``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bertjax.text.abbreviations import ALWAYS_GOES_ON, BEFORE_NUMBER, MAY_END_SENTENCE, SENTENCE_STARTERS
+
+# A longer sentence (text without any punctuation) is cut at a space, so that memory and lengths stay bounded.
+MAX_SENTENCE_CHARACTERS = 10_000
+
+_WRAP_WIDTH = 120
+_CLOSERS = "\"'”’»›)\\]}"
+_CANDIDATE = re.compile(
+    rf"([.!?…‽؟۔।॥։።။។]+)([{_CLOSERS}]*) |([。！？｡]+[」』”’）】》〉]*) ?(?=[^」』”’）】》〉。！？｡])"
+)
+_WORD_BEFORE = re.compile(r"\S*$")
+_NEXT_WORD = re.compile(r"[\s\"'“‘„«‹(\[{¿¡—–\-*_]*(\w[\w'’]*\.?|\W)")
+_LIST_MARK = re.compile(r"\s*(?:[-*+•‣·–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+\S")
+_ENUMERATOR = re.compile(r"\(?(?:\d{1,3}|[A-Za-z]|[IVXLC]{1,5}|[ivxlc]{1,5}|\d+(?:\.\d+)+)$")
+_OPENERS = "\"'“‘„«‹([{¿¡—–-*_"
+_INNER_DOTS = re.compile(r"[^\W\d_]{1,3}(?:\.[^\W\d_]{1,3})+$")
+_BEFORE_TITLE = re.compile(r"[^\W\d_][\w'’]*$")
+
+
+def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
+    """The sentences of ``text`` in order, white space squeezed to single spaces; none is empty.
+
+    ``line_breaks`` is ``paragraphs``, ``wrapped`` or ``auto`` (see the module's text).
+    """
+    sentences: list[str] = []
+    for paragraph in _paragraphs(text, line_breaks):
+        paragraph = " ".join(paragraph.split())
+        if paragraph:
+            _split_paragraph(paragraph, sentences)
+    return sentences
+
+
+def _paragraphs(text: str, line_breaks: str) -> list[str]:
+    lines = text.split("\n")
+    if line_breaks == "auto":
+        long = sum(len(line) > _WRAP_WIDTH for line in lines)
+        line_breaks = "paragraphs" if 20 * long > len(lines) else "wrapped"
+    if line_breaks == "paragraphs":
+        return lines
+    if line_breaks != "wrapped":
+        raise ValueError(f"line_breaks must be 'paragraphs', 'wrapped' or 'auto', not {line_breaks!r}")
+    paragraphs: list[str] = []
+    current: list[str] = []
+    for line in lines:
+        blank = not line or line.isspace()
+        if current and (blank or _LIST_MARK.match(line)):
+            paragraphs.append(" ".join(current))
+            current = []
+        if not blank:
+            current.append(line)
+    if current:
+        paragraphs.append(" ".join(current))
+    return paragraphs
+
+
+def _split_paragraph(text: str, sentences: list[str]) -> None:
+    """Appends the sentences of one paragraph, which holds single spaces only."""
+    # Text without any capital letter (a lowercased corpus) begins its sentences with small ones.
+    small_starts = len(text) > 200 and text.islower()
+    start = 0
+    for match in _CANDIDATE.finditer(text):
+        if match[3] is None and not _ends_sentence(text, start, match, small_starts):
+            continue
+        end = match.end()
+        _append(text[start:end].rstrip(), sentences)
+        start = end
+    _append(text[start:], sentences)
+
+
+def _append(sentence: str, sentences: list[str]) -> None:
+    while len(sentence) > MAX_SENTENCE_CHARACTERS:
+        cut = sentence.rfind(" ", 1, MAX_SENTENCE_CHARACTERS)
+        cut = cut if cut > 0 else MAX_SENTENCE_CHARACTERS
+        sentences.append(sentence[:cut])
+        sentence = sentence[cut:].lstrip()
+    if sentence:
+        sentences.append(sentence)
+
+
+def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bool) -> bool:
+    """Whether the sentence that began at ``start`` ends at this candidate."""
+    following = _NEXT_WORD.match(text, match.end())
+    if following is None:
+        return True
+    following_word = following[1]
+    first = following_word[0]
+    if first.islower() and not small_starts:
+        return False
+    if first in ".,;:!?…)]}%&=<>|/":  # a spaced ellipsis, or punctuation that goes on
+        return False
+    mark = match[1]
+    if mark != ".":
+        return True
+    space = text.rfind(" ", start, match.start()) + 1
+    word = text[max(space, start) : match.start()].lstrip(_OPENERS)
+    return _full_stop_ends(text, start, max(space, start), word, following_word, small_starts)
+
+
+def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: str, small_starts: bool) -> bool:
+    """Whether the single full stop after ``word`` ends the sentence, given the word that follows."""
+    if not word:
+        return True
+    begins = following.rstrip(".") in SENTENCE_STARTERS or small_starts
+    lower = word.lower()
+    at_start = not text[start:word_at].strip(_OPENERS + " ")
+    if at_start and _ENUMERATOR.match(word) and len(following) > 1 and not small_starts:
+        return False  # "1. Introduction", "IV. The return", and initials at the start: "J. Smith came."
+    if lower in ALWAYS_GOES_ON:
+        return False
+    if lower in BEFORE_NUMBER:
+        if following[0].isdigit():
+            return False
+        return lower in ("no", "art", "fig", "in") or begins
+    if len(word) == 1 and word.isalpha() and word.isupper():
+        # An initial ("Harry S. Truman") or a letter that ends a sentence ("plan B. The others").
+        before = text[start : max(word_at - 1, start)].rsplit(" ", 1)[-1].lstrip(_OPENERS)
+        return begins and not (before[:1].isupper() or before.endswith("."))
+    if _INNER_DOTS.match(word):
+        return begins  # "in the U.S. The court" against "the U.S. Supreme Court"
+    if lower in MAY_END_SENTENCE:
+        return begins
+    # "St.-Denis", "vol.-no." and hyphenated names: judged by their last part.
+    if "-" in lower and lower.rsplit("-", 1)[-1] in ALWAYS_GOES_ON:
+        return False
+    return True
