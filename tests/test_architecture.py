@@ -1,0 +1,74 @@
+"""Who may import whom (DESIGN.md, section 2), read from the syntax trees."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "bertjax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    """Dotted names of everything a file imports, at any depth in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imports_any(path, *forbidden):
+    return sorted(n for n in imported(path) if any(n == f or n.startswith(f + ".") for f in forbidden))
+
+
+def rule(where, *forbidden):
+    return [pytest.param(path, forbidden, id=str(path.relative_to(PACKAGE))) for path in FILES if where(path)]
+
+
+def under(*folders):
+    return lambda path: path.relative_to(PACKAGE).parts[0] in folders
+
+
+def named(*names):
+    return lambda path: str(path.relative_to(PACKAGE)) in names
+
+
+CASES = [
+    *rule(named("config.py", "batch.py"), "bertjax"),
+    *rule(under("text", "data"), "jax", "flax", "optax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
+    *rule(under("model"), "optax", "orbax", "jax.sharding", "bertjax.data", "bertjax.train", "bertjax.parallel"),
+    *rule(under("parallel"), "bertjax.model", "bertjax.train", "bertjax.data"),
+    *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
+    *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
+    *rule(
+        lambda path: path.relative_to(PACKAGE).parts[0] == "train"
+        and path.name not in ("loop.py", "inputs.py", "__main__.py"),
+        "bertjax.data",
+        "bertjax.text",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "forbidden"), CASES)
+def test_imports(path, forbidden):
+    assert imports_any(path, *forbidden) == []
+
+
+def test_no_landfill():
+    assert not [p for p in FILES if p.stem in ("utils", "common", "helpers", "base", "misc")]
+
+
+def test_files_have_one_screenful_of_duty():
+    assert not [p for p in FILES if len(p.read_text().split("\n")) > 351]
+
+
+def test_importing_bertjax_does_not_import_jax():
+    import subprocess
+    import sys
+
+    code = "import bertjax, sys; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0

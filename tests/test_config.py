@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+
+from bertjax.config import (
+    ConfigError,
+    default_config,
+    identity_fingerprint,
+    identity_items,
+    phase,
+    resolve,
+    to_dict,
+)
+
+
+def valid():
+    config = default_config()
+    config.phases.phase1 = phase(sequence_length=128, batch_size=8, steps=3, learning_rate=1e-3, warmup_steps=1)
+    config.phases.phase2 = phase(sequence_length=512, batch_size=8, steps=2)
+    return config
+
+
+def set_key(config, dotted, value):
+    *sections, key = dotted.split(".")
+    with config.unlocked():
+        for section in sections:
+            config = config[section]
+        config[key] = value
+
+
+def resolve_with(**changes):
+    tree = valid().to_dict()
+    for dotted, value in changes.items():
+        *sections, key = dotted.split("__")
+        node = tree
+        for section in sections:
+            node = node[section]
+        node[key] = value
+    return resolve(tree)
+
+
+def test_resolves_with_phases_in_order():
+    run = resolve(valid())
+    assert list(run.phases) == ["phase1", "phase2"]
+    assert run.total_steps == 5
+    assert [run.phase_at(step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert run.phase_start(1) == 3
+    assert to_dict(run)["phases"]["phase2"]["sequence_length"] == 512
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        resolve(valid()).model.hidden_size = 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model__hiden_size": 64}, ["config.model.hiden_size", "'hidden_size'"]),
+        ({"optimiser": {}}, ["config.optimiser", "'optimizer'"]),
+        ({"phases__phase1__setps": 3}, ["config.phases.phase1.setps", "'steps'"]),
+        ({"model__hidden_size": "768"}, ["config.model.hidden_size", "int", "str"]),
+        ({"model__hidden_size": 768.0}, ["config.model.hidden_size", "int", "float"]),
+        ({"data__packing": 1}, ["config.data.packing", "bool"]),
+        ({"model__hidden_dropout_prob": float("nan")}, ["config.model.hidden_dropout_prob", "nan"]),
+        ({"model__hidden_act": "gleu"}, ["config.model.hidden_act", "'gelu'"]),
+        ({"precision": "bf16"}, ["config.precision", "bfloat16"]),
+        ({"model__num_attention_heads": 7}, ["num_attention_heads = 7", "768", "6 would"]),
+        ({"phases__phase2__sequence_length": 1024}, ["1024", "max_position_embeddings = 512"]),
+        ({"phases__phase1__max_predictions": 200}, ["max_predictions"]),
+        ({"phases__phase1__learning_rate": None}, ["phase1.learning_rate is not set"]),
+        ({"phases__phase2__learning_rate": 1e-3}, ["phase2.learning_rate", "schedule_span"]),
+        ({"phases": {}}, ["phases"]),
+        ({"seed": -1}, ["config.seed"]),
+        ({"model__attention": "dot_product"}, ["dot_product", "attention_probs_dropout_prob"]),
+        ({"parallel__data": 0}, ["config.parallel"]),
+        ({"data__corpus": []}, ["config.data.corpus"]),
+        ({"model": 3}, ["config.model", "section"]),
+    ],
+)
+def test_bad_config_is_one_line_that_names_the_key(changes, words):
+    with pytest.raises(ConfigError) as caught:
+        resolve_with(**changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_several_corpora_as_list_or_commas():
+    assert resolve_with(data__corpus=["a", "b"]).data.corpus == ("a", "b")
+    assert resolve_with(data__corpus="a, b").data.corpus == ("a", "b")
+
+
+def test_identity_is_changed_by_identity_keys_only():
+    run = resolve(valid())
+    assert identity_fingerprint(resolve_with(logging__every_steps=77)) == identity_fingerprint(run)
+    assert identity_fingerprint(resolve_with(parallel__rows_per_device=2)) == identity_fingerprint(run)
+    assert identity_fingerprint(resolve_with(seed=5)) != identity_fingerprint(run)
+    assert identity_fingerprint(resolve_with(phases__phase1__steps=4)) != identity_fingerprint(run)
+    assert identity_items(run)["phases.phase1.steps"] == 3
+
+
+def test_schedule_of_its_own_in_each_phase():
+    run = resolve_with(
+        optimizer__schedule_span="phase", phases__phase2__learning_rate=1e-4, phases__phase2__warmup_steps=1
+    )
+    assert run.phases["phase2"].learning_rate == 1e-4
