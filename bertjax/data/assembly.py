@@ -25,7 +25,7 @@ def assemble(
 ) -> None:
     """Writes rows begin : end of the plan into the rows of ``batch`` from row ``at`` on.
 
-    ``batch`` is as ``bertjax.batch.empty`` makes it, with B at least ``at + end - begin``; ``tokens`` is
+    ``batch`` is as ``bertjax.batch.empty`` makes it (contiguous), with B at least ``at + end - begin``; ``tokens`` is
     ``corpus.tokens``.
     """
     tokens = np.asarray(tokens)  # a plain view: np.memmap is slow to index
@@ -45,7 +45,8 @@ def _assemble_group(
     settings: ExampleSettings,
     facts: TokenFacts,
 ) -> None:
-    rows, length, special = end - begin, settings.sequence_length, settings.special_tokens
+    rows, length = end - begin, settings.sequence_length
+    flat = {name: field.reshape(-1) for name, field in out.items()}  # whole rows of the batch: views, not copies
     bounds = plan.rows.bounds[begin : end + 1]
     chosen = plan.rows.examples[bounds[0] : bounds[-1]]
     bounds = bounds - bounds[0]
@@ -69,45 +70,44 @@ def _assemble_group(
     source = np.zeros(runs, np.int64)
     source[a_run] = plan.examples.a_start[chosen] - 1 - start
     source[a_run + 1] = plan.examples.b_start[chosen] - (start + a_length + 2)
-    example_start = np.zeros(runs, np.int64)
+    example_start = np.zeros(runs, np.int32)
     example_start[a_run] = example_start[a_run + 1] = start
     number = np.zeros(runs, np.int32)
     number[a_run] = number[a_run + 1] = slot + 1
     token_type = np.zeros(runs, np.int32)
     token_type[a_run + 1] = 1
 
-    # --- Places ---------------------------------------------------------------------------------------------------------
-    places = np.arange(rows * length)
+    # --- Places -------------------------------------------------------------------------------------------------------
+    places = np.arange(rows * length, dtype=np.int32)
     padding = masking.ranges(np.arange(rows) * length + used, length - used)
-    second = [] if special == 2 else [start + size - 1]
-    specials = np.concatenate((start, start + a_length + 1, *second))
     index = np.repeat(source, run_length)
     index += places
     ids = tokens.take(index, mode="clip").astype(np.int32)
-    ids[start], ids[padding] = facts.cls_id, facts.pad_id
-    ids[specials[len(start) :]] = facts.sep_id
-    positions = places - np.repeat(example_start, run_length)
-    positions[padding] = 0
-    example_ids = np.repeat(number, run_length)
-    sort_prefix = example_ids - 1
-    sort_prefix[padding] = settings.max_examples_per_row
+    separators = [start + a_length + 1] if settings.objective == "mlm" else [start + a_length + 1, start + size - 1]
+    specials = np.concatenate((start, *separators))
+    ids[specials], ids[start], ids[padding] = facts.sep_id, facts.cls_id, facts.pad_id
 
-    # --- Masks ----------------------------------------------------------------------------------------------------------
-    layout = Layout(np.arange(begin, end), row_of, slot, start, size, a_length, bounds[:-1], specials, sort_prefix)
+    # --- Masks --------------------------------------------------------------------------------------------------------
+    layout = Layout(np.arange(begin, end), row_of, start, size, bounds[:-1], specials, number, run_length)
     masked = masking.choose(ids, layout, settings, facts, plan.key)
     masked_row = masked // length
     count = np.bincount(masked_row, minlength=rows)
-    target = (masked_row, np.arange(len(masked)) - (np.cumsum(count) - count)[masked_row])
-    out["masked_lm_positions"][target] = masked - masked_row * length
-    out["masked_lm_ids"][target] = ids[masked]
-    out["masked_lm_weights"][target] = 1.0
-    masking.replace(ids, masked, layout, facts, plan.key, length)
+    slots = (
+        np.arange(len(masked)) + (np.arange(rows) * settings.max_predictions - (np.cumsum(count) - count))[masked_row]
+    )
+    flat["masked_lm_positions"][slots] = masked - masked_row * length
+    flat["masked_lm_ids"][slots] = ids[masked]
+    flat["masked_lm_weights"][slots] = 1.0
+    ids[masked] = masking.replace(ids, masked, begin * length + masked, facts, plan.key)
 
-    out["input_ids"][:] = ids.reshape(rows, length)
-    out["token_type_ids"][:] = np.repeat(token_type, run_length).reshape(rows, length)
-    out["position_ids"][:] = positions.reshape(rows, length)
-    out["example_ids"][:] = example_ids.reshape(rows, length)
-    out["cls_positions"][row_of, slot] = start - row_of * length
+    # --- Fields -------------------------------------------------------------------------------------------------------
+    flat["input_ids"][:] = ids
+    flat["token_type_ids"][:] = np.repeat(token_type, run_length)
+    flat["example_ids"][:] = np.repeat(number, run_length)
+    np.subtract(places, np.repeat(example_start, run_length), out=flat["position_ids"])
+    flat["position_ids"][padding] = 0
+    examples = row_of * settings.max_examples_per_row + slot
+    flat["cls_positions"][examples] = start - row_of * length
     if settings.objective == "mlm_nsp":
-        out["next_sentence_labels"][row_of, slot] = plan.examples.is_random[chosen]
-        out["next_sentence_weights"][row_of, slot] = 1.0
+        flat["next_sentence_labels"][examples] = plan.examples.is_random[chosen]
+        flat["next_sentence_weights"][examples] = 1.0

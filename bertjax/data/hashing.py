@@ -9,6 +9,7 @@ The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, with Staff
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+@lru_cache(maxsize=1024)
 def derive(*numbers: int) -> int:
     """A 64-bit key from a sequence of non-negative integers; order and count of the numbers matter."""
     key = 0

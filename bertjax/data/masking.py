@@ -57,19 +57,20 @@ class TokenFacts:
 class Layout:
     """Where the examples of K rows of S tokens lie; positions count through all K * S places, row after row.
 
-    ``row`` is the row number inside the plan of the block (K entries); the other arrays have an entry an example,
-    ordered by place: ``row_of`` (0 .. K-1), ``slot`` (number in its row, 0-based), ``start``, ``length`` and ``a_length``.
+    ``row`` is the row number inside the plan of the block (K entries, consecutive). An entry an example, in the order
+    of the places, have ``row_of`` (0 .. K-1), ``start`` (place of its [CLS]) and ``length``.
     """
 
     row: np.ndarray
     row_of: np.ndarray
-    slot: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    a_length: np.ndarray
     first_in_row: np.ndarray  # int64 [K]: number of the first example of each row
     special: np.ndarray  # places of [CLS] and [SEP], in no order
-    sort_prefix: np.ndarray  # [K * S]: slot of each place, ``max_examples_per_row`` in padding
+    # Runs of places that belong to one example or to padding: number of the example in its row (1 .., 0 is padding)
+    # and length; a row after the other, K * S places in all.
+    run_number: np.ndarray
+    run_length: np.ndarray
 
 
 def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
@@ -111,7 +112,9 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
         keys = keys[words]
     keys[layout.special] |= kind(1 << (_DRAW_BITS - 1))
     keys <<= kind(position_bits)
-    keys |= layout.sort_prefix.astype(kind) << kind(position_bits + _DRAW_BITS)
+    # Padding comes after all examples.
+    number = np.where(layout.run_number == 0, settings.max_examples_per_row, layout.run_number - 1).astype(kind)
+    keys |= np.repeat(number << kind(position_bits + _DRAW_BITS), layout.run_length)
     keys = keys.reshape(rows, length)
     keys |= np.arange(length, dtype=kind)
     keys.sort(axis=1)
@@ -130,23 +133,25 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
     return np.flatnonzero(chosen)
 
 
-def replace(ids: np.ndarray, places: np.ndarray, layout: Layout, facts: TokenFacts, key: int, length: int) -> None:
-    """Puts [MASK], a random token or the token itself at ``places`` of ``ids`` [K * S], in place."""
-    row = places // length
-    bits = draw(derive(key, Purpose.MASK_ACTION), layout.row[row] * length + (places - row * length))
+def replace(ids: np.ndarray, masked: np.ndarray, counters: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
+    """What the model sees at the ``masked`` places of ``ids``: [MASK], a random token or the token itself.
+
+    ``counters``: row number inside the plan * S + position, for each of ``masked``.
+    """
+    bits = draw(derive(key, Purpose.MASK_ACTION), counters)
     action = high(bits)
-    random = facts.replacements[below(low(bits), len(facts.replacements))]
-    seen = np.where(action < np.uint64(_MASK_OR_RANDOM_SHARE), random, ids[places])
-    seen[action < np.uint64(_MASK_SHARE)] = facts.mask_id
-    ids[places] = seen
+    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.mask_id), ids[masked])
+    random = np.flatnonzero((action >= np.uint64(_MASK_SHARE)) & (action < np.uint64(_MASK_OR_RANDOM_SHARE)))
+    seen[random] = facts.replacements[below(low(bits[random]), len(facts.replacements))]
+    return seen
 
 
 def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
-    """uint16 [K, length] draws; four to a hash, as hashing is a good part of the work."""
+    """uint16 [K, length] draws for consecutive rows; four to a hash, as hashing is a good part of the work."""
     words = -(-length // 4)
-    bits = draw(key, row[:, None] * words + np.arange(words))
+    bits = draw(key, np.arange(int(row[0]) * words, (int(row[-1]) + 1) * words))
     # Little-endian by name, so that other machines cut the same bits.
-    return np.ascontiguousarray(bits.astype("<u8", copy=False)).view("<u2")[:, :length]
+    return bits.astype("<u8", copy=False).view("<u2").reshape(len(row), 4 * words)[:, :length]
 
 
 def _positions(keys: np.ndarray, places: np.ndarray, position_bits: int) -> np.ndarray:

@@ -3,8 +3,10 @@
 The rules are those of ``create_instances_from_document`` and ``truncate_seq_pair`` in create_pretraining_data.py of
 google-research/bert. There they are loops over one generator; here a draw is hashed from the token position of the
 sentence it is made for, so that cut, kind and end of the chunk are known for every sentence as a possible first one
-before the chain of the chunks is followed. Differences in distribution: a random document is drawn among the *others* of
-the block at once, instead of at most ten tries over all documents of an input file.
+before the chain of the chunks is followed.
+
+One difference in distribution: a random document is drawn at once among the others of the block, instead of in at
+most ten tries over all documents of an input file.
 """
 
 from __future__ import annotations
@@ -78,8 +80,9 @@ def _follow(following: np.ndarray) -> np.ndarray:
     Fragments lie one after the other, so that the end of one is the start of the next: a single chain runs through all.
     """
     steps, row, reached = following.tolist(), 0, []
-    while row < len(steps):
-        reached.append(row)
+    end, append = len(steps), reached.append
+    while row < end:
+        append(row)
         row = steps[row]
     return np.array(reached, np.int64)
 

@@ -226,6 +226,6 @@ def _check_corpus(corpus: Corpus, settings: ExampleSettings, fewest_documents: i
         raise DataError("the corpus is empty")
     if settings.objective == "mlm_nsp" and corpus.num_documents < fewest_documents:
         raise DataError(
-            "the corpus has a single document, and next-sentence pairs (data.objective = 'mlm_nsp') need two for random "
-            "next sentences; add documents or set data.objective = 'mlm'"
+            "the corpus has a single document, and next-sentence pairs (data.objective = 'mlm_nsp') need two for "
+            "random next sentences; add documents or set data.objective = 'mlm'"
         )
