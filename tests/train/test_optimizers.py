@@ -1,0 +1,81 @@
+"""Update rules against the same formulas written out in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bertjax.config import OptimizerConfig
+from bertjax.train.optimizers import decay_mask, make_optimizer
+
+RANDOM = np.random.default_rng(0)
+
+
+def params():
+    draw = lambda *shape: RANDOM.normal(size=shape).astype(np.float32)
+    return {
+        "embeddings": {"word_embeddings": draw(6, 4), "layer_norm": {"scale": draw(4), "bias": draw(4)}},
+        "encoder": {"layers": {"mlp": {"output": {"kernel": draw(2, 4, 4), "bias": draw(2, 4)}}}},
+    }
+
+
+def test_decay_skips_biases_and_layer_norms():
+    mask = decay_mask(params())
+    assert mask["embeddings"]["word_embeddings"]
+    assert mask["encoder"]["layers"]["mlp"]["output"] == {"kernel": True, "bias": False}
+    assert mask["embeddings"]["layer_norm"] == {"scale": False, "bias": False}
+
+
+def reference(w, grads, name, decays, stacked, config, rate):
+    """Three updates of one array. Clipping is left out: the gradients come in clipped."""
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for count, g in enumerate(grads, start=1):
+        m = config.beta1 * m + (1 - config.beta1) * g
+        v = config.beta2 * v + (1 - config.beta2) * g**2
+        correct = name != "bert2018"
+        m_hat = m / (1 - config.beta1**count) if correct else m
+        v_hat = v / (1 - config.beta2**count) if correct else v
+        update = m_hat / (np.sqrt(v_hat) + config.eps)
+        if decays:
+            update = update + config.weight_decay * w
+        if name == "lamb" and decays:
+            axes = tuple(range(1 if stacked else 0, w.ndim))
+            norm = lambda x, axes=axes: np.sqrt((x**2).sum(axes, keepdims=True))
+            update = update * norm(w) / norm(update)
+        w = w - rate * update
+    return w
+
+
+@pytest.mark.parametrize("name", ["bert2018", "adamw", "lamb"])
+def test_updates_follow_the_formula(name):
+    config = OptimizerConfig(name=name, clip_norm=1.0)
+    rate = 0.01
+    optimizer = make_optimizer(config, lambda step: jnp.float32(rate))
+    start = params()
+    raw = [jax.tree.map(lambda w: RANDOM.normal(size=w.shape).astype(np.float32), start) for _ in range(3)]
+    clipped = []
+    for grads in raw:
+        norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+        assert norm > 1
+        clipped.append(jax.tree.map(lambda g, norm=norm: g / norm, grads))
+
+    state, current = optimizer.init(start), start
+    for grads in raw:
+        updates, state = optimizer.update(grads, state, current)
+        current = jax.tree.map(jnp.add, current, updates)
+
+    decays = jax.tree.leaves(decay_mask(start))
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(start)]
+    per_step = [jax.tree.leaves(grads) for grads in clipped]
+    for index, (w, path) in enumerate(zip(jax.tree.leaves(start), paths, strict=True)):
+        grads = [leaves[index] for leaves in per_step]
+        expected = reference(w, grads, name, decays[index], "layers" in path, config, rate)
+        np.testing.assert_allclose(jax.tree.leaves(current)[index], expected, rtol=2e-5, atol=1e-6, err_msg=path)
+
+
+def test_no_clipping_when_off():
+    config = OptimizerConfig(name="bert2018", clip_norm=0.0, weight_decay=0.0, eps=1.0, beta1=0.0, beta2=1.0)
+    optimizer = make_optimizer(config, lambda step: jnp.float32(1.0))
+    grads = jax.tree.map(lambda w: np.full_like(w, 100.0), params())
+    updates, _ = optimizer.update(grads, optimizer.init(params()), params())
+    jax.tree.map(lambda u: np.testing.assert_allclose(u, -100.0, rtol=1e-6), updates)

@@ -1,0 +1,63 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bertjax.config import ConfigError, default_config, phase, resolve
+from bertjax.train.workdir import check_same_run, claimed, config_record, recorded_config, write_json
+
+
+def run(**model):
+    config = default_config()
+    config.model.update(model)
+    config.phases.phase1 = phase(steps=1, learning_rate=1e-3, warmup_steps=0)
+    return resolve(config)
+
+
+def test_workdir_has_one_owner(tmp_path):
+    code = (
+        "import sys, pathlib\n"
+        "from bertjax.train.workdir import claimed\n"
+        f"with claimed(pathlib.Path({str(tmp_path)!r})):\n"
+        "    print('mine', flush=True); sys.stdin.read()\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "mine\n"
+    with pytest.raises(ConfigError, match=f"in use by process {owner.pid}.*--workdir"), claimed(tmp_path):
+        pass
+    owner.kill()  # a dead owner holds nothing
+    owner.wait()
+    with claimed(tmp_path):
+        pass
+
+
+def test_unwritable_workdir_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot write to workdir"), claimed(tmp_path / "file" / "run"):
+        pass
+
+
+def test_config_of_another_run_is_refused_by_key(tmp_path):
+    recorded = json.loads(json.dumps(config_record(run(), {}, {})))
+    check_same_run(recorded, run(), tmp_path)
+    with pytest.raises(ConfigError, match=r"model.hidden_size \(there 768, here 48\).*--workdir"):
+        check_same_run(recorded, run(hidden_size=48), tmp_path)
+
+
+def test_a_run_has_its_identity_from_its_first_checkpoint_on(tmp_path):
+    write_json(tmp_path / "config.json", {"identity": {}})
+    assert recorded_config(tmp_path) is None
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    assert recorded_config(tmp_path) == {"identity": {}}
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        recorded_config(tmp_path)
+
+
+def test_json_is_replaced_whole(tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1})
+    write_json(tmp_path / "a.json", {"x": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 2}
+    assert os.listdir(tmp_path) == ["a.json"]
