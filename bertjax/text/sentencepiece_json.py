@@ -1,0 +1,85 @@
+"""A SentencePiece model in the form of the library ``tokenizers``: ``tokenizer.json``, which transformers reads."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertjax.text.tokenizer import Tokenizer
+
+_UNIGRAM = 1  # TrainerSpec.ModelType in sentencepiece_model.proto; 2 is BPE
+
+
+def tokenizer_json(model: bytes, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The parsed ``tokenizer.json`` of a SentencePiece ``model`` with ``tokenizer``'s special tokens and cleaning."""
+    import tokenizers
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model)
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    byte_fallback = proto.trainer_spec.byte_fallback
+    if proto.trainer_spec.model_type == _UNIGRAM:
+        library_model = models.Unigram(pieces, unk_id=tokenizer.unk_id, byte_fallback=byte_fallback)
+    else:
+        library_model = models.BPE(
+            vocab={piece: i for i, (piece, _) in enumerate(pieces)},
+            merges=_merges(pieces),
+            unk_token=tokenizer.token(tokenizer.unk_id),
+            fuse_unk=True,
+            byte_fallback=byte_fallback,
+        )
+    library = tokenizers.Tokenizer(library_model)
+
+    steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if tokenizer.lowercase:
+        accents = normalizers.Replace(Regex(r"\p{Mn}"), "")
+        steps += [normalizers.NFKD(), accents, normalizers.NFC(), normalizers.Lowercase()]
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    steps += [normalizers.Strip()]
+    steps += [_precompiled(normalizers, charsmap)] if charsmap else []
+    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    library.normalizer = normalizers.Sequence(steps)
+    library.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    library.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(replacement="\u2581", prepend_scheme="always")]
+        if byte_fallback
+        else [decoders.Metaspace(replacement="\u2581", prepend_scheme="always")]
+    )
+    cls, sep = tokenizer.token(tokenizer.cls_id), tokenizer.token(tokenizer.sep_id)
+    library.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, tokenizer.cls_id), (sep, tokenizer.sep_id)],
+    )
+    names = tokenizer.special_tokens()
+    library.add_special_tokens(
+        [AddedToken(name, lstrip=role == "mask", normalized=False, special=True) for role, name in names.items()]
+    )
+    return json.loads(library.to_str())
+
+
+def _precompiled(normalizers: Any, charsmap: bytes) -> Any:
+    try:
+        return normalizers.Precompiled(charsmap)
+    except TypeError:  # a version that wants it as text
+        return normalizers.Precompiled(base64.b64encode(charsmap).decode())
+
+
+def _merges(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:
+    """The merges of a BPE model, which SentencePiece does not store: every way to make a piece of two others.
+
+    A pair is merged in the order of the score of what it makes, as SentencePiece does.
+    """
+    scores = dict(pieces)
+    merges = []
+    for piece, score in pieces:
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in scores and right in scores:
+                merges.append((-score, len(left), left, right))
+    merges.sort(key=lambda merge: merge[0])
+    return [(left, right) for _, _, left, right in merges]

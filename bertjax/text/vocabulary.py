@@ -1,0 +1,172 @@
+"""Trains a vocabulary on text: WordPiece or SentencePiece, the same result every time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from bertjax.config import ConfigError
+from bertjax.text.tokenizer import (
+    WORDPIECE_SPECIALS,
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordPieceTokenizer,
+    prepare_text,
+)
+
+# Characters of text that a vocabulary is trained on at most; of a larger corpus an even sample of documents is taken.
+# Counts of words hardly change beyond; SentencePiece's unigram model keeps the whole text and its suffixes in memory.
+SAMPLE_CHARACTERS = {"wordpiece": 100_000_000, "sentencepiece": 25_000_000}
+# SentencePiece has 256 pieces for single bytes; below that there is no room for words.
+LEAST_SIZE = {"wordpiece": 32, "sentencepiece": 300}
+_LONGEST_TEXT = 4_000  # characters; SentencePiece passes over longer ones
+
+
+class TextSample:
+    """An even sample of documents, chosen by a hash of their content, of bounded size.
+
+    Which documents are in it does not depend on their order. When the sample grows over the bound, half of what is
+    in it is dropped, and of what comes half is not taken any more.
+    """
+
+    def __init__(self, characters: int) -> None:
+        self._bound = characters
+        self._documents: list[tuple[int, Sequence[str]]] = []
+        self._size = 0
+        self._limit = 1 << 64
+
+    def add(self, sentences: Sequence[str]) -> None:
+        """Offers a document."""
+        digest = hashlib.blake2b(digest_size=8)
+        for sentence in sentences:
+            digest.update(sentence.encode())
+        rank = int.from_bytes(digest.digest(), "little")
+        if rank >= self._limit:
+            return
+        self._documents.append((rank, sentences))
+        self._size += sum(map(len, sentences))
+        while self._size > self._bound and len(self._documents) > 1:
+            self._limit //= 2
+            self._documents = [entry for entry in self._documents if entry[0] < self._limit]
+            self._size = sum(len(sentence) for _, document in self._documents for sentence in document)
+
+    def sentences(self) -> list[str]:
+        """The sentences of the documents in the sample."""
+        return [sentence for _, document in self._documents for sentence in document]
+
+
+def train_tokenizer(
+    kind: str, sentences: Sequence[str], vocab_size: int, lowercase: bool, sentencepiece_type: str = "unigram"
+) -> Tokenizer:
+    """A tokenizer of at most ``vocab_size`` entries, learned from ``sentences``; equal input gives equal output.
+
+    ``kind`` is ``wordpiece`` or ``sentencepiece``. WordPiece vocabularies of small corpora are filled up with
+    ``[unusedN]``; SentencePiece models stay smaller. Raises ConfigError where ``vocab_size`` is too small.
+    """
+    if vocab_size < LEAST_SIZE[kind]:
+        least = LEAST_SIZE[kind]
+        raise ConfigError(f"config.model.vocab_size = {vocab_size} is too small for {kind}; the least is {least}")
+    if kind == "wordpiece":
+        return _train_wordpiece(sentences, vocab_size, lowercase)
+    return _train_sentencepiece(sentences, vocab_size, lowercase, sentencepiece_type)
+
+
+def _train_wordpiece(sentences: Iterable[str], vocab_size: int, lowercase: bool) -> Tokenizer:
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    texts = [normalizer.normalize_str(text) for text in sentences]
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    characters = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    # A character takes two entries, at the beginning of a word and inside. At least half is left for longer pieces.
+    most = (vocab_size - len(WORDPIECE_SPECIALS)) // 4
+    dropped = characters[most:]
+    kept = sorted(characters[:most])
+    if dropped:
+        table = dict.fromkeys(map(ord, dropped), " ")
+        texts = [text.translate(table) for text in texts]
+
+    library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The trainer numbers continuations in the order of a hash map that differs from run to run, and breaks ties
+    # by number. Given as special tokens they get their numbers here.
+    numbered = [*WORDPIECE_SPECIALS, *(f"##{c}" for c in kept)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=numbered,
+        initial_alphabet=kept,
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    library.train_from_iterator(iter(texts), trainer)
+    learned = library.get_vocab()
+    tokens = sorted(learned, key=lambda token: learned[token])[:vocab_size]
+    tokens += [f"[unused{i}]" for i in range(vocab_size - len(tokens))]
+    return WordPieceTokenizer(tokens, lowercase)
+
+
+def _train_sentencepiece(sentences: Sequence[str], vocab_size: int, lowercase: bool, model_type: str) -> Tokenizer:
+    import sentencepiece
+
+    texts = [prepare_text(text, lowercase) for text in sentences]
+    dropped = _rare_characters(texts, vocab_size)
+    if dropped:
+        table = dict.fromkeys(map(ord, dropped), " ")
+        texts = [text.translate(table) for text in texts]
+    pieces = (text[i : i + _LONGEST_TEXT] for text in texts for i in range(0, len(text), _LONGEST_TEXT))
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=pieces,
+            model_writer=model,
+            model_type=model_type,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            character_coverage=1.0,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece="[PAD]",
+            unk_piece="[UNK]",
+            control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+            normalization_rule_name="nmt_nfkc",
+            shuffle_input_sentence=False,
+            max_sentence_length=8 * _LONGEST_TEXT,
+            num_threads=16,  # fixed: the sums over threads decide the last bits of the scores
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"no SentencePiece vocabulary of config.model.vocab_size = {vocab_size} can be learned here: {reason}"
+        ) from None
+    return SentencePieceTokenizer(model.getvalue(), lowercase)
+
+
+def _rare_characters(texts: Sequence[str], vocab_size: int) -> list[str]:
+    """Characters that get no piece of their own and are spelled in bytes.
+
+    They are those that occur once in 2,000 characters all together (SentencePiece's own rule for large alphabets),
+    and what takes more than half of the room that the bytes leave.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    keep = max(1, (vocab_size - 261) // 2)
+    if len(ranked) > 300:
+        wanted = 0.9995 * sum(counts[c] for c in ranked)
+        for index, character in enumerate(ranked):
+            wanted -= counts[character]
+            if wanted <= 0:
+                keep = min(keep, index + 1)
+                break
+    return ranked[keep:]
