@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import replace
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+from bertjax.data.sources import DataError
+from hypothesis import given
+from hypothesis import settings as property_settings
+from hypothesis import strategies as st
+
+from bertjax import batch as batch_fields
+from bertjax.config import ConfigError, DataConfig, ModelConfig, PhaseConfig, RunConfig
+from bertjax.data.blocks import num_blocks
+from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.data.masking import TokenFacts
+from bertjax.data.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
+from bertjax.data.planning import plan_block
+
+SHORT = ExampleSettings(sequence_length=32, max_predictions=5, block_tokens=2000)
+LONG = replace(SHORT, sequence_length=64, max_predictions=10)
+THIRD = replace(SHORT, sequence_length=48, max_predictions=8, max_examples_per_row=1)
+PHASES = (SHORT, LONG, THIRD)
+
+
+def digest(batches) -> str:
+    state = hashlib.sha256()
+    for batch in batches:
+        for name in sorted(batch):
+            state.update(name.encode() + repr(batch[name].shape).encode() + np.ascontiguousarray(batch[name]).tobytes())
+    return state.hexdigest()
+
+
+def read(synthetic, corpus, steps, *, batch_size=8, seed=0, phase=0, cursor=None, rows=None, prefetch=0, phases=PHASES):
+    """(batches, cursors after them) of the next ``steps`` steps."""
+    tokenizer = synthetic.tokenizer_of(corpus)
+    with open_batches(corpus, tokenizer, phases, seed, phase, batch_size, cursor, rows, prefetch) as batches:
+        found = list(islice(batches, steps))
+    return [batch for batch, _ in found], [after for _, after in found]
+
+
+def joined(parts) -> list[dict[str, np.ndarray]]:
+    """Global batches from the batches of the processes."""
+    return [
+        {name: np.concatenate([part[name] for part in step]) for name in step[0]} for step in zip(*parts, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def corpus(synthetic):
+    return synthetic.random_corpus(1, 30)  # three blocks of SHORT
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    batch_size=st.integers(1, 70),
+    processes=st.sampled_from([1, 2, 5]),
+    prefetch=st.integers(0, 3),
+    start=st.integers(0, 12),
+    phase=st.integers(0, 2),
+    data=st.data(),
+)
+@property_settings(max_examples=25, deadline=None)
+def test_batches_depend_on_corpus_settings_and_seed_alone(
+    synthetic, corpus, seed, batch_size, processes, prefetch, start, phase, data
+):
+    steps = 4
+    whole, cursors = read(synthetic, corpus, start + steps, batch_size=batch_size, seed=seed, phase=phase)
+    edges = sorted(data.draw(st.lists(st.integers(0, batch_size), min_size=processes - 1, max_size=processes - 1)))
+    bounds = [0, *edges, batch_size]
+    cursor = cursors[start - 1] if start else None
+    parts = [
+        read(
+            synthetic,
+            corpus,
+            steps,
+            batch_size=batch_size,
+            seed=seed,
+            phase=phase,
+            cursor=cursor,
+            rows=(begin, end),
+            prefetch=prefetch,
+        )
+        for begin, end in pairwise(bounds)
+    ]
+    assert digest(joined([batches for batches, _ in parts])) == digest(whole[start:])
+    assert all(after == cursors[start:] for _, after in parts)
+
+
+def test_every_cursor_of_an_epoch_equals_the_straight_walk(synthetic, corpus):
+    stream = RowStream(corpus, TokenFacts.of(synthetic.tokenizer_of(corpus)), [SHORT], 3, 0)
+    cursor, rows, cursors = Cursor(), [], []
+    while cursor.epoch < 1:
+        cursors.append(cursor)
+        batch, cursor = stream.read(cursor, 1, (0, 1))
+        rows.append(batch)
+    assert cursor == Cursor(1) and len(rows) > 100
+    for start in range(0, len(rows) - 8, 3):
+        batch, after = stream.read(cursors[start], 8, (0, 8))
+        assert digest([batch]) == digest(joined([[row] for row in rows[start : start + 8]]))
+        assert after == [*cursors, cursor][start + 8]
+
+
+def test_batches_have_the_fields_of_the_contract(synthetic, corpus):
+    for phase, settings in enumerate(PHASES):
+        (batch,), _ = read(synthetic, corpus, 1, phase=phase)
+        batch_fields.check(batch)
+        ids, number = batch["input_ids"], batch["example_ids"]
+        assert (batch["next_sentence_weights"].sum(1) == number.max(1)).all()
+        assert ids.shape == (8, settings.sequence_length)
+        assert not ids[number == 0].any() and not batch["position_ids"][number == 0].any()
+        starts = np.diff(number, axis=1, prepend=0) > 0
+        assert (batch["position_ids"][starts] == 0).all()
+        inside = (number[:, 1:] == number[:, :-1]) & (number[:, 1:] > 0)
+        assert (np.diff(batch["position_ids"], axis=1)[inside] == 1).all()
+        assert number.max() <= settings.max_examples_per_row
+
+
+def used_sentences(synthetic, batches) -> list[int]:
+    """Tokens that stand in an A or a true B."""
+    examples = [example for batch in batches for example in synthetic.examples_of(batch)]
+    return sorted(token for a, b, label in examples for token in (a if label else a + b))
+
+
+def read_in_phases(synthetic, corpus, phases, steps, batch_size, processes):
+    """The global batches of ``steps`` steps in each phase, read by so many processes, and the cursor after them."""
+    bounds = [batch_size * n // processes for n in range(processes + 1)]
+    cursor, batches = Cursor(), []
+    for phase, count in enumerate(steps):
+        cursor = switch_phase(cursor, phase - 1) if phase else cursor
+        asked = {"batch_size": batch_size, "phase": phase, "cursor": cursor, "phases": phases}
+        parts = [read(synthetic, corpus, count, rows=rows, **asked) for rows in pairwise(bounds)]
+        assert len({tuple(after) for _, after in parts}) == 1
+        batches += joined([found for found, _ in parts])
+        cursor = parts[0][1][-1]
+    return batches, cursor
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+@pytest.mark.parametrize("steps", [(28,), (3, 20), (1, 1, 30), (9, 3, 40), (17, 2, 2)])
+def test_every_sentence_once_an_epoch_also_over_phase_switches(synthetic, steps, processes):
+    # Sentences of one token, so that nothing is ever truncated and the batches themselves tell what was used.
+    corpus = synthetic.corpus([[1] * n for n in (300, 40, 1, 77, 130, 500, 2, 90, 210, 33)] * 2)
+    phases = [replace(phase, block_tokens=1000) for phase in PHASES]
+    assert num_blocks(corpus, 1000) == 3
+    batches, cursor = read_in_phases(synthetic, corpus, phases, steps, 7, processes)
+    counts = np.bincount(used_sentences(synthetic, batches), minlength=corpus.num_tokens)
+    # Whole epochs, and a part of the next: nothing is used a second time before all is used once.
+    assert counts.min() == cursor.epoch and counts.max() == cursor.epoch + 1
+    if len(steps) < 3 or steps[2] > 2:
+        assert cursor.epoch >= 1
+
+
+@given(
+    documents=st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=12), min_size=2, max_size=7),
+    reads=st.lists(st.integers(0, 6), max_size=3),
+    objective=st.sampled_from(["mlm", "mlm_nsp"]),
+    seed=st.integers(0, 1000),
+)
+@property_settings(max_examples=60, deadline=None)
+def test_phases_share_a_block_without_gap_or_repeat(synthetic, documents, reads, objective, seed):
+    """Any number of switches inside one block: the spans of the rows read cover every sentence (token) once."""
+    corpus = synthetic.corpus(documents)
+    lengths = (32, 64, 24, 128)
+    phases = [ExampleSettings(objective=objective, sequence_length=length) for length in lengths]
+    cursor, covered = Cursor(), []
+    for phase in range(len(reads) + 1):
+        plan = plan_block(corpus, phases, seed, phase, 0, 0, cursor.cuts)
+        end = min(reads[phase], len(plan) - 1) if phase < len(reads) else len(plan)
+        if phase < len(reads) and end < 0:
+            break
+        chosen = plan.rows.examples[plan.rows.bounds[cursor.row] : plan.rows.bounds[end]]
+        if objective == "mlm":
+            start, size = plan.examples.a_start[chosen].tolist(), plan.examples.a_length[chosen].tolist()
+            covered += [token for s, n in zip(start, size, strict=True) for token in range(s, s + n)]
+        if objective == "mlm_nsp":
+            covered += (plan.examples.next_sentence - plan.examples.first_sentence)[chosen].tolist()
+        cursor = switch_phase(replace(cursor, row=end), phase)
+    if objective == "mlm":
+        assert sorted(covered) == list(range(corpus.num_tokens))
+    else:
+        assert sum(covered) == corpus.num_sentences
+
+
+def test_batches_span_blocks_and_epochs(synthetic):
+    corpus = synthetic.corpus([[5, 6], [7], [4, 4, 4]])
+    settings = ExampleSettings(objective="mlm", sequence_length=32, max_predictions=5, block_tokens=12)
+    assert num_blocks(corpus, 12) == 2
+    (whole,), (after,) = read(synthetic, corpus, 1, batch_size=23, phases=[settings])
+    assert after.epoch >= 7
+    ones, cursors = read(synthetic, corpus, 23, batch_size=1, phases=[settings])
+    assert digest([whole]) == digest(joined([[row] for row in ones])) and cursors[-1] == after
+    tokens = used_sentences(synthetic, [whole])
+    counts = np.bincount(tokens, minlength=corpus.num_tokens)
+    assert counts.min() >= after.epoch and counts.max() <= after.epoch + 1
+
+
+def test_epochs_and_seeds_differ(synthetic, corpus):
+    stream = RowStream(corpus, TokenFacts.of(synthetic.tokenizer_of(corpus)), [SHORT], 0, 0)
+    epochs = [stream.read(Cursor(epoch), 16, (0, 16))[0] for epoch in range(3)]
+    assert len({digest([batch]) for batch in epochs}) == 3
+    other = read(synthetic, corpus, 1, batch_size=16, seed=1)[0]
+    assert digest(other) not in {digest([batch]) for batch in epochs}
+
+
+def test_masked_lm_works_down_to_one_sentence(synthetic):
+    corpus = synthetic.corpus([[3]])
+    settings = ExampleSettings(objective="mlm", sequence_length=8, max_predictions=2)
+    batches, cursors = read(synthetic, corpus, 2, batch_size=4, phases=[settings], prefetch=2)
+    assert cursors[-1] == Cursor(8)
+    for batch in batches:
+        assert not batch["next_sentence_weights"].any()
+        assert (synthetic.original_ids(batch)[:, :5] == [2, 5, 6, 7, 3]).all()
+
+
+def test_a_pinned_digest(synthetic, corpus):
+    """The order of the data is part of every checkpoint: it is the same on every version of Python and numpy."""
+    batches = [batch for phase in range(3) for batch in read(synthetic, corpus, 12, phase=phase, seed=5)[0]]
+    words = replace(SHORT, whole_word_masking=True, objective="mlm", max_examples_per_row=64)
+    batches += read(synthetic, corpus, 12, phases=[words], seed=5)[0]
+    assert digest(batches) == PINNED
+
+
+PINNED = "?"
+
+
+def test_the_cursor_belongs_to_its_batch_however_far_ahead_others_are_made(synthetic, corpus):
+    tokenizer = synthetic.tokenizer_of(corpus)
+    with open_batches(corpus, tokenizer, PHASES, 0, 0, 8, prefetch=6) as batches:
+        first = [next(batches) for _ in range(3)]
+    again, _ = read(synthetic, corpus, 1, cursor=first[1][1])
+    assert digest(again) == digest([first[2][0]])
+
+
+def test_closing_ends_the_thread(synthetic, corpus):
+    before = threading.active_count()
+    batches = open_batches(corpus, synthetic.tokenizer_of(corpus), PHASES, 0, 0, 8, prefetch=2)
+    next(batches)
+    assert threading.active_count() == before + 1
+    batches.close()
+    batches.close()
+    assert threading.active_count() == before
+    with pytest.raises(ValueError, match="closed"):
+        next(batches)
+
+
+def test_an_error_in_the_thread_reaches_the_reader(synthetic, corpus):
+    truncated = replace(corpus, sentence_lengths=corpus.sentence_lengths[:50])
+    batches = open_batches(truncated, synthetic.tokenizer_of(corpus), PHASES, 0, 0, 8, prefetch=2)
+    with batches, pytest.raises(IndexError):
+        next(batches)
+    for cursor in (Cursor(0, 99), Cursor(0, 0, 10**6), Cursor(0, 0, 0, ((0, 10**6),)), Cursor(0, 0, 0, ((7, 1),))):
+        batches = open_batches(corpus, synthetic.tokenizer_of(corpus), PHASES, 0, 0, 8, cursor, prefetch=2)
+        with batches, pytest.raises(ValueError, match="data position"):
+            next(batches)
+
+
+def test_what_cannot_work_is_refused_at_once(synthetic, corpus):
+    tokenizer = synthetic.tokenizer_of(corpus)
+    with pytest.raises(DataError, match="single document"):
+        open_batches(synthetic.corpus([[4, 4, 4]]), tokenizer, PHASES, 0, 0, 8)
+    with pytest.raises(DataError, match="empty"):
+        open_batches(synthetic.corpus([]), tokenizer, PHASES, 0, 0, 8)
+    with pytest.raises(ConfigError, match="rows 4:9"):
+        open_batches(corpus, tokenizer, PHASES, 0, 0, 8, rows=(4, 9))
+    with pytest.raises(ConfigError, match="block_tokens"):
+        open_batches(corpus, tokenizer, [SHORT, ExampleSettings()], 0, 0, 8)
+    with pytest.raises(ConfigError, match="sequence_length = 4"):
+        ExampleSettings(sequence_length=4)
+
+
+def test_evaluation_is_one_pass_and_always_the_same(synthetic, corpus):
+    tokenizer = synthetic.tokenizer_of(corpus)
+    settings = replace(SHORT, objective="mlm")
+    batches = list(evaluation_batches(corpus, tokenizer, settings, 16, 10**6))
+    assert digest(batches) == digest(evaluation_batches(corpus, tokenizer, settings, 16, 10**6))
+    assert used_sentences(synthetic, batches) == list(range(corpus.num_tokens))
+    assert all(len(batch["input_ids"]) == 16 for batch in batches)
+    rows = sum(int((batch["example_ids"].max(1) > 0).sum()) for batch in batches)
+    assert rows % 16 and len(batches) == -(-rows // 16)
+
+    part = list(evaluation_batches(corpus, tokenizer, settings, 16, 20))
+    assert len(part) == 2 and digest(part[:1]) == digest(batches[:1])
+    assert (part[1]["example_ids"].max(1) > 0).sum() == 4
+    assert not part[1]["masked_lm_weights"][4:].any() and not part[1]["input_ids"][4:].any()
+    halves = [list(evaluation_batches(corpus, tokenizer, settings, 16, 20, rows=pair)) for pair in [(0, 7), (7, 16)]]
+    assert digest(joined(halves)) == digest(part)
+
+
+def test_evaluation_of_a_single_document_has_pairs(synthetic):
+    corpus = synthetic.corpus([[5, 6, 7, 8] * 20])
+    batches = list(evaluation_batches(corpus, synthetic.tokenizer_of(corpus), SHORT, 8, 1000))
+    assert sum(batch["next_sentence_weights"].sum() for batch in batches) > 10
+
+
+def test_settings_come_from_the_config():
+    run = RunConfig(
+        model=ModelConfig(),
+        data=DataConfig(packing=False, block_tokens=5000, short_seq_prob=0.2),
+        phases={"one": PhaseConfig(), "two": PhaseConfig(sequence_length=512, max_predictions=77)},
+    )
+    settings = ExampleSettings.from_config(run, 1)
+    assert settings == ExampleSettings(
+        sequence_length=512, max_predictions=77, max_examples_per_row=1, short_seq_prob=0.2, block_tokens=5000
+    )
+    packed = replace(run, data=DataConfig(objective="mlm", max_examples_per_row=3))
+    assert ExampleSettings.from_config(packed, 0).max_examples_per_row == 3
