@@ -16,6 +16,9 @@ def get_config():
     config.model.num_hidden_layers = 2
     config.model.num_attention_heads = 2
     config.model.intermediate_size = 512
+    # Two layers compile fast enough unrolled, and a CPU is quicker when the activations of a part fit its cache.
+    config.model.scan_layers = False
+    config.parallel.rows_per_device = 16
 
     config.phases.phase1 = phase(
         sequence_length=128, batch_size=32, steps=1800, max_predictions=20, learning_rate=1e-3, warmup_steps=100

@@ -1,0 +1,219 @@
+"""Whole runs: what they leave behind, and that a stopped one goes on as if it had not been stopped."""
+
+import inspect
+import json
+import shutil
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from safetensors.numpy import load_file
+
+import bertjax.train
+from bertjax.config import ConfigError, default_config, phase
+from bertjax.train.metrics import TRAIN_FIELDS
+
+STEPS = (6, 4)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory):
+    """A text file of real prose, a document a module: what the standard library says of itself."""
+    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
+    names = [n for n in sorted(sys.stdlib_module_names) if n in sys.modules and sys.modules[n].__doc__]
+    documents = []
+    for name in names:
+        module = sys.modules[name]
+        parts = [module.__doc__] + [inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)]
+        documents.append(" ".join(" ".join(parts).split()))
+    path.write_text("\n\n".join(documents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def config(corpus_file):
+    config = default_config()
+    config.name = "test"
+    config.precision = "float32"
+    config.model.update(
+        vocab_size=600, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    config.data.corpus = str(corpus_file)
+    config.data.block_tokens = 20_000
+    config.phases.phase1 = phase(
+        sequence_length=32, batch_size=16, steps=STEPS[0], max_predictions=5, learning_rate=1e-2, warmup_steps=2
+    )
+    config.phases.phase2 = phase(sequence_length=64, batch_size=8, steps=STEPS[1], max_predictions=10)
+    config.checkpoint.every_steps = 3
+    config.logging.every_steps = 2
+    config.evaluation.max_rows = 32
+    return config
+
+
+def quiet(config, workdir, stop_at=None):
+    return bertjax.train.run(config, workdir, should_stop=lambda step: step == stop_at, say=lambda line: None)
+
+
+def rows(workdir, kind="train"):
+    lines = (workdir / "metrics.jsonl").read_text().split("\n")
+    return [row for row in map(json.loads, filter(None, lines)) if row["kind"] == kind]
+
+
+def final_arrays(workdir):
+    with ocp.CheckpointManager(workdir.absolute() / "checkpoints") as manager:
+        restored = manager.restore(
+            manager.latest_step(),
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(), position=ocp.args.JsonRestore()),
+        )
+    position = dict(restored["position"])
+    position["totals"] = {"real_tokens": position["totals"]["real_tokens"]}
+    return {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(restored["state"])}, position
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, request):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    return workdir
+
+
+@pytest.fixture
+def finished(config, uninterrupted):
+    if not uninterrupted.exists():
+        quiet(config, uninterrupted)
+    return uninterrupted
+
+
+@pytest.mark.smoke
+def test_what_a_run_leaves_behind(finished):
+    for name in ("config.json", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints"):
+        assert (finished / name).exists()
+    model = {p.name for p in (finished / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"} <= model
+    tensors = load_file(finished / "model" / "model.safetensors")
+    assert tensors["bert.embeddings.word_embeddings.weight"].shape == (600, 16)
+    assert tensors["bert.encoder.layer.1.intermediate.dense.weight"].shape == (32, 16)
+
+    summary = json.loads((finished / "summary.json").read_text())
+    assert set(summary["held_out"]) == {"mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"}
+    assert summary["unigram_loss"] > 0
+    assert summary["steps"] == sum(STEPS)
+    assert summary["real_tokens"] > 0.8 * (6 * 16 * 32 + 4 * 8 * 64)
+    assert not list(finished.glob("*.tmp"))
+
+
+def test_rows_of_the_log(finished):
+    train = rows(finished)
+    assert [(r["step"], r["phase"]) for r in train] == [
+        *((s, "phase1") for s in (1, 2, 4, 6)),
+        *((s, "phase2") for s in (7, 8, 10)),
+    ]
+    assert set(TRAIN_FIELDS) | {"tokens_per_second", "mfu", "padding_fraction", "seconds"} <= set(train[0])
+    assert train[0]["learning_rate"] == 0.0
+    assert [r["step"] for r in rows(finished, "eval")] == [6, 10]
+
+
+DETERMINISTIC = (*TRAIN_FIELDS, "step", "phase")
+
+
+@pytest.mark.parametrize("stop_at", [2, 5, 6, 8])
+def test_stopped_and_started_again_is_bit_identical(stop_at, config, finished, tmp_path):
+    """In phase 1, before the boundary, on it, in phase 2."""
+    workdir = tmp_path / "run"
+    with pytest.raises(bertjax.train.Stopped, match=f"step {stop_at}"):
+        quiet(config, workdir, stop_at)
+    moved = tmp_path / "moved"  # a workdir can be moved and goes on
+    shutil.move(workdir, moved)
+    quiet(config, moved)
+
+    arrays, position = final_arrays(finished)
+    other_arrays, other_position = final_arrays(moved)
+    assert position == other_position
+    assert set(arrays) == set(other_arrays)
+    for name, array in arrays.items():
+        assert array.tobytes() == other_arrays[name].tobytes(), name
+
+    expected = {r["step"]: r for r in rows(finished)}
+    found = {r["step"]: r for r in rows(moved)}
+    assert set(found) - {stop_at + 1} <= set(expected) <= set(found)
+    for step, row in expected.items():
+        assert {k: row[k] for k in DETERMINISTIC} == {k: found[step][k] for k in DETERMINISTIC}
+    evals = lambda workdir: [{k: v for k, v in r.items() if k != "seconds"} for r in rows(workdir, "eval")]
+    assert evals(finished) == evals(moved)
+    assert [r["step"] for r in rows(moved, "event")] == [stop_at]
+
+
+def test_killed_without_warning_goes_on_from_the_last_checkpoint(config, finished, tmp_path):
+    workdir = tmp_path / "run"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(step):
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        bertjax.train.run(config, workdir, should_stop=kill, say=lambda line: None)
+    quiet(config, workdir)
+    assert [r["step"] for r in rows(workdir, "event")] == [3]
+    arrays, other = final_arrays(finished)[0], final_arrays(workdir)[0]
+    assert all(arrays[name].tobytes() == other[name].tobytes() for name in arrays)
+
+
+def test_a_finished_run_started_again_exports_again(config, finished):
+    before = {k: v for k, v in json.loads((finished / "summary.json").read_text()).items() if k != "peak_memory"}
+    model = (finished / "model" / "model.safetensors").read_bytes()
+    shutil.rmtree(finished / "model")
+    after = quiet(config, finished)
+    assert {k: after[k] for k in before} == before
+    assert (finished / "model" / "model.safetensors").read_bytes() == model
+
+
+def test_workdir_of_another_config_is_refused(config, finished):
+    config.model.hidden_size = 32
+    config.seed = 4
+    with pytest.raises(ConfigError, match=r"model\.hidden_size \(there 16, here 32\), seed \(there 0, here 4\).*--workdir"):
+        quiet(config, finished)
+
+
+def test_operational_keys_may_change(config, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    config.logging.every_steps = 1
+    config.checkpoint.keep = 1
+    config.model.scan_layers = False
+    quiet(config, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("change", [{"objective": "mlm"}, {"packing": False}, {"tokenizer": "sentencepiece"}])
+def test_other_kinds_of_runs(change, config, tmp_path):
+    config.data.update(change)
+    config.phases.phase1.steps = config.phases.phase2.steps = 1
+    summary = quiet(config, tmp_path)
+    assert np.isfinite(summary["held_out"]["mlm_loss"])
+    assert ("nsp_loss" in summary["held_out"]) == (change != {"objective": "mlm"})
+
+
+def test_one_sentence_is_enough_for_mlm(config, tmp_path):
+    (tmp_path / "one.txt").write_text("A single sentence is a very small corpus.\n")
+    config.data.corpus = str(tmp_path / "one.txt")
+    config.data.objective = "mlm"
+    config.phases.phase1.steps = config.phases.phase2.steps = 1
+    assert np.isfinite(quiet(config, tmp_path / "run")["held_out"]["mlm_loss"])
+
+
+def test_divergence_is_told_and_not_saved(config, tmp_path):
+    config.phases.phase1.learning_rate = 1e30
+    config.optimizer.clip_norm = 0.0
+    config.checkpoint.every_steps = 100
+    with pytest.raises(bertjax.train.Diverged, match="at step"):
+        quiet(config, tmp_path)
+    assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
