@@ -28,13 +28,11 @@ _CLOSERS = "\"'”’»›)\\]}"
 _CANDIDATE = re.compile(
     rf"([.!?…‽؟۔।॥։።။។]+)([{_CLOSERS}]*) |([。！？｡]+[」』”’）】》〉]*) ?(?=[^」』”’）】》〉。！？｡])"
 )
-_WORD_BEFORE = re.compile(r"\S*$")
 _NEXT_WORD = re.compile(r"[\s\"'“‘„«‹(\[{¿¡—–\-*_]*(\w[\w'’]*\.?|\W)")
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣·–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+\S")
 _ENUMERATOR = re.compile(r"\(?(?:\d{1,3}|[A-Za-z]|[IVXLC]{1,5}|[ivxlc]{1,5}|\d+(?:\.\d+)+)$")
 _OPENERS = "\"'“‘„«‹([{¿¡—–-*_"
 _INNER_DOTS = re.compile(r"[^\W\d_]{1,3}(?:\.[^\W\d_]{1,3})+$")
-_BEFORE_TITLE = re.compile(r"[^\W\d_][\w'’]*$")
 
 
 def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
@@ -140,6 +138,4 @@ def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: s
     if lower in MAY_END_SENTENCE:
         return begins
     # "St.-Denis", "vol.-no." and hyphenated names: judged by their last part.
-    if "-" in lower and lower.rsplit("-", 1)[-1] in ALWAYS_GOES_ON:
-        return False
-    return True
+    return not ("-" in lower and lower.rsplit("-", 1)[-1] in ALWAYS_GOES_ON)

@@ -1,0 +1,242 @@
+"""The embedded corpus ``installed-docs``: prose of the docstrings of what is installed.
+
+It is read from the source files of the standard library and of the packages that bertjax depends on (whatever else
+is installed does not matter), with ``ast``; nothing is imported. A module is a document.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import os
+import re
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# The direct dependencies, as in pyproject.toml. Not read from bertjax's own metadata: a checkout has none.
+DEPENDENCIES = (
+    "absl-py",
+    "array_record",
+    "flax",
+    "grain",
+    "jax",
+    "ml_collections",
+    "numpy",
+    "optax",
+    "orbax-checkpoint",
+    "pyarrow",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sentencepiece",
+    "tensorboardX",
+    "tensorflow-datasets",
+    "tokenizers",
+    "zstandard",
+)
+_SKIPPED_FOLDERS = {"test", "tests", "_tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
+_SKIPPED_FILE = re.compile(r"(test_.*|.*_test|conftest|.*_pb2)\.py$")
+# Repeated over and over (parameters that many functions share): kept once, so that held-out text is new text.
+_LEAST_REPEATED = 40  # characters
+
+_DOCTEST = re.compile(r"\s*(?:>>>|\.\.\. |In \[\d+\]:|\$ )")
+_RULE = re.compile(r"\s*([=\-~^\"'`#*+_.]{3,}|[=+|\-\s]{5,})\s*$")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+_DIRECTIVE = re.compile(r"\s*\.\. ?(?:\w|\[|_|\|)")
+_PROSE_DIRECTIVE = re.compile(r"\s*\.\. (?:note|warning|versionadded|versionchanged|deprecated|important|tip|seealso)::")
+_FIELD = re.compile(r"\s*:(?:\w+)(?: [^:]*)?:\s*")
+_SECTION = re.compile(r"\s*[A-Z][A-Za-z]*(?: [A-Za-z]+){0,2}:?\s*$")
+# "x : array_like, optional" (numpy) on a line of its own; "x (int): text" and "x: text" (Google) before text.
+_PARAMETER_LINE = re.compile(r"\s*[*\w`.,\[\] ]{1,60} ?: ?(?:[\w`{('\"].{0,120})?$")
+_PARAMETER = re.compile(r"\s*[-*]?\s*`{0,2}\*{0,2}[\w.]+`{0,2}\s*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:\s+(?=\S)")
+_ROLE = re.compile(r":(?:\w+:)?\w+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
+_LINK = re.compile(r"`([^`<]+?)\s*<[^`>]+>`_{0,2}")
+_MARKS = re.compile(r"`{1,2}|\*\*(?=\S)|(?<=\S)\*\*|(?<=\w)_(?=\s)")
+_MATHS = re.compile(r"\$\$.*?\$\$|\\[a-z]+\{|\|\s|[=<>]{2}")
+_LETTERS = re.compile(r"[A-Za-z]{2,}")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file: its dotted path for sorting, and where it lies."""
+
+    name: str
+    path: Path
+
+
+@functools.cache
+def modules() -> tuple[Module, ...]:
+    """The source files of the standard library and of bertjax's dependencies, sorted by module path."""
+    found: dict[str, Path] = {}
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for folder, folders, files in os.walk(library):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("config-")]
+        for name in files:
+            path = Path(folder) / name
+            if _wanted(path.relative_to(library).parts):
+                found.setdefault("python/" + path.relative_to(library).as_posix(), path)
+    for distribution in dependency_closure().values():
+        for file in distribution.files or ():
+            if _wanted(file.parts):
+                found.setdefault("packages/" + file.as_posix(), Path(str(distribution.locate_file(file))))
+    return tuple(Module(name, path) for name, path in sorted(found.items()) if path.is_file())
+
+
+def dependency_closure() -> dict[str, importlib.metadata.Distribution]:
+    """Normalised name -> installed distribution, for all that bertjax depends on, directly or not."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    closure: dict[str, importlib.metadata.Distribution] = {}
+    queue: list[tuple[str, str]] = [(name, "") for name in DEPENDENCIES]
+    seen: set[tuple[str, str]] = set()
+    while queue:
+        name, extra = queue.pop()
+        name = re.sub(r"[-_.]+", "-", name).lower()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        closure[name] = distribution
+        for line in distribution.requires or ():
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                continue
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                queue += [(requirement.name, wanted) for wanted in ("", *sorted(requirement.extras))]
+    return closure
+
+
+def fingerprint() -> tuple[str, int]:
+    """(hex SHA-256 over all source files that are read, their size in bytes)."""
+    digest, size = hashlib.sha256(), 0
+    for module in modules():
+        content = _read(module)
+        size += len(content)
+        digest.update(f"{module.name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest(), size
+
+
+def documents() -> Iterator[tuple[str, int]]:
+    """(prose, size of the source file in bytes) of each module in order; a paragraph a line, "" where there is none."""
+    seen: set[bytes] = set()
+    for module in modules():
+        content = _read(module)
+        paragraphs = [text for docstring in _docstrings(content) for text in prose(docstring)]
+        yield "\n".join(_new(paragraphs, seen)), len(content)
+
+
+def prose(docstring: str) -> list[str]:
+    """The paragraphs of a docstring without doctests, code, tables, rules, section titles and parameter types."""
+    paragraphs: list[str] = []
+    current: list[str] = []
+
+    def flush() -> None:
+        text = " ".join(" ".join(current).split())
+        current.clear()
+        if _is_prose(text):
+            paragraphs.append(text)
+
+    lines = inspect.cleandoc(docstring.replace("\r", "")).split("\n")
+    code_indent: int | None = None  # inside a block that is indented more than this
+    fenced = in_doctest = False
+    for index, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        blank = not line.strip()
+        if _FENCE.match(line):
+            fenced = not fenced
+            flush()
+            continue
+        if code_indent is not None and (blank or indent > code_indent):
+            continue
+        code_indent = None
+        if blank or fenced:
+            in_doctest = False
+            flush()
+            continue
+        if in_doctest or _DOCTEST.match(line):
+            in_doctest = True
+            flush()
+            continue
+        following = lines[index + 1] if index + 1 < len(lines) else ""
+        if _RULE.match(line) or (_RULE.match(following) and _SECTION.match(line)):
+            flush()
+            continue
+        if _DIRECTIVE.match(line):
+            flush()
+            if _PROSE_DIRECTIVE.match(line):
+                current.append(line.split("::", 1)[1])
+            else:
+                code_indent = indent
+            continue
+        following_indent = len(following) - len(following.lstrip())
+        if following.strip() and following_indent > indent and _PARAMETER_LINE.match(line):
+            flush()
+            continue
+        shorter = _FIELD.sub("", line, count=1) if _FIELD.match(line) else _PARAMETER.sub("", line, count=1)
+        if shorter != line or re.match(r"\s*[-*•] ", line) or (_SECTION.match(line) and line.rstrip().endswith(":")):
+            flush()
+        if line.rstrip().endswith("::"):
+            code_indent = indent
+            current.append(shorter.rstrip()[:-1])
+            flush()
+            continue
+        current.append(re.sub(r"^\s*[-*•] ", "", shorter))
+    flush()
+    return paragraphs
+
+
+def _is_prose(text: str) -> bool:
+    """At least four words, most characters letters, and not a formula or a signature."""
+    words = _LETTERS.findall(text)
+    return len(words) >= 4 and 10 * sum(map(len, words)) >= 6 * len(text) and not _MATHS.search(text)
+
+
+def _new(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:
+    for text in paragraphs:
+        text = _MARKS.sub("", _LINK.sub(r"\1", _ROLE.sub(r"\1", text)))
+        if len(text) >= _LEAST_REPEATED:
+            key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).digest()
+            if key in seen:
+                continue
+            seen.add(key)
+        yield text
+
+
+def _docstrings(content: bytes) -> Iterator[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False)
+            if docstring:
+                yield docstring
+        for field in ("finalbody", "orelse", "handlers", "body"):
+            stack += reversed([child for child in getattr(node, field, ()) if hasattr(child, "body")])
+
+
+def _read(module: Module) -> bytes:
+    try:
+        return module.path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _wanted(parts: tuple[str, ...]) -> bool:
+    name = parts[-1]
+    return name.endswith(".py") and not _SKIPPED_FILE.match(name) and not _SKIPPED_FOLDERS.intersection(parts[:-1])
