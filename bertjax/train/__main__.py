@@ -9,7 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.command import DIVERGED, STOPPED, USAGE, fail, guarded
-from bertjax.train.flags import HELP, FlagError, parse
+from bertjax.flags import FlagError, parse
+
+HELP = """\
+python -m bertjax.train --config=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
+
+Pretrains a BERT: prepares the corpus, trains all phases, evaluates on held-out text, and leaves the model in
+DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
+
+  --config=FILE         a Python file with get_config(): configs/tiny.py (two CPU cores), configs/small.py (one GPU),
+                        configs/base.py and configs/large.py (BERT as published)
+  --config.KEY=VALUE    overrides one key of it, for example
+                          --config.data.corpus=PATH           your text: .txt, .jsonl, .parquet, also .gz .xz .zst, a
+                                                              glob, tfds:NAME, or several separated by commas
+                          --config.model.vocab_size=16384
+                          --config.phases.phase1.steps=1000
+                          --config.precision=float32
+  --workdir=DIR         where the run lives; default runs/<config.name>
+  --help                this text
+
+Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 75 stopped by a signal with
+everything saved - the same command goes on."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,12 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP)
         return 0 if argv else USAGE
     try:
-        config, workdir = parse(argv)
+        config, options = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")})
     except FlagError as error:
         return fail(error, USAGE)
     stop = StopRequest()
     stop.listen()
-    return _run(config, Path(workdir), stop)
+    return _run(config, Path(options["workdir"] or f"runs/{config.get('name', 'run')}"), stop)
 
 
 class StopRequest:

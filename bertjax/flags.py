@@ -1,4 +1,4 @@
-"""The command line of the training command, by absl and ml_collections; every mistake becomes one line."""
+"""Command lines with a config, read by absl and ml_collections; every mistake becomes one line."""
 
 from __future__ import annotations
 
@@ -11,41 +11,33 @@ from ml_collections import config_flags
 
 from bertjax.config import nearest
 
-HELP = """\
-python -m bertjax.train --config=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
-
-Pretrains a BERT: prepares the corpus, trains all phases, evaluates on held-out text, and leaves the model in
-DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
-
-  --config=FILE         a Python file with get_config(): configs/tiny.py (two CPU cores), configs/small.py (one GPU),
-                        configs/base.py and configs/large.py (BERT as published)
-  --config.KEY=VALUE    overrides one key of it, for example
-                          --config.data.corpus=PATH           your text: .txt, .jsonl, .parquet, also .gz .xz .zst, a
-                                                              glob, tfds:NAME, or several separated by commas
-                          --config.model.vocab_size=16384
-                          --config.phases.phase1.steps=1000
-                          --config.precision=float32
-  --workdir=DIR         where the run lives; default runs/<config.name>
-  --help                this text
-
-Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 75 stopped by a signal with
-everything saved - the same command goes on."""
+# bool before int, which it is a kind of.
+_DEFINE = ((bool, flags.DEFINE_boolean), (int, flags.DEFINE_integer), (float, flags.DEFINE_float))
 
 
 class FlagError(ValueError):
     """A command line that cannot be used; the message is one line."""
 
 
-def parse(argv: list[str]) -> tuple[Any, str]:
-    """(ConfigDict with overrides applied, workdir). Raises FlagError."""
+def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) -> tuple[Any, dict[str, Any]]:
+    """(ConfigDict with overrides applied, value of every option). Raises FlagError.
+
+    options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
+    """
     values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", None, "config file", flag_values=values, sys_argv=["bertjax.train", *argv])
-    workdir = flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    config = config_flags.DEFINE_config_file(
+        "config", None, "config file", flag_values=values, sys_argv=[program, *argv]
+    )
+    holders = {}
+    for name, (default, text) in options.items():
+        define = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
+        holders[name] = define(name, default, text, flag_values=values)
     _check_config_file(argv)
     try:
-        rest = values(["bertjax.train", *argv])
+        rest = values([program, *argv])
     except flags.UnrecognizedFlagError as error:
-        raise FlagError(f"unknown flag --{error.flagname}; {nearest(error.flagname, ('config', 'workdir', 'help'))}") from None
+        hint = nearest(error.flagname, ("config", "help", *options))
+        raise FlagError(f"unknown flag --{error.flagname}; {hint}") from None
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FlagError(_explained(argv, error)) from None
     except Exception as error:  # whatever the config file itself raises
@@ -54,7 +46,7 @@ def parse(argv: list[str]) -> tuple[Any, str]:
         raise FlagError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
     if config.value is None:
         raise FlagError("no config; give one with --config=configs/tiny.py")
-    return config.value, workdir.value or f"runs/{config.value.get('name', 'run')}"
+    return config.value, {name: holder.value for name, holder in holders.items()}
 
 
 def _check_config_file(argv: list[str]) -> None:
