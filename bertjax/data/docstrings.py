@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import hashlib
 import importlib.metadata
 import inspect
+import json
 import os
 import re
+import subprocess
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -42,23 +46,27 @@ DEPENDENCIES = (
 )
 _SKIPPED_FOLDERS = {"test", "tests", "_tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
 _SKIPPED_FILE = re.compile(r"(test_.*|.*_test|conftest|.*_pb2)\.py$")
-# Repeated over and over (parameters that many functions share): kept once, so that held-out text is new text.
-_LEAST_REPEATED = 40  # characters
+# Identical docstrings are kept once, and so are long paragraphs (parameters that many functions share), so that
+# held-out text is new text.
+_LONG_PARAGRAPH = 300  # characters
+_PROCESSES = 4
 
 _DOCTEST = re.compile(r"\s*(?:>>>|\.\.\. |In \[\d+\]:|\$ )")
 _RULE = re.compile(r"\s*([=\-~^\"'`#*+_.]{3,}|[=+|\-\s]{5,})\s*$")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _DIRECTIVE = re.compile(r"\s*\.\. ?(?:\w|\[|_|\|)")
-_PROSE_DIRECTIVE = re.compile(r"\s*\.\. (?:note|warning|versionadded|versionchanged|deprecated|important|tip|seealso)::")
+_PROSE_DIRECTIVE = re.compile(
+    r"\s*\.\. (?:note|warning|versionadded|versionchanged|deprecated|important|tip|seealso)::"
+)
 _FIELD = re.compile(r"\s*:(?:\w+)(?: [^:]*)?:\s*")
 _SECTION = re.compile(r"\s*[A-Z][A-Za-z]*(?: [A-Za-z]+){0,2}:?\s*$")
 # "x : array_like, optional" (numpy) on a line of its own; "x (int): text" and "x: text" (Google) before text.
-_PARAMETER_LINE = re.compile(r"\s*[*\w`.,\[\] ]{1,60} ?: ?(?:[\w`{('\"].{0,120})?$")
+_PARAMETER_LINE = re.compile(r"\s*[*\w`.,\[\] ]{1,60} : ?(?:[\w`{('\"].{0,120})?$|\s*[*\w`.]{1,40}$")
 _PARAMETER = re.compile(r"\s*[-*]?\s*`{0,2}\*{0,2}[\w.]+`{0,2}\s*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:\s+(?=\S)")
 _ROLE = re.compile(r":(?:\w+:)?\w+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
 _LINK = re.compile(r"`([^`<]+?)\s*<[^`>]+>`_{0,2}")
 _MARKS = re.compile(r"`{1,2}|\*\*(?=\S)|(?<=\S)\*\*|(?<=\w)_(?=\s)")
-_MATHS = re.compile(r"\$\$.*?\$\$|\\[a-z]+\{|\|\s|[=<>]{2}")
+_TABLE = re.compile(r"(?:\|.*){4}|(?:\\[a-z]+\b.*){3}")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -129,10 +137,64 @@ def fingerprint() -> tuple[str, int]:
 def documents() -> Iterator[tuple[str, int]]:
     """(prose, size of the source file in bytes) of each module in order; a paragraph a line, "" where there is none."""
     seen: set[bytes] = set()
-    for module in modules():
-        content = _read(module)
-        paragraphs = [text for docstring in _docstrings(content) for text in prose(docstring)]
-        yield "\n".join(_new(paragraphs, seen)), len(content)
+    for paragraphs_by_docstring, size in _read_in_parallel():
+        paragraphs: list[str] = []
+        for docstring in paragraphs_by_docstring:
+            if docstring and _is_new("\n".join(docstring), seen):
+                paragraphs += [text for text in docstring if len(text) < _LONG_PARAGRAPH or _is_new(text, seen)]
+        yield "\n".join(paragraphs), size
+
+
+def _is_new(text: str, seen: set[bytes]) -> bool:
+    key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).digest()
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
+
+
+def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
+    """(paragraphs of each docstring, bytes) of every module in order, from as many processes as there are cores.
+
+    Plain child processes, not ``multiprocessing``: that would run the caller's main module again, or fork its threads.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(1, min(cores, _PROCESSES))
+    if count == 1:
+        yield from map(_read_module, modules())
+        return
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    children = []
+    try:
+        for number in range(count):
+            code = f"from bertjax.data import docstrings; docstrings.write_modules({number}, {count})"
+            command = [sys.executable, "-c", code]
+            children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
+        for index, module in enumerate(modules()):
+            stream = children[index % count].stdout
+            line = stream.readline() if stream else b""
+            # A child that died says so on standard error; its share is then read here.
+            yield tuple(json.loads(line)) if line.endswith(b"\n") else _read_module(module)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+def write_modules(number: int, count: int) -> None:
+    """The child process ``number`` of ``count``: writes a JSON line a module to standard output."""
+    gc.disable()  # syntax trees hold no cycles; looking for some takes a third of the time
+    for module in modules()[number::count]:
+        sys.stdout.write(json.dumps(_read_module(module)) + "\n")
+    sys.stdout.flush()
+
+
+def _read_module(module: Module) -> tuple[list[list[str]], int]:
+    content = _read(module)
+    return [prose(docstring) for docstring in _docstrings(content)], len(content)
 
 
 def prose(docstring: str) -> list[str]:
@@ -144,7 +206,7 @@ def prose(docstring: str) -> list[str]:
         text = " ".join(" ".join(current).split())
         current.clear()
         if _is_prose(text):
-            paragraphs.append(text)
+            paragraphs.append(_MARKS.sub("", _LINK.sub(r"\1", _ROLE.sub(r"\1", text))))
 
     lines = inspect.cleandoc(docstring.replace("\r", "")).split("\n")
     code_indent: int | None = None  # inside a block that is indented more than this
@@ -182,7 +244,8 @@ def prose(docstring: str) -> list[str]:
         if following.strip() and following_indent > indent and _PARAMETER_LINE.match(line):
             flush()
             continue
-        shorter = _FIELD.sub("", line, count=1) if _FIELD.match(line) else _PARAMETER.sub("", line, count=1)
+        mark = _FIELD.match(line) or (_PARAMETER.match(line) if indent or not current else None)
+        shorter = line[mark.end() :] if mark else line
         if shorter != line or re.match(r"\s*[-*•] ", line) or (_SECTION.match(line) and line.rstrip().endswith(":")):
             flush()
         if line.rstrip().endswith("::"):
@@ -196,20 +259,9 @@ def prose(docstring: str) -> list[str]:
 
 
 def _is_prose(text: str) -> bool:
-    """At least four words, most characters letters, and not a formula or a signature."""
+    """At least four words, at least half of the characters letters of words, and no table or formula."""
     words = _LETTERS.findall(text)
-    return len(words) >= 4 and 10 * sum(map(len, words)) >= 6 * len(text) and not _MATHS.search(text)
-
-
-def _new(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:
-    for text in paragraphs:
-        text = _MARKS.sub("", _LINK.sub(r"\1", _ROLE.sub(r"\1", text)))
-        if len(text) >= _LEAST_REPEATED:
-            key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).digest()
-            if key in seen:
-                continue
-            seen.add(key)
-        yield text
+    return len(words) >= 4 and 2 * sum(map(len, words)) >= len(text) and not _TABLE.search(text)
 
 
 def _docstrings(content: bytes) -> Iterator[str]:
@@ -222,12 +274,22 @@ def _docstrings(content: bytes) -> Iterator[str]:
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            docstring = ast.get_docstring(node, clean=False)
-            if docstring:
-                yield docstring
+        if isinstance(node, ast.Expr):
+            yield from _texts(node.value)
+            continue
         for field in ("finalbody", "orelse", "handlers", "body"):
-            stack += reversed([child for child in getattr(node, field, ()) if hasattr(child, "body")])
+            children = getattr(node, field, ())
+            stack += reversed([c for c in children if hasattr(c, "body") or isinstance(c, ast.Expr)])
+
+
+def _texts(value: ast.expr) -> Iterator[str]:
+    """A string as a statement (also below an attribute), and those given to numpy's and scipy's ``add_newdoc``."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield value.value
+    elif isinstance(value, ast.Call) and getattr(value.func, "id", getattr(value.func, "attr", "")) == "add_newdoc":
+        for node in ast.walk(value):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
+                yield node.value
 
 
 def _read(module: Module) -> bytes:

@@ -1,0 +1,294 @@
+"""Where documents come from: SPECs, and the documents they stand for.
+
+A SPEC is ``installed-docs``; a path or glob of ``.txt``, ``.jsonl`` or ``.parquet`` files (the first two also
+compressed: ``.gz .bz2 .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python, ``TextList([...])``. Everything is read
+as a stream: memory does not grow with the size of the files.
+"""
+
+from __future__ import annotations
+
+import abc
+import glob
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertjax.config import nearest
+from bertjax.data import docstrings
+from bertjax.data.files import LONGEST_LINE, DataError, Report, hash_file, lines, reading
+
+__all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources"]
+
+INSTALLED_DOCS = "installed-docs"
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst")
+_KINDS = (".txt", ".jsonl", ".parquet")
+# A longer text without a blank line is cut into several documents.
+_LONGEST_DOCUMENT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text, and what its line breaks mean (see ``bertjax.text.sentences``)."""
+
+    text: str
+    line_breaks: str = "paragraphs"
+
+
+class Source(abc.ABC):
+    """Documents in a fixed order. ``name`` says which in messages and in the manifest."""
+
+    name: str
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """For the manifest: name, kind, and SHA-256 and size of what is read. Raises DataError."""
+
+    @abc.abstractmethod
+    def documents(self, report: Report) -> Iterator[Document]:
+        """The documents as a stream; what had to be replaced or skipped is counted. Raises DataError."""
+
+
+class TextList(Source):
+    """A list of texts from Python, each a document, each line of it a paragraph."""
+
+    name = "texts"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise DataError("a list of texts must hold strings only")
+        self._texts = list(texts)
+
+    def describe(self) -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        for text in self._texts:
+            data = text.encode("utf-8", "surrogatepass")
+            size += len(data)
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return {"name": self.name, "kind": "texts", "sha256": digest.hexdigest(), "size": size}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for text in self._texts:
+            report.bytes_read += len(text)
+            yield Document(report.clean(text))
+
+
+class InstalledDocs(Source):
+    """Prose of the docstrings of the standard library and of bertjax's dependencies."""
+
+    name = INSTALLED_DOCS
+
+    def describe(self) -> dict[str, Any]:
+        sha256, size = docstrings.fingerprint()
+        return {"name": self.name, "kind": INSTALLED_DOCS, "sha256": sha256, "size": size}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for text, size in docstrings.documents():
+            report.bytes_read += size
+            yield Document(report.clean(text))
+
+
+@dataclass(frozen=True)
+class FileSource(Source):
+    """One file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return str(self.path)
+
+    def describe(self) -> dict[str, Any]:
+        sha256, size = hash_file(self.path)
+        return {"name": self.name, "kind": _kind(self.path), "sha256": sha256, "size": size}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        match _kind(self.path):
+            case ".txt":
+                return _text_documents(self.path, report)
+            case ".jsonl":
+                return _json_documents(self.path, report)
+        return _parquet_documents(self.path, report)
+
+
+class TfdsSource(Source):
+    """A TFDS data set in ArrayRecord form with a feature ``text``: its split ``train`` if it has one, else all."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"tfds:{name}"
+        self._builder = _tfds_builder(name)
+        splits = sorted(self._builder.info.splits)
+        self._splits = ["train"] if "train" in splits else splits
+        if "text" not in (self._builder.info.features or {}):
+            features = ", ".join(sorted(self._builder.info.features or {}))
+            raise DataError(f"{self.name} has no feature 'text'; its features: {features}")
+
+    def describe(self) -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        for split in self._splits:
+            for file in self._builder.info.splits[split].filenames:
+                sha256, length = hash_file(Path(self._builder.data_dir) / file)
+                size += length
+                digest.update(sha256.encode())
+        return {"name": self.name, "kind": "tfds", "sha256": digest.hexdigest(), "size": size}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for split in self._splits:
+            data = self._builder.as_data_source(split=split)
+            for index in range(len(data)):
+                text = data[index]["text"]
+                report.bytes_read += len(text)
+                yield Document(report.decode(text) if isinstance(text, bytes) else report.clean(str(text)))
+
+
+def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
+    """The sources that SPECs stand for, in order, none twice. Raises DataError."""
+    if isinstance(specs, str | Path | Source):
+        specs = [specs]
+    sources: list[Source] = []
+    seen: set[str] = set()
+    for spec in specs:
+        for source in _open(spec):
+            key = str(source.path.resolve()) if isinstance(source, FileSource) else source.name
+            if isinstance(source, TextList) or key not in seen:
+                seen.add(key)
+                sources.append(source)
+    if not sources:
+        raise DataError(f"no corpus is given; the built-in one is {INSTALLED_DOCS!r}")
+    return sources
+
+
+def _open(spec: str | Path | Source) -> list[Source]:
+    if isinstance(spec, Source):
+        return [spec]
+    name = str(spec)
+    if name == INSTALLED_DOCS:
+        return [InstalledDocs()]
+    if name.startswith("tfds:"):
+        return [TfdsSource(name.removeprefix("tfds:"))]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise DataError(
+            f"corpus {name} is a folder, but none that bertjax.prepare made; give files, such as '{name.rstrip('/')}/*.txt'"
+        )
+    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    paths = [p for p in paths if not p.is_dir()]
+    if not paths:
+        what = "matches no file" if any(c in name for c in "*?[") else "does not exist"
+        hint = ""
+        if "/" not in name and "." not in name:
+            hint = f"; {nearest(name, [INSTALLED_DOCS, 'tfds:NAME', 'PATH.txt', 'PATH.jsonl', 'PATH.parquet'])}"
+        raise DataError(f"corpus {name} {what}{hint}")
+    for p in paths:
+        if _kind(p) not in _KINDS:
+            raise DataError(f"corpus {p} is of no known kind; known are .txt and .jsonl (also .gz .bz2 .xz .zst), .parquet")
+    return [FileSource(p) for p in paths]
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        kind = suffixes[-2] if len(suffixes) > 1 else ""
+        return "" if kind == ".parquet" else kind
+    return suffixes[-1] if suffixes else ""
+
+
+def _text_documents(path: Path, report: Report) -> Iterator[Document]:
+    """A blank line ends a document."""
+    current: list[bytes] = []
+    size = 0
+    for line in lines(path, report):
+        blank = not line.strip()
+        if not blank:
+            current.append(line)
+            size += len(line)
+        if current and (blank or size > _LONGEST_DOCUMENT):
+            yield Document(report.decode(b"\n".join(current)), "auto")
+            current, size = [], 0
+    if current:
+        yield Document(report.decode(b"\n".join(current)), "auto")
+
+
+def _json_documents(path: Path, report: Report) -> Iterator[Document]:
+    """An object a line, its ``text`` a document. Other lines are skipped and counted; if all are such, DataError."""
+    good, bad, in_long_line = 0, 0, False
+    for line in lines(path, report):
+        is_piece = len(line) >= LONGEST_LINE - 2
+        if is_piece or in_long_line:
+            bad += not in_long_line
+            report.skipped_lines += not in_long_line
+            in_long_line = is_piece
+            continue
+        if not line.strip():
+            continue
+        text = _json_text(report, line)
+        if text is None:
+            bad += 1
+            report.skipped_lines += 1
+            continue
+        good += 1
+        yield Document(report.clean(text))
+    if bad and not good:
+        raise DataError(f"{path}: none of its {bad} lines is a JSON object with a 'text'")
+
+
+def _json_text(report: Report, line: bytes) -> str | None:
+    before = report.replaced_bytes
+    try:
+        value = json.loads(report.decode(line))
+    except (ValueError, RecursionError):
+        report.replaced_bytes = before
+        return None
+    text = value.get("text") if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _parquet_documents(path: Path, report: Report) -> Iterator[Document]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with reading(path), pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if "text" not in names:
+                raise DataError(f"{path} has no column 'text'; its columns: {', '.join(names)}")
+            for batch in file.iter_batches(batch_size=256, columns=["text"]):
+                # As bytes, so that invalid UTF-8 is counted and replaced as everywhere.
+                for value in batch.column(0).cast(pa.large_binary()).to_pylist():
+                    if value is None:
+                        report.skipped_lines += 1
+                        continue
+                    report.bytes_read += len(value)
+                    yield Document(report.decode(value))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        raise DataError(f"{path}: its column 'text' does not hold text") from None
+
+
+def _tfds_builder(name: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    folder = Path(name).expanduser()
+    try:
+        if folder.is_dir():
+            found = sorted(p.parent for p in folder.glob("**/dataset_info.json"))
+            if not found:
+                raise DataError(f"{name} is no TFDS folder: there is no dataset_info.json in it")
+            if len(found) > 1:
+                raise DataError(f"{name} holds several data sets; name one, such as tfds:{found[-1]}")
+            builder = tfds.builder_from_directory(found[0])
+        else:
+            builder = tfds.builder(name, file_format="array_record", try_gcs=False)
+        if not builder.info.splits:
+            raise DataError(f"tfds:{name} is not prepared in ArrayRecord form in {builder.data_dir}")
+        if builder.info.file_format is None or builder.info.file_format.value != "array_record":
+            raise DataError(f"tfds:{name} is not in ArrayRecord form; prepare it with file_format='array_record'")
+    except DataError:
+        raise
+    except Exception as error:  # whatever the registry of data sets or a builder raises
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"tfds:{name} cannot be opened: {type(error).__name__}: {reason}") from None
+    return builder
