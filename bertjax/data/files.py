@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import re
 import zlib
@@ -78,7 +78,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def lines(path: Path, report: Report) -> Iterator[bytes]:
-    """The lines of a file without their line break, decompressed by its ending (.gz, .bz2, .xz, .zst).
+    """The lines of a file without their line break, decompressed by its ending (.gz, .xz, .zst).
 
     A line longer than LONGEST_LINE comes in pieces of that size. Raises DataError.
     """
@@ -97,15 +97,11 @@ def lines(path: Path, report: Report) -> Iterator[bytes]:
 
 
 def _decompressed(path: Path, raw: IO[bytes]) -> Any:
-    import io
-
     import zstandard
 
     match path.suffix.lower():
         case ".gz":
             return gzip.GzipFile(fileobj=raw)
-        case ".bz2":
-            return bz2.BZ2File(raw)
         case ".xz" | ".lzma":
             return lzma.LZMAFile(raw)
         case ".zst":

@@ -1,8 +1,8 @@
 """Where documents come from: SPECs, and the documents they stand for.
 
 A SPEC is ``installed-docs``; a path or glob of ``.txt``, ``.jsonl`` or ``.parquet`` files (the first two also
-compressed: ``.gz .bz2 .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python, ``TextList([...])``. Everything is read
-as a stream: memory does not grow with the size of the files.
+compressed: ``.gz .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python, ``TextList([...])``. Everything
+is read as a stream: memory does not grow with the size of the files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import abc
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from bertjax.data.files import LONGEST_LINE, DataError, Report, hash_file, lines
 __all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources"]
 
 INSTALLED_DOCS = "installed-docs"
-_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst")
+_COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
 _KINDS = (".txt", ".jsonl", ".parquet")
 # A longer text without a blank line is cut into several documents.
 _LONGEST_DOCUMENT = 16 << 20
@@ -129,7 +130,7 @@ class TfdsSource(Source):
         digest, size = hashlib.sha256(), 0
         for split in self._splits:
             for file in self._builder.info.splits[split].filenames:
-                sha256, length = hash_file(Path(self._builder.data_dir) / file)
+                sha256, length = hash_file(Path(str(self._builder.data_dir)) / file)
                 size += length
                 digest.update(sha256.encode())
         return {"name": self.name, "kind": "tfds", "sha256": digest.hexdigest(), "size": size}
@@ -171,9 +172,10 @@ def _open(spec: str | Path | Source) -> list[Source]:
     path = Path(name).expanduser()
     if path.is_dir():
         raise DataError(
-            f"corpus {name} is a folder, but none that bertjax.prepare made; give files, such as '{name.rstrip('/')}/*.txt'"
+            f"corpus {name} is a folder, but none that bertjax.prepare made; "
+            f"give files, such as '{name.rstrip('/')}/*.txt'"
         )
-    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     paths = [p for p in paths if not p.is_dir()]
     if not paths:
         what = "matches no file" if any(c in name for c in "*?[") else "does not exist"
@@ -183,7 +185,7 @@ def _open(spec: str | Path | Source) -> list[Source]:
         raise DataError(f"corpus {name} {what}{hint}")
     for p in paths:
         if _kind(p) not in _KINDS:
-            raise DataError(f"corpus {p} is of no known kind; known are .txt and .jsonl (also .gz .bz2 .xz .zst), .parquet")
+            raise DataError(f"corpus {p} is of no known kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet")
     return [FileSource(p) for p in paths]
 
 
@@ -263,32 +265,35 @@ def _parquet_documents(path: Path, report: Report) -> Iterator[Document]:
                     report.bytes_read += len(value)
                     yield Document(report.decode(value))
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(f"{path}: its column 'text' does not hold text") from None
 
 
 def _tfds_builder(name: str) -> Any:
+    """The data set in a folder, or of this name in TFDS's own folder. Only files are looked at, no code is run."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+        folder = root / name.replace(":", "/")
+    if not folder.is_dir():
+        raise DataError(
+            f"corpus tfds:{name} is not prepared: there is no folder {folder}; "
+            f"prepare it first, with file_format='array_record'"
+        )
+    found = sorted(p.parent for p in folder.glob("**/dataset_info.json"))
+    if not found:
+        raise DataError(f"corpus tfds:{name}: {folder} is no TFDS folder, there is no dataset_info.json in it")
+    if len(found) > 1:
+        raise DataError(f"corpus tfds:{name}: {folder} holds several data sets; name one, such as tfds:{found[-1]}")
     import tensorflow_datasets as tfds
 
-    folder = Path(name).expanduser()
     try:
-        if folder.is_dir():
-            found = sorted(p.parent for p in folder.glob("**/dataset_info.json"))
-            if not found:
-                raise DataError(f"{name} is no TFDS folder: there is no dataset_info.json in it")
-            if len(found) > 1:
-                raise DataError(f"{name} holds several data sets; name one, such as tfds:{found[-1]}")
-            builder = tfds.builder_from_directory(found[0])
-        else:
-            builder = tfds.builder(name, file_format="array_record", try_gcs=False)
-        if not builder.info.splits:
-            raise DataError(f"tfds:{name} is not prepared in ArrayRecord form in {builder.data_dir}")
-        if builder.info.file_format is None or builder.info.file_format.value != "array_record":
-            raise DataError(f"tfds:{name} is not in ArrayRecord form; prepare it with file_format='array_record'")
-    except DataError:
-        raise
-    except Exception as error:  # whatever the registry of data sets or a builder raises
+        builder = tfds.builder_from_directory(found[0])
+        form = builder.info.file_format.value if builder.info.file_format else "unknown"
+    except Exception as error:  # whatever reading its description raises
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"tfds:{name} cannot be opened: {type(error).__name__}: {reason}") from None
+        raise DataError(f"corpus tfds:{name} cannot be opened: {type(error).__name__}: {reason}") from None
+    if form != "array_record":
+        raise DataError(f"corpus tfds:{name} is in the form {form}; prepare it with file_format='array_record'")
     return builder

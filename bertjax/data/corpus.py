@@ -1,0 +1,219 @@
+"""The prepared corpus: text tokenised once, kept on disk, opened in no time.
+
+A prepared corpus is a folder:
+
+    corpus/1.0.0/       ArrayRecord shards in the TFDS layout, the durable form
+    index/              flat .npy arrays derived from the shards, memory-mapped in training
+    tokenizer/          its tokenizer
+    manifest.json       sources, counts, settings, versions, and the hash of every file
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.config import ConfigError
+from bertjax.data import manifest as manifests
+from bertjax.data.building import build
+from bertjax.data.files import DataError
+from bertjax.data.index import Corpus, index_files, open_index, write_index, write_token_counts
+from bertjax.data.placing import building, cache_folder, cached, publish
+from bertjax.data.progress import Progress, shown
+from bertjax.data.shards import SPLITS, read_shards
+from bertjax.data.sources import Source, open_sources
+from bertjax.data.staging import token_dtype
+from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
+
+TRAINED = ("wordpiece", "sentencepiece")
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """An opened corpus. ``token_counts`` int64 [vocab_size]: how often each id occurs in the train split."""
+
+    path: Path
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    train: Corpus
+    held_out: Corpus
+    token_counts: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data: token ids, sentences, documents, split, and the tokenizer."""
+        return self.manifest["fingerprint"]
+
+
+def prepare(
+    specs: Sequence[str | Path | Source],
+    output: str | Path | None = None,
+    *,
+    tokenizer: str | Path = "wordpiece",
+    vocab_size: int = 30522,
+    lowercase: bool = True,
+    sentencepiece_type: str = "unigram",
+    held_out_fraction: float = 0.02,
+    progress: Progress | None = None,
+) -> PreparedCorpus:
+    """Tokenises the documents of ``specs``, or opens what an earlier call with the same content and settings made.
+
+    ``output`` is the folder to make; None keeps the corpus in the cache (``$BERTJAX_CACHE``). ``tokenizer`` is
+    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. A single SPEC
+    that is a prepared corpus is opened as it is. Raises DataError and ConfigError, one line each.
+    """
+    specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
+    prepared = [spec for spec in specs if not isinstance(spec, Source) and _is_prepared(Path(spec).expanduser())]
+    if prepared:
+        return _open_given(specs, output, str(tokenizer))
+    sources = open_sources(specs)
+    given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase)
+    settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
+    if given is None:
+        settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}
+        if tokenizer == "sentencepiece":
+            settings["sentencepiece_type"] = sentencepiece_type
+    else:
+        settings |= {"tokenizer": given.fingerprint}
+    described = [source.describe() for source in sources]
+    key = manifests.key_of(described, settings)
+    final = Path(output).expanduser() if output is not None else cache_folder() / f"corpus-{key[:24]}"
+    found = _reuse(final, key, is_output=output is not None)
+    if found is not None:
+        return found
+    with contextlib.ExitStack() as stack:
+        show = progress or stack.enter_context(shown())
+        folder = stack.enter_context(building(final))
+        total = sum(source["size"] for source in described)
+        manifest = {"format_version": manifests.FORMAT_VERSION, "key": key, "sources": described, "settings": settings}
+        build(folder, sources, given, settings, manifest, total, show)
+        if not publish(folder, final):
+            # Another process was faster; what it made is what we would have made.
+            found = _reuse(final, key, is_output=output is not None)
+            if found is None:
+                raise DataError(f"{final} cannot be written: it has been made by another program meanwhile")
+            return found
+    return open_prepared(final)
+
+
+def open_prepared(path: str | Path) -> PreparedCorpus:
+    """Opens a prepared corpus: sizes are checked, a missing index is made again. Raises DataError."""
+    path = Path(path).expanduser()
+    manifest = manifests.read(path)
+    if any(not (path / "index" / name).is_file() for split in SPLITS for name in index_files(split)):
+        _rebuild_index(path, manifest)
+    manifests.check_sizes(path, manifest)
+    try:
+        tokenizer = load_tokenizer(path / "tokenizer", bool(manifest["tokenizer"]["lowercase"]))
+    except ConfigError as error:
+        raise DataError(f"prepared corpus {path} is damaged: {error}") from None
+    if tokenizer.fingerprint != manifest["tokenizer"]["fingerprint"]:
+        raise DataError(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
+    index, fingerprint = path / "index", manifest["fingerprint"]
+    try:
+        train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)
+        counts = np.load(index / "token_counts.npy")
+    except (OSError, ValueError) as error:
+        raise DataError(f"prepared corpus {path} is damaged: {error}") from None
+    return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
+
+
+def verify(path: str | Path) -> None:
+    """Reads every file of a prepared corpus and compares it with the manifest. Raises DataError."""
+    path = Path(path).expanduser()
+    manifests.check_hashes(path, manifests.read(path))
+
+
+def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
+    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None."""
+    for folder in ([Path(path)] if path is not None else []) + cached():
+        try:
+            if manifests.read(folder)["fingerprint"] == fingerprint:
+                return open_prepared(folder)
+        except DataError:
+            continue
+    return None
+
+
+def check_objective(corpus: Corpus, objective: str) -> None:
+    """Raises DataError where ``mlm_nsp`` is asked of a corpus with one document or one sentence."""
+    if objective != "mlm_nsp":
+        return
+    what = "sentence" if corpus.num_sentences < 2 else "document" if corpus.num_documents < 2 else ""
+    if what:
+        raise DataError(
+            f"next-sentence prediction is impossible: the corpus has only one {what} to train on, and a random next "
+            f"sentence comes from another document; use --config.data.objective=mlm, or more documents"
+        )
+
+
+def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
+    """Makes the index again from the shards, beside its place, and puts it there in one move."""
+    vocab_size = int(manifest["tokenizer"]["vocab_size"])
+    dtype = token_dtype(vocab_size)
+    folder = path / f"index.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    try:
+        for name in SPLITS:
+            counts, records = manifest["counts"][name], read_shards(path, name)
+            ordered = (records[i] for i in range(len(records)))
+            write_index(folder, name, ordered, dtype, counts["tokens"], counts["sentences"])
+        write_token_counts(folder, vocab_size)
+        shutil.rmtree(path / "index", ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            folder.rename(path / "index")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"prepared corpus {path}: its index cannot be made again from the shards: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_prepared(path: Path) -> bool:
+    return (path / manifests.FILE).is_file()
+
+
+def _open_given(specs: Sequence[str | Path | Source], output: str | Path | None, tokenizer: str) -> PreparedCorpus:
+    """A prepared corpus given as SPEC."""
+    if len(specs) > 1:
+        raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
+    if output is not None:
+        raise DataError(f"{specs[0]} is prepared already; use it as it is")
+    corpus = open_prepared(str(specs[0]))
+    own = corpus.manifest["tokenizer"]
+    if tokenizer in TRAINED:
+        if tokenizer != own["kind"]:
+            raise ConfigError(
+                f"the corpus {specs[0]} was prepared with a {own['kind']} tokenizer, not {tokenizer}; "
+                f"use --config.data.tokenizer={own['kind']}"
+            )
+    elif load_tokenizer(tokenizer, own["lowercase"]).fingerprint != own["fingerprint"]:
+        raise ConfigError(f"the corpus {specs[0]} was prepared with another tokenizer than {tokenizer}")
+    return corpus
+
+
+def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
+    """What lies at the place of the corpus, if it is this corpus; None if there is nothing."""
+    if not final.exists() or (final.is_dir() and not any(final.iterdir())):
+        return None
+    if is_output and not _is_prepared(final):
+        raise DataError(f"{final} exists and is no prepared corpus; choose another output folder")
+    try:
+        if manifests.read(final)["key"] == key:
+            return open_prepared(final)
+    except DataError:
+        if is_output:
+            raise
+        # The cache is ours: what is damaged there is made again.
+        shutil.rmtree(final, ignore_errors=True)
+        return None
+    raise DataError(f"{final} holds another prepared corpus; choose another output folder")

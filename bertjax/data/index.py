@@ -1,0 +1,88 @@
+"""The flat arrays of a corpus, memory-mapped: what training reads. Derived from the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bertjax.data.shards import Example
+
+_CHUNK = 1 << 24  # tokens
+ARRAYS = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One split of a prepared corpus; the arrays may be memory maps.
+
+    tokens: uint16 or uint32 [T], documents one after the other, no special tokens;
+    sentence_lengths: uint32 [N], tokens of each sentence, at least 1;
+    document_sentences: int64 [D+1], document d holds sentences [d] : [d+1], at least one;
+    document_tokens: int64 [D+1], document d holds tokens [d] : [d+1];
+    fingerprint: of the data.
+    """
+
+    tokens: np.ndarray
+    sentence_lengths: np.ndarray
+    document_sentences: np.ndarray
+    document_tokens: np.ndarray
+    fingerprint: str
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.document_sentences) - 1
+
+    @property
+    def num_sentences(self) -> int:
+        return len(self.sentence_lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+
+def index_files(split: str) -> list[str]:
+    """The names of the files of a split inside the folder ``index``."""
+    return [f"{split}.{array}.npy" for array in ARRAYS]
+
+
+def write_index(
+    folder: Path, split: str, examples: Iterable[Example], dtype: np.dtype, tokens: int, sentences: int
+) -> None:
+    """Writes the arrays of a split from its records, of which the totals of tokens and sentences are known."""
+    flat = _create(folder / f"{split}.tokens.npy", dtype, tokens)
+    lengths = _create(folder / f"{split}.sentence_lengths.npy", np.dtype(np.uint32), sentences)
+    token_bounds, sentence_bounds = [0], [0]
+    for example in examples:
+        begin, end = token_bounds[-1], token_bounds[-1] + len(example["tokens"])
+        flat[begin:end] = example["tokens"]
+        token_bounds.append(end)
+        begin, end = sentence_bounds[-1], sentence_bounds[-1] + len(example["sentence_lengths"])
+        lengths[begin:end] = example["sentence_lengths"]
+        sentence_bounds.append(end)
+    flat.flush()
+    lengths.flush()
+    np.save(folder / f"{split}.document_sentences.npy", np.array(sentence_bounds, np.int64))
+    np.save(folder / f"{split}.document_tokens.npy", np.array(token_bounds, np.int64))
+
+
+def open_index(folder: Path, split: str, fingerprint: str) -> Corpus:
+    """The arrays of a split, memory-mapped read-only."""
+    arrays = {array: np.load(folder / f"{split}.{array}.npy", mmap_mode="r") for array in ARRAYS}
+    return Corpus(**arrays, fingerprint=fingerprint)
+
+
+def write_token_counts(folder: Path, vocab_size: int) -> None:
+    """Writes ``token_counts.npy``, int64 [vocab_size]: how often each id occurs in the train split."""
+    counts = np.zeros(vocab_size, np.int64)
+    tokens = np.load(folder / "train.tokens.npy", mmap_mode="r")
+    for begin in range(0, len(tokens), _CHUNK):
+        counts += np.bincount(tokens[begin : begin + _CHUNK], minlength=vocab_size)
+    np.save(folder / "token_counts.npy", counts)
+
+
+def _create(path: Path, dtype: np.dtype, length: int) -> np.memmap:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))

@@ -1,0 +1,80 @@
+"""Where prepared corpora lie, and how one gets its final name: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from bertjax.data.files import DataError
+
+_BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
+
+
+def cache_folder() -> Path:
+    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder."""
+    own = os.environ.get("BERTJAX_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bertjax"
+
+
+def cached() -> list[Path]:
+    """The finished corpora of the cache, sorted."""
+    folder = cache_folder()
+    found = folder.glob("corpus-*") if folder.is_dir() else []
+    return sorted(path for path in found if not _BUILDING.match(path.name))
+
+
+@contextlib.contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """A new folder beside ``final`` to build in; what is left of it is removed in the end.
+
+    Raises DataError where the disk refuses.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final)
+        folder = final.with_name(f"{final.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"the prepared corpus {final} cannot be written: {error.strerror or error}") from None
+
+
+def publish(folder: Path, final: Path) -> bool:
+    """Gives the built folder its final name in one move; False where that name was taken meanwhile."""
+    try:
+        folder.rename(final)
+    except OSError:
+        if final.exists():
+            return False
+        raise
+    return True
+
+
+def _sweep(final: Path) -> None:
+    """Removes what killed processes of this machine have left of the same corpus."""
+    for path in final.parent.glob(f"{glob.escape(final.name)}.tmp-*"):
+        match = _BUILDING.match(path.name)
+        if match and match["host"] == socket.gethostname() and not _alive(int(match["process"])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

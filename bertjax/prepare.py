@@ -1,0 +1,114 @@
+"""python -m bertjax.prepare --input=SPEC [--input=SPEC ...] --output=DIR: tokenises a corpus once, for many runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from bertjax.command import USAGE, fail, guarded
+
+_EPILOG = """\
+SPEC is one of
+  installed-docs          the built-in corpus: English prose of the docstrings of what is installed
+  PATH or 'GLOB'          .txt (a blank line ends a document), .jsonl (field "text"), both also .gz .xz .zst;
+                          .parquet (column "text")
+  tfds:NAME, tfds:DIR     a TFDS data set in ArrayRecord form (feature "text"); TensorFlow is not needed
+
+Invalid UTF-8 and NUL bytes are replaced and counted. About --held_out_fraction of the documents, chosen by a hash
+of their text, are kept for evaluation. The same content and settings are prepared only once.
+
+  python -m bertjax.prepare --input='wiki/*.jsonl.zst' --input=novels.txt --output=corpora/mine --vocab_size=30522
+  python -m bertjax.train --config=configs/base.py --config.data.corpus=corpora/mine
+
+Exit codes: 0 done; 2 usage; 3 the data cannot be used."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.exit(fail(f"{message}; see python -m bertjax.prepare --help", USAGE))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = _Parser(
+        prog="python -m bertjax.prepare",
+        description="Tokenises a corpus once, into a folder that any number of runs can train on.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--input", action="append", required=True, metavar="SPEC", help="a corpus; can be repeated")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument(
+        "--tokenizer",
+        default="wordpiece",
+        metavar="KIND",
+        help="wordpiece or sentencepiece (learned from the text), or the path of a vocab.txt, .model or folder",
+    )
+    parser.add_argument("--vocab_size", type=int, default=30522, metavar="N", help="entries to learn (default 30522)")
+    parser.add_argument(
+        "--lowercase",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="lowercase and strip accents (default true)",
+    )
+    parser.add_argument("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument("--held_out_fraction", type=_fraction, default=0.02, metavar="F", help="default 0.02")
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return guarded(lambda: _run(options))
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 0.5:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 0.5, not {text!r}")
+    return value
+
+
+def _run(options: argparse.Namespace) -> None:
+    from bertjax.data.corpus import prepare
+
+    corpus = prepare(
+        options.input,
+        options.output,
+        tokenizer=options.tokenizer,
+        vocab_size=options.vocab_size,
+        lowercase=options.lowercase,
+        sentencepiece_type=options.sentencepiece_type,
+        held_out_fraction=options.held_out_fraction,
+    )
+    counts = corpus.manifest["counts"]
+    print(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
+    for name, what in (("train", "to train on"), ("held_out", "held out")):
+        part = counts[name]
+        sizes = f"{part['documents']:,} documents, {part['sentences']:,} sentences, {part['tokens']:,} tokens"
+        print(f"  {what}: {sizes}")
+    if corpus.manifest["held_out"]["kind"] == "copy":
+        print("  nothing could be held out: the held-out text is part of the text to train on")
+    if counts["replaced_bytes"] or counts["skipped_lines"]:
+        print(
+            f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
+            f"{counts['skipped_lines']:,} unreadable lines were skipped"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
