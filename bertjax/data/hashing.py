@@ -55,6 +55,17 @@ def draw(key: int, counters: np.ndarray) -> np.ndarray:
     z = counters.astype(np.uint64)
     z *= np.uint64(_GOLDEN)
     z += np.uint64(key)
+    return _finalise(z)
+
+
+def draw_rows(key: int, rows: np.ndarray, width: int) -> np.ndarray:
+    """uint64 bits [len(rows), width]: ``draw`` for the counters row * width + 0 .. width - 1, in fewer passes."""
+    start = rows.astype(np.uint64) * np.uint64(width * _GOLDEN & _ALL)
+    start += np.uint64(key)
+    return _finalise(start[:, None] + np.arange(width, dtype=np.uint64) * np.uint64(_GOLDEN))
+
+
+def _finalise(z: np.ndarray) -> np.ndarray:
     shifted = z >> np.uint64(30)
     z ^= shifted
     z *= np.uint64(_FIRST)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertjax.data.hashing import Purpose, below, derive, draw, high, low
+from bertjax.data.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.settings import ExampleSettings
 
 if TYPE_CHECKING:
     from bertjax.text.tokenizer import Tokenizer
 
-# Bits of a position's sort key: 15 of the draw, above them one that puts special tokens last.
+# Random bits in a position's sort key; above them one that puts special tokens last.
 _DRAW_BITS = 16
 _MASK_SHARE = round(0.8 * 2**32)
 _MASK_OR_RANDOM_SHARE = round(0.9 * 2**32)
@@ -55,18 +55,21 @@ class TokenFacts:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the examples of K rows of S tokens lie; positions count through all K * S places, row after row.
+    """Where the examples of K rows of S tokens lie; places count through all K * S positions, row after row.
 
-    ``row`` is the row number inside the plan of the block (K entries, consecutive). An entry an example, in the order
-    of the places, have ``row_of`` (0 .. K-1), ``start`` (place of its [CLS]) and ``length``.
+    Every row holds at least one example. int64 arrays.
     """
 
+    # An entry a row: its number inside the plan of the block, tokens in use, number of its first example.
     row: np.ndarray
+    used: np.ndarray
+    first: np.ndarray
+    # An entry an example, in the order of their places: row (0 .. K-1), place of [CLS], length with specials.
     row_of: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    first_in_row: np.ndarray  # int64 [K]: number of the first example of each row
-    special: np.ndarray  # places of [CLS] and [SEP], in no order
+    # Places of [CLS] and [SEP], in no order.
+    special: np.ndarray
     # Runs of places that belong to one example or to padding: number of the example in its row (1 .., 0 is padding)
     # and length; a row after the other, K * S places in all.
     run_number: np.ndarray
@@ -86,76 +89,77 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
         wanted = np.clip(np.rint(layout.length * prob).astype(np.int64), 1, most)
         return np.minimum(wanted, maskable)
     end = layout.start - layout.row_of * settings.sequence_length + layout.length
-    used = np.zeros(len(layout.row), np.int64)
-    used[layout.row_of] = end  # the last example of a row is written last
     # The offset stays clear of 1 by more than a rounding error, so that floor(most + offset) = most.
     offset = (draw(derive(key, Purpose.QUOTA), layout.row) >> np.uint64(48)).astype(np.float64) / 2**16
-    rate = np.minimum(prob, most / np.maximum(used, 1))
+    rate = np.minimum(prob, most / layout.used)
     until_end = np.floor(rate[layout.row_of] * end + offset[layout.row_of]).astype(np.int64)
     before = np.concatenate(([0], until_end[:-1]))
-    before[layout.first_in_row[used > 0]] = 0
+    before[layout.first] = 0
     return np.minimum(until_end - before, maskable)
 
 
 def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
-    """Places to be predicted, ascending, int64. ``ids`` [K * S] is only read for whole-word masking."""
+    """int32 [K, P]: the positions to be predicted in each row, ascending; S in unused slots, which come last.
+
+    ``ids`` [K * S] is only read for whole-word masking.
+    """
     length, rows = settings.sequence_length, len(layout.row)
-    position_bits = max(1, (length - 1).bit_length())
+    position_bits = (length - 1).bit_length()
     # Sort key of a place: example, special or not, draw, position. 32 bits where they suffice: they sort faster.
-    narrow = position_bits + _DRAW_BITS + settings.max_examples_per_row.bit_length() <= 32
+    example_shift = position_bits + _DRAW_BITS + 1
+    narrow = example_shift + settings.max_examples_per_row.bit_length() <= 32
     kind = np.uint32 if narrow else np.uint64
-    keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)) >> np.uint16(1)
-    keys = keys.astype(kind).reshape(-1)
+    keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)).astype(kind)
     words = None
     if settings.whole_word_masking:
         words = _word_starts(ids, layout, facts)
-        keys = keys[words]
-    keys[layout.special] |= kind(1 << (_DRAW_BITS - 1))
+        keys = keys.reshape(-1)[words].reshape(rows, length)
     keys <<= kind(position_bits)
     # Padding comes after all examples.
     number = np.where(layout.run_number == 0, settings.max_examples_per_row, layout.run_number - 1).astype(kind)
-    keys |= np.repeat(number << kind(position_bits + _DRAW_BITS), layout.run_length)
-    keys = keys.reshape(rows, length)
-    keys |= np.arange(length, dtype=kind)
+    keys += np.repeat(number << kind(example_shift), layout.run_length).reshape(rows, length)
+    keys += np.arange(length, dtype=kind)
+    keys.reshape(-1)[layout.special] |= kind(1 << (position_bits + _DRAW_BITS))
     keys.sort(axis=1)
 
-    quota = quotas(layout, settings, key)
-    chosen = np.zeros(rows * length, bool)
+    # An example's places lie where they lay before the sort, specials last: the first of them are masked.
+    quota, in_row = quotas(layout, settings, key), kind((1 << position_bits) - 1)
     if words is None:
-        # The first of each example in sorted order; an example's places lie where they lay before the sort.
-        owner_row, places = np.repeat(layout.row_of * length, quota), ranges(layout.start, quota)
-        chosen[owner_row + _positions(keys, places, position_bits)] = True
+        count = np.add.reduceat(quota, layout.first)
+        chosen = keys.reshape(-1)[ranges(layout.start, quota)] & in_row
     else:
         maskable = layout.length - settings.special_tokens
-        owner_row, places = np.repeat(layout.row_of * length, maskable), ranges(layout.start, maskable)
-        ordered = owner_row + _positions(keys, places, position_bits)
-        chosen[ordered[_whole_words(words[ordered] == ordered, maskable, quota)]] = True
-    return np.flatnonzero(chosen)
+        ordered = (keys.reshape(-1)[ranges(layout.start, maskable)] & in_row).astype(np.int64)
+        owner = np.repeat(layout.row_of, maskable)
+        place = owner * length + ordered
+        taken = _whole_words(words[place] == place, maskable, quota)
+        count, chosen = np.bincount(owner[taken], minlength=rows), ordered[taken]
+    positions = np.full(rows * settings.max_predictions, length, np.int32)
+    positions[ranges(np.arange(rows) * settings.max_predictions, count)] = chosen
+    positions = positions.reshape(rows, settings.max_predictions)
+    positions.sort(axis=1)
+    return positions
 
 
-def replace(ids: np.ndarray, masked: np.ndarray, counters: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
-    """What the model sees at the ``masked`` places of ``ids``: [MASK], a random token or the token itself.
+def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
+    """What the model sees in place of the masked ids [K, P]: [MASK], a random token or the token itself.
 
-    ``counters``: row number inside the plan * S + position, for each of ``masked``.
+    ``row`` [K]: numbers of the rows inside the plan.
     """
-    bits = draw(derive(key, Purpose.MASK_ACTION), counters)
+    bits = draw_rows(derive(key, Purpose.MASK_ACTION), row, original.shape[1])
     action = high(bits)
-    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.mask_id), ids[masked])
+    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.mask_id), original)
     random = np.flatnonzero((action >= np.uint64(_MASK_SHARE)) & (action < np.uint64(_MASK_OR_RANDOM_SHARE)))
-    seen[random] = facts.replacements[below(low(bits[random]), len(facts.replacements))]
+    drawn = below(low(bits.reshape(-1)[random]), len(facts.replacements))
+    seen.reshape(-1)[random] = facts.replacements[drawn]
     return seen
 
 
 def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
-    """uint16 [K, length] draws for consecutive rows; four to a hash, as hashing is a good part of the work."""
-    words = -(-length // 4)
-    bits = draw(key, np.arange(int(row[0]) * words, (int(row[-1]) + 1) * words))
+    """uint16 [K, length] draws; four to a hash, as hashing is a good part of the work."""
+    bits = draw_rows(key, row, -(-length // 4))
     # Little-endian by name, so that other machines cut the same bits.
-    return bits.astype("<u8", copy=False).view("<u2").reshape(len(row), 4 * words)[:, :length]
-
-
-def _positions(keys: np.ndarray, places: np.ndarray, position_bits: int) -> np.ndarray:
-    return (keys.reshape(-1)[places] & keys.dtype.type((1 << position_bits) - 1)).astype(np.int64)
+    return bits.astype("<u8", copy=False).view("<u2")[:, :length]
 
 
 def ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:

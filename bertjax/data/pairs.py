@@ -19,6 +19,8 @@ from bertjax.data.blocks import Block, Sentences
 from bertjax.data.hashing import Purpose, below, chance, derive, draw, high, low
 from bertjax.data.settings import ExampleSettings
 
+_BUCKET_BITS = 4  # buckets of 16 tokens: most sentences are longer
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -78,20 +80,41 @@ def _follow(following: np.ndarray) -> np.ndarray:
     """Rows reached from row 0 by ``row = following[row]`` before the end of the table, ascending.
 
     Fragments lie one after the other, so that the end of one is the start of the next: a single chain runs through all.
+    It is followed eight steps at a time, and the steps between are filled in at once.
     """
-    steps, row, reached = following.tolist(), 0, []
-    end, append = len(steps), reached.append
-    while row < end:
-        append(row)
-        row = steps[row]
-    return np.array(reached, np.int64)
+    steps = [np.append(following, len(following))]  # the end of the table follows itself
+    for _ in range(3):
+        steps.append(steps[-1][steps[-1]])
+    strides, row, reached = memoryview(steps.pop()), 0, []
+    while row < len(following):
+        reached.append(row)
+        row = strides[row]
+    rows = np.array(reached, np.int64)
+    while steps:
+        rows = np.stack((rows, steps.pop()[rows]), axis=1).reshape(-1)
+    return rows[rows < len(following)]
+
+
+def _first_reaching(total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """First place in ``total`` (ascending, from 0) that is at least ``wanted``; the last place where none is.
+
+    What ``searchsorted`` does, several times as fast: a table over buckets of tokens leads close to the place.
+    """
+    wanted = np.minimum(wanted, total[-1])
+    below_bucket = np.concatenate(([0], np.cumsum(np.bincount(total >> _BUCKET_BITS))))
+    places = below_bucket[wanted >> _BUCKET_BITS]
+    behind = np.flatnonzero(total[places] < wanted)
+    while behind.size:
+        places[behind] += 1
+        behind = behind[total[places[behind]] < wanted[behind]]
+    return places
 
 
 def _make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
     fragment_end, target = _fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.
-    chunk_end = np.minimum(np.searchsorted(total, total[:-1] + target), fragment_end)
+    chunk_end = np.minimum(_first_reaching(total, total[:-1] + target), fragment_end)
     size = chunk_end - np.arange(len(sentences))
     bits = draw(derive(seed, Purpose.PAIR, epoch), sentences.start)
     cut = np.arange(len(sentences)) + np.where(size > 1, 1 + below(high(bits), size - 1), 1)
@@ -130,7 +153,7 @@ def _random_texts(
     first = begin + below(low(bits), end - begin)
     total = np.concatenate(([0], np.cumsum(block.pool.length)))
     # At least one sentence, even where A alone reaches the target.
-    last = np.minimum(np.searchsorted(total, total[first] + np.maximum(wanted, 1)), end)
+    last = np.minimum(_first_reaching(total, total[first] + np.maximum(wanted, 1)), end)
     return block.pool.start[first], total[last] - total[first]
 
 
@@ -179,7 +202,8 @@ def _make_runs(sentences: Sentences, settings: ExampleSettings, seed: int, epoch
     fragment_end, target = _fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     here = np.arange(len(sentences))
-    fits = np.searchsorted(total, total[:-1] + target, side="right") - 1
+    beyond = total[:-1] + target + 1
+    fits = np.where(beyond > total[-1], len(sentences), _first_reaching(total, beyond) - 1)
     following = np.minimum(np.maximum(fits, here + 1), fragment_end)
     chosen = _follow(following)
     length = total[following[chosen]] - total[chosen]

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import grain
 import numpy as np
-from bertjax.data.sources import DataError
 
 from bertjax import batch as batch_fields
 from bertjax.config import ConfigError
-from bertjax.data.assembly import assemble
+from bertjax.data.assembly import GROUP_TOKENS, assemble
 from bertjax.data.blocks import num_blocks
 from bertjax.data.cursor import Cursor, switch_phase
 from bertjax.data.masking import TokenFacts
 from bertjax.data.planning import BlockPlan, plan_block
 from bertjax.data.settings import ExampleSettings
+from bertjax.data.sources import DataError
 
 if TYPE_CHECKING:
     from bertjax.data.corpus import Corpus
@@ -57,35 +57,50 @@ class RowStream:
             self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
         return self._kept[1]
 
-    def read(self, cursor: Cursor, batch_size: int, rows: tuple[int, int], epoch_end: int | None = None) -> Any:
-        """Rows rows[0] : rows[1] of the batch of ``batch_size`` rows that starts at the cursor, and the next cursor.
+    def read(
+        self, cursor: Cursor, batch_size: int, rows: tuple[int, int], steps: int = 1, epoch_end: int | None = None
+    ) -> list[tuple[Batch, Cursor]]:
+        """``steps`` batches from the cursor on, each with the cursor after it.
 
-        With ``epoch_end`` the stream ends before that epoch; what is missing then is empty rows, of weight 0.
+        Of each global batch of ``batch_size`` rows only rows[0] : rows[1] are made. With ``epoch_end`` the stream ends
+        before that epoch; what is missing then is empty rows, of weight 0. Several small batches are made in much less
+        time together than one by one.
         """
         settings, (first, last) = self.settings, rows
-        batch = batch_fields.empty(
-            last - first,
+        whole = batch_fields.empty(
+            steps * (last - first),
             settings.sequence_length,
             settings.max_predictions,
             settings.max_examples_per_row,
-            self._facts.pad_id,
+            self.pad_id,
         )
-        done = 0
-        while done < batch_size and (epoch_end is None or cursor.epoch < epoch_end):
-            plan = self.plan(cursor)
-            if cursor.row > len(plan):
-                raise ValueError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
-            taken = min(batch_size - done, len(plan) - cursor.row)
-            # The part of these rows, counted inside the batch, that is this process's.
-            begin, end = max(first, done), min(last, done + taken)
-            if begin < end:
+        made, waiting, cursors = 0, [np.arange(0)], []
+        plan = self.plan(cursor)
+
+        def make_waiting() -> int:
+            numbers = np.concatenate(waiting)
+            assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts)
+            waiting[:] = [numbers[:0]]
+            return made + len(numbers)
+
+        for _ in range(steps):
+            done = 0
+            while done < batch_size and (epoch_end is None or cursor.epoch < epoch_end):
+                if (found := self.plan(cursor)) is not plan:
+                    made, plan = make_waiting(), found
+                if cursor.row > len(plan):
+                    raise ValueError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
+                taken = min(batch_size - done, len(plan) - cursor.row)
+                # The part of these rows, counted inside the batch, that is this process's.
                 shift = cursor.row - done
-                assemble(
-                    batch, begin - first, self._corpus.tokens, plan, begin + shift, end + shift, settings, self._facts
-                )
-            done += taken
-            cursor = self._advance(cursor, taken, len(plan))
-        return batch, cursor
+                waiting.append(np.arange(max(first, done) + shift, min(last, done + taken) + shift))
+                done += taken
+                cursor = self._advance(cursor, taken, len(plan))
+            cursors.append(cursor)
+        make_waiting()
+        size = last - first
+        batches = [{n: field[k * size : (k + 1) * size] for n, field in whole.items()} for k in range(steps)]
+        return list(zip(batches, cursors, strict=True))
 
     def _advance(self, cursor: Cursor, rows: int, rows_in_block: int) -> Cursor:
         if cursor.row + rows < rows_in_block:
@@ -112,16 +127,23 @@ class _BatchIterator(grain.DatasetIterator):
     def __init__(self, stream: RowStream, batch_size: int, rows: tuple[int, int], cursor: Cursor) -> None:
         super().__init__()
         self._stream, self._batch_size, self._rows, self._cursor = stream, batch_size, rows, cursor
+        self._most_steps = GROUP_TOKENS // max(1, (rows[1] - rows[0]) * stream.settings.sequence_length)
+        self._ready: list[tuple[Batch, Cursor]] = []
 
     def __next__(self) -> tuple[Batch, Cursor]:
-        batch, self._cursor = self._stream.read(self._cursor, self._batch_size, self._rows)
+        if not self._ready:
+            # Several small batches at once, but none of the next block before its time.
+            whole = (len(self._stream.plan(self._cursor)) - self._cursor.row) // self._batch_size
+            steps = max(1, min(whole, self._most_steps))
+            self._ready = self._stream.read(self._cursor, self._batch_size, self._rows, steps)[::-1]
+        batch, self._cursor = self._ready.pop()
         return batch, self._cursor
 
     def get_state(self) -> dict[str, Any]:
         return self._cursor.to_json()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._cursor = Cursor.from_json(state)
+        self._cursor, self._ready = Cursor.from_json(state), []
 
 
 class Batches(Iterator[tuple[Batch, Cursor]]):
@@ -207,7 +229,7 @@ def evaluation_batches(
 def _one_pass(stream: RowStream, batch_size: int, max_rows: int, rows: tuple[int, int]) -> Iterator[Batch]:
     cursor, left = Cursor(), max_rows
     while left > 0 and cursor.epoch == 0:
-        batch, cursor = stream.read(cursor, batch_size, rows, epoch_end=1)
+        ((batch, cursor),) = stream.read(cursor, batch_size, rows, epoch_end=1)
         beyond = max(left - rows[0], 0)
         if beyond < rows[1] - rows[0]:
             _clear(batch, beyond, stream)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertjax.data.hashing import below, chance, derive, draw, high, low
+from bertjax.data.hashing import below, chance, derive, draw, draw_rows, high, low
 
 
 def test_draws_are_pinned():
@@ -20,6 +20,11 @@ def test_counters_of_any_type_and_shape_give_the_same_bits():
     counters = np.arange(12)
     assert np.array_equal(draw(7, counters).reshape(3, 4), draw(7, counters.astype(np.int32).reshape(3, 4)))
     assert counters.tolist() == list(range(12))
+
+
+def test_rows_of_draws_are_draws_of_their_counters():
+    rows = np.array([5, 0, 2**40])
+    assert np.array_equal(draw_rows(9, rows, 7), draw(9, rows[:, None] * 7 + np.arange(7)))
 
 
 def test_draws_are_uniform():
