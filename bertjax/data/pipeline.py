@@ -154,11 +154,14 @@ class Batches(Iterator[tuple[Batch, Cursor]]):
     """
 
     def __init__(self, iterator: grain.DatasetIterator) -> None:
-        self._iterator = iterator
-        self._finalizer = weakref.finalize(self, iterator.close)
+        # The only reference, dropped on closing: Grain's own clean-up fails once the interpreter is half gone.
+        self._open = [iterator]
+        self._finalizer = weakref.finalize(self, _close, self._open)
 
     def __next__(self) -> tuple[Batch, Cursor]:
-        return next(self._iterator)
+        if not self._open:
+            raise ValueError("the batches are closed")
+        return next(self._open[0])
 
     def close(self) -> None:
         """Ends reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
@@ -169,6 +172,11 @@ class Batches(Iterator[tuple[Batch, Cursor]]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _close(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()
 
 
 def open_batches(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from bertjax.data.sources import DataError
 from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from bertjax.data.cursor import Cursor, switch_phase
 from bertjax.data.masking import TokenFacts
 from bertjax.data.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
 from bertjax.data.planning import plan_block
+from bertjax.data.sources import DataError
 
 SHORT = ExampleSettings(sequence_length=32, max_predictions=5, block_tokens=2000)
 LONG = replace(SHORT, sequence_length=64, max_predictions=10)
@@ -245,6 +247,32 @@ def test_closing_ends_the_thread(synthetic, corpus):
     assert threading.active_count() == before
     with pytest.raises(ValueError, match="closed"):
         next(batches)
+
+
+_LEFT_OPEN = """
+import numpy as np
+from types import SimpleNamespace as Bag
+from bertjax.data.pipeline import ExampleSettings, open_batches
+
+bounds = np.arange(0, 101, 10)
+corpus = Bag(tokens=np.arange(1000, dtype=np.uint16), sentence_lengths=np.full(100, 10, np.uint16), num_tokens=1000,
+             document_sentences=bounds, document_tokens=bounds * 10, num_documents=10)
+tokenizer = Bag(pad_id=0, cls_id=2, sep_id=3, mask_id=4, special_ids=(), vocab_size=1000,
+                continues_word=lambda: np.zeros(1000, bool))
+batches = open_batches(corpus, tokenizer, [ExampleSettings()], 0, 0, 8, prefetch=4)
+next(batches)
+"""
+
+
+def test_a_program_that_leaves_them_open_ends_quietly():
+    ended = subprocess.run([sys.executable, "-c", _LEFT_OPEN], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_tokens_may_be_any_array(synthetic, corpus):
+    scattered = replace(corpus, tokens=np.repeat(corpus.tokens, 2)[::2])
+    assert not scattered.tokens.flags.c_contiguous
+    assert digest(read(synthetic, scattered, 5)[0]) == digest(read(synthetic, corpus, 5)[0])
 
 
 def test_an_error_in_the_thread_reaches_the_reader(synthetic, corpus):
