@@ -1,128 +1,157 @@
-"""Measures the data pipeline and the train step."""
+"""python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]"""
 
 from __future__ import annotations
 
-import statistics
+import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertjax.command import USAGE, fail, guarded
+from bertjax.config import RunConfig, nearest, resolve
+from bertjax.flags import FlagError, parse
+
 if TYPE_CHECKING:
-    from bertjax.data.corpus import Corpus
-    from bertjax.data.settings import ExampleSettings
-    from bertjax.text.tokenizer import Tokenizer
+    from bertjax.data.corpus import PreparedCorpus
 
-_SEEKS = 9
+HELP = """\
+python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]
+
+Measures, for every phase of a config and on its corpus (prepared first where it is not):
+
+  data     the host's part in one thread: real tokens a second, padding, seek, nanoseconds a token by stage
+  train    the whole step as a run does it: real tokens a second, MFU, padding, seconds to compile
+
+  --seconds=N    how long each phase is measured (default 10)
+  --json         one JSON object instead of a table"""
 
 
-def benchmark_data(
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    settings: ExampleSettings,
-    seed: int,
-    seconds: float,
-    batch_size: int = 256,
-) -> dict[str, Any]:
-    """Speed of the host's part of the work, in one thread, and what the batches are like.
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if argv else USAGE
+    if argv[0] not in BENCHMARKS:
+        return fail(f"unknown benchmark {argv[0]!r}; {nearest(argv[0], BENCHMARKS)}", USAGE)
+    try:
+        options = {"seconds": (10.0, "seconds a phase"), "json": (False, "JSON output")}
+        config, chosen = parse("bertjax.benchmark", argv[1:], options)
+    except FlagError as error:
+        return fail(error, USAGE)
+    return guarded(lambda: _run(argv[0], resolve(config), chosen["seconds"], chosen["json"]))
 
-    Reads batches of ``batch_size`` rows for about ``seconds``, planning of blocks included; then times the stages one
-    by one on the first block, and the way from a cursor to its first batch. Padding does not count as tokens.
 
-    Returns ``sequence_length, batch_size, batches, real_tokens, tokens_per_second, padding_fraction,
-    predictions_filled`` (share of the P slots in use), ``random_next_share``, ``examples_per_row``, ``seek_seconds``
-    (median) and ``stages``: nanoseconds a token by name.
+def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
+    from bertjax.train.display import Display
+    from bertjax.train.inputs import open_corpus
+
+    # With --json standard output holds the result and nothing else.
+    say = (lambda line: print(line, file=sys.stderr)) if as_json else None
+    corpus = open_corpus(run, None, Display(say))
+    result = {
+        "benchmark": name,
+        "config": run.name,
+        "corpus": list(run.data.corpus),
+        "phases": [BENCHMARKS[name](run, index, corpus, seconds) for index in range(len(run.phases))],
+    }
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    for phase in result["phases"]:
+        print(f"\n{phase['phase']}")
+        for key, value in phase.items():
+            if key != "phase":
+                print(f"  {key:<20} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {number:.2f}" for key, number in value.items())
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
+
+
+def benchmark_data(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
+    """The host's part of a phase; see ``bertjax.data.speed``."""
+    from bertjax.data.pipeline import ExampleSettings
+    from bertjax.data.speed import measure
+
+    name, phase = list(run.phases.items())[phase_index]
+    settings = ExampleSettings.from_config(run, phase_index)
+    return {"phase": name} | measure(corpus.train, corpus.tokenizer, settings, run.seed, seconds, phase.batch_size)
+
+
+def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
+    """The train step of a phase as a run does it, batches made and moved included; median over steps.
+
+    Keys: phase, sequence_length, batch_size, accumulation, devices, compile_seconds, step_seconds,
+    tokens_per_second (real tokens), mfu (None where the device's peak is not known), padding_fraction, loss.
     """
-    from bertjax.data.pipeline import open_batches
+    import jax
 
-    busy = 0.0
-    totals = dict.fromkeys(("places", "tokens", "slots", "masked", "examples", "random", "pairs"), 0)
-    batches = 0
-    with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, prefetch=0) as reader:
-        next(reader)  # imports and the first touch of the files are not what is measured
-        while busy < seconds or not batches:
+    from bertjax.data.pipeline import ExampleSettings, open_batches
+    from bertjax.model.flops import train_flops_per_row
+    from bertjax.parallel.devices import peak_flops
+    from bertjax.parallel.mesh import make_mesh
+    from bertjax.parallel.sharding import process_rows, to_global
+    from bertjax.train.job import accumulation_steps, make_job
+    from bertjax.train.metrics import throughput
+
+    name, phase = list(run.phases.items())[phase_index]
+    mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    job = make_job(run, mesh)
+    state, step = job.initial_state(), job.train_step(phase)
+    settings = [ExampleSettings.from_config(run, index) for index in range(len(run.phases))]
+    step_seconds, real_tokens = [], []
+    with open_batches(
+        corpus.train,
+        corpus.tokenizer,
+        settings,
+        seed=run.seed,
+        phase_index=phase_index,
+        batch_size=phase.batch_size,
+        rows=process_rows(phase.batch_size),
+        prefetch=run.data.prefetch,
+    ) as batches:
+        began = time.perf_counter()
+        state, metrics = step(state, to_global(next(batches)[0], mesh))
+        jax.block_until_ready(state)
+        compile_seconds = time.perf_counter() - began
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(step_seconds) < 3:
             began = time.perf_counter()
-            batch, _ = next(reader)
-            busy += time.perf_counter() - began
-            batches += 1
-            totals["places"] += batch["example_ids"].size
-            totals["tokens"] += int(np.count_nonzero(batch["example_ids"]))
-            totals["slots"] += batch["masked_lm_weights"].size
-            totals["masked"] += int(np.count_nonzero(batch["masked_lm_weights"]))
-            totals["examples"] += int(batch["example_ids"].max(axis=1).sum())
-            totals["random"] += int(batch["next_sentence_labels"].sum())
-            totals["pairs"] += int(batch["next_sentence_weights"].sum())
+            state, metrics = step(state, to_global(next(batches)[0], mesh))
+            real_tokens.append(float(metrics["real_tokens"]))
+            step_seconds.append(time.perf_counter() - began)
+    median = float(np.median(step_seconds))
+    one_peak = peak_flops(mesh.devices.flat[0])
+    row_flops = train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions)
+    speed = throughput(
+        float(np.mean(real_tokens)),
+        phase.batch_size,
+        row_flops,
+        phase.batch_size * phase.sequence_length,
+        median,
+        one_peak * mesh.size if one_peak else None,
+    )
     return {
-        "sequence_length": settings.sequence_length,
-        "batch_size": batch_size,
-        "batches": batches,
-        "real_tokens": totals["tokens"],
-        "tokens_per_second": totals["tokens"] / busy,
-        "padding_fraction": 1 - totals["tokens"] / totals["places"],
-        "predictions_filled": totals["masked"] / totals["slots"],
-        "random_next_share": totals["random"] / max(1, totals["pairs"]),
-        "examples_per_row": totals["examples"] / (batches * batch_size),
-        "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
-        "stages": _stages(corpus, tokenizer, settings, seed),
+        "phase": name,
+        "sequence_length": phase.sequence_length,
+        "batch_size": phase.batch_size,
+        "accumulation": accumulation_steps(run, phase, mesh),
+        "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
+        "compile_seconds": compile_seconds,
+        "step_seconds": median,
+        **speed,
+        "loss": float(metrics["loss"]),
     }
 
 
-def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int, batch_size: int) -> float:
-    """Median time from a cursor somewhere in a late epoch to its first batch."""
-    from bertjax.data.blocks import num_blocks
-    from bertjax.data.cursor import Cursor
-    from bertjax.data.pipeline import open_batches
+BENCHMARKS = {"data": benchmark_data, "train": benchmark_train}
 
-    times = []
-    for number in range(_SEEKS):
-        cursor = Cursor(epoch=100 + number, block=number * 7919 % num_blocks(corpus, settings.block_tokens), row=number)
-        began = time.perf_counter()
-        with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, cursor, prefetch=0) as reader:
-            next(reader)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int) -> dict[str, float]:
-    """Nanoseconds a token of each stage over the first block; the median of three passes."""
-    from bertjax import batch as batch_fields
-    from bertjax.data import assembly, blocks, masking, pairs, planning
-
-    facts = masking.TokenFacts.of(tokenizer)
-    plan = planning.plan_block(corpus, [settings], seed, 0, 0, 0)
-    tokens = int(plan.lengths.sum())
-    text = np.asarray(corpus.tokens)
-    rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
-    passes: dict[str, list[float]] = {"read_lengths": [], "pairs": [], "plan": [], "gather": [], "mask": []}
-    for _ in range(3):
-        clock = [time.perf_counter()]
-        table = blocks.read_block(corpus, settings.block_tokens, seed, 0, 0)
-        clock.append(time.perf_counter())
-        sentences = table.sentences
-        if settings.objective == "mlm":
-            sentences = pairs.split_long(sentences, settings.room)
-        pairs.make_examples(table, sentences, settings, seed, 0)
-        clock.append(time.perf_counter())
-        planning.plan_block(corpus, [settings], seed, 0, 0, 0)
-        clock.append(time.perf_counter())
-        for name, begin, end in zip(("read_lengths", "pairs", "plan"), clock[:-1], clock[1:], strict=True):
-            passes[name].append(end - begin)
-        gathered = masked = 0.0
-        for begin in range(0, len(plan), rows):
-            numbers = np.arange(begin, min(begin + rows, len(plan)))
-            batch = batch_fields.empty(
-                len(numbers), settings.sequence_length, settings.max_predictions, settings.max_examples_per_row
-            )
-            flat = {name: field.reshape(-1) for name, field in batch.items()}
-            began = time.perf_counter()
-            layout = assembly.gather(flat, text, plan, numbers, settings, facts)
-            middle = time.perf_counter()
-            assembly.mask(flat, layout, plan, settings, facts)
-            gathered, masked = gathered + middle - began, masked + time.perf_counter() - middle
-        passes["gather"].append(gathered)
-        passes["mask"].append(masked)
-    times = {name: statistics.median(values) for name, values in passes.items()}
-    # What a plan takes beyond the stages before it is the packing.
-    times["pack"] = max(0.0, times.pop("plan") - times["read_lengths"] - times["pairs"])
-    order = ("read_lengths", "pairs", "pack", "gather", "mask")
-    return {name: times[name] / tokens * 1e9 for name in order}
+if __name__ == "__main__":
+    sys.exit(main())
