@@ -21,7 +21,7 @@ def fail(message: str, code: int) -> int:
 
 
 def guarded(job: Callable[[], None]) -> int:
-    """Runs ``job`` and returns the exit code; known mistakes are told in one line, unknown ones keep their traceback."""
+    """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
     from bertjax.data.sources import DataError
 
     try:

@@ -62,7 +62,9 @@ def _explained(argv: list[str], error: Exception) -> str:
     text = " ".join(str(error).replace("\\n", " ").split())
     for argument in argv:
         match = re.match(r"--(?:no)?(config\.[\w.]+)", argument)
-        if match is None or not any(part in text for part in (match[1], match[1].split(".")[-1], match[1].split(".")[1])):
+        if match is None or not any(
+            part in text for part in (match[1], match[1].split(".")[-1], match[1].split(".")[1])
+        ):
             continue
         if isinstance(error, KeyError | AttributeError):
             close = re.search(r'Did you mean "(\w+)"', text)

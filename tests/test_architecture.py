@@ -45,8 +45,9 @@ CASES = [
     *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
     *rule(
-        lambda path: path.relative_to(PACKAGE).parts[0] == "train"
-        and path.name not in ("loop.py", "inputs.py", "__main__.py"),
+        lambda path: (
+            path.relative_to(PACKAGE).parts[0] == "train" and path.name not in ("loop.py", "inputs.py", "__main__.py")
+        ),
         "bertjax.data",
         "bertjax.text",
     ),

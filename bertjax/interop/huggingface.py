@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -102,12 +101,13 @@ def export_model(directory: Path, config: ModelConfig, params: dict[str, Any], t
     (building / "config.json").write_text(json.dumps(to_config(config, tokenizer.pad_id), indent=2) + "\n")
     tensors = to_tensors(params, config)
     save_file(tensors, building / "model.safetensors", metadata={"format": "pt"})
+    (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
     _check_written(building / "model.safetensors", tensors)
     retired = directory.with_name(directory.name + ".old")
     shutil.rmtree(retired, ignore_errors=True)
     if directory.exists():
-        os.replace(directory, retired)
-    os.replace(building, directory)
+        directory.replace(retired)
+    building.replace(directory)
     shutil.rmtree(retired, ignore_errors=True)
 
 

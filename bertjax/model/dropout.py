@@ -42,7 +42,7 @@ def keep_mask(shape: tuple[int, ...], rate: float, noise: Noise, site: jax.Array
 
 
 def _scramble(h: jax.Array) -> jax.Array:
-    """The 32-bit finaliser of MurmurHash3 (public domain constants): each input bit flips each output bit with p ~ .5."""
+    """The 32-bit finaliser of MurmurHash3 (public domain): each input bit flips each output bit with p near .5."""
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
     return h ^ (h >> 16)

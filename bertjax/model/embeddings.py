@@ -27,7 +27,7 @@ def sinusoidal_positions(length: int, hidden_size: int) -> jax.Array:
 
 
 class Embeddings(nnx.Module):
-    """Parameters: word_embeddings [padded V, H], position_embeddings [positions, H], token_type_embeddings [types, H]."""
+    """Parameters: word_embeddings [padded V, H], position_embeddings [max, H], token_type_embeddings [types, H]."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         rows, hidden, stddev = padded_vocabulary(config.vocab_size), config.hidden_size, config.initializer_range
@@ -38,7 +38,9 @@ class Embeddings(nnx.Module):
         if self.learned_positions:
             positions = truncated_normal(rngs.params(), (config.max_position_embeddings, hidden), stddev)
             self.position_embeddings = nnx.Param(positions)
-        self.token_type_embeddings = nnx.Param(truncated_normal(rngs.params(), (config.type_vocab_size, hidden), stddev))
+        self.token_type_embeddings = nnx.Param(
+            truncated_normal(rngs.params(), (config.type_vocab_size, hidden), stddev)
+        )
         self.layer_norm = LayerNorm(hidden, config.layer_norm_eps)
         self.config = config
 

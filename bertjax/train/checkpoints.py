@@ -39,9 +39,7 @@ class Checkpoints:
 
     def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state laid out as ``shapes`` (ShapeDtypeStructs with shardings), and the position."""
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(_tree(shapes)), position=ocp.args.JsonRestore()
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(_tree(shapes)), position=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         return TrainState(**restored["state"]), restored["position"]
 

@@ -48,7 +48,9 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         f"{corpus.held_out.num_documents:,} documents held out ({corpus.path})"
     )
     if "installed-docs" in data.corpus:
-        display.say("        this is the built-in corpus; for your own: --config.data.corpus=PATH (.txt, .jsonl, a glob, ...)")
+        display.say(
+            "        this is the built-in corpus; for your own: --config.data.corpus=PATH (.txt, .jsonl, a glob, ...)"
+        )
     if counts.get("replaced_bytes") or counts.get("skipped_lines"):
         display.say(
             f"        {counts.get('replaced_bytes', 0):,} invalid bytes were replaced and "

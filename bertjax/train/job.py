@@ -118,8 +118,8 @@ def describe_job(job: Job) -> list[str]:
     params = sum(x.size for x in jax.tree.leaves(job.state_shapes().params))
     device = mesh.devices.flat[0]
     lines = [
-        f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,} parameters, {run.precision}, "
-        f"on {mesh.size} {device.platform} device{'s' * (mesh.size != 1)}, jax {jax.__version__}"
+        f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,} parameters, "
+        f"{run.precision}, on {mesh.size} {device.platform} device{'s' * (mesh.size != 1)}, jax {jax.__version__}"
     ]
     for name, phase in run.phases.items():
         parts = accumulation_steps(run, phase, mesh)

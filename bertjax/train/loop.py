@@ -14,7 +14,8 @@ from bertjax.interop.huggingface import export_model
 from bertjax.parallel.devices import peak_flops
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.sharding import process_rows, to_global
-from bertjax.train import Stopped, workdir as folder
+from bertjax.train import Stopped
+from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.evaluation import evaluate

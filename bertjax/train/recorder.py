@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -37,15 +36,16 @@ class Recorder:
 
     def totals(self) -> dict[str, float]:
         """Seconds and real tokens of the whole run up to the last step taken in."""
-        return {"seconds": round(self._seconds_before + time.monotonic() - self._began, 3), "real_tokens": self._real_tokens}
+        return {
+            "seconds": round(self._seconds_before + time.monotonic() - self._began, 3),
+            "real_tokens": self._real_tokens,
+        }
 
     def begin_phase(self, index: int) -> None:
         self._name, self._phase = list(self._run.phases.items())[index]
         self._first = self._run.phase_start(index) + 1
         self._last = self._run.phase_start(index) + self._phase.steps
-        self._row_flops = train_flops_per_row(
-            self._run.model, self._phase.sequence_length, self._phase.max_predictions
-        )
+        self._row_flops = train_flops_per_row(self._run.model, self._phase.sequence_length, self._phase.max_predictions)
         self._restart_clock()
 
     def push(self, step: int, metrics: dict[str, jax.Array]) -> None:

@@ -31,9 +31,7 @@ def peak_memory() -> dict[str, int]:
     return peak
 
 
-def summarise(
-    run: RunConfig, held_out: dict[str, float], totals: dict[str, float]
-) -> dict[str, Any]:
+def summarise(run: RunConfig, held_out: dict[str, float], totals: dict[str, float]) -> dict[str, Any]:
     """summary.json: held-out figures beside their baselines, and what the run took.
 
     totals: seconds and real_tokens of the whole run.
@@ -50,7 +48,11 @@ def summarise(
         "tokens_per_second": totals["real_tokens"] / totals["seconds"],
         "padding_fraction": 1.0 - totals["real_tokens"] / places,
         "peak_memory": peak_memory(),
-        "devices": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "count": jax.device_count()},
+        "devices": {
+            "kind": jax.devices()[0].device_kind,
+            "platform": jax.default_backend(),
+            "count": jax.device_count(),
+        },
         "versions": versions(),
     }
 

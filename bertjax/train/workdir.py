@@ -52,7 +52,9 @@ def recorded_config(workdir: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} of the run in {workdir} cannot be read ({error}); use another --workdir=DIR") from None
+        raise ConfigError(
+            f"{path} of the run in {workdir} cannot be read ({error}); use another --workdir=DIR"
+        ) from None
 
 
 def check_same_run(recorded: dict[str, Any], run: RunConfig, workdir: Path) -> None:

@@ -12,9 +12,7 @@ from bertjax.parallel.sharding import path_name, process_rows, spec_for, to_glob
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.state import initial_state
 
-CONFIG = ModelConfig(
-    vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
-)
+CONFIG = ModelConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
 
 
 def test_mesh_sizes():

@@ -25,7 +25,12 @@ def test_masked_vocabulary_padding_does_not_count():
 
 def test_denominators():
     """MLM: number of masked tokens + 1e-5, as in run_pretraining.py; NSP: number of pairs."""
-    sums = {"mlm_loss": jnp.float32(6), "mlm_hits": jnp.float32(1), "nsp_loss": jnp.float32(3), "nsp_hits": jnp.float32(2)}
+    sums = {
+        "mlm_loss": jnp.float32(6),
+        "mlm_hits": jnp.float32(1),
+        "nsp_loss": jnp.float32(3),
+        "nsp_hits": jnp.float32(2),
+    }
     weights = {"mlm": jnp.float32(2), "nsp": jnp.float32(4)}
     means = mean_metrics(sums, weights)
     assert float(means["mlm_loss"]) == pytest.approx(6 / 2.00001, rel=1e-6)

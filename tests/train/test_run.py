@@ -76,13 +76,14 @@ def final_arrays(workdir):
         )
     position = dict(restored["position"])
     position["totals"] = {"real_tokens": position["totals"]["real_tokens"]}
-    return {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(restored["state"])}, position
+    return {
+        jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(restored["state"])
+    }, position
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, request):
-    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    return workdir
+def uninterrupted(tmp_path_factory):
+    return tmp_path_factory.mktemp("uninterrupted") / "run"
 
 
 @pytest.fixture
@@ -181,7 +182,9 @@ def test_a_finished_run_started_again_exports_again(config, finished):
 def test_workdir_of_another_config_is_refused(config, finished):
     config.model.hidden_size = 32
     config.seed = 4
-    with pytest.raises(ConfigError, match=r"model\.hidden_size \(there 16, here 32\), seed \(there 0, here 4\).*--workdir"):
+    with pytest.raises(
+        ConfigError, match=r"model\.hidden_size \(there 16, here 32\), seed \(there 0, here 4\).*--workdir"
+    ):
         quiet(config, finished)
 
 

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -60,4 +59,4 @@ def test_json_is_replaced_whole(tmp_path):
     write_json(tmp_path / "a.json", {"x": 1})
     write_json(tmp_path / "a.json", {"x": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 2}
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
