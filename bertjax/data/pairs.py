@@ -85,7 +85,7 @@ def _follow(following: np.ndarray) -> np.ndarray:
     steps = [np.append(following, len(following))]  # the end of the table follows itself
     for _ in range(3):
         steps.append(steps[-1][steps[-1]])
-    strides, row, reached = memoryview(steps.pop()), 0, []
+    strides, row, reached = steps.pop().data, 0, []
     while row < len(following):
         reached.append(row)
         row = strides[row]
