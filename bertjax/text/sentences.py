@@ -25,8 +25,13 @@ MAX_SENTENCE_CHARACTERS = 10_000
 
 _WRAP_WIDTH = 120
 _CLOSERS = "\"'”’»›)\\]}"
+_MARKS = ".!?…‽؟۔।॥։።"
+_CJK_MARKS = "。！？｡"
+_CJK_CLOSERS = "」』”’）】》〉"
+# Possessive, and only from the first mark of a run: no input takes more than linear time.
 _CANDIDATE = re.compile(
-    rf"([.!?…‽؟۔।॥։።။។]+)([{_CLOSERS}]*) |([。！？｡]+[」』”’）】》〉]*) ?(?=[^」』”’）】》〉。！？｡])"
+    rf"(?<![{_MARKS}])([{_MARKS}]++)([{_CLOSERS}]*+) "
+    rf"|(?<![{_CJK_MARKS}])([{_CJK_MARKS}]++[{_CJK_CLOSERS}]*+) ?+(?=.)"
 )
 _NEXT_WORD = re.compile(r"[\s\"'“‘„«‹(\[{¿¡—–\-*_]*(\w[\w'’]*\.?|\W)")
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣·–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+\S")
@@ -86,13 +91,14 @@ def _split_paragraph(text: str, sentences: list[str]) -> None:
 
 
 def _append(sentence: str, sentences: list[str]) -> None:
-    while len(sentence) > MAX_SENTENCE_CHARACTERS:
-        cut = sentence.rfind(" ", 1, MAX_SENTENCE_CHARACTERS)
-        cut = cut if cut > 0 else MAX_SENTENCE_CHARACTERS
-        sentences.append(sentence[:cut])
-        sentence = sentence[cut:].lstrip()
-    if sentence:
-        sentences.append(sentence)
+    start = 0
+    while len(sentence) - start > MAX_SENTENCE_CHARACTERS:
+        cut = sentence.rfind(" ", start + 1, start + MAX_SENTENCE_CHARACTERS)
+        cut = cut if cut > 0 else start + MAX_SENTENCE_CHARACTERS
+        sentences.append(sentence[start:cut])
+        start = cut + 1 if sentence[cut] == " " else cut
+    if start < len(sentence):
+        sentences.append(sentence[start:])
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bool) -> bool:
@@ -120,19 +126,20 @@ def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: s
         return True
     begins = following.rstrip(".") in SENTENCE_STARTERS or small_starts
     lower = word.lower()
-    at_start = not text[start:word_at].strip(_OPENERS + " ")
+    at_start = word_at - start < 8 and not text[start:word_at].strip(_OPENERS + " ")
     if at_start and _ENUMERATOR.match(word) and len(following) > 1 and not small_starts:
         return False  # "1. Introduction", "IV. The return", and initials at the start: "J. Smith came."
+    if len(word) == 1 and word.isalpha() and word.isupper():
+        # An initial ("Harry S. Truman") or a letter that ends a sentence ("plan B. The others").
+        end = max(word_at - 1, start)
+        before = text[max(text.rfind(" ", start, end) + 1, start) : end].lstrip(_OPENERS)
+        return begins and not (before[:1].isupper() or before.endswith("."))
     if lower in ALWAYS_GOES_ON:
         return False
     if lower in BEFORE_NUMBER:
         if following[0].isdigit():
             return False
         return lower in ("no", "art", "fig", "in") or begins
-    if len(word) == 1 and word.isalpha() and word.isupper():
-        # An initial ("Harry S. Truman") or a letter that ends a sentence ("plan B. The others").
-        before = text[start : max(word_at - 1, start)].rsplit(" ", 1)[-1].lstrip(_OPENERS)
-        return begins and not (before[:1].isupper() or before.endswith("."))
     if _INNER_DOTS.match(word):
         return begins  # "in the U.S. The court" against "the U.S. Supreme Court"
     if lower in MAY_END_SENTENCE:
