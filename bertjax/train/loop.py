@@ -80,7 +80,7 @@ def train(
                 cursor, cursor_phase = switch_phase(cursor, cursor_phase), cursor_phase + 1
             recorder.begin_phase(index)
             train_step = job.train_step(phase)
-            batches = open_batches(
+            with open_batches(
                 corpus.train,
                 corpus.tokenizer,
                 settings,
@@ -90,32 +90,34 @@ def train(
                 cursor=cursor,
                 rows=process_rows(phase.batch_size),
                 prefetch=run.data.prefetch,
-            )
-            while step < phase_end:
-                batch, cursor = next(batches)
-                state, metrics = train_step(state, to_global(batch, mesh))
-                step += 1
-                recorder.push(step, metrics)
+            ) as batches:
+                while step < phase_end:
+                    batch, cursor = next(batches)
+                    state, metrics = train_step(state, to_global(batch, mesh))
+                    step += 1
+                    recorder.push(step, metrics)
 
-                every = run.evaluation.every_steps
-                stopping = should_stop(step) and step < run.total_steps
-                evaluating = step == phase_end or (every and step % every == 0)
-                saving = step == phase_end or stopping or step % run.checkpoint.every_steps == 0
-                if evaluating or saving:
-                    recorder.flush()  # what is saved is finite and counts its own step
-                if evaluating:
-                    result, evaluated_at = held_out(index), step
-                    recorder.evaluated(step, result)
-                if saving:
-                    position = {"cursor": cursor.to_json(), "phase": cursor_phase, "totals": recorder.totals()}
-                    checkpoints.save(step, state, position)
-                if stopping:
-                    checkpoints.wait()
-                    raise Stopped(f"stopped at step {step}; all is saved in {workdir}, run the same command to go on")
-            batches.close()
+                    every = run.evaluation.every_steps
+                    stopping = should_stop(step) and step < run.total_steps
+                    evaluating = step == phase_end or (every and step % every == 0)
+                    saving = step == phase_end or stopping or step % run.checkpoint.every_steps == 0
+                    if evaluating or saving:
+                        recorder.flush()  # what is saved is finite and counts its own step
+                    if evaluating:
+                        result, evaluated_at = held_out(index), step
+                        recorder.evaluated(step, result)
+                    if saving:
+                        position = {"cursor": cursor.to_json(), "phase": cursor_phase, "totals": recorder.totals()}
+                        checkpoints.save(step, state, position)
+                    if stopping:
+                        checkpoints.wait()
+                        raise Stopped(
+                            f"stopped at step {step}; all is saved in {workdir}, run the same command to go on"
+                        )
         checkpoints.wait()
     finally:
         recorder.close()
+        checkpoints.close()  # also after an error: a save that has begun is finished
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
@@ -123,7 +125,6 @@ def train(
     export_model(workdir / "model", run.model, jax.device_get(state.params), corpus.tokenizer)
     summary = summarise(run, result, position["totals"])
     folder.write_json(workdir / "summary.json", summary)
-    checkpoints.close()
     for line in summary_lines(summary, workdir):
         display.say(line)
     return summary
