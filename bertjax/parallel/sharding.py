@@ -41,7 +41,10 @@ def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         if re.search(pattern, name) and len(shape) >= len(backwards):
             axes = [None] * (len(shape) - len(backwards)) + list(reversed(backwards))
             return PartitionSpec(
-                *(a if a is not None and size % mesh.shape[a] == 0 else None for a, size in zip(axes, shape, strict=True))
+                *(
+                    a if a is not None and size % mesh.shape[a] == 0 else None
+                    for a, size in zip(axes, shape, strict=True)
+                )
             )
     return PartitionSpec()
 
