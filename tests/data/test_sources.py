@@ -114,7 +114,16 @@ def test_invalid_bytes_are_replaced_and_counted(write, data, expected, replaced)
 
 
 def test_bad_json_lines_are_counted_and_skipped(write):
-    lines = [b'{"text": "Good"}', b"no json", b"[1]", b'{"body": 1}', b'{"text": 5}', b"", b"\xff", b'{"text": "\\ud800"}']
+    lines = [
+        b'{"text": "Good"}',
+        b"no json",
+        b"[1]",
+        b'{"body": 1}',
+        b'{"text": 5}',
+        b"",
+        b"\xff",
+        b'{"text": "\\ud800"}',
+    ]
     report = Report()
     assert texts(write("a.jsonl", b"\n".join(lines)), report=report) == ["Good", "\ufffd"]
     assert (report.skipped_lines, report.replaced_bytes) == (5, 1)
@@ -230,7 +239,7 @@ def test_dependencies_are_those_of_the_project():
 
 
 def test_prose_of_a_docstring():
-    text = '''Return the mean of :class:`~package.Values` along ``axis``.
+    text = """Return the mean of :class:`~package.Values` along ``axis``.
 
     The mean is the sum of all of the values
     divided by their number.
@@ -261,7 +270,7 @@ def test_prose_of_a_docstring():
     ===== =====
     one   two
     ===== =====
-    '''
+    """
     assert docstrings.prose(text) == [
         "Return the mean of package.Values along axis.",
         "The mean is the sum of all of the values divided by their number.",

@@ -100,7 +100,9 @@ def test_the_file_for_transformers_gives_the_same_ids(tokenizer, tmp_path):
         assert pair.type_ids == [0] * (len(ids) + 2) + [1] * (len(pair.ids) - len(ids) - 2)
     assert tokenizer.mask_id in library.encode("the [MASK] sat").ids
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert config["tokenizer_class"] == {"wordpiece": "BertTokenizer", "sentencepiece": "AlbertTokenizer"}[tokenizer.kind]
+    assert (
+        config["tokenizer_class"] == {"wordpiece": "BertTokenizer", "sentencepiece": "AlbertTokenizer"}[tokenizer.kind]
+    )
     assert config["do_lower_case"] is tokenizer.lowercase
     assert json.loads((tmp_path / "special_tokens_map.json").read_text())["cls_token"] == "[CLS]"
 

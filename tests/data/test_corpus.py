@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertjax.config import ConfigError
+from bertjax.data.corpus import check_objective, find_prepared, open_prepared, prepare, verify
+from bertjax.data.held_out import split
+from bertjax.data.shards import read_shards
+from bertjax.data.sources import DataError, TextList
+from bertjax.data.staging import Spool, token_dtype, tokenize
+from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+
+REAL = os.environ.get("BERTJAX_REAL_DATA")
+SETTINGS = {"vocab_size": 300, "held_out_fraction": 0.1}
+TEXTS = [
+    f"Document {i} is here. It says {i * 7} things, and no more. "
+    + " ".join(f"Thing {j} is {'long' * (j % 3)}er." for j in range(i % 9))
+    for i in range(60)
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERTJAX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare([TextList(TEXTS)], tmp_path_factory.mktemp("corpus") / "c", **SETTINGS)
+
+
+def documents(corpus, tokenizer):
+    """The documents of a split as lists of decoded sentences."""
+    ends = np.cumsum(corpus.sentence_lengths)
+    starts = ends - corpus.sentence_lengths
+    return [
+        [tokenizer.decode(corpus.tokens[starts[s] : ends[s]]) for s in range(first, last)]
+        for first, last in zip(corpus.document_sentences[:-1], corpus.document_sentences[1:], strict=True)
+    ]
+
+
+def test_every_document_is_in_one_split_with_its_sentences(prepared):
+    found = documents(prepared.train, prepared.tokenizer) + documents(prepared.held_out, prepared.tokenizer)
+    assert len(found) == len(TEXTS)
+    squeezed = {"".join(sentences).replace(" ", "") for sentences in found}
+    assert squeezed == {text.lower().replace(" ", "") for text in TEXTS}
+    by_first = {sentences[0].replace(" ", ""): len(sentences) for sentences in found}
+    assert by_first["document8ishere."] == 2 + 8
+
+
+def test_the_arrays_fit_together(prepared):
+    for corpus in (prepared.train, prepared.held_out):
+        assert corpus.tokens.dtype == np.uint16
+        assert corpus.document_sentences.dtype == corpus.document_tokens.dtype == np.int64
+        assert corpus.document_sentences[0] == corpus.document_tokens[0] == 0
+        assert corpus.document_sentences[-1] == corpus.num_sentences
+        assert corpus.document_tokens[-1] == corpus.num_tokens == int(corpus.sentence_lengths.sum())
+        assert corpus.num_documents == len(corpus.document_tokens) - 1
+        assert (np.diff(corpus.document_sentences) >= 1).all() and (corpus.sentence_lengths >= 1).all()
+        bounds = np.concatenate([[0], np.cumsum(corpus.sentence_lengths)])
+        assert (bounds[corpus.document_sentences] == corpus.document_tokens).all()
+        assert corpus.fingerprint == prepared.fingerprint
+    counts = np.bincount(prepared.train.tokens, minlength=prepared.tokenizer.vocab_size)
+    assert prepared.token_counts.dtype == np.int64 and (prepared.token_counts == counts).all()
+
+
+def test_the_manifest_counts(prepared):
+    counts = prepared.manifest["counts"]
+    assert counts["documents"] == 60 == counts["train"]["documents"] + counts["held_out"]["documents"]
+    for name, corpus in (("train", prepared.train), ("held_out", prepared.held_out)):
+        expected = (corpus.num_documents, corpus.num_sentences, corpus.num_tokens)
+        assert (counts[name]["documents"], counts[name]["sentences"], counts[name]["tokens"]) == expected
+    assert prepared.manifest["held_out"]["kind"] == "documents"
+    assert prepared.manifest["tokenizer"]["fingerprint"] == prepared.tokenizer.fingerprint
+    assert prepared.manifest["sources"][0]["sha256"] and "tokenizers" in prepared.manifest["versions"]
+
+
+def test_the_shards_hold_the_same_and_need_no_tensorflow(prepared):
+    for name, corpus in (("train", prepared.train), ("held_out", prepared.held_out)):
+        records = read_shards(prepared.path, name)
+        assert len(records) == corpus.num_documents
+        assert (np.concatenate([records[i]["tokens"] for i in range(len(records))]) == corpus.tokens).all()
+    assert "tensorflow" not in sys.modules
+
+
+def test_many_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr("bertjax.data.shards._SHARD_TOKENS", 200)
+    corpus = prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS)
+    assert len(list((tmp_path / "c/corpus/1.0.0").glob("corpus-train.array_record-*"))) > 3
+    assert sum(len(read_shards(corpus.path, name)) for name in ("train", "held_out")) == 60
+
+
+def test_a_missing_index_is_made_again(prepared, tmp_path):
+    shutil.copytree(prepared.path, tmp_path / "c")
+    (tmp_path / "c/index/train.tokens.npy").unlink()
+    again = open_prepared(tmp_path / "c")
+    assert (again.train.tokens == prepared.train.tokens).all()
+    verify(tmp_path / "c")
+    assert not list((tmp_path / "c").glob("index.tmp*"))
+
+
+def test_the_same_content_is_prepared_once(cache, tmp_path):
+    (tmp_path / "a.txt").write_text("\n\n".join(TEXTS))
+    first = prepare([tmp_path / "a.txt"], **SETTINGS)
+    assert first.path.parent == cache
+    stamp = (first.path / "manifest.json").stat().st_mtime_ns
+    (tmp_path / "b.txt").write_text("\n\n".join(TEXTS))
+    second = prepare([tmp_path / "b.txt"], **SETTINGS)
+    assert second.path == first.path and (second.path / "manifest.json").stat().st_mtime_ns == stamp
+    other = prepare([tmp_path / "a.txt"], **{**SETTINGS, "held_out_fraction": 0.2})
+    assert other.path != first.path
+    assert other.fingerprint != first.fingerprint
+    assert sorted(path.name for path in cache.iterdir()) == sorted([first.path.name, other.path.name])
+
+
+def test_the_fingerprint_is_of_the_data(prepared, tmp_path):
+    again = prepare([TextList(TEXTS)], tmp_path / "elsewhere", **SETTINGS)
+    assert again.fingerprint == prepared.fingerprint
+    assert json.loads((again.path / "manifest.json").read_text())["files"] == prepared.manifest["files"]
+
+
+def test_found_by_fingerprint(prepared, cache):
+    assert find_prepared(prepared.fingerprint, prepared.path).path == prepared.path
+    assert find_prepared(prepared.fingerprint, "nowhere") is None
+    kept = prepare([TextList(TEXTS)], **SETTINGS)
+    assert find_prepared(prepared.fingerprint, "nowhere").path == kept.path
+
+
+def test_equal_documents_are_on_one_side(tmp_path):
+    corpus = prepare([TextList(TEXTS + TEXTS[:30])], tmp_path / "c", **SETTINGS)
+    train = {" ".join(d) for d in documents(corpus.train, corpus.tokenizer)}
+    held_out = {" ".join(d) for d in documents(corpus.held_out, corpus.tokenizer)}
+    assert held_out and not train & held_out
+    assert corpus.train.num_documents + corpus.held_out.num_documents == 90
+
+
+def test_the_choice_does_not_depend_on_the_rest_of_the_corpus(prepared, tmp_path):
+    more = prepare([TextList([*TEXTS, *(f"Another {i}. One." for i in range(40))])], tmp_path / "c", **SETTINGS)
+    before = {"".join(d).replace(" ", "") for d in documents(prepared.train, prepared.tokenizer)}
+    after = {"".join(d).replace(" ", "") for d in documents(more.train, more.tokenizer)}
+    assert before <= after
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 9])
+@pytest.mark.parametrize("fraction", [0.001, 0.5])
+def test_both_sides_have_documents(tmp_path, number, fraction):
+    corpus = prepare([TextList(TEXTS[:number])], tmp_path / "c", vocab_size=300, held_out_fraction=fraction)
+    assert corpus.manifest["held_out"]["kind"] == "documents"
+    assert corpus.held_out.num_documents >= (2 if number >= 8 else 1)
+    assert corpus.train.num_documents >= (2 if number >= 4 else 1)
+
+
+def test_one_long_document_loses_its_tail(tmp_path):
+    text = " ".join(f"This is sentence {i}." for i in range(50))
+    corpus = prepare([TextList([text])], tmp_path / "c", vocab_size=300)
+    assert corpus.manifest["held_out"]["kind"] == "tail"
+    assert (corpus.train.num_sentences, corpus.held_out.num_sentences) == (48, 2)
+    assert documents(corpus.held_out, corpus.tokenizer)[0][1].replace(" ", "") == "thisissentence49."
+    check_objective(corpus.train, "mlm")
+    with pytest.raises(DataError, match=r"only one document.*--config\.data\.objective=mlm"):
+        check_objective(corpus.train, "mlm_nsp")
+
+
+@pytest.mark.parametrize("tokenizer", ["wordpiece", "sentencepiece"])
+def test_one_sentence_is_a_corpus(tmp_path, tokenizer):
+    corpus = prepare([TextList(["One sentence is enough."])], tmp_path / "c", tokenizer=tokenizer, vocab_size=8192)
+    assert corpus.manifest["held_out"]["kind"] == "copy"
+    assert corpus.train.num_sentences == corpus.held_out.num_sentences == 1
+    assert corpus.tokenizer.vocab_size <= 8192
+    check_objective(corpus.train, "mlm")
+    with pytest.raises(DataError, match=r"impossible.*only one sentence.*--config\.data\.objective=mlm") as caught:
+        check_objective(corpus.train, "mlm_nsp")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_held_out_on_request(tmp_path):
+    corpus = prepare([TextList(TEXTS)], tmp_path / "c", vocab_size=300, held_out_fraction=0.0)
+    assert corpus.manifest["held_out"]["kind"] == "copy"
+    assert corpus.train.num_documents == 60 and corpus.held_out.num_documents == 2
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" \n "], ["\u200b"]])
+@pytest.mark.parametrize("tokenizer", ["wordpiece", "given"])
+def test_an_empty_corpus(tmp_path, texts, tokenizer):
+    if tokenizer == "given":
+        tokenizer = tmp_path / "vocab.txt"
+        tokenizer.write_text("\n".join([*WORDPIECE_SPECIALS, "a"]))
+    with pytest.raises(DataError, match="the corpus is empty: there is no text in texts"):
+        prepare([TextList(texts)], tmp_path / "c", tokenizer=tokenizer, vocab_size=300)
+    assert not (tmp_path / "c").exists() and not list(tmp_path.glob("c.tmp*"))
+
+
+def test_bad_bytes_are_counted_in_the_manifest(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 is\x00 here.\n\nOther text. It goes on.")
+    (tmp_path / "b.jsonl").write_bytes(b'{"text": "Some text."}\nno json\n')
+    corpus = prepare([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", vocab_size=300)
+    counts = corpus.manifest["counts"]
+    assert (counts["documents"], counts["replaced_bytes"], counts["skipped_lines"]) == (3, 2, 1)
+    assert [Path(source["name"]).name for source in corpus.manifest["sources"]] == ["a.txt", "b.jsonl"]
+
+
+def test_a_given_tokenizer(prepared, tmp_path):
+    given = prepared.path / "tokenizer"
+    corpus = prepare([TextList(TEXTS)], tmp_path / "c", tokenizer=given, held_out_fraction=0.1)
+    assert corpus.tokenizer.fingerprint == prepared.tokenizer.fingerprint
+    assert corpus.manifest["tokenizer"]["trained"] is False
+    assert np.array_equal(corpus.train.tokens, prepared.train.tokens)
+    with pytest.raises(ConfigError, match="does not exist"):
+        prepare([TextList(TEXTS)], tmp_path / "d", tokenizer="nowhere.model")
+
+
+def test_a_prepared_corpus_as_spec(prepared, tmp_path):
+    assert prepare([str(prepared.path)]).fingerprint == prepared.fingerprint
+    with pytest.raises(ConfigError, match="wordpiece tokenizer, not sentencepiece"):
+        prepare([str(prepared.path)], tokenizer="sentencepiece")
+    with pytest.raises(DataError, match="cannot be joined"):
+        prepare([str(prepared.path), TextList(TEXTS)])
+    with pytest.raises(DataError, match="is prepared already"):
+        prepare([str(prepared.path)], tmp_path / "c")
+
+
+def test_the_output_folder(prepared, tmp_path):
+    (tmp_path / "c").mkdir()
+    corpus = prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS)
+    assert prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS).fingerprint == corpus.fingerprint
+    with pytest.raises(DataError, match="holds another prepared corpus"):
+        prepare([TextList(TEXTS[:30])], tmp_path / "c", **SETTINGS)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/mine.txt").write_text("keep me")
+    with pytest.raises(DataError, match="is no prepared corpus"):
+        prepare([TextList(TEXTS)], tmp_path / "d", **SETTINGS)
+    assert (tmp_path / "d/mine.txt").read_text() == "keep me"
+    with pytest.raises(DataError, match="cannot be written"):
+        prepare([TextList(TEXTS)], tmp_path / "d/mine.txt/c", **SETTINGS)
+
+
+def test_damage_is_noticed(prepared, tmp_path):
+    def damaged(change):
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+        shutil.copytree(prepared.path, tmp_path / "c")
+        change(tmp_path / "c")
+        return tmp_path / "c"
+
+    shard = "corpus/1.0.0/corpus-train.array_record-00000-of-00001"
+    with pytest.raises(DataError, match=re.escape(f"{shard} is missing")):
+        open_prepared(damaged(lambda c: (c / shard).unlink()))
+    with pytest.raises(DataError, match=re.escape("index/train.tokens.npy has")):
+        open_prepared(damaged(lambda c: (c / "index/train.tokens.npy").write_bytes(b"short")))
+    with pytest.raises(DataError, match="no prepared corpus"):
+        open_prepared(damaged(lambda c: (c / "manifest.json").unlink()))
+    with pytest.raises(DataError, match="cannot be read"):
+        open_prepared(damaged(lambda c: (c / "manifest.json").write_text("{")))
+
+    def flip(c):
+        data = bytearray((c / shard).read_bytes())
+        data[len(data) // 2] ^= 1
+        (c / shard).write_bytes(data)
+
+    flipped = damaged(flip)
+    open_prepared(flipped)
+    with pytest.raises(DataError, match="has changed"):
+        verify(flipped)
+    verify(prepared.path)
+
+
+def test_a_damaged_corpus_in_the_cache_is_made_again():
+    first = prepare([TextList(TEXTS)], **SETTINGS)
+    (first.path / "index/train.tokens.npy").write_bytes(b"short")
+    again = prepare([TextList(TEXTS)], **SETTINGS)
+    verify(again.path)
+
+
+def test_two_processes_at_once(tmp_path):
+    (tmp_path / "a.txt").write_text("\n\n".join(TEXTS * 20))
+    program = (
+        "from bertjax.data.corpus import prepare, verify; import sys\n"
+        "c = prepare([sys.argv[1]], vocab_size=300); verify(c.path); print(c.fingerprint)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.txt")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
+    printed = {process.communicate()[0] for process in running}
+    assert all(process.returncode == 0 for process in running)
+    assert len(printed) == 1
+    assert len(list(Path(os.environ["BERTJAX_CACHE"]).iterdir())) == 1
+
+
+def test_what_a_killed_process_left_is_removed(cache):
+    cache.mkdir()
+    corpus = prepare([TextList(TEXTS)], **SETTINGS)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = corpus.path.with_name(f"{corpus.path.name}.tmp-{socket.gethostname()}-{gone.pid}-0123abcd")
+    corpus.path.rename(left)
+    assert find_prepared(corpus.fingerprint) is None
+    prepare([TextList(TEXTS)], **SETTINGS)
+    assert [path.name for path in cache.iterdir()] == [corpus.path.name]
+
+
+def test_progress_is_told(tmp_path):
+    seen = []
+    prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS, progress=lambda *told: seen.append(told))
+    assert {"reading", "learning the vocabulary", "tokenising", "checking"} <= {stage for stage, _, _ in seen}
+    assert all(0 <= done <= total or total == 0 for _, done, total in seen)
+
+
+def test_the_smallest_integers():
+    assert token_dtype(65536) == np.uint16 and token_dtype(65537) == np.uint32
+
+
+def test_large_vocabularies_take_wider_integers(tmp_path):
+    words = [*WORDPIECE_SPECIALS, "one", "two", *(f"w{i}" for i in range(70_000))]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    texts = ["One w69999. Two.", "Two one. One.", "Two w5."]
+    corpus = prepare([TextList(texts)], tmp_path / "c", tokenizer=tmp_path / "vocab.txt")
+    assert corpus.train.tokens.dtype == np.uint32
+    assert max(corpus.train.tokens.max(), corpus.held_out.tokens.max()) == 69_999 + 7
+
+
+def test_sentences_and_documents_without_tokens_are_left_out(tmp_path):
+    tokenizer = WordPieceTokenizer([*WORDPIECE_SPECIALS, "a", "b"])
+    staged = tokenize([["a b", "\u200b"], ["\u200b"], ["b"]], tokenizer, tmp_path)
+    assert staged.sentence_lengths.tolist() == [2, 1]
+    assert staged.document_sentences.tolist() == [0, 1, 2] and staged.document_tokens.tolist() == [0, 2, 3]
+    assert split(staged, 0.5).kind == "documents"
+
+
+def test_the_spool_keeps_documents(tmp_path):
+    given = [["One.", "Two \r three."], ["é\u2028漢"], ["Last."]]
+    spool = Spool(tmp_path / "spool")
+    assert list(spool.keep(given)) == given
+    assert list(spool.read()) == given
+
+
+def test_neither_jax_nor_tensorflow_is_needed():
+    program = (
+        "import sys; import bertjax.data.corpus, bertjax.prepare\n"
+        "assert not {'jax', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.skipif(not REAL, reason="BERTJAX_REAL_DATA is not set")
+def test_wikipedia(tmp_path):
+    corpus = prepare([f"{REAL}/corpus/wiki_en_small.jsonl.xz"], tmp_path / "c", vocab_size=8192)
+    counts = corpus.manifest["counts"]
+    assert counts["documents"] == 1097
+    assert 25_000 < counts["sentences"] < 35_000
+    assert counts["replaced_bytes"] == counts["skipped_lines"] == 0
+    # Words in two pieces at most on the average, hardly any unknown.
+    assert counts["tokens"] < 1_300_000
+    assert corpus.token_counts[corpus.tokenizer.unk_id] < 0.001 * corpus.train.num_tokens
