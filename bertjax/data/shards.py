@@ -40,7 +40,8 @@ def read_shards(folder: Path, split: str) -> Sequence[Example]:
     """The records of a split, by index."""
     import tensorflow_datasets as tfds
 
-    return tfds.builder_from_directory(folder / NAME / VERSION).as_data_source(split=split)
+    builder: Any = tfds.builder_from_directory(folder / NAME / VERSION)
+    return builder.as_data_source(split=split)
 
 
 def _builder_class() -> type:
@@ -91,7 +92,7 @@ def _builder_class() -> type:
                     filetype_suffix="array_record",
                 )
                 infos.append(_write_split(self.info, split, template, generator, self._on_document))
-            self.info.set_splits(tfds.core.splits.SplitDict(infos))
+            self.info.set_splits(tfds.core.SplitDict(infos))
 
     return CorpusBuilder
 
@@ -99,8 +100,9 @@ def _builder_class() -> type:
 def _write_split(info: Any, split: str, template: Any, generator: Any, on_document: Callable[[], None]) -> Any:
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.core import example_serializer
 
-    serializer = tfds.core.example_serializer.ExampleSerializer(info.features.get_serialized_info())
+    serializer = example_serializer.ExampleSerializer(info.features.get_serialized_info())
     folder = Path(template.data_dir)
     paths: list[Path] = []
     lengths: list[int] = []

@@ -15,10 +15,10 @@ _UNIGRAM = 1  # TrainerSpec.ModelType in sentencepiece_model.proto; 2 is BPE
 def tokenizer_json(model: bytes, tokenizer: Tokenizer) -> dict[str, Any]:
     """The parsed ``tokenizer.json`` of a SentencePiece ``model`` with ``tokenizer``'s special tokens and cleaning."""
     import tokenizers
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as messages
     from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = messages.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
     proto.ParseFromString(model)
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     byte_fallback = proto.trainer_spec.byte_fallback

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.config import ConfigError
+from bertjax.text.tokenizer_files import folder_lowercase, write_json, write_transformers_config
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -153,8 +154,8 @@ class WordPieceTokenizer(Tokenizer):
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "vocab.txt").write_text("".join(f"{t}\n" for t in self._tokens), encoding="utf-8", newline="\n")
-        _write_json(directory / "tokenizer.json", json.loads(self._build().to_str()))
-        _write_transformers_config(
+        write_json(directory / "tokenizer.json", json.loads(self._build().to_str()))
+        write_transformers_config(
             directory,
             self,
             tokenizer_class="BertTokenizer",
@@ -234,8 +235,8 @@ class SentencePieceTokenizer(Tokenizer):
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "spiece.model").write_bytes(self._model)
-        _write_json(directory / "tokenizer.json", tokenizer_json(self._model, self))
-        _write_transformers_config(
+        write_json(directory / "tokenizer.json", tokenizer_json(self._model, self))
+        write_transformers_config(
             directory,
             self,
             tokenizer_class="AlbertTokenizer",
@@ -273,7 +274,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        lowercase = _folder_lowercase(path, lowercase)
+        lowercase = folder_lowercase(path, lowercase)
         names = ("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
         found = [path / name for name in names if (path / name).is_file()] or sorted(path.glob("*.model"))
         if not found:
@@ -311,46 +312,9 @@ def check_tokenizer(tokenizer: Tokenizer, vocab_size: int, trained: bool) -> Non
         )
 
 
-def _folder_lowercase(folder: Path, default: bool) -> bool:
-    config = folder / "tokenizer_config.json"
-    if not config.is_file():
-        return default
-    try:
-        return bool(json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", default))
-    except (ValueError, AttributeError):
-        raise ConfigError(f"{config} is not a JSON object") from None
-
-
 def _fingerprint(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
-
-
-def _write_transformers_config(directory: Path, tokenizer: Tokenizer, **settings: Any) -> None:
-    names = {f"{role}_token": piece for role, piece in tokenizer.special_tokens().items()}
-    _write_json(directory / "special_tokens_map.json", names)
-    added = {
-        str(getattr(tokenizer, f"{role}_id")): {
-            "content": names[f"{role}_token"],
-            "lstrip": role == "mask" and tokenizer.kind == "sentencepiece",
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": True,
-        }
-        for role in ROLES
-    }
-    config = {
-        "added_tokens_decoder": dict(sorted(added.items(), key=lambda item: int(item[0]))),
-        "clean_up_tokenization_spaces": tokenizer.kind == "wordpiece",
-        **names,
-        **settings,
-    }
-    _write_json(directory / "tokenizer_config.json", config)

@@ -14,11 +14,9 @@ import pytest
 
 from bertjax.config import ConfigError
 from bertjax.data.corpus import check_objective, find_prepared, open_prepared, prepare, verify
-from bertjax.data.held_out import split
 from bertjax.data.shards import read_shards
 from bertjax.data.sources import DataError, TextList
-from bertjax.data.staging import Spool, token_dtype, tokenize
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.tokenizer import WORDPIECE_SPECIALS
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
 SETTINGS = {"vocab_size": 300, "held_out_fraction": 0.1}
@@ -315,10 +313,6 @@ def test_progress_is_told(tmp_path):
     assert all(0 <= done <= total or total == 0 for _, done, total in seen)
 
 
-def test_the_smallest_integers():
-    assert token_dtype(65536) == np.uint16 and token_dtype(65537) == np.uint32
-
-
 def test_large_vocabularies_take_wider_integers(tmp_path):
     words = [*WORDPIECE_SPECIALS, "one", "two", *(f"w{i}" for i in range(70_000))]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
@@ -326,21 +320,6 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
     corpus = prepare([TextList(texts)], tmp_path / "c", tokenizer=tmp_path / "vocab.txt")
     assert corpus.train.tokens.dtype == np.uint32
     assert max(corpus.train.tokens.max(), corpus.held_out.tokens.max()) == 69_999 + 7
-
-
-def test_sentences_and_documents_without_tokens_are_left_out(tmp_path):
-    tokenizer = WordPieceTokenizer([*WORDPIECE_SPECIALS, "a", "b"])
-    staged = tokenize([["a b", "\u200b"], ["\u200b"], ["b"]], tokenizer, tmp_path)
-    assert staged.sentence_lengths.tolist() == [2, 1]
-    assert staged.document_sentences.tolist() == [0, 1, 2] and staged.document_tokens.tolist() == [0, 2, 3]
-    assert split(staged, 0.5).kind == "documents"
-
-
-def test_the_spool_keeps_documents(tmp_path):
-    given = [["One.", "Two \r three."], ["é\u2028漢"], ["Last."]]
-    spool = Spool(tmp_path / "spool")
-    assert list(spool.keep(given)) == given
-    assert list(spool.read()) == given
 
 
 def test_neither_jax_nor_tensorflow_is_needed():

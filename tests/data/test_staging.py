@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+
+from bertjax.data.held_out import split
+from bertjax.data.staging import Spool, token_dtype, tokenize
+from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+
+
+def test_the_smallest_integers():
+    assert token_dtype(65536) == np.uint16 and token_dtype(65537) == np.uint32
+
+
+def test_sentences_and_documents_without_tokens_are_left_out(tmp_path):
+    tokenizer = WordPieceTokenizer([*WORDPIECE_SPECIALS, "a", "b"])
+    staged = tokenize([["a b", "\u200b"], ["\u200b"], ["b"]], tokenizer, tmp_path)
+    assert staged.sentence_lengths.tolist() == [2, 1]
+    assert staged.document_sentences.tolist() == [0, 1, 2] and staged.document_tokens.tolist() == [0, 2, 3]
+    assert split(staged, 0.5).kind == "documents"
+
+
+def test_the_spool_keeps_documents(tmp_path):
+    given = [["One.", "Two \r three."], ["é\u2028漢"], ["Last."]]
+    spool = Spool(tmp_path / "spool")
+    assert list(spool.keep(given)) == given
+    assert list(spool.read()) == given
