@@ -23,7 +23,7 @@ def get_config():
     config.model.scan_layers = False
 
     config.phases.phase1 = phase(
-        sequence_length=128, batch_size=16, steps=2000, max_predictions=20, learning_rate=1e-3, warmup_steps=100
+        sequence_length=128, batch_size=16, steps=2000, max_predictions=20, learning_rate=1.5e-3, warmup_steps=100
     )
     config.phases.phase2 = phase(sequence_length=512, batch_size=8, steps=100, max_predictions=77)
     config.optimizer.name = "adamw"
