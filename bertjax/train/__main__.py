@@ -42,9 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         config, options = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")})
     except FlagError as error:
         return fail(error, USAGE)
-    stop = StopRequest()
-    stop.listen()
-    return _run(config, Path(options["workdir"] or f"runs/{config.get('name', 'run')}"), stop)
+    with StopRequest() as stop:
+        return _run(config, Path(options["workdir"] or f"runs/{config.get('name', 'run')}"), stop)
 
 
 class StopRequest:
@@ -54,9 +53,13 @@ class StopRequest:
         self._asked = False
         self._running = False
 
-    def listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __call__(self, step: int) -> bool:
         self._running = True
