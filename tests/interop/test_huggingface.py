@@ -1,0 +1,98 @@
+"""The exported folder: names, bytes, and what ``transformers`` computes with it."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+
+from bertjax.config import ModelConfig
+from bertjax.interop.huggingface import export_model
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.text.vocabulary import train_tokenizer
+
+SENTENCES = ["The quick brown fox jumps over the lazy dog.", "A naïve café is open, isn't it?"] * 20
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer("wordpiece", SENTENCES, 130, lowercase=True)
+
+
+def new_model(tokenizer, **changes):
+    """A model whose biases and norms are not what they start as, so that a mix-up of two shows."""
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=6,
+        intermediate_size=100,
+        max_position_embeddings=64,
+        initializer_range=0.1,
+    )
+    config = dataclasses.replace(config, **changes)
+    graphdef, params = split_params(Bert(config, nnx.Rngs(5)))
+    random = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: np.asarray(x) + 0.05 * random.normal(size=x.shape).astype(np.float32), params)
+    return config, params, merge_params(graphdef, params)
+
+
+def test_names_shapes_and_equal_bytes(tokenizer, tmp_path):
+    config, params, _ = new_model(tokenizer)
+    export_model(tmp_path / "one", config, params, tokenizer)
+    export_model(tmp_path / "two", config, params, tokenizer)
+    export_model(tmp_path / "two", config, params, tokenizer)  # replaces
+    assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+    tensors = load_file(tmp_path / "one" / "model.safetensors")
+    assert tensors["bert.embeddings.word_embeddings.weight"].shape == (tokenizer.vocab_size, 48)
+    assert tensors["cls.predictions.bias"].shape == (tokenizer.vocab_size,)
+    assert tensors["bert.encoder.layer.2.output.dense.weight"].shape == (48, 100)
+    assert len(tensors) == 3 + 2 + 3 * 16 + 2 + 5 + 2
+    written = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert written["architectures"] == ["BertForPreTraining"]
+    assert written["hidden_act"] == "gelu"
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden_act": "gelu_new"}, {"position_embedding_type": "sinusoidal"}])
+def test_transformers_computes_the_same(changes, tokenizer, tmp_path):
+    """float32 on both sides, three layers: what differs is the order of sums."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    config, params, model = new_model(tokenizer, **changes)
+    export_model(tmp_path / "model", config, params, tokenizer)
+    peer = transformers.AutoModelForPreTraining.from_pretrained(tmp_path / "model").eval()
+
+    random = np.random.default_rng(0)
+    ids, types = random.integers(5, config.vocab_size, (3, 37)), random.integers(0, 2, (3, 37))
+    mask = np.ones((3, 37), int)
+    mask[1, 20:] = 0
+    ours = model(ids, types, attention_mask=mask)
+    with torch.no_grad():
+        arguments = {"token_type_ids": torch.tensor(types), "attention_mask": torch.tensor(mask)}
+        theirs = peer(torch.tensor(ids), **arguments, output_hidden_states=True)
+    np.testing.assert_allclose(
+        np.asarray(ours.sequence_output)[mask > 0], theirs.hidden_states[-1].numpy()[mask > 0], atol=2e-5
+    )
+    np.testing.assert_allclose(
+        np.asarray(ours.mlm_logits)[mask > 0], theirs.prediction_logits.numpy()[mask > 0], atol=2e-5
+    )
+    np.testing.assert_allclose(ours.nsp_logits, theirs.seq_relationship_logits.numpy(), atol=2e-5)
+
+
+def test_transformers_tokenizes_the_same(tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config, params, _ = new_model(tokenizer)
+    export_model(tmp_path / "model", config, params, tokenizer)
+    peer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    for text in [*SENTENCES[:2], "Unseen: Łódź, 3.14 … emoji 🙂, 中文!", ""]:
+        assert peer(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text)
+    assert peer("fox", "dog")["input_ids"] == [
+        tokenizer.cls_id,
+        *tokenizer.encode("fox"),
+        tokenizer.sep_id,
+        *tokenizer.encode("dog"),
+        tokenizer.sep_id,
+    ]
