@@ -14,13 +14,13 @@ from bertjax.config import ConfigError
 USAGE, DATA, DIVERGED, STOPPED = 2, 3, 4, 75
 
 
-def fail(message: str, code: int) -> int:
+def fail(message: object, code: int) -> int:
     """Prints one line on standard error and returns the exit code."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     return code
 
 
-def guarded(job: Callable[[], None]) -> int:
+def guarded(job: Callable[[], object]) -> int:
     """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
     from bertjax.data.sources import DataError
 

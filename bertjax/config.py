@@ -277,7 +277,7 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
     if type(value) is not wanted:
         raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
     if "choices" in limits and value not in limits["choices"]:
-        raise ConfigError(f"{name} = {value!r}; {nearest(value, limits['choices'])}")
+        raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
     # "not >=" rather than "<" so that NaN is refused as well.
     if "low" in limits and not value >= limits["low"]:
         raise ConfigError(f"{name} = {value!r} is too small; the least is {limits['low']}")

@@ -12,7 +12,11 @@ from ml_collections import config_flags
 from bertjax.config import nearest
 
 # bool before int, which it is a kind of.
-_DEFINE = ((bool, flags.DEFINE_boolean), (int, flags.DEFINE_integer), (float, flags.DEFINE_float))
+_DEFINE: tuple[tuple[type, Any], ...] = (
+    (bool, flags.DEFINE_boolean),
+    (int, flags.DEFINE_integer),
+    (float, flags.DEFINE_float),
+)
 
 
 class FlagError(ValueError):
@@ -30,7 +34,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     )
     holders = {}
     for name, (default, text) in options.items():
-        define = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
+        define: Any = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
         holders[name] = define(name, default, text, flag_values=values)
     _check_config_file(argv)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import jax
 
@@ -21,12 +22,12 @@ PEAK_FLOPS: tuple[tuple[str, float], ...] = (
 )
 
 
-def peak_flops(device: jax.Device) -> float | None:
+def peak_flops(device: Any) -> float | None:
     """Peak FLOP/s of a device, or None where it is not in the table (CPUs among them)."""
     return next((rate for kind, rate in PEAK_FLOPS if device.device_kind.startswith(kind)), None)
 
 
-def memory_limit(device: jax.Device) -> int:
+def memory_limit(device: Any) -> int:
     """Bytes a device may use. A CPU device gets its share of the machine's memory.
 
     The total, never what is free just now: the number decides how a batch is split, and a resumed run must

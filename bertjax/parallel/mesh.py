@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, Mesh
 
@@ -10,7 +12,7 @@ from bertjax.config import ConfigError
 AXES = ("data", "fsdp", "tensor")
 
 
-def make_mesh(data: int, fsdp: int, tensor: int, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(data: int, fsdp: int, tensor: int, devices: list[Any] | None = None) -> Mesh:
     """A mesh over all devices; a size of -1 takes what the others leave. Raises ConfigError for impossible sizes."""
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]

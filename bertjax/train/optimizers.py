@@ -9,25 +9,23 @@ import jax.numpy as jnp
 import optax
 
 from bertjax.config import OptimizerConfig
-from bertjax.train.schedules import Schedule
 
 # Parameters under this path are stacked on a leading layer axis; per-tensor norms are taken layer by layer.
 STACKED = "layers"
 
 
-def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Clipping by the global norm, moments, decoupled weight decay, (trust ratio,) learning rate.
 
     Weight decay skips biases and layer norms; embeddings are decayed (google-research/bert optimization.py).
     """
-    moments = {"b1": config.beta1, "b2": config.beta2, "eps": config.eps}
     rules = {
-        "bert2018": lambda: [scale_by_adam_without_bias_correction(**moments)],
-        "adamw": lambda: [optax.scale_by_adam(**moments)],
-        "lamb": lambda: [optax.scale_by_adam(**moments)],
+        "bert2018": scale_by_adam_without_bias_correction,
+        "adamw": optax.scale_by_adam,
+        "lamb": optax.scale_by_adam,
     }
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    chain += rules[config.name]()
+    chain += [rules[config.name](b1=config.beta1, b2=config.beta2, eps=config.eps)]
     chain += [optax.add_decayed_weights(config.weight_decay, mask=decay_mask)]
     if config.name == "lamb":
         chain += [scale_by_layer_trust_ratio()]
@@ -51,10 +49,10 @@ def scale_by_adam_without_bias_correction(b1: float, b2: float, eps: float) -> o
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
         return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros(), nu=zeros())
 
-    def update(grads: Any, state: optax.ScaleByAdamState, params: Any = None):
+    def update(updates: Any, state: Any, params: Any = None):
         del params
-        mu = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, state.mu, grads)
-        nu = jax.tree.map(lambda v, g: b2 * v + (1.0 - b2) * jnp.square(g), state.nu, grads)
+        mu = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, state.mu, updates)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1.0 - b2) * jnp.square(g), state.nu, updates)
         updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
         return updates, optax.ScaleByAdamState(count=state.count + 1, mu=mu, nu=nu)
 
@@ -67,7 +65,7 @@ def scale_by_layer_trust_ratio() -> optax.GradientTransformation:
     Only for parameters that are decayed, as in NVIDIA's FusedLAMB; 1 where either norm is zero.
     """
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None):
+    def update(updates: Any, state: Any, params: Any = None):
         def scaled(path: tuple[Any, ...], u: jax.Array, w: jax.Array, decays: bool) -> jax.Array:
             if not decays:
                 return u

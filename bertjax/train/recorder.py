@@ -76,8 +76,11 @@ class Recorder:
             return
         (step, metrics), self._pending = self._pending, None
         values = fetch(metrics)
-        if not math.isfinite(values["loss"]):
-            raise Diverged(f"the loss is {values['loss']} at step {step}; the last checkpoint is from before it")
+        # An overflow of the scaled gradients is in the nature of float16; the step has skipped it and moved the scale.
+        watched = ("loss",) if self._run.precision == "float16" else ("loss", "grad_norm")
+        for name in watched:
+            if not math.isfinite(values[name]):
+                raise Diverged(f"{name} is {values[name]} at step {step}; the last checkpoint is from before it")
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
         self._interval_steps += 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bertjax.config import RunConfig
 
-Schedule = Callable[[jax.Array], jax.Array]
+Schedule = Callable[[Any], Any]  # number of completed updates -> learning rate, a float32 scalar
 
 # Factor on the peak rate at progress 0..1 through the schedule; ``power`` is the config's.
 DECAYS: dict[str, Callable[[jax.Array, float], jax.Array]] = {
@@ -19,12 +20,16 @@ DECAYS: dict[str, Callable[[jax.Array, float], jax.Array]] = {
 }
 
 
-def warmup_then_decay(peak: float, warmup_steps: int, total_steps: int, decay: str, power: float) -> Schedule:
+def warmup_then_decay(
+    peak: float | None, warmup_steps: int | None, total_steps: int, decay: str, power: float
+) -> Schedule:
     """peak * step / warmup_steps, then peak * decay(step / total_steps).
 
     The decay is measured from step 0, not from the end of the warm-up, so that the rate drops a little where
     the two meet (google-research/bert optimization.py, create_optimizer). Update number 0 has rate 0.
     """
+    if peak is None or warmup_steps is None:
+        raise ValueError("a phase that begins a schedule needs learning_rate and warmup_steps")
 
     def schedule(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
