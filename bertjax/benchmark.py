@@ -31,7 +31,7 @@ Measures, for every phase of a config and on its corpus (prepared first where it
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or "--help" in argv or "-h" in argv:
         print(HELP)
         return 0 if argv else USAGE
     if argv[0] not in BENCHMARKS:

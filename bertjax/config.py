@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,9 +107,9 @@ class OptimizerConfig:
 
     # "bert2018" is AdamW without bias correction; "adamw" has it; "lamb" adds a trust ratio a layer.
     name: str = identity("bert2018", choices=("bert2018", "adamw", "lamb"))
-    beta1: float = identity(0.9, low=0.0, high=1.0)
-    beta2: float = identity(0.999, low=0.0, high=1.0)
-    eps: float = identity(1e-6, low=0.0)
+    beta1: float = identity(0.9, low=0.0, high=0.999999)
+    beta2: float = identity(0.999, low=0.0, high=0.999999)
+    eps: float = identity(1e-6, low=1e-30)
     weight_decay: float = identity(0.01, low=0.0)
     clip_norm: float = identity(1.0, low=0.0)  # global norm; 0 = off
     # After the warm-up: lr * (1 - progress) ** power, or constant.
@@ -186,7 +187,8 @@ class RunConfig:
 def default_config() -> ConfigDict:
     """A ConfigDict with every section and key at its default, and no phases: what a config file starts from."""
     config = _section(RunConfig)
-    config.phases = ConfigDict()
+    # In the order in which they are set, which is the order they run in.
+    config.phases = ConfigDict(sort_keys=False)
     return config
 
 
@@ -226,8 +228,9 @@ def to_dict(run: RunConfig) -> dict[str, Any]:
 
 
 def identity_items(run: RunConfig) -> dict[str, Any]:
-    """Dotted name -> JSON value of every identity key."""
-    return {name: value for name, (value, is_identity) in _flatten(run, "").items() if is_identity}
+    """Dotted name -> JSON value of every identity key; ``phases`` is their order."""
+    keys = {name: value for name, (value, is_identity) in _flatten(run, "").items() if is_identity}
+    return keys | {"phases": list(run.phases)}
 
 
 def identity_fingerprint(run: RunConfig) -> str:
@@ -274,14 +277,15 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
         return tuple(value)
     if wanted is float and type(value) is int:
         value = float(value)
+    if wanted is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if type(value) is not wanted:
         raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
     if "choices" in limits and value not in limits["choices"]:
         raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
-    # "not >=" rather than "<" so that NaN is refused as well.
-    if "low" in limits and not value >= limits["low"]:
+    if "low" in limits and value < limits["low"]:
         raise ConfigError(f"{name} = {value!r} is too small; the least is {limits['low']}")
-    if "high" in limits and not value <= limits["high"]:
+    if "high" in limits and value > limits["high"]:
         raise ConfigError(f"{name} = {value!r} is too large; the most is {limits['high']}")
     return value
 

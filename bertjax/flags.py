@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from bertjax.config import nearest
 
@@ -36,16 +37,14 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     for name, (default, text) in options.items():
         define: Any = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
         holders[name] = define(name, default, text, flag_values=values)
-    _check_config_file(argv)
+    loaded = _load_config_file(argv)
     try:
         rest = values([program, *argv])
     except flags.UnrecognizedFlagError as error:
         hint = nearest(error.flagname, ("config", "help", *options))
         raise FlagError(f"unknown flag --{error.flagname}; {hint}") from None
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FlagError(_explained(argv, error)) from None
-    except Exception as error:  # whatever the config file itself raises
-        raise FlagError(f"the config file raised {type(error).__name__}: {error}") from None
+        raise FlagError(_explained(argv, error, loaded)) from None
     if len(rest) > 1:
         raise FlagError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
     if config.value is None:
@@ -53,25 +52,38 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     return config.value, {name: holder.value for name, holder in holders.items()}
 
 
-def _check_config_file(argv: list[str]) -> None:
+def _load_config_file(argv: list[str]) -> ConfigDict | None:
+    """The config without overrides. Raises FlagError where the file is missing or gives none."""
+    path = None
     for before, argument in zip([None, *argv], argv, strict=False):
-        name = argument.removeprefix("--config=") if argument.startswith("--config=") else None
-        name = argument if before == "--config" else name
-        if name is not None and not Path(name.split(":")[0]).is_file():
-            raise FlagError(f"config file {name} does not exist")
+        path = argument.removeprefix("--config=") if argument.startswith("--config=") else path
+        path = argument if before == "--config" else path
+    if path is None:
+        return None
+    file = path.split(":")[0]
+    if not Path(file).is_file():
+        raise FlagError(f"config file {file} does not exist")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        config = get_config() if callable(get_config) and ":" not in path else None
+    except Exception as error:  # whatever the file itself raises
+        raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
+    if ":" not in path and not isinstance(config, ConfigDict):
+        raise FlagError(f"config file {file} must have a get_config() that returns a ConfigDict")
+    return config
 
 
-def _explained(argv: list[str], error: Exception) -> str:
+def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> str:
     """One line for what absl or ml_collections said about an override."""
     text = " ".join(str(error).replace("\\n", " ").split())
     for argument in argv:
-        match = re.match(r"--(?:no)?(config\.[\w.]+)", argument)
-        if match is None or not any(
-            part in text for part in (match[1], match[1].split(".")[-1], match[1].split(".")[1])
-        ):
+        match = re.match(r"--(?:no)?config\.([\w.]+)", argument)
+        if match is None:
             continue
-        if isinstance(error, KeyError | AttributeError):
-            close = re.search(r'Did you mean "(\w+)"', text)
-            return f"unknown config key {match[1]}" + (f"; did you mean {close[1]!r}?" if close else "")
-        return text.replace(f"flag --{match[1]}", f"config override --{match[1]}")
-    return text
+        node = config
+        for part in match[1].split("."):
+            if not isinstance(node, ConfigDict) or part not in node:
+                allowed = f"; {nearest(part, node)}" if isinstance(node, ConfigDict) else ""
+                return f"unknown config key config.{match[1]}{allowed}"
+            node = node[part]
+    return text.replace("flag --config.", "config override --config.")

@@ -20,14 +20,6 @@ def valid():
     return config
 
 
-def set_key(config, dotted, value):
-    *sections, key = dotted.split(".")
-    with config.unlocked():
-        for section in sections:
-            config = config[section]
-        config[key] = value
-
-
 def resolve_with(**changes):
     tree = valid().to_dict()
     for dotted, value in changes.items():
@@ -46,6 +38,18 @@ def test_resolves_with_phases_in_order():
     assert [run.phase_at(step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
     assert run.phase_start(1) == 3
     assert to_dict(run)["phases"]["phase2"]["sequence_length"] == 512
+
+
+def test_phases_run_in_the_order_of_the_config_not_of_their_names():
+    config = default_config()
+    config.phases.warm = phase(sequence_length=128, steps=3, learning_rate=1e-3, warmup_steps=1)
+    config.phases.long = phase(sequence_length=512, steps=2)
+    run = resolve(config)
+    assert list(run.phases) == ["warm", "long"]
+    swapped = dict(config.to_dict(), phases={name: run.phases[name].__dict__ for name in ("long", "warm")})
+    swapped["optimizer"]["schedule_span"] = "phase"
+    swapped["phases"]["long"] |= {"learning_rate": 1e-3, "warmup_steps": 1}
+    assert identity_items(resolve(swapped))["phases"] == ["long", "warm"]
 
 
 def test_is_frozen():
@@ -74,6 +78,9 @@ def test_is_frozen():
         ({"seed": -1}, ["config.seed"]),
         ({"model__attention": "dot_product"}, ["dot_product", "attention_probs_dropout_prob"]),
         ({"parallel__data": 0}, ["config.parallel"]),
+        ({"optimizer__eps": 0.0}, ["config.optimizer.eps"]),
+        ({"optimizer__beta2": 1.0}, ["config.optimizer.beta2"]),
+        ({"phases__phase1__learning_rate": float("inf")}, ["phase1.learning_rate", "finite"]),
         ({"data__corpus": []}, ["config.data.corpus"]),
         ({"model": 3}, ["config.model", "section"]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,9 @@ PEAK_FLOPS: tuple[tuple[str, float], ...] = (
     ("TPU v6e", 918e12),
 )
 
+# Where Linux says how much memory a container has (cgroup version 2 and 1).
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
 
 def peak_flops(device: Any) -> float | None:
     """Peak FLOP/s of a device, or None where it is not in the table (CPUs among them)."""
@@ -28,7 +32,7 @@ def peak_flops(device: Any) -> float | None:
 
 
 def memory_limit(device: Any) -> int:
-    """Bytes a device may use. A CPU device gets its share of the machine's memory.
+    """Bytes a device may use. A CPU device gets its share of the machine's (or container's) memory.
 
     The total, never what is free just now: the number decides how a batch is split, and a resumed run must
     split it as before.
@@ -37,5 +41,8 @@ def memory_limit(device: Any) -> int:
         stats = device.memory_stats()
         if stats and "bytes_limit" in stats:
             return int(stats["bytes_limit"])
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return total // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CONTAINER_LIMITS:
+        text = path.read_text().strip() if path.is_file() else ""
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits) // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))

@@ -39,7 +39,11 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
             f"the corpus has changed since this run began (fingerprint {corpus.fingerprint[:12]}, "
             f"there {recorded['corpus']['fingerprint'][:12]}); bring it back or use --workdir=ANOTHER_DIR"
         )
-    check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=data.tokenizer in TRAINED_TOKENIZERS)
+    # A vocabulary that was learned on little text may be smaller than asked for; any other has its exact size.
+    trained = (
+        data.tokenizer in TRAINED_TOKENIZERS and corpus.manifest["settings"].get("vocab_size") == run.model.vocab_size
+    )
+    check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained)
     corpora.check_objective(corpus.train, data.objective)
     counts = corpus.manifest["counts"]
     display.say(
@@ -47,6 +51,8 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         f"{corpus.train.num_sentences:,} sentences, {corpus.train.num_tokens:,} tokens to train on; "
         f"{corpus.held_out.num_documents:,} documents held out ({corpus.path})"
     )
+    if corpus.manifest["held_out"]["kind"] == "copy":
+        display.say("        there is too little text to hold any out: what is called held out below is training text")
     if "installed-docs" in data.corpus:
         display.say(
             "        this is the built-in corpus; for your own: --config.data.corpus=PATH (.txt, .jsonl, a glob, ...)"

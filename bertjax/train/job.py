@@ -63,7 +63,12 @@ class Job:
     def train_step(self, phase: PhaseConfig):
         """The compiled-on-first-call step of a phase."""
         step = make_train_step(
-            self.forward, self.optimizer, self.schedule, self.run.seed, accumulation_steps(self.run, phase, self.mesh)
+            self.forward,
+            self.optimizer,
+            self.schedule,
+            self.run.seed,
+            accumulation=accumulation_steps(self.run, phase, self.mesh),
+            moving_loss_scale=self.run.precision == "float16",
         )
         return jit_train_step(step, self.state_shapes(), self.mesh)
 
@@ -77,7 +82,7 @@ def make_job(run: RunConfig, mesh: Mesh) -> Job:
         accumulation_steps(run, phase, mesh)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: _new_model(run, mesh)))
     schedule = run_schedule(run)
-    return Job(run, mesh, graphdef, make_optimizer(run.optimizer, schedule), schedule)
+    return Job(run, mesh, graphdef, make_optimizer(run.optimizer), schedule)
 
 
 def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:

@@ -50,7 +50,7 @@ def train(
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest checkpoint, or new --------------------------------------------------------------
-    identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path)}
+    identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
     folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
     checkpoints = Checkpoints(workdir / "checkpoints", run.checkpoint.keep)
     step = checkpoints.latest() or 0
@@ -121,9 +121,9 @@ def train(
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
-        result = held_out(len(phases) - 1)
+        result = held_out(run.phase_at(run.total_steps - 1))
     export_model(workdir / "model", run.model, jax.device_get(state.params), corpus.tokenizer)
-    summary = summarise(run, result, position["totals"])
+    summary = summarise(run, result, position["totals"], corpus.manifest["held_out"]["kind"])
     folder.write_json(workdir / "summary.json", summary)
     for line in summary_lines(summary, workdir):
         display.say(line)

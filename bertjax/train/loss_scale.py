@@ -20,7 +20,7 @@ class LossScale:
 
 
 def initial_loss_scale(precision: str) -> LossScale:
-    """A moving scale for float16; 1, and for ever, for the other precisions."""
+    """Where the scale begins: high for float16, at 1 for the other precisions, which do not move it."""
     first = FIRST_SCALE if precision == "float16" else 1.0
     return LossScale(jnp.asarray(first, jnp.float32), jnp.zeros([], jnp.int32))
 

@@ -14,9 +14,10 @@ from bertjax.config import OptimizerConfig
 STACKED = "layers"
 
 
-def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Clipping by the global norm, moments, decoupled weight decay, (trust ratio,) learning rate.
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Clipping by the global norm, moments, decoupled weight decay, and for LAMB the trust ratio.
 
+    What comes out is to be multiplied with the learning rate and subtracted from the parameters.
     Weight decay skips biases and layer norms; embeddings are decayed (google-research/bert optimization.py).
     """
     rules = {
@@ -29,7 +30,7 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
     chain += [optax.add_decayed_weights(config.weight_decay, mask=decay_mask)]
     if config.name == "lamb":
         chain += [scale_by_layer_trust_ratio()]
-    return optax.chain(*chain, optax.scale_by_learning_rate(schedule))
+    return optax.chain(*chain)
 
 
 def decay_mask(params: Any) -> Any:

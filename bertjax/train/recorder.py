@@ -58,7 +58,9 @@ class Recorder:
         self._finish()
 
     def evaluated(self, step: int, values: dict[str, float]) -> None:
-        """Records a held-out evaluation after ``step`` updates."""
+        """Records a held-out evaluation after ``step`` updates. Raises Diverged where it is not finite."""
+        if not all(map(math.isfinite, values.values())):
+            raise Diverged(f"the held-out evaluation after step {step} is not finite: {values}")
         row = {"kind": "eval", "step": step, "phase": self._name, **values, "seconds": self.totals()["seconds"]}
         self._log.write(row)
         self._display.say(evaluation_line(step, self._name, values))
@@ -76,11 +78,13 @@ class Recorder:
             return
         (step, metrics), self._pending = self._pending, None
         values = fetch(metrics)
-        # An overflow of the scaled gradients is in the nature of float16; the step has skipped it and moved the scale.
-        watched = ("loss",) if self._run.precision == "float16" else ("loss", "grad_norm")
-        for name in watched:
-            if not math.isfinite(values[name]):
-                raise Diverged(f"{name} is {values[name]} at step {step}; the last checkpoint is from before it")
+        # float16 skips a step that overflows and lowers its scale; at the lowest scale there is nothing left to lower.
+        absorbed = self._run.precision == "float16" and values["loss_scale"] > 1.0
+        if not math.isfinite(values["loss"]) or not (values["finite"] or absorbed):
+            raise Diverged(
+                f"the numbers of step {step} are not finite (loss {values['loss']}, gradient norm "
+                f"{values['grad_norm']}); nothing of it is saved"
+            )
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
         self._interval_steps += 1

@@ -28,11 +28,13 @@ def make_train_step(
     schedule: Schedule,
     seed: int,
     accumulation: int,
+    moving_loss_scale: bool,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
     Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
-    of the whole. A step whose gradient is not finite leaves parameters and moments as they were.
+    of the whole. A step whose gradient or result is not finite leaves parameters and moments as they were
+    (metric ``finite`` is 0), so that no state ever holds such numbers.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -47,17 +49,20 @@ def make_train_step(
         grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
         grads = jax.tree.map(lambda g: g / state.loss_scale.scale, grads)
         grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(grad_norm)
 
+        # The rate is applied here, not in the optimizer: it follows the step, also where a step was skipped.
+        learning_rate = schedule(state.step)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+        finite = jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(params))
         keep_if_finite = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
         means = mean_metrics(sums, weights)
         metrics = means | {
             "loss": means["mlm_loss"] + means["nsp_loss"],
-            "learning_rate": schedule(state.step),
+            "learning_rate": learning_rate,
             "grad_norm": grad_norm,
+            "finite": finite,
             "loss_scale": state.loss_scale.scale,
             "real_tokens": jnp.sum(batch["example_ids"] > 0),
         }
@@ -65,7 +70,7 @@ def make_train_step(
             step=state.step + 1,
             params=keep_if_finite(params, state.params),
             opt_state=keep_if_finite(opt_state, state.opt_state),
-            loss_scale=adjusted(state.loss_scale, finite),
+            loss_scale=adjusted(state.loss_scale, finite) if moving_loss_scale else state.loss_scale,
         )
         return new_state, metrics
 

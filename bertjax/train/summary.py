@@ -34,12 +34,14 @@ def peak_memory() -> dict[str, int]:
 def summarise(run: RunConfig, held_out: dict[str, float], totals: dict[str, float]) -> dict[str, Any]:
     """summary.json: held-out figures beside their baselines, and what the run took.
 
-    totals: seconds and real_tokens of the whole run.
+    totals: seconds and real_tokens of the whole run. held_out_kind: how the held-out text was chosen (the
+    corpus manifest says); "copy" is text that was trained on.
     """
     places = sum(p.steps * p.batch_size * p.sequence_length for p in run.phases.values())
     return {
         "name": run.name,
         "held_out": {k: held_out[k] for k in ("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy") if k in held_out},
+        "held_out_kind": held_out_kind,
         "unigram_loss": held_out["unigram_loss"],
         "nsp_chance": held_out.get("nsp_chance"),
         "steps": run.total_steps,
@@ -60,13 +62,14 @@ def summarise(run: RunConfig, held_out: dict[str, float], totals: dict[str, floa
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
     held_out, gain = summary["held_out"], summary["unigram_loss"] - summary["held_out"]["mlm_loss"]
+    what = "training-text" if summary["held_out_kind"] == "copy" else "held-out"
     lines = [
-        f"held-out masked-LM loss {held_out['mlm_loss']:.3f} nats, {gain:.3f} under the unigram baseline of "
+        f"{what} masked-LM loss {held_out['mlm_loss']:.3f} nats, {gain:.3f} under the unigram baseline of "
         f"{summary['unigram_loss']:.3f} on the same masks; accuracy {held_out['mlm_accuracy']:.1%}"
     ]
     if "nsp_accuracy" in held_out:
         lines.append(
-            f"held-out next-sentence accuracy {held_out['nsp_accuracy']:.1%}, chance {summary['nsp_chance']:.1%}"
+            f"{what} next-sentence accuracy {held_out['nsp_accuracy']:.1%}, chance {summary['nsp_chance']:.1%}"
         )
     lines.append(
         f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "

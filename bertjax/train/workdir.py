@@ -50,8 +50,12 @@ def recorded_config(workdir: Path) -> dict[str, Any] | None:
     if not has_checkpoint(workdir):
         return None
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        recorded = json.loads(path.read_text())
+        for key in ("identity", "corpus"):
+            if not isinstance(recorded.get(key), dict):
+                raise ValueError(f"it has no {key!r}")
+        return recorded
+    except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} of the run in {workdir} cannot be read ({error}); use another --workdir=DIR"
         ) from None
@@ -81,7 +85,7 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is at any moment the old one or the new one, whole."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
-        json.dump(value, file, indent=2)
+        json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

@@ -27,7 +27,7 @@ def test_every_array_lives_where_the_table_says():
     """Parameters and moments alike, also when made under jit; nothing larger than a bias is replicated."""
     mesh = make_mesh(2, 2, 2)
     make_params = lambda: split_params(Bert(CONFIG, nnx.Rngs(0)))[1]
-    optimizer = make_optimizer(OptimizerConfig(), lambda step: jnp.float32(0.1))
+    optimizer = make_optimizer(OptimizerConfig())
     state = initial_state(make_params, optimizer, "float32", mesh)
     for path, array in jax.tree_util.tree_leaves_with_path(state):
         expected = spec_for(path_name(path), array.shape, mesh)

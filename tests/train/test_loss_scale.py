@@ -11,5 +11,5 @@ def test_halves_on_overflow_and_doubles_after_a_good_stretch():
     assert int(scale.good_steps) == 0
 
 
-def test_other_precisions_do_not_scale():
+def test_other_precisions_begin_at_one():
     assert float(initial_loss_scale("bfloat16").scale) == 1.0

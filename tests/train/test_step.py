@@ -11,6 +11,7 @@ from bertjax.data.pipeline import ExampleSettings, open_batches
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.job import accumulation_steps, make_job
+from bertjax.train.loss_scale import GROW_AFTER, LossScale
 
 STEPS = 50
 MODEL = ModelConfig(
@@ -118,6 +119,35 @@ def test_a_step_that_is_not_finite_changes_nothing(synthetic):
     before = jax.device_get(job.initial_state())
     state, metrics = job.train_step(phase)(job.initial_state(), to_global(batch, mesh))
     assert not np.isfinite(float(metrics["grad_norm"]))
+    assert not metrics["finite"]
     same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     jax.tree.map(same, (state.params, state.opt_state), (before.params, before.opt_state))
     assert int(state.step) == 1
+
+
+def test_a_result_that_is_not_finite_changes_nothing(synthetic):
+    """The gradient is finite, the update is not."""
+    phase = dataclasses.replace(RUN.phases["phase1"], learning_rate=3e38, warmup_steps=0)
+    run = dataclasses.replace(RUN, phases={"phase1": phase})
+    job = make_job(run, mesh_of(1, 1, 1))
+    corpus, tokenizer = synthetic
+    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+        batch = to_global(next(batches)[0], job.mesh)
+    state, metrics = job.train_step(phase)(job.initial_state(), batch)
+    assert np.isfinite(float(metrics["grad_norm"]))
+    assert not metrics["finite"]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.params)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_only_float16_moves_its_loss_scale(precision, synthetic):
+    run = dataclasses.replace(RUN, precision=precision)
+    job, phase = make_job(run, mesh_of(1, 1, 1)), run.phases["phase1"]
+    corpus, tokenizer = synthetic
+    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+        batch = to_global(next(batches)[0], job.mesh)
+    state = job.initial_state()
+    first = float(state.loss_scale.scale)
+    almost = LossScale(state.loss_scale.scale, state.loss_scale.good_steps + GROW_AFTER - 1)
+    state, _ = job.train_step(phase)(state.replace(loss_scale=almost), batch)
+    assert float(state.loss_scale.scale) == (2 * first if precision == "float16" else 1.0)

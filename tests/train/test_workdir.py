@@ -46,13 +46,14 @@ def test_config_of_another_run_is_refused_by_key(tmp_path):
 
 
 def test_a_run_has_its_identity_from_its_first_checkpoint_on(tmp_path):
-    write_json(tmp_path / "config.json", {"identity": {}})
+    write_json(tmp_path / "config.json", {"identity": {}, "corpus": {}})
     assert recorded_config(tmp_path) is None
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
-    assert recorded_config(tmp_path) == {"identity": {}}
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        recorded_config(tmp_path)
+    assert recorded_config(tmp_path) == {"identity": {}, "corpus": {}}
+    for damaged in ("{", "{}", "[]", '{"identity": {}}'):
+        (tmp_path / "config.json").write_text(damaged)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            recorded_config(tmp_path)
 
 
 def test_json_is_replaced_whole(tmp_path):
