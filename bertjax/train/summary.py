@@ -31,7 +31,9 @@ def peak_memory() -> dict[str, int]:
     return peak
 
 
-def summarise(run: RunConfig, held_out: dict[str, float], totals: dict[str, float]) -> dict[str, Any]:
+def summarise(
+    run: RunConfig, held_out: dict[str, float], totals: dict[str, float], held_out_kind: str
+) -> dict[str, Any]:
     """summary.json: held-out figures beside their baselines, and what the run took.
 
     totals: seconds and real_tokens of the whole run. held_out_kind: how the held-out text was chosen (the
