@@ -78,7 +78,8 @@ class DataConfig:
     held_out_fraction: float = identity(0.02, low=0.0, high=0.5)
     objective: str = identity("mlm_nsp", choices=("mlm_nsp", "mlm"))
     packing: bool = identity(True)
-    max_examples_per_row: int = identity(8, low=1, high=64)
+    # Enough that short documents, and what a phase leaves of a block, still fill rows of 512.
+    max_examples_per_row: int = identity(16, low=1, high=64)
     masked_lm_prob: float = identity(0.15, low=0.001, high=0.9)
     short_seq_prob: float = identity(0.1, low=0.0, high=1.0)
     whole_word_masking: bool = identity(False)
