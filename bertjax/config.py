@@ -326,11 +326,8 @@ def _check_combinations(run: RunConfig) -> None:
         raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
     if run.total_steps == 0:
         raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
-    if [run.parallel.data, run.parallel.fsdp, run.parallel.tensor].count(-1) > 1 or 0 in (
-        run.parallel.data,
-        run.parallel.fsdp,
-        run.parallel.tensor,
-    ):
+    sizes = (run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    if sizes.count(-1) > 1 or 0 in sizes:
         raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
     for index, (name, phase) in enumerate(run.phases.items()):
         where = f"config.phases.{name}"
