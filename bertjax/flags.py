@@ -65,7 +65,7 @@ def _load_config_file(argv: list[str]) -> ConfigDict | None:
         raise FlagError(f"config file {file} does not exist")
     try:
         get_config = runpy.run_path(file).get("get_config")
-        config = get_config() if callable(get_config) and ":" not in path else None
+        config: Any = get_config() if callable(get_config) and ":" not in path else None
     except Exception as error:  # whatever the file itself raises
         raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
     if ":" not in path and not isinstance(config, ConfigDict):

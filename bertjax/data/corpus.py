@@ -75,7 +75,12 @@ def prepare(
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
     prepared = [spec for spec in specs if not isinstance(spec, Source) and _is_prepared(Path(spec).expanduser())]
     if prepared:
-        return _open_given(specs, output, str(tokenizer))
+        asked = {
+            "lowercase": lowercase,
+            "held_out_fraction": held_out_fraction,
+            "sentencepiece_type": sentencepiece_type,
+        }
+        return _open_given(specs, output, str(tokenizer), asked)
     sources = open_sources(specs)
     given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase)
     settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
@@ -182,8 +187,10 @@ def _is_prepared(path: Path) -> bool:
     return (path / manifests.FILE).is_file()
 
 
-def _open_given(specs: Sequence[str | Path | Source], output: str | Path | None, tokenizer: str) -> PreparedCorpus:
-    """A prepared corpus given as SPEC."""
+def _open_given(
+    specs: Sequence[str | Path | Source], output: str | Path | None, tokenizer: str, asked: dict[str, Any]
+) -> PreparedCorpus:
+    """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, where it tells."""
     if len(specs) > 1:
         raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
     if output is not None:
@@ -198,6 +205,13 @@ def _open_given(specs: Sequence[str | Path | Source], output: str | Path | None,
             )
     elif load_tokenizer(tokenizer, own["lowercase"]).fingerprint != own["fingerprint"]:
         raise ConfigError(f"the corpus {specs[0]} was prepared with another tokenizer than {tokenizer}")
+    made_with = corpus.manifest["settings"]
+    for name, value in asked.items():
+        if made_with.get(name, value) != value:
+            raise ConfigError(
+                f"the corpus {specs[0]} was prepared with {name} = {made_with[name]!r}, not {value!r}; "
+                f"use --config.data.{name}={made_with[name]}"
+            )
     return corpus
 
 

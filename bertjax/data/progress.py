@@ -17,10 +17,6 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """Shows nothing."""
-
-
 @contextmanager
 def shown() -> Iterator[Progress]:
     """A progress display on standard error."""

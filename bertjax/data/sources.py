@@ -91,15 +91,11 @@ class InstalledDocs(Source):
             yield Document(report.clean(text))
 
 
-@dataclass(frozen=True)
 class FileSource(Source):
     """One file."""
 
-    path: Path
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return str(self.path)
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
 
     def describe(self) -> dict[str, Any]:
         sha256, size = hash_file(self.path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -55,7 +56,7 @@ BY_VOCABULARY = ("embeddings/word_embeddings", "mlm_head/bias")
 def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndarray]:
     """Nested parameters -> float32 tensors under their Hugging Face names, vocabulary padding stripped."""
     tensors: dict[str, np.ndarray] = {}
-    for path, array in _flatten(params).items():
+    for path, array in flatten_dict(params, sep="/").items():
         name, transpose = NAMES[path]
         array = np.asarray(array, np.float32)
         if path in BY_VOCABULARY:
@@ -118,13 +119,3 @@ def _check_written(path: Path, tensors: dict[str, np.ndarray]) -> None:
         for name, tensor in tensors.items():
             if file.get_tensor(name).tobytes() != tensor.tobytes():
                 raise OSError(f"{path}: tensor {name} does not read back as it was written")
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}/")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -32,7 +32,7 @@ BATCH_SPEC = PartitionSpec(("data", "fsdp"))
 
 def path_name(path: tuple[Any, ...]) -> str:
     """A key path of jax.tree_util as "a/b/c"."""
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,6 @@ class Display:
         self._progress: Progress | None = None
         self._task: Any = None
         self._last_line = -float("inf")
-        self._started: tuple[float, int] | None = None
 
     def say(self, line: str) -> None:
         if self._say is not None:
@@ -65,11 +65,11 @@ class Display:
             self._progress = None
 
     def _eta(self, now: float, step: int) -> str:
-        began, first = self._started or (now, step)
+        began, first = self._started
         if step - first < 2:
             return ""
         left = (now - began) / (step - first) * (self._total - step)
-        return f"  ETA {clock(left)}"
+        return f"  ETA {timedelta(seconds=int(left))}"
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -81,9 +81,3 @@ def describe(row: dict[str, Any]) -> str:
     if row.get("mfu"):
         parts.append(f"MFU {row['mfu']:.1%}")
     return "  ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

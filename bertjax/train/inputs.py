@@ -10,8 +10,6 @@ from bertjax.data.corpus import PreparedCorpus
 from bertjax.text.tokenizer import check_tokenizer
 from bertjax.train.display import Display
 
-TRAINED_TOKENIZERS = ("wordpiece", "sentencepiece")
-
 
 def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Display) -> PreparedCorpus:
     """The prepared corpus of the run, made first where it is not there yet.
@@ -41,7 +39,7 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         )
     # A vocabulary that was learned on little text may be smaller than asked for; any other has its exact size.
     trained = (
-        data.tokenizer in TRAINED_TOKENIZERS and corpus.manifest["settings"].get("vocab_size") == run.model.vocab_size
+        data.tokenizer in corpora.TRAINED and corpus.manifest["settings"].get("vocab_size") == run.model.vocab_size
     )
     check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained)
     corpora.check_objective(corpus.train, data.objective)

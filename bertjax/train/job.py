@@ -16,6 +16,7 @@ from bertjax.model.flops import activation_bytes_per_row
 from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import memory_limit
 from bertjax.parallel.mesh import batch_shards
+from bertjax.train.loss_scale import ADJUSTMENTS
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.schedules import Schedule, run_schedule
 from bertjax.train.state import TrainState, initial_state, sharded_shapes
@@ -68,7 +69,7 @@ class Job:
             self.schedule,
             self.run.seed,
             accumulation=accumulation_steps(self.run, phase, self.mesh),
-            moving_loss_scale=self.run.precision == "float16",
+            adjust_loss_scale=ADJUSTMENTS[self.run.precision],
         )
         return jit_train_step(step, self.state_shapes(), self.mesh)
 

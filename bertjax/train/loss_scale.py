@@ -32,3 +32,12 @@ def adjusted(loss_scale: LossScale, finite: jax.Array) -> LossScale:
     scale = jnp.where(finite, loss_scale.scale, jnp.maximum(loss_scale.scale / 2.0, 1.0))
     scale = jnp.where(grow, jnp.minimum(scale * 2.0, LARGEST_SCALE), scale)
     return LossScale(scale, jnp.where(grow, 0, good))
+
+
+def unchanged(loss_scale: LossScale, finite: jax.Array) -> LossScale:
+    """For the precisions that need no scaling."""
+    del finite
+    return loss_scale
+
+
+ADJUSTMENTS = {"float32": unchanged, "bfloat16": unchanged, "float16": adjusted}

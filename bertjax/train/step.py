@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.model.dropout import Noise
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
-from bertjax.train.loss_scale import adjusted
+from bertjax.train.loss_scale import LossScale
 from bertjax.train.losses import batch_weights, mean_metrics, pretraining_sums, total_loss
 from bertjax.train.schedules import Schedule
 from bertjax.train.state import TrainState
@@ -28,7 +28,7 @@ def make_train_step(
     schedule: Schedule,
     seed: int,
     accumulation: int,
-    moving_loss_scale: bool,
+    adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
@@ -70,7 +70,7 @@ def make_train_step(
             step=state.step + 1,
             params=keep_if_finite(params, state.params),
             opt_state=keep_if_finite(opt_state, state.opt_state),
-            loss_scale=adjusted(state.loss_scale, finite) if moving_loss_scale else state.loss_scale,
+            loss_scale=adjust_loss_scale(state.loss_scale, finite),
         )
         return new_state, metrics
 
