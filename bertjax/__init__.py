@@ -1,3 +1,66 @@
-"""bertjax: pretraining of BERT-family encoders in JAX, from raw text to use."""
+"""bertjax: pretraining of BERT-family encoders in JAX, from raw text to use.
+
+model = bertjax.create_model("bert-base", vocab_size=30522)
+model, tokenizer = bertjax.load_model(path), bertjax.load_tokenizer(path)
+output = model(**bertjax.encode(tokenizer, ["A text.", "Another, longer text."]))
+bertjax.fill_mask(model, tokenizer, "Paris is the [MASK] of France.")
+bertjax.embed(model, tokenizer, texts)
+bertjax.save_model(model, path, tokenizer=tokenizer)
+bertjax.train.run(config, workdir)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertjax import train
+    from bertjax.data.in_memory import masked_batches
+    from bertjax.inference.embed import embed
+    from bertjax.inference.encoding import encode
+    from bertjax.inference.fill_mask import fill_mask
+    from bertjax.interop.models import load_model, save_model
+    from bertjax.model.create import create_model
+    from bertjax.text.tokenizer import load_tokenizer
+    from bertjax.train.losses import pretraining_loss
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "create_model",
+    "embed",
+    "encode",
+    "fill_mask",
+    "load_model",
+    "load_tokenizer",
+    "masked_batches",
+    "pretraining_loss",
+    "save_model",
+    "train",
+]
+
+# Where each of them lives: imported when first asked for, so that a command can answer before jax is there.
+_HOMES = {
+    "create_model": "bertjax.model.create",
+    "embed": "bertjax.inference.embed",
+    "encode": "bertjax.inference.encoding",
+    "fill_mask": "bertjax.inference.fill_mask",
+    "load_model": "bertjax.interop.models",
+    "load_tokenizer": "bertjax.text.tokenizer",
+    "masked_batches": "bertjax.data.in_memory",
+    "pretraining_loss": "bertjax.train.losses",
+    "save_model": "bertjax.interop.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "train":
+        return importlib.import_module("bertjax.train")
+    raise AttributeError(f"module 'bertjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

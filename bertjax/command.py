@@ -22,12 +22,13 @@ def fail(message: object, code: int) -> int:
 
 def guarded(job: Callable[[], object]) -> int:
     """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
-    from bertjax.data.sources import DataError
+    from bertjax.data.files import DataError
+    from bertjax.interop import ModelFileError
 
     try:
         job()
     except ConfigError as error:
         return fail(error, USAGE)
-    except DataError as error:
+    except (DataError, ModelFileError) as error:
         return fail(error, DATA)
     return 0

@@ -1,8 +1,7 @@
 """What a run is: reads a ConfigDict, checks every key, freezes it, fingerprints it.
 
-A config is an ``ml_collections.ConfigDict`` with the sections below. ``resolve`` turns it into frozen
-dataclasses and raises ``ConfigError`` - one line that says what is wrong and what would be right - for an
-unknown key, a wrong type, a value out of range or an impossible combination.
+``resolve`` turns a ``ConfigDict`` into frozen dataclasses and raises ``ConfigError`` - one line that says what is
+wrong and what would be right - for an unknown key, a wrong type, a value out of range or an impossible combination.
 
 Every key is marked once: *identity* keys make the run what it is and must match on resume, *operational* keys
 say how it is executed and may change from one start to the next.
@@ -15,6 +14,7 @@ import difflib
 import hashlib
 import json
 import math
+import operator
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,16 +43,16 @@ class ModelConfig:
     """The encoder; names and meanings of Hugging Face's BertConfig."""
 
     vocab_size: int = identity(30522, low=6, high=2**31 - 1)
-    hidden_size: int = identity(768, low=1)
-    num_hidden_layers: int = identity(12, low=1)
-    num_attention_heads: int = identity(12, low=1)
-    intermediate_size: int = identity(3072, low=1)
+    hidden_size: int = identity(768, low=1, high=2**20)
+    num_hidden_layers: int = identity(12, low=1, high=2**16)
+    num_attention_heads: int = identity(12, low=1, high=2**20)
+    intermediate_size: int = identity(3072, low=1, high=2**24)
     # "gelu" is the erf form (what released weights are run with), "gelu_new" the tanh form of the 2018 code.
-    hidden_act: str = identity("gelu", choices=("gelu", "gelu_new"))
+    hidden_act: str = identity("gelu", choices=("gelu", "gelu_new", "relu"))
     hidden_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
     attention_probs_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
-    max_position_embeddings: int = identity(512, low=8)
-    type_vocab_size: int = identity(2, low=2)
+    max_position_embeddings: int = identity(512, low=1, high=2**24)
+    type_vocab_size: int = identity(2, low=1, high=2**16)
     initializer_range: float = identity(0.02, low=0.0)
     layer_norm_eps: float = identity(1e-12, low=0.0)
     # "absolute" (learned, as in 2018) or "sinusoidal" (fixed).
@@ -164,6 +164,8 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     logging: LoggingConfig = LoggingConfig()
+    # Where the first weights come from: a model folder or the workdir of another run; None: new ones.
+    init_from: str | None = identity(None)
     precision: str = identity("bfloat16", choices=("float32", "bfloat16", "float16"))
     seed: int = identity(0, low=0, high=2**31 - 1)
 
@@ -173,12 +175,7 @@ class RunConfig:
 
     def phase_at(self, step: int) -> int:
         """Index of the phase that update number ``step`` (0-based) belongs to; the last one beyond the end."""
-        end = 0
-        for index, phase in enumerate(self.phases.values()):
-            end += phase.steps
-            if step < end:
-                return index
-        return len(self.phases) - 1
+        return sum(step >= self.phase_start(index) for index in range(1, len(self.phases)))
 
     def phase_start(self, index: int) -> int:
         """Number of updates done when phase ``index`` begins."""
@@ -218,9 +215,16 @@ def _section(kind: type) -> ConfigDict:
 def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    run = _build(RunConfig, tree, "")
+    run = _build(RunConfig, tree, "config.")
     _check_combinations(run)
     return run
+
+
+def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
+    """A model's config alone, checked; ``path`` stands before the keys' names in errors. Raises ConfigError."""
+    model = _build(ModelConfig, values, path)
+    _check_model(model, path)
+    return model
 
 
 def to_dict(run: RunConfig) -> dict[str, Any]:
@@ -248,21 +252,21 @@ def nearest(name: str, allowed: typing.Iterable[str]) -> str:
 
 def _build(kind: type, tree: Any, path: str) -> Any:
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"config.{path[:-1]} must be a section with keys, not {tree!r}")
+        raise ConfigError(f"{path[:-1]} must be a section with keys, not {tree!r}")
     types = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     values = {}
     for key, value in tree.items():
         if key not in fields:
-            raise ConfigError(f"unknown config key config.{path}{key}; {nearest(key, fields)}")
+            raise ConfigError(f"unknown config key {path}{key}; {nearest(key, fields)}")
         if key == "phases":
             if not isinstance(value, Mapping) or not value:
                 raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
-            values[key] = {name: _build(PhaseConfig, phase, f"phases.{name}.") for name, phase in value.items()}
+            values[key] = {name: _build(PhaseConfig, phase, f"{path}phases.{name}.") for name, phase in value.items()}
         elif dataclasses.is_dataclass(types[key]):
             values[key] = _build(types[key], value, f"{path}{key}.")
         else:
-            values[key] = _checked(value, types[key], fields[key].metadata, f"config.{path}{key}")
+            values[key] = _checked(value, types[key], fields[key].metadata, path + key)
     return kind(**values)
 
 
@@ -276,18 +280,16 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
         if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
             raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
         return tuple(value)
-    if wanted is float and type(value) is int:
-        value = float(value)
+    value = float(value) if wanted is float and type(value) is int else value
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if type(value) is not wanted:
         raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
     if "choices" in limits and value not in limits["choices"]:
         raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
-    if "low" in limits and value < limits["low"]:
-        raise ConfigError(f"{name} = {value!r} is too small; the least is {limits['low']}")
-    if "high" in limits and value > limits["high"]:
-        raise ConfigError(f"{name} = {value!r} is too large; the most is {limits['high']}")
+    for bound, beyond, which in (("low", operator.lt, "small; the least"), ("high", operator.gt, "large; the most")):
+        if bound in limits and beyond(value, limits[bound]):
+            raise ConfigError(f"{name} = {value!r} is too {which} is {limits[bound]}")
     return value
 
 
@@ -306,24 +308,25 @@ def _flatten(value: Any, path: str) -> dict[str, tuple[Any, bool]]:
     return flat
 
 
-def _check_combinations(run: RunConfig) -> None:
-    model, optimizer = run.model, run.optimizer
-    if model.hidden_size % model.num_attention_heads:
-        fits = [n for n in range(1, model.hidden_size + 1) if model.hidden_size % n == 0]
-        near = min(fits, key=lambda n: abs(n - model.num_attention_heads))
-        raise ConfigError(
-            f"config.model.num_attention_heads = {model.num_attention_heads} does not divide "
-            f"config.model.hidden_size = {model.hidden_size}; {near} would"
-        )
+def _check_model(model: ModelConfig, path: str) -> None:
+    hidden, heads = model.hidden_size, model.num_attention_heads
+    if hidden % heads:
+        near = next(n for n in range(min(heads, hidden), 0, -1) if hidden % n == 0)
+        raise ConfigError(f"{path}num_attention_heads = {heads} must divide {path}hidden_size = {hidden}; {near} would")
     if model.attention == "dot_product" and model.attention_probs_dropout_prob > 0:
         raise ConfigError(
-            "config.model.attention = 'dot_product' has no dropout on attention probabilities; set "
-            "config.model.attention_probs_dropout_prob = 0.0 or config.model.attention = 'explicit'"
+            f"{path}attention = 'dot_product' has no dropout on attention probabilities; set "
+            f"{path}attention_probs_dropout_prob = 0.0 or {path}attention = 'explicit'"
         )
     if model.position_embedding_type == "sinusoidal" and model.hidden_size % 2:
-        raise ConfigError("config.model.position_embedding_type = 'sinusoidal' needs an even config.model.hidden_size")
-    if not run.phases:
-        raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
+        raise ConfigError(f"{path}position_embedding_type = 'sinusoidal' needs an even {path}hidden_size")
+
+
+def _check_combinations(run: RunConfig) -> None:
+    model, optimizer = run.model, run.optimizer
+    _check_model(model, "config.model.")
+    if model.type_vocab_size < 2 and run.data.objective == "mlm_nsp":
+        raise ConfigError("config.model.type_vocab_size must be 2 for config.data.objective = 'mlm_nsp'")
     if run.total_steps == 0:
         raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
     sizes = (run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
@@ -343,7 +346,5 @@ def _check_combinations(run: RunConfig) -> None:
             if own_schedule and getattr(phase, key) is None:
                 raise ConfigError(f"{where}.{key} is not set")
             if not own_schedule and getattr(phase, key) is not None:
-                raise ConfigError(
-                    f"{where}.{key} is set, but config.optimizer.schedule_span = 'run' has one schedule over all "
-                    f"phases, set in the first; remove it or use schedule_span = 'phase'"
-                )
+                span = "config.optimizer.schedule_span = 'run' has one schedule over all phases, set in the first"
+                raise ConfigError(f"{where}.{key} is set, but {span}; remove it or use schedule_span = 'phase'")

@@ -1,109 +1,125 @@
-"""The Hugging Face layout of a BERT: parameter names, config.json, model.safetensors."""
+"""Model folders in the Hugging Face layout: config.json, model.safetensors, the tokenizer's files."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from flax.traverse_util import flatten_dict
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from bertjax.config import ModelConfig
-from bertjax.model.embeddings import sinusoidal_positions
+from bertjax.interop import ModelFileError
+from bertjax.interop.model_config import from_config, to_config
+from bertjax.interop.names import HEADS, canonical
+from bertjax.interop.safetensors_files import INDEX, TensorInfo, list_tensors, read_json
+from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
 
-# Path of a parameter here -> name there. ``{layer}`` runs over the stacked leading axis. Names that end in
-# ``weight`` and come from a ``kernel`` are transposed: PyTorch keeps [out, in].
-EMBEDDINGS = {
-    "embeddings/word_embeddings": "bert.embeddings.word_embeddings.weight",
-    "embeddings/position_embeddings": "bert.embeddings.position_embeddings.weight",
-    "embeddings/token_type_embeddings": "bert.embeddings.token_type_embeddings.weight",
-}
-LINEARS = {
-    "encoder/layers/attention/query": "bert.encoder.layer.{layer}.attention.self.query",
-    "encoder/layers/attention/key": "bert.encoder.layer.{layer}.attention.self.key",
-    "encoder/layers/attention/value": "bert.encoder.layer.{layer}.attention.self.value",
-    "encoder/layers/attention/output": "bert.encoder.layer.{layer}.attention.output.dense",
-    "encoder/layers/mlp/intermediate": "bert.encoder.layer.{layer}.intermediate.dense",
-    "encoder/layers/mlp/output": "bert.encoder.layer.{layer}.output.dense",
-    "pooler/dense": "bert.pooler.dense",
-    "mlm_head/transform": "cls.predictions.transform.dense",
-    "nsp_head/dense": "cls.seq_relationship",
-}
-LAYER_NORMS = {
-    "embeddings/layer_norm": "bert.embeddings.LayerNorm",
-    "encoder/layers/attention/layer_norm": "bert.encoder.layer.{layer}.attention.output.LayerNorm",
-    "encoder/layers/mlp/layer_norm": "bert.encoder.layer.{layer}.output.LayerNorm",
-    "mlm_head/layer_norm": "cls.predictions.transform.LayerNorm",
-}
-# The decoder's matrix is the word embeddings (tied) and is not stored a second time.
-VOCABULARY_BIAS = {"mlm_head/bias": "cls.predictions.bias"}
-
-NAMES: dict[str, tuple[str, bool]] = (
-    {ours: (theirs, False) for ours, theirs in (EMBEDDINGS | VOCABULARY_BIAS).items()}
-    | {f"{ours}/kernel": (f"{theirs}.weight", True) for ours, theirs in LINEARS.items()}
-    | {f"{ours}/bias": (f"{theirs}.bias", False) for ours, theirs in LINEARS.items()}
-    | {f"{ours}/scale": (f"{theirs}.weight", False) for ours, theirs in LAYER_NORMS.items()}
-    | {f"{ours}/bias": (f"{theirs}.bias", False) for ours, theirs in LAYER_NORMS.items()}
-)
-# Arrays with a row a token: cut to the vocabulary's true size.
-BY_VOCABULARY = ("embeddings/word_embeddings", "mlm_head/bias")
+# Everything that a model folder of transformers or bertjax may hold: only such a folder is ever replaced.
+_OURS = ["config.json", "generation_config.json", "model.safetensors", "README.md", ".gitattributes"]
+_TOKENIZER = [
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+]
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
-def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndarray]:
-    """Nested parameters -> float32 tensors under their Hugging Face names, vocabulary padding stripped."""
-    tensors: dict[str, np.ndarray] = {}
-    for path, array in flatten_dict(params, sep="/").items():
-        name, transpose = NAMES[path]
-        array = np.asarray(array, np.float32)
-        if path in BY_VOCABULARY:
-            array = array[: config.vocab_size]
-        slices = enumerate(array) if "{layer}" in name else [(0, array)]
-        for layer, part in slices:
-            tensors[name.format(layer=layer)] = np.ascontiguousarray(part.T if transpose else part)
-    if config.position_embedding_type == "sinusoidal":
-        # There it is a learned table; ours goes out as the values that it would have to hold.
-        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
-        tensors[EMBEDDINGS["embeddings/position_embeddings"]] = np.asarray(table)
-    return dict(sorted(tensors.items()))
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a folder holds, before any weight is read. ``tensors``: by canonical name."""
+
+    path: Path
+    config: ModelConfig
+    tensors: dict[str, TensorInfo]
+    missing_heads: list[str]
+
+    def read(self, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The nested float32 parameters, without missing heads and those in ``skip``. Raises ModelFileError."""
+        read = lambda name: self.tensors[name].read()
+        skip = (*self.missing_heads, *skip)
+        return from_tensors(read, set(self.tensors), self.config, skip, str(self.path))
 
 
-def to_config(config: ModelConfig, pad_token_id: int) -> dict[str, Any]:
-    """config.json of ``transformers.BertForPreTraining``."""
-    names = (
-        "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
-        "hidden_dropout_prob attention_probs_dropout_prob max_position_embeddings type_vocab_size "
-        "initializer_range layer_norm_eps"
-    )
-    return {
-        "architectures": ["BertForPreTraining"],
-        "model_type": "bert",
-        **{name: getattr(config, name) for name in names.split()},
-        "position_embedding_type": "absolute",
-        "pad_token_id": pad_token_id,
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-    }
+def open_folder(path: str | Path) -> ModelFolder:
+    """Opens a Hugging Face BERT folder and checks that it is whole, or raises ModelFileError."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise ModelFileError(
+            f"{path} is no model folder. bertjax downloads nothing: `hf download google-bert/bert-base-uncased "
+            f"--local-dir bert-base-uncased` gets a folder; bertjax.create_model('bert-base') makes new weights"
+        )
+    if not (path / "config.json").is_file():
+        raise ModelFileError(f"{path} holds no config.json; a model folder has that and model.safetensors")
+    if not (path / "model.safetensors").is_file() and not (path / INDEX).is_file():
+        raise ModelFileError(_without_weights(path))
+    config = from_config(read_json(path / "config.json"), str(path / "config.json"))
+    tensors: dict[str, TensorInfo] = {}
+    for name, info in list_tensors(path).items():
+        if canonical(name) in tensors:
+            raise ModelFileError(f"{path}: {tensors[canonical(name)].name} and {name} are one and the same")
+        tensors[canonical(name)] = info
+    missing_heads = check_tensors({name: info.shape for name, info in tensors.items()}, config, str(path))
+    not_floats = [info.name for name, info in tensors.items() if not info.is_float and not name.endswith("_ids")]
+    if not_floats:
+        raise ModelFileError(f"{path}: tensor {not_floats[0]} holds integers; weights are F32, F16 or BF16")
+    return ModelFolder(path, config, tensors, missing_heads)
 
 
-def export_model(directory: Path, config: ModelConfig, params: dict[str, Any], tokenizer: Any) -> None:
-    """Writes a model folder: config.json, model.safetensors, the tokenizer's files.
+def _without_weights(path: Path) -> str:
+    if any((path / name).is_file() for name in _PICKLED):
+        return (
+            f"{path} has only pickled weights, which can run any code and are not read; convert them once: "
+            f'python -c "from transformers import AutoModelForPreTraining as M; '
+            f"M.from_pretrained('{path}').save_pretrained('{path}-safe')\", and copy the tokenizer's files there"
+        )
+    return f"{path} holds no model.safetensors"
 
-    It appears under its name only when it is whole and has been read back; an older one is replaced.
-    Equal parameters give equal bytes.
+
+def export_model(
+    directory: str | Path,
+    config: ModelConfig,
+    params: dict[str, Any],
+    tokenizer: Any,
+    verify: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
+
+    Where the tokenizer has fewer entries than the model (a vocabulary learned on little text), the rows that stand
+    for no token are stripped like the padding of the vocabulary.
+    It appears under its name only when it is whole: the tensors have been read back and found equal, and
+    ``verify(folder)`` raised nothing. An older model folder is replaced, a folder of anything else is not
+    (ModelFileError).
     """
+    directory = Path(directory).expanduser()
+    check_replaceable(directory)
     building = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    tokenizer.save(building)
-    (building / "config.json").write_text(json.dumps(to_config(config, tokenizer.pad_id), indent=2) + "\n")
-    tensors = to_tensors(params, config)
-    save_file(tensors, building / "model.safetensors", metadata={"format": "pt"})
-    (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
-    _check_written(building / "model.safetensors", tensors)
+    try:
+        building.mkdir(parents=True)
+        if tokenizer is not None:
+            tokenizer.save(building)
+            config = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
+        pad_id = 0 if tokenizer is None else tokenizer.pad_id
+        written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
+        (building / "config.json").write_text(json.dumps(written, indent=2) + "\n")
+        tensors = to_tensors(params, config)
+        save_file(tensors, building / "model.safetensors", metadata={"format": "pt"})
+        (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
+        _check_written(building, tensors)
+        verify(building)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
+    except ModelFileError:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     retired = directory.with_name(directory.name + ".old")
     shutil.rmtree(retired, ignore_errors=True)
     if directory.exists():
@@ -112,10 +128,27 @@ def export_model(directory: Path, config: ModelConfig, params: dict[str, Any], t
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _check_written(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    with safe_open(path, framework="numpy") as file:
-        if set(file.keys()) != set(tensors):
-            raise OSError(f"{path} does not hold the tensors that were written")
-        for name, tensor in tensors.items():
-            if file.get_tensor(name).tobytes() != tensor.tobytes():
-                raise OSError(f"{path}: tensor {name} does not read back as it was written")
+def check_replaceable(directory: Path) -> None:
+    """Raises ModelFileError where a model folder cannot be put at ``directory`` without losing something else."""
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise ModelFileError(f"{directory} is no folder; choose another place for the model")
+    if not directory.is_dir():
+        return
+    others = sorted(child.name for child in directory.iterdir() if child.name not in (*_OURS, *_TOKENIZER))
+    if others:
+        raise ModelFileError(f"{directory} holds {others[0]}, which a model would replace; choose another folder")
+
+
+def _check_written(folder: Path, tensors: dict[str, Any]) -> None:
+    stored = list_tensors(folder)
+    if set(stored) != set(tensors):
+        raise ModelFileError(f"{folder} does not hold the tensors that were written")
+    for name, tensor in tensors.items():
+        if stored[name].read().tobytes() != tensor.tobytes():
+            raise ModelFileError(f"{folder}: tensor {name} does not read back as it was written")
+
+
+def missing_heads_message(folder: ModelFolder) -> str:
+    """The warning for heads that a folder lacks."""
+    names = ", ".join(HEADS[part] for part in folder.missing_heads)
+    return f"{folder.path} has no {names}: new weights, which must be trained before they mean anything"

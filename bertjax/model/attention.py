@@ -1,13 +1,13 @@
 """Self-attention: the block with its projections, and the functions that compute the attention itself.
 
-An attention function takes query, key, value [B, N, S, D] and example_ids int32 [B, S] (or None: every position
-sees every other), and returns [B, N, S, D]. Positions attend to positions with the same example id only.
-``drop`` is applied to the attention probabilities [B, N, S, S].
+An attention function takes query, key, value [B, N, S, D] and ``Groups`` (or None: every position sees every
+other), and returns [B, N, S, D]. ``drop`` is applied to the attention probabilities [B, N, S, S].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,26 +23,47 @@ Drop = Callable[[jax.Array], jax.Array]
 MASKED_SCORE = -1e30
 
 
-def explicit_attention(query, key, value, example_ids, precision: Precision, drop: Drop | None) -> jax.Array:
-    """softmax(q k^T / sqrt(D)) v with the probabilities written out; the only one with dropout on them."""
+class Groups(NamedTuple):
+    """A position attends to those whose key number equals its query number; both int32 [B, S].
+
+    Packed rows have their example ids as both. Under an attention mask every query is 1 and the mask is the keys:
+    padding sees the tokens too, which changes nothing for these and is how other implementations have it.
+    """
+
+    query: jax.Array
+    key: jax.Array
+
+    def same(self) -> jax.Array:
+        """bool [B, 1, S, S]: whether a query (third axis) attends to a key (fourth)."""
+        return self.query[:, None, :, None] == self.key[:, None, None, :]
+
+
+def attention_probabilities(query, key, groups: Groups | None, precision: Precision) -> jax.Array:
+    """softmax(q k^T / sqrt(D)) over the keys a query may attend to: float32 [B, N, S, S]."""
     scores_BxNxSxS = precision.product("bnqd,bnkd->bnqk", query, key, result=jnp.float32)
     scores_BxNxSxS = scores_BxNxSxS * (query.shape[-1] ** -0.5)
-    if example_ids is not None:
-        same_Bx1xSxS = example_ids[:, None, :, None] == example_ids[:, None, None, :]
-        scores_BxNxSxS = jnp.where(same_Bx1xSxS, scores_BxNxSxS, MASKED_SCORE)
-    probs_BxNxSxS = jax.nn.softmax(scores_BxNxSxS, axis=-1).astype(precision.activations)
+    if groups is not None:
+        scores_BxNxSxS = jnp.where(groups.same(), scores_BxNxSxS, MASKED_SCORE)
+    return jax.nn.softmax(scores_BxNxSxS, axis=-1)
+
+
+def explicit_attention(query, key, value, groups: Groups | None, precision: Precision, drop: Drop | None) -> jax.Array:
+    """softmax(q k^T / sqrt(D)) v with the probabilities written out; the only one with dropout on them."""
+    probs_BxNxSxS = attention_probabilities(query, key, groups, precision).astype(precision.activations)
     if drop is not None:
         probs_BxNxSxS = drop(probs_BxNxSxS)
     return precision.product("bnqk,bnkd->bnqd", probs_BxNxSxS, value)
 
 
-def dot_product_attention(query, key, value, example_ids, precision: Precision, drop: Drop | None) -> jax.Array:
+def dot_product_attention(
+    query, key, value, groups: Groups | None, precision: Precision, drop: Drop | None
+) -> jax.Array:
     """``jax.nn.dot_product_attention``; refuses dropout on the probabilities (ValueError)."""
     if drop is not None:
         raise ValueError("attention = 'dot_product' has no dropout on attention probabilities")
     query, key, value = (x.transpose(0, 2, 1, 3).astype(precision.operands) for x in (query, key, value))
-    mask = None if example_ids is None else example_ids[:, None, :, None] == example_ids[:, None, None, :]
     with jax.default_matmul_precision("float32" if precision.operands == jnp.float32 else "default"):
+        mask = None if groups is None else groups.same()
         out_BxSxNxD = jax.nn.dot_product_attention(query, key, value, mask=mask)
     return out_BxSxNxD.transpose(0, 2, 1, 3).astype(precision.activations)
 
@@ -62,15 +83,24 @@ class Attention(nnx.Module):
         self.layer_norm = LayerNorm(hidden, config.layer_norm_eps, stack)
         self.config = config
 
-    def __call__(self, x, example_ids, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
+    def __call__(self, x, groups: Groups | None, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
         """x [B, S, H] -> [B, S, H]; ``site`` and ``site + 1`` number its two dropouts."""
         config = self.config
         B, S, H = x.shape
-        N = config.num_attention_heads
-        split = lambda y_BxSxH: y_BxSxH.reshape(B, S, N, H // N).transpose(0, 2, 1, 3)
-        query, key, value = (split(project(x, precision)) for project in (self.query, self.key, self.value))
+        query, key, value = (self._heads(project, x, precision) for project in (self.query, self.key, self.value))
         rate = config.attention_probs_dropout_prob
         drop = None if noise is None or rate == 0.0 else lambda probs: dropout(probs, rate, noise, site)
-        mixed_BxNxSxD = attend(query, key, value, example_ids, precision, drop)
+        mixed_BxNxSxD = attend(query, key, value, groups, precision, drop)
         y = self.output(mixed_BxNxSxD.transpose(0, 2, 1, 3).reshape(B, S, H), precision)
         return self.layer_norm(x + dropout(y, config.hidden_dropout_prob, noise, site + 1))
+
+    def probabilities(self, x: jax.Array, groups: Groups | None, precision: Precision) -> jax.Array:
+        """The attention probabilities float32 [B, N, S, S] on input x [B, S, H], before any dropout."""
+        query, key = (self._heads(project, x, precision) for project in (self.query, self.key))
+        return attention_probabilities(query, key, groups, precision)
+
+    def _heads(self, project: Linear, x: jax.Array, precision: Precision) -> jax.Array:
+        """x [B, S, H], projected and cut into heads [B, N, S, D]."""
+        B, S, H = x.shape
+        N = self.config.num_attention_heads
+        return project(x, precision).reshape(B, S, N, H // N).transpose(0, 2, 1, 3)

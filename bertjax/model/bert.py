@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,34 +10,46 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS
+from bertjax.model.attention import ATTENTION_FUNCTIONS, Groups
 from bertjax.model.dropout import Noise
 from bertjax.model.embeddings import Embeddings, plain_lookup
-from bertjax.model.encoder import Encoder
+from bertjax.model.encoder import Encoder, EncoderLayer
 from bertjax.model.heads import MLMHead, NSPHead, Pooler
+from bertjax.model.inputs import checked_ids, checked_mask
 from bertjax.model.precision import FLOAT32, Precision
+
+
+def unconstrained(x: jax.Array) -> jax.Array:
+    """Leaves activations wherever they are."""
+    return x
 
 
 @struct.dataclass
 class BertOutput:
     """What the model returns; fields by attribute or by name in brackets.
 
-    sequence_output [B, S, H]. pooled_output [B, H], or [B, E, H] where ``cls_positions`` were given.
-    nsp_logits [B, 2] or [B, E, 2]. mlm_logits [B, S, vocab_size], or with ``masked_lm_positions``
-    [B, P, padded V] with the ids beyond ``vocab_size`` at -1e30.
+    sequence_output [B, S, H]: the last layer's output. pooled_output [B, H], or [B, E, H] where ``cls_positions``
+    were given. Of a model with pretraining heads (else None): nsp_logits [B, 2] or [B, E, 2]; mlm_logits
+    [B, S, vocab_size], or with ``masked_lm_positions`` [B, P, padded V] with the ids beyond ``vocab_size`` at -1e30.
+    On request (else None): hidden_states [L+1, B, S, H], the embeddings and every layer's output; attentions
+    float32 [L, B, N, S, S], the probabilities before dropout. All float32 unless the model's precision is another.
     """
 
     sequence_output: jax.Array
     pooled_output: jax.Array
-    mlm_logits: jax.Array
-    nsp_logits: jax.Array
+    mlm_logits: jax.Array | None = None
+    nsp_logits: jax.Array | None = None
+    hidden_states: jax.Array | None = None
+    attentions: jax.Array | None = None
 
-    def __getitem__(self, name: str) -> jax.Array:
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(f"no output {name!r}; there are {', '.join(self.__dataclass_fields__)}")
         return getattr(self, name)
 
 
 class Bert(nnx.Module):
-    """BERT for pretraining.
+    """BERT, with its pretraining heads or, with ``for_pretraining=False``, without them.
 
     The model knows no mesh: how attention is computed, how the embedding table is looked up and where
     activations are pinned to devices come in as functions.
@@ -53,64 +65,113 @@ class Bert(nnx.Module):
         config: ModelConfig,
         rngs: nnx.Rngs,
         *,
+        for_pretraining: bool = True,
         precision: Precision = FLOAT32,
         attend: Callable | None = None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array] = plain_lookup,
-        constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
+        constrain: Callable[[jax.Array], jax.Array] = unconstrained,
     ):
         self.config = config
         self.precision = precision
         self.attend = attend or ATTENTION_FUNCTIONS[config.attention]
         self.lookup = lookup
         self.constrain = constrain
+        self.for_pretraining = for_pretraining
         self.embeddings = Embeddings(config, rngs)
         self.encoder = Encoder(config, rngs)
         self.pooler = Pooler(config, rngs)
-        self.mlm_head = MLMHead(config, rngs)
-        self.nsp_head = NSPHead(config, rngs)
+        if for_pretraining:
+            self.mlm_head = MLMHead(config, rngs)
+            self.nsp_head = NSPHead(config, rngs)
 
     def __call__(
         self,
-        input_ids: jax.Array,
-        token_type_ids: jax.Array | None = None,
-        position_ids: jax.Array | None = None,
-        example_ids: jax.Array | None = None,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        example_ids: Any = None,
         *,
-        attention_mask: jax.Array | None = None,
-        masked_lm_positions: jax.Array | None = None,
-        cls_positions: jax.Array | None = None,
+        attention_mask: Any = None,
+        masked_lm_positions: Any = None,
+        cls_positions: Any = None,
         noise: Noise | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
     ) -> BertOutput:
-        """input_ids and the like: int [B, S]. Dropout is on where ``noise`` is given.
+        """input_ids and the like: integers [B, S], as lists, NumPy or JAX arrays.
 
-        example_ids number the packed examples of a row from 1, 0 is padding. attention_mask (1 = token,
-        0 = padding) is the same for rows of one example; give one of the two or neither.
-        masked_lm_positions int [B, P], cls_positions int [B, E]: see ``BertOutput``.
+        attention_mask: 1 = token, 0 = padding; without it every position is attended to. example_ids number the
+        packed examples of a row from 1, 0 is padding; give one of the two or neither. noise: dropout is on where
+        it is given. masked_lm_positions int [B, P], cls_positions int [B, E]: see ``BertOutput``.
+        Raises ValueError, naming the argument.
         """
-        if example_ids is not None and attention_mask is not None:
-            raise ValueError("give example_ids or attention_mask, not both")
-        input_ids = jnp.asarray(input_ids)
-        if attention_mask is not None:
-            example_ids = jnp.asarray(attention_mask).astype(jnp.int32)
-        if token_type_ids is None:
-            token_type_ids = jnp.zeros_like(input_ids)
-        if position_ids is None:
-            position_ids = jnp.broadcast_to(jnp.arange(input_ids.shape[1])[None, :], input_ids.shape)
+        config = self.config
+        input_ids = checked_ids("input_ids", input_ids, config.vocab_size, (None, None))
+        shape, S = input_ids.shape, input_ids.shape[1]
+        if position_ids is None and config.max_position_embeddings < S:
+            raise ValueError(
+                f"input_ids has rows of {S} tokens; the model has {config.max_position_embeddings} positions"
+            )
+        token_type_ids = jnp.zeros(shape, jnp.int32) if token_type_ids is None else token_type_ids
+        position_ids = jnp.broadcast_to(jnp.arange(S)[None, :], shape) if position_ids is None else position_ids
+        token_type_ids = checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape)
+        position_ids = checked_ids("position_ids", position_ids, config.max_position_embeddings, shape)
+        groups = _groups(example_ids, attention_mask, shape)
 
         x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup)
-        x = self.encoder(self.constrain(x), example_ids, self.precision, noise, self.attend, self.constrain)
+        embedded = x = self.constrain(x)
 
-        at_cls = x[:, 0] if cls_positions is None else _take_positions(x, cls_positions)
+        def record(layer: EncoderLayer, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+            kept = {"hidden_states": y} if output_hidden_states else {}
+            return kept | (
+                {"attentions": layer.attention.probabilities(x, groups, self.precision)} if output_attentions else {}
+            )
+
+        x, records = self.encoder(x, groups, self.precision, noise, self.attend, self.constrain, record)
+        if output_hidden_states:
+            records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
+
+        at_cls = x[:, 0] if cls_positions is None else _take_positions("cls_positions", x, cls_positions)
         pooled = self.pooler(at_cls, self.precision)
-        at_masked = x if masked_lm_positions is None else _take_positions(x, masked_lm_positions)
+        if not self.for_pretraining:
+            return BertOutput(x, pooled, **records)
+        at_masked = x if masked_lm_positions is None else _take_positions("masked_lm_positions", x, masked_lm_positions)
         mlm_logits = self.mlm_head(at_masked, self.embeddings.word_embeddings[...], self.precision)
         if masked_lm_positions is None:
-            mlm_logits = mlm_logits[..., : self.config.vocab_size]
-        return BertOutput(x, pooled, mlm_logits, self.nsp_head(pooled, self.precision))
+            mlm_logits = mlm_logits[..., : config.vocab_size]
+        return BertOutput(x, pooled, mlm_logits, self.nsp_head(pooled, self.precision), **records)
+
+    def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> BertOutput:
+        """The outputs on a training batch (``bertjax.batch``): logits at its masked positions and [CLS] positions.
+
+        With these, ``bertjax.pretraining_loss(output, batch)`` is the loss.
+        """
+        return self(
+            batch["input_ids"],
+            batch["token_type_ids"],
+            batch["position_ids"],
+            batch["example_ids"],
+            masked_lm_positions=batch["masked_lm_positions"],
+            cls_positions=batch["cls_positions"],
+            noise=noise,
+        )
 
 
-def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
+def _groups(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> Groups | None:
+    if example_ids is not None and attention_mask is not None:
+        raise ValueError("give example_ids or attention_mask, not both")
+    if attention_mask is not None:
+        mask = checked_mask("attention_mask", attention_mask, shape)
+        return Groups(jnp.ones_like(mask), mask)
+    if example_ids is not None:
+        ids = checked_ids("example_ids", example_ids, shape[1] + 1, shape)
+        return Groups(ids, ids)
+    return None
+
+
+def _take_positions(name: str, x: jax.Array, positions: Any) -> jax.Array:
     """x [B, S, H], positions int [B, P] -> [B, P, H]."""
+    positions = checked_ids(name, positions, x.shape[1], (x.shape[0], None))
     return jnp.take_along_axis(x, positions[:, :, None], axis=1)
 
 

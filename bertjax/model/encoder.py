@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import Attention
+from bertjax.model.attention import Attention, Groups
 from bertjax.model.dropout import Noise, dropout
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
 from bertjax.model.precision import Precision
@@ -23,6 +24,10 @@ RECOMPUTE_POLICIES: dict[str, Callable | None] = {
     "layer": jax.checkpoint_policies.nothing_saveable,
     "all_but_products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+
+
+# ``(layer, its input, its output) -> pytree``: what is kept of every layer, such as its attention probabilities.
+Record = Callable[["EncoderLayer", jax.Array, jax.Array], Any]
 
 
 class MLP(nnx.Module):
@@ -48,8 +53,8 @@ class EncoderLayer(nnx.Module):
         self.attention = Attention(config, rngs, stack)
         self.mlp = MLP(config, rngs, stack)
 
-    def __call__(self, x, example_ids, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
-        x = self.attention(x, example_ids, precision, noise, site, attend)
+    def __call__(self, x, groups: Groups | None, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
+        x = self.attention(x, groups, precision, noise, site, attend)
         return self.mlp(x, precision, noise, site + 2)
 
 
@@ -60,24 +65,33 @@ class Encoder(nnx.Module):
         self.layers = EncoderLayer(config, rngs, stack=(config.num_hidden_layers,))
         self.config = config
 
-    def __call__(self, x, example_ids, precision: Precision, noise: Noise | None, attend, constrain) -> jax.Array:
-        """x [B, S, H] -> [B, S, H]. ``constrain`` pins the sharding of the activations between layers."""
+    def __call__(
+        self, x, groups: Groups | None, precision: Precision, noise: Noise | None, attend, constrain, record: Record
+    ) -> tuple[jax.Array, Any]:
+        """x [B, S, H] -> ([B, S, H], what ``record`` returned, stacked over the layers [L, ...]).
+
+        ``constrain`` pins the sharding of the activations between layers.
+        """
         config = self.config
         graphdef, stacked = nnx.split(self.layers)
 
-        def layer(x, params_and_index):
+        def run_layer(x, params_and_index):
             params, index = params_and_index
+            layer = nnx.merge(graphdef, params)
             site = FIRST_LAYER_SITE + SITES_PER_LAYER * index
-            return constrain(nnx.merge(graphdef, params)(x, example_ids, precision, noise, site, attend)), None
+            y = constrain(layer(x, groups, precision, noise, site, attend))
+            return y, record(layer, x, y)
 
         policy = RECOMPUTE_POLICIES[config.recompute]
         if policy is not None:
             # Inside a scan nothing can be merged over the loop's edge, so the costly guard against it is not needed.
-            layer = jax.checkpoint(layer, policy=policy, prevent_cse=not config.scan_layers)
+            run_layer = jax.checkpoint(run_layer, policy=policy, prevent_cse=not config.scan_layers)
         indices = jnp.arange(config.num_hidden_layers, dtype=jnp.uint32)
         if config.scan_layers:
-            return jax.lax.scan(layer, x, (stacked, indices))[0]
+            return jax.lax.scan(run_layer, x, (stacked, indices))
+        records = []
         for index in range(config.num_hidden_layers):
             params = jax.tree.map(lambda p, i=index: p[i], stacked)
-            x, _ = layer(x, (params, indices[index]))
-        return x
+            x, recorded = run_layer(x, (params, indices[index]))
+            records.append(recorded)
+        return x, jax.tree.map(lambda *parts: jnp.stack(parts), *records)

@@ -11,6 +11,7 @@ from bertjax.model.precision import Precision
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),  # x * Phi(x), by erf
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),  # the tanh form of google-research/bert
+    "relu": jax.nn.relu,
 }
 
 

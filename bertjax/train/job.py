@@ -42,15 +42,7 @@ class Job:
 
     def forward(self, params: Any, batch: dict[str, jax.Array], noise: Any):
         """The model on a batch, logits at the masked positions and at every example's [CLS]."""
-        return merge_params(self.graphdef, params)(
-            batch["input_ids"],
-            batch["token_type_ids"],
-            batch["position_ids"],
-            batch["example_ids"],
-            masked_lm_positions=batch["masked_lm_positions"],
-            cls_positions=batch["cls_positions"],
-            noise=noise,
-        )
+        return merge_params(self.graphdef, params).on_batch(batch, noise)
 
     def _model(self) -> Bert:
         return _new_model(self.run, self.mesh)

@@ -10,7 +10,7 @@ import jax
 
 from bertjax.config import RunConfig
 from bertjax.data.pipeline import Cursor, ExampleSettings, evaluation_batches, open_batches, switch_phase
-from bertjax.interop.huggingface import export_model
+from bertjax.interop.models import export_params
 from bertjax.parallel.devices import peak_flops
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.sharding import process_rows, to_global
@@ -122,7 +122,7 @@ def train(
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
         result = held_out(run.phase_at(run.total_steps - 1))
-    export_model(workdir / "model", run.model, jax.device_get(state.params), corpus.tokenizer)
+    export_params(workdir / "model", run.model, jax.device_get(state.params), corpus.tokenizer)
     summary = summarise(run, result, position["totals"], corpus.manifest["held_out"]["kind"])
     folder.write_json(workdir / "summary.json", summary)
     for line in summary_lines(summary, workdir):

@@ -58,3 +58,13 @@ def mean_metrics(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> d
         "nsp_loss": sums["nsp_loss"] / pairs,
         "nsp_accuracy": sums["nsp_hits"] / pairs,
     }
+
+
+def pretraining_loss(output, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a batch and its parts, for ``jax.value_and_grad(..., has_aux=True)``.
+
+    output: ``model.on_batch(batch)``. Returns the scalar mlm_loss + nsp_loss, means over the batch, and the four
+    values of ``mean_metrics``.
+    """
+    sums, weights = pretraining_sums(output, batch), batch_weights(batch)
+    return total_loss(sums, weights), mean_metrics(sums, weights)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS
+from bertjax.model.attention import ATTENTION_FUNCTIONS, Groups
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import Noise
 from bertjax.model.precision import precision_named
@@ -125,7 +125,8 @@ def test_no_leakage_between_packed_examples(attention, head):
     )
 
     def second_example_loss(embedded):
-        x = model.encoder(embedded, batch["example_ids"], model.precision, None, model.attend, model.constrain)
+        groups, nothing = Groups(batch["example_ids"], batch["example_ids"]), lambda layer, x, y: None
+        x, _ = model.encoder(embedded, groups, model.precision, None, model.attend, model.constrain, nothing)
         if head == "nsp":  # [CLS] of the second example is at position 10
             return model.nsp_head(model.pooler(x[:, 10:11], model.precision), model.precision)[..., 0].sum()
         logits = model.mlm_head(x[:, 12:15], model.embeddings.word_embeddings[...], model.precision)

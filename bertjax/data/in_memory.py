@@ -1,0 +1,70 @@
+"""Masked batches straight from a list of texts, for people with a training loop of their own."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bertjax.config import ConfigError
+from bertjax.data.index import Corpus
+from bertjax.data.pipeline import evaluation_batches
+from bertjax.data.settings import ExampleSettings
+from bertjax.data.staging import tokenize
+from bertjax.text.sentences import split_sentences
+from bertjax.text.tokenizer import Tokenizer
+
+
+def masked_batches(
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int = 32,
+    sequence_length: int = 128,
+    max_predictions: int | None = None,
+    masked_lm_prob: float = 0.15,
+    objective: str = "mlm",
+    packing: bool = True,
+    seed: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """One pass over the texts as training batches (fields: ``bertjax.batch``), in an order drawn from ``seed``.
+
+    Every text is a document. objective: "mlm" cuts it into runs of sentences; "mlm_nsp" makes next-sentence pairs and
+    needs two documents. packing: several examples share a row without seeing each other. max_predictions: masked
+    tokens a row, at most; by default masked_lm_prob of its length. All batches have batch_size rows; in the last
+    one, rows beyond the end are empty and weigh nothing. Equal arguments give equal batches; another seed gives
+    another order and other masks, so take a new one for every epoch.
+
+    Raises ConfigError (a ValueError) that names the argument, DataError where there is no text.
+    """
+    if isinstance(texts, str):
+        raise ConfigError("texts must be a list of strings, not one string")
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ConfigError(f"texts[{index}] must be a string, not {type(text).__name__}")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size = {batch_size} must be positive")
+    if not 0.0 < masked_lm_prob < 1.0:
+        raise ConfigError(f"masked_lm_prob = {masked_lm_prob} must lie between 0 and 1")
+    settings = ExampleSettings(
+        objective=objective,
+        sequence_length=sequence_length,
+        max_predictions=max_predictions or math.ceil(masked_lm_prob * sequence_length),
+        max_examples_per_row=16 if packing else 1,
+        masked_lm_prob=masked_lm_prob,
+    )
+    corpus = corpus_of(texts, tokenizer)
+    return evaluation_batches(corpus, tokenizer, settings, batch_size, max_rows=2**62, seed=seed)
+
+
+def corpus_of(texts: Sequence[str], tokenizer: Tokenizer) -> Corpus:
+    """The texts, tokenised, one document each; without those that hold no token."""
+    with tempfile.TemporaryDirectory() as folder:
+        documents = (sentences for text in texts if (sentences := split_sentences(text)))
+        staged = tokenize(documents, tokenizer, Path(folder))
+        names = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
+        return Corpus(*(np.array(getattr(staged, name)) for name in names), fingerprint="in memory")

@@ -1,0 +1,44 @@
+"""Many texts of unequal length through a compiled model: batches of like lengths, in few different shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bertjax.inference.encoding import Encoded, padded
+
+# A program is compiled for every shape, so lengths are rounded up to one of few.
+_LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
+
+# ``(arrays [rows, length], indices of the examples in the first rows) -> one result a row``
+RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
+
+
+def run_by_length(examples: Sequence[Encoded], batch_size: int, longest: int, pad_id: int, run: RunBatch) -> list[Any]:
+    """``run`` over all examples, a batch of like lengths at a time; results in the order of the examples.
+
+    longest: tokens that the model can take. Raises ValueError where an example has more, or batch_size is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size} must be positive")
+    lengths = np.array([len(example.input_ids) for example in examples], np.int64)
+    if len(lengths) and lengths.max() > longest:
+        index = int(lengths.argmax())
+        raise ValueError(f"texts[{index}] has {lengths[index]} tokens; the model takes {longest}")
+    results: list[Any] = [None] * len(examples)
+    order = np.argsort(lengths, kind="stable")
+    for begin in range(0, len(order), batch_size):
+        chosen = [int(index) for index in order[begin : begin + batch_size]]
+        rows = batch_size if len(order) > batch_size else 1 << (len(chosen) - 1).bit_length()
+        length = rounded_length(int(lengths[chosen].max()), longest)
+        batch = padded([examples[index] for index in chosen], rows, length, pad_id)
+        for index, result in zip(chosen, run(batch, chosen), strict=False):
+            results[index] = result
+    return results
+
+
+def rounded_length(length: int, longest: int) -> int:
+    """The least of the lengths in use that holds ``length`` tokens, ``longest`` at most."""
+    return min(longest, next((size for size in _LENGTHS if size >= length), longest))

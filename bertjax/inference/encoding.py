@@ -1,0 +1,102 @@
+"""Text -> what the model takes: ids with [CLS], [SEP] and [MASK] in their places, padded, with a mask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertjax.text.tokenizer import Tokenizer
+
+Text = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text or pair of texts: ids with special tokens, and the token type (0 or 1) of each."""
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Text | Sequence[Text], *, max_length: int | None = None
+) -> dict[str, np.ndarray]:
+    """``model(**encode(tokenizer, texts))``: input_ids, token_type_ids and attention_mask, int32 [B, S].
+
+    texts: one text, a pair (text, text), or a list of either. S is the longest of them; shorter ones are padded, which
+    attention_mask tells (1 = token, 0 = padding). The mask piece, "[MASK]", in a text is the mask; other special
+    tokens in it are ordinary text. max_length: tokens beyond it are cut off, from the longer text of a pair first.
+    Raises ValueError that names the argument.
+    """
+    single = isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and isinstance(texts[1], str))
+    examples = encode_texts(tokenizer, [texts] if single else list(texts), max_length)  # type: ignore[list-item]
+    longest = max((len(example.input_ids) for example in examples), default=0)
+    return padded(examples, len(examples), longest, tokenizer.pad_id)
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+    """``encode`` without the padding."""
+    if max_length is not None and max_length < 5:
+        raise ValueError(f"max_length = {max_length} is too small; the least is 5")
+    pairs: list[tuple[str, ...]] = []
+    for index, text in enumerate(texts):
+        parts = (text,) if isinstance(text, str) else tuple(text)
+        if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"texts[{index}] must be a string or a pair of strings, not {type(text).__name__}")
+        pairs.append(parts)
+    ids = iter(_with_masks(tokenizer, [part for parts in pairs for part in parts]))
+    return [_joined(tokenizer, [next(ids) for _ in parts], max_length) for parts in pairs]
+
+
+def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> dict[str, np.ndarray]:
+    """Examples as int32 arrays [rows, length]; rows beyond them hold a single unmasked padding token."""
+    batch = {
+        "input_ids": np.full((rows, length), pad_id, np.int32),
+        "token_type_ids": np.zeros((rows, length), np.int32),
+        "attention_mask": np.zeros((rows, length), np.int32),
+    }
+    for row, example in enumerate(examples):
+        size = len(example.input_ids)
+        batch["input_ids"][row, :size] = example.input_ids
+        batch["token_type_ids"][row, :size] = example.token_type_ids
+        batch["attention_mask"][row, :size] = 1
+    batch["attention_mask"][len(examples) :, :1] = 1
+    return batch
+
+
+def mask_spans(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
+    """Where the mask stands in a text, as (begin, end) in characters."""
+    return [match.span() for match in _mask_pattern(tokenizer).finditer(text)]
+
+
+def _mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
+    pieces = {"[MASK]", tokenizer.token(tokenizer.mask_id)}
+    return re.compile("|".join(re.escape(piece) for piece in sorted(pieces)))
+
+
+def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """The ids of texts, without [CLS] and [SEP]; what stands between masks is tokenised by itself."""
+    pattern = _mask_pattern(tokenizer)
+    segments = [pattern.split(text) for text in texts]
+    ids = iter(tokenizer.encode_batch([segment for parts in segments for segment in parts]))
+    joined = []
+    for parts in segments:
+        whole = list(next(ids))
+        for _ in parts[1:]:
+            whole += [tokenizer.mask_id, *next(ids)]
+        joined.append(whole)
+    return joined
+
+
+def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
+    excess = 0 if max_length is None else sum(map(len, parts)) + len(parts) + 1 - max_length
+    for _ in range(excess):
+        max(parts, key=len).pop()
+    ids, types = [tokenizer.cls_id], [0]
+    for kind, part in enumerate(parts):
+        ids += [*part, tokenizer.sep_id]
+        types += [kind] * (len(part) + 1)
+    return Encoded(ids, types)

@@ -1,0 +1,114 @@
+"""Models from and to folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from bertjax.config import ConfigError, ModelConfig
+from bertjax.interop import ModelFileError
+from bertjax.interop.huggingface import export_model, missing_heads_message, open_folder
+from bertjax.interop.names import HEADS
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+
+# A few ids of a made-up batch are enough to see whether two models compute the same.
+_SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
+
+
+def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0) -> Bert:
+    """The model of a Hugging Face BERT folder or of a finished run's workdir, in float32.
+
+    The folder holds config.json and model.safetensors (or several with an index) in float32, float16 or bfloat16.
+    Heads it lacks get new weights from ``seed`` and are named in a warning; ``for_pretraining=False`` leaves the
+    pretraining heads away. Raises ModelFileError (a ValueError) for anything else that is missing, unexpected or of
+    the wrong shape, for pickled weights, and where there is no such folder: nothing is ever downloaded.
+    """
+    folder = open_folder(model_folder(path))
+    pretraining = ("mlm_head", "nsp_head")
+    params = folder.read(skip=() if for_pretraining else pretraining)
+    missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
+    if missing:
+        warnings.warn(missing_heads_message(dataclasses.replace(folder, missing_heads=missing)), stacklevel=2)
+        params |= _new_parts(folder.config, tuple(missing), seed)
+    return _model(folder.config, params)
+
+
+def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    """Writes a folder that ``transformers.AutoModel``, ``AutoModelForPreTraining`` and, with a tokenizer,
+    ``AutoTokenizer`` load as it is.
+
+    It counts as done only when it has been read back and computes the same as ``model``. An older model folder at
+    ``path`` is replaced, a folder that holds anything else is refused. Raises ModelFileError.
+    """
+    export_params(path, model.config, split_params(model)[1], tokenizer)
+
+
+def export_params(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None) -> None:
+    """``save_model`` for the parameters of a run: nested dict of arrays."""
+    params = jax.tree.map(np.asarray, params)
+    export_model(path, config, params, tokenizer, lambda folder: _check_computes_same(folder, config, params))
+
+
+def model_folder(path: str | Path) -> Path:
+    """``path`` itself, or the folder ``model`` in it where it is a run's workdir."""
+    path = Path(path).expanduser()
+    if (path / "checkpoints").is_dir():
+        if not (path / "model" / "config.json").is_file():
+            raise ModelFileError(
+                f"the run in {path} has not finished; python -m bertjax.export --workdir={path} --output=DIR makes a "
+                f"model folder of its newest checkpoint"
+            )
+        return path / "model"
+    return path
+
+
+def load_pair(path: str | Path, *, for_pretraining: bool) -> tuple[Bert, Tokenizer]:
+    """Model and tokenizer of one folder, checked to belong together. Raises ModelFileError."""
+    folder = model_folder(path)
+    open_folder(folder)
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ConfigError as error:
+        raise ModelFileError(str(error)) from None
+    model = load_model(folder, for_pretraining=for_pretraining)
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ModelFileError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model's embeddings have "
+            f"{model.config.vocab_size}"
+        )
+    return model, tokenizer
+
+
+def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
+    for_pretraining = "mlm_head" in params
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0), for_pretraining=for_pretraining)))
+    return merge_params(graphdef, jax.tree.map(jax.numpy.asarray, params))
+
+
+def _new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
+    # Under jit only what is asked for is computed, not the rest of the model.
+    make = lambda: {part: split_params(Bert(config, nnx.Rngs(seed)))[1][part] for part in parts}
+    return jax.jit(make)()
+
+
+def _check_computes_same(folder: Path, config: ModelConfig, params: dict[str, Any]) -> None:
+    """Raises ModelFileError where the written model's outputs are not those of ``params``, to the bit."""
+    opened = open_folder(folder)
+    if set(opened.missing_heads) != set(HEADS) - set(params):
+        raise ModelFileError(f"{folder} does not hold the heads that were written")
+    known = opened.config.vocab_size
+    length = min(_SAMPLE_LENGTH, config.max_position_embeddings)
+    ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % known
+    written, given = (_model(c, p)(ids) for c, p in ((opened.config, opened.read()), (config, params)))
+    for name, value in vars(given).items():
+        if value is not None:
+            value = value[..., :known] if name == "mlm_logits" else value
+            if not np.allclose(written[name], value, rtol=1e-5, atol=1e-5):
+                raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")

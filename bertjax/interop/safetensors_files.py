@@ -1,0 +1,158 @@
+"""Reading safetensors files that nobody vouches for: headers are checked before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from bertjax.interop import ModelFileError
+
+INDEX = "model.safetensors.index.json"
+# A BERT of 1,000 layers needs 2 MB; parsing JSON takes many times its size.
+_LARGEST_HEADER = 16 << 20
+_MOST_FILES = 10_000
+_FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
+_INTEGERS = {"I64": 8, "I32": 4}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One stored tensor: the file it lies in, its name there, its dtype (F32, F16, BF16, I64, I32) and shape."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in _FLOATS
+
+    def read(self) -> np.ndarray:
+        """The values, in a dtype of their own. Raises ModelFileError, also where a number is not finite."""
+        try:
+            with safe_open(self.file, framework="numpy") as file:
+                array = file.get_tensor(self.name)
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            raise ModelFileError(f"{self.file}: tensor {self.name} cannot be read: {_line(error)}") from None
+        if array.shape != self.shape:
+            raise ModelFileError(f"{self.file}: tensor {self.name} is not what the header says")
+        if self.is_float and not np.isfinite(array.astype(np.float32, copy=False)).all():
+            raise ModelFileError(f"{self.file}: tensor {self.name} holds numbers that are not finite")
+        return array
+
+
+def list_tensors(folder: Path) -> dict[str, TensorInfo]:
+    """Every tensor of a model folder by name: of ``model.safetensors``, or of the files its index names.
+
+    Raises ModelFileError.
+    """
+    index, single = folder / INDEX, folder / "model.safetensors"
+    if single.is_file() or not index.is_file():
+        return read_header(single)
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or len(set(map(str, weight_map.values()))) > _MOST_FILES:
+        raise ModelFileError(f"{index} has no usable weight_map")
+    tensors: dict[str, TensorInfo] = {}
+    for file in sorted(set(map(str, weight_map.values()))):
+        # A name with a path in it would lead out of the folder.
+        if not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
+            raise ModelFileError(f"{index} names {_line(repr(file))}, which is no safetensors file of this folder")
+        found = read_header(folder / file)
+        if twice := sorted(set(found) & set(tensors)):
+            raise ModelFileError(f"{folder / file} and another file both hold the tensor {_line(twice[0])}")
+        tensors |= found
+    for name, file in weight_map.items():
+        if name not in tensors or tensors[name].file.name != file:
+            raise ModelFileError(f"{index} names the tensor {_line(name)}, which {_line(file)} does not hold")
+    return tensors
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of one safetensors file. Raises ModelFileError; reads the header only."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+            if length > min(size - 8, _LARGEST_HEADER):
+                raise ModelFileError(f"{path} is cut short or no safetensors file: its header would not fit in it")
+            text = file.read(length)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    header = _parsed(text, str(path))
+    header.pop("__metadata__", None)
+    tensors = {name: _info(path, name, entry) for name, entry in header.items()}
+    spans = sorted((*entry["data_offsets"], name) for name, entry in header.items())
+    reached = 0
+    for begin, end, name in spans:
+        if begin != reached or end - begin != _bytes(tensors[name]):
+            raise ModelFileError(f"{path}: the bytes of tensor {_line(name)} are not where they should be")
+        reached = end
+    if reached != size - 8 - length:
+        raise ModelFileError(f"{path} is cut short or longer than its tensors: {size} bytes")
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of at most 16 MB. Raises ModelFileError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_HEADER + 1)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    if len(text) > _LARGEST_HEADER:
+        raise ModelFileError(f"{path} is larger than {_LARGEST_HEADER >> 20} MB")
+    return _parsed(text, str(path))
+
+
+def _parsed(text: bytes, origin: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ModelFileError(f"{origin} holds {_line(repr(max(names, key=names.count)))} twice")
+        return found
+
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelFileError(f"{origin}: damaged JSON: {_line(error)}") from None
+    except ModelFileError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise ModelFileError(f"{origin}: damaged JSON: {_line(error)}") from None
+    if not isinstance(value, dict):
+        raise ModelFileError(f"{origin} holds no JSON object")
+    return value
+
+
+def _info(path: Path, name: str, entry: Any) -> TensorInfo:
+    is_size = lambda n: type(n) is int and 0 <= n < 1 << 48
+    try:
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        valid = isinstance(dtype, str) and isinstance(shape, list) and len(shape) <= 8 and all(map(is_size, shape))
+        valid = valid and isinstance(offsets, list) and len(offsets) == 2 and all(map(is_size, offsets))
+    except (TypeError, KeyError, IndexError):
+        valid = False
+    if not valid:
+        raise ModelFileError(f"{path}: the header's entry of tensor {_line(repr(name))} is damaged")
+    if dtype not in _FLOATS | _INTEGERS:
+        raise ModelFileError(f"{path}: tensor {_line(name)} is {_line(dtype)}; bertjax reads F32, F16 and BF16")
+    return TensorInfo(path, name, dtype, tuple(shape))
+
+
+def _bytes(tensor: TensorInfo) -> int:
+    return math.prod(tensor.shape) * (_FLOATS | _INTEGERS)[tensor.dtype]
+
+
+def _line(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 120 else f"{text[:120]} ..."

@@ -1,0 +1,113 @@
+"""Tensors of the Hugging Face layout <-> nested parameters; arrays only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from bertjax.config import ModelConfig
+from bertjax.interop import ModelFileError
+from bertjax.interop.names import BUFFERS, HEADS, NAMES, TIED, Entry, layers_in
+from bertjax.model.embeddings import padded_vocabulary, sinusoidal_positions
+
+# Reads the tensor of a (canonical) name.
+Read = Callable[[str], np.ndarray]
+
+
+def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndarray]:
+    """Nested parameters -> float32 tensors under their Hugging Face names, vocabulary padding stripped."""
+    tensors: dict[str, np.ndarray] = {}
+    for path, array in flatten_dict(params, sep="/").items():
+        entry, array = NAMES[path], np.asarray(array, np.float32)
+        if entry.dims[0] == "vocab_size":
+            array = array[: config.vocab_size]
+        slices = enumerate(array) if "{layer}" in entry.name else [(0, array)]
+        for layer, part in slices:
+            tensors[entry.name.format(layer=layer)] = np.ascontiguousarray(part.T if entry.transposed else part)
+    if config.position_embedding_type == "sinusoidal":
+        # There it is a learned table; ours goes out as the values that it would have to hold.
+        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
+        tensors[NAMES["embeddings/position_embeddings"].name] = np.asarray(table)
+    return dict(sorted(tensors.items()))
+
+
+def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origin: str) -> list[str]:
+    """Compares what a folder holds - canonical name -> shape - with what its config needs.
+
+    Returns the heads that are missing as a whole ("pooler", ...). Raises ModelFileError that names the tensors
+    which are missing, unexpected or of another shape.
+    """
+    layers = layers_in(set(shapes))
+    # First: everything below runs over the layers of the config, which may say any number.
+    if layers != set(range(config.num_hidden_layers)) or not layers:
+        raise ModelFileError(f"{origin} holds {len(layers)} encoder layers, its config says {config.num_hidden_layers}")
+    stored = dict(shapes)
+    for copy, original in TIED.items():
+        if copy in stored:
+            stored.setdefault(original, stored[copy])
+            if stored.pop(copy) != stored[original]:
+                raise ModelFileError(f"{origin}: {copy} is not of the shape of {original}, which it should equal")
+    for name in BUFFERS:
+        stored.pop(name, None)
+
+    missing_heads = []
+    needed: dict[str, tuple[int, ...]] = {}
+    for part in dict.fromkeys(path.split("/")[0] for path in NAMES):
+        tensors = dict(_tensors_of(part, config))
+        if part in HEADS and not set(tensors) & set(stored):
+            missing_heads.append(part)
+        else:
+            needed |= tensors
+    for what, names in (("lacks", set(needed) - set(stored)), ("holds unexpected", set(stored) - set(needed))):
+        if names:
+            raise ModelFileError(f"{origin} {what} {_some(names)}")
+    for name, shape in needed.items():
+        if stored[name] != shape:
+            raise ModelFileError(f"{origin}: {name} has shape {list(stored[name])}, the config asks for {list(shape)}")
+    return missing_heads
+
+
+def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterable[str], origin: str) -> dict[str, Any]:
+    """Tensors that ``check_tensors`` let pass -> nested float32 parameters, but for the parts in ``skip``."""
+    for copy, original in TIED.items():
+        if copy in names and original in names and not np.array_equal(read(copy), read(original)):
+            raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax has them tied")
+    aliases = {original: copy for copy, original in TIED.items() if copy in names and original not in names}
+
+    def fetch(name: str) -> np.ndarray:
+        return read(aliases.get(name, name)).astype(np.float32)
+
+    params = {}
+    for path, entry in NAMES.items():
+        if path.split("/")[0] not in skip:
+            params[path] = _parameter(entry, fetch, config)
+    return unflatten_dict(params, sep="/")
+
+
+def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
+    laid_out = lambda tensor: tensor.T if entry.transposed else tensor
+    if "{layer}" in entry.name:
+        layers = range(config.num_hidden_layers)
+        return np.stack([laid_out(fetch(entry.name.format(layer=layer))) for layer in layers])
+    tensor = laid_out(fetch(entry.name))
+    if entry.dims[0] == "vocab_size":
+        padding = padded_vocabulary(config.vocab_size) - config.vocab_size
+        tensor = np.pad(tensor, [(0, padding)] + [(0, 0)] * (tensor.ndim - 1))
+    return np.ascontiguousarray(tensor)
+
+
+def _tensors_of(part: str, config: ModelConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
+    for path, entry in NAMES.items():
+        if path.split("/")[0] == part:
+            shape = tuple(int(dim) if dim.isdigit() else getattr(config, dim) for dim in entry.dims)
+            layers = range(config.num_hidden_layers) if "{layer}" in entry.name else [0]
+            yield from ((entry.name.format(layer=layer), shape) for layer in layers)
+
+
+def _some(names: set[str]) -> str:
+    shown = [repr(name) if len(name) <= 100 else f"{name[:100]!r} ..." for name in sorted(names)]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return f"{'tensors' if len(shown) > 1 else 'tensor'} {', '.join(shown[:5])}{more}"

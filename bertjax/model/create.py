@@ -1,0 +1,51 @@
+"""New models: by preset or by dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flax import nnx
+
+from bertjax.config import ConfigError, ModelConfig, nearest, resolve_model
+from bertjax.model.bert import Bert
+
+# layers, hidden size, heads; intermediate size is 4 x hidden. Base and large: Devlin et al. 2018; the others:
+# Turc et al. 2019, "Well-Read Students Learn Better".
+PRESETS = {
+    "bert-tiny": (2, 128, 2),
+    "bert-mini": (4, 256, 4),
+    "bert-small": (4, 512, 8),
+    "bert-medium": (8, 512, 8),
+    "bert-base": (12, 768, 12),
+    "bert-large": (24, 1024, 16),
+}
+
+
+def create_model(preset: str | None = None, *, for_pretraining: bool = True, seed: int = 0, **dimensions: Any) -> Bert:
+    """A BERT with new weights, in float32.
+
+    preset: bert-tiny, bert-mini, bert-small, bert-medium, bert-base or bert-large - dimensions only. dimensions:
+    fields of ``ModelConfig`` (names of Hugging Face's BertConfig, such as vocab_size, hidden_size,
+    num_hidden_layers, num_attention_heads, position_embedding_type="sinusoidal"); they go before the preset's.
+    A hidden_size without intermediate_size has four times as much, without num_attention_heads one head per 64.
+    for_pretraining: with the masked-LM and next-sentence heads.
+
+    Raises ConfigError (a ValueError) that names the argument.
+    """
+    return Bert(model_config(preset, dimensions), nnx.Rngs(seed), for_pretraining=for_pretraining)
+
+
+def model_config(preset: str | None, dimensions: dict[str, Any]) -> ModelConfig:
+    """The checked config behind ``create_model``."""
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"no preset {preset!r}; {nearest(str(preset), PRESETS)}")
+        layers, hidden, heads = PRESETS[preset]
+        values = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
+    hidden = dimensions.get("hidden_size", values.get("hidden_size"))
+    if type(hidden) is int:
+        values["intermediate_size"] = 4 * hidden
+        if "hidden_size" in dimensions and hidden % 64 == 0:
+            values["num_attention_heads"] = max(1, hidden // 64)
+    return resolve_model(values | dimensions)
