@@ -6,8 +6,10 @@ Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from bertjax.config import ConfigError
 
@@ -32,3 +34,28 @@ def guarded(job: Callable[[], object]) -> int:
     except (DataError, ModelFileError) as error:
         return fail(error, DATA)
     return 0
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line and exit code 2."""
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "", **settings: Any):
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(fail(f"{message}; see {self.prog} --help", USAGE))
+
+    def run(self, argv: list[str] | None, job: Callable[[argparse.Namespace], int]) -> int:
+        """The exit code of ``job`` on the parsed options, or of what was wrong with them."""
+        try:
+            options = self.parse_args(argv)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return job(options)

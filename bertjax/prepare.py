@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
 
-from bertjax.command import USAGE, fail, guarded
+from bertjax.command import ArgumentParser, guarded
 
 _EPILOG = """\
 SPEC is one of
@@ -24,19 +23,12 @@ of their text, are kept for evaluation. The same content and settings are prepar
 Exit codes: 0 done; 2 usage; 3 the data cannot be used."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.exit(fail(f"{message}; see python -m bertjax.prepare --help", USAGE))
-
-
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = _Parser(
-        prog="python -m bertjax.prepare",
-        description="Tokenises a corpus once, into a folder that any number of runs can train on.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = ArgumentParser(
+        "python -m bertjax.prepare",
+        "Tokenises a corpus once, into a folder that any number of runs can train on.",
+        _EPILOG,
     )
     parser.add_argument("--input", action="append", required=True, metavar="SPEC", help="a corpus; can be repeated")
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
@@ -58,11 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
     parser.add_argument("--held_out_fraction", type=_fraction, default=0.02, metavar="F", help="default 0.02")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return guarded(lambda: _run(options))
+    return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 
 def _boolean(text: str) -> bool:

@@ -36,7 +36,7 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
     if missing:
         warnings.warn(missing_heads_message(dataclasses.replace(folder, missing_heads=missing)), stacklevel=2)
-        params |= _new_parts(folder.config, tuple(missing), seed)
+        params |= new_parts(folder.config, tuple(missing), seed)
     return _model(folder.config, params)
 
 
@@ -92,7 +92,8 @@ def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
     return merge_params(graphdef, jax.tree.map(jax.numpy.asarray, params))
 
 
-def _new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
+def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """New weights of whole parts of the model ("mlm_head", ...), as nested dicts."""
     # Under jit only what is asked for is computed, not the rest of the model.
     make = lambda: {part: split_params(Bert(config, nnx.Rngs(seed)))[1][part] for part in parts}
     return jax.jit(make)()

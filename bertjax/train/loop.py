@@ -19,10 +19,12 @@ from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.evaluation import evaluate
+from bertjax.train.initial import initial_params, open_origin
 from bertjax.train.inputs import open_corpus
 from bertjax.train.job import accumulation_steps, describe_job, make_job
 from bertjax.train.metrics import unigram_log_probs
 from bertjax.train.recorder import Recorder
+from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
 
 
@@ -37,7 +39,9 @@ def train(
     phases = list(run.phases.values())
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
+    origin = open_origin(run) if run.init_from and recorded is None else None
     corpus = open_corpus(run, recorded, display)
+    folder.keep_tokenizer(workdir, corpus.tokenizer)
     settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
     unigram = unigram_log_probs(corpus.token_counts)
 
@@ -59,6 +63,8 @@ def train(
         state, position = checkpoints.restore(step, job.state_shapes())
     else:
         state = job.initial_state()
+        if origin is not None:
+            state = with_params(state, initial_params(origin, run, corpus.tokenizer, display.say))
         position = {"cursor": Cursor().to_json(), "phase": 0, "totals": {"seconds": 0.0, "real_tokens": 0}}
     cursor, cursor_phase = Cursor.from_json(position["cursor"]), position["phase"]
     peak = device_peak * mesh.size if device_peak else None

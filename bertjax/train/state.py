@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax.sharding import Mesh
@@ -47,3 +48,15 @@ def sharded_shapes(make_params, optimizer: optax.GradientTransformation, precisi
     shapes, _ = abstract_state(make_params, optimizer, precision)
     shardings = tree_shardings(shapes, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def with_params(state: TrainState, params: Any) -> TrainState:
+    """The state with other parameters: host arrays of the same shapes, laid out as the old ones are."""
+
+    def placed(new: np.ndarray, old: jax.Array) -> jax.Array:
+        if new.shape != old.shape:
+            raise ValueError(f"a parameter of shape {new.shape} cannot take the place of one of {old.shape}")
+        return jax.make_array_from_callback(old.shape, old.sharding, lambda index: new[index].astype(old.dtype))
+
+    placed_params = jax.tree.map(placed, jax.tree.map(np.asarray, params), state.params)
+    return TrainState(state.step, placed_params, state.opt_state, state.loss_scale)

@@ -1,0 +1,49 @@
+"""python -m bertjax.export --workdir=DIR [--step=N] --output=DIR: a run's checkpoint as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bertjax.command import ArgumentParser, guarded
+
+_EPILOG = """\
+The folder loads with transformers.AutoModelForPreTraining, AutoModel and AutoTokenizer, and with
+bertjax.load_model and load_tokenizer. It appears only when it has been read back and computes the same logits as the
+checkpoint. An older model folder is replaced; a folder that holds anything else is not.
+
+  python -m bertjax.export --workdir=runs/tiny --output=tiny-model
+  python -m bertjax.export --workdir=runs/tiny --step=1000 --output=tiny-1000
+
+Exit codes: 0 done; 2 usage; 3 the run's files cannot be used, or the folder cannot be written."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = ArgumentParser(
+        "python -m bertjax.export",
+        "Writes a checkpoint of a run as a model folder in the Hugging Face layout.",
+        _EPILOG,
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the workdir of the run")
+    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; default the newest")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
+    return parser.run(argv, lambda options: guarded(lambda: _run(options)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from bertjax.interop.huggingface import check_replaceable
+    from bertjax.interop.models import export_params
+    from bertjax.train.stored_run import open_run
+
+    output = Path(options.output).expanduser()
+    check_replaceable(output)
+    run = open_run(options.workdir)
+    step = run.checked_step(options.step)
+    export_params(output, run.config.model, run.params(step), run.tokenizer())
+    print(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
