@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -28,7 +29,9 @@ def guarded(job: Callable[[], object]) -> int:
     from bertjax.interop import ModelFileError
 
     try:
-        job()
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr, flush=True)
+            job()
     except ConfigError as error:
         return fail(error, USAGE)
     except (DataError, ModelFileError) as error:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -72,8 +73,10 @@ def _predict(options: argparse.Namespace) -> int:
     from bertjax.inference.json_lines import answered
     from bertjax.interop.models import load_pair
 
-    model, tokenizer = load_pair(options.model, for_pretraining=options.task == "fill-mask")
-    work = TASKS[options.task](model, tokenizer, options)
+    make_work, heads = TASKS[options.task]
+    with warnings.catch_warnings(action="ignore"):  # of heads that the task does not look at
+        model, tokenizer = load_pair(options.model, for_pretraining=bool(heads), required=heads)
+    work = make_work(model, tokenizer, options)
     if not options.texts:
         lines = _counted(sys.stdin.buffer)
         return _write(answered(lines, work, options.batch_size * _LOTS))
@@ -156,7 +159,8 @@ def _show_fillings(result: dict[str, Any]) -> None:
             print(f"  {filling['score']:6.1%}  {filling['token']:<{width}}  {filling['text']}")
 
 
-TASKS = {"fill-mask": _fill_mask, "embed": _embed}
+# What does the task, and the heads it needs.
+TASKS = {"fill-mask": (_fill_mask, ("mlm_head",)), "embed": (_embed, ())}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -46,7 +46,8 @@ CASES = [
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
     *rule(
         lambda path: (
-            path.relative_to(PACKAGE).parts[0] == "train" and path.name not in ("loop.py", "inputs.py", "initial.py", "stored_run.py", "__main__.py")
+            path.relative_to(PACKAGE).parts[0] == "train"
+            and path.name not in ("loop.py", "inputs.py", "initial.py", "stored_run.py", "__main__.py")
         ),
         "bertjax.data",
         "bertjax.text",

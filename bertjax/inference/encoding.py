@@ -43,7 +43,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | 
         raise ValueError(f"max_length = {max_length} is too small; the least is 5")
     pairs: list[tuple[str, ...]] = []
     for index, text in enumerate(texts):
-        parts = (text,) if isinstance(text, str) else tuple(text)
+        parts = tuple(text) if isinstance(text, tuple | list) else (text,)
         if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"texts[{index}] must be a string or a pair of strings, not {type(text).__name__}")
         pairs.append(parts)

@@ -7,12 +7,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertjax.text.tokenizer import Tokenizer
+    from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
 
 _UNIGRAM = 1  # TrainerSpec.ModelType in sentencepiece_model.proto; 2 is BPE
+# Python's lower() writes a sigma at the end of a word as such (Unicode 3.13, table 3-17), the library's does not. What
+# is before \K belongs to the condition, not to the match.
+_FINAL_SIGMA = r"\p{Cased}\p{Case_Ignorable}*\KΣ(?!\p{Case_Ignorable}*\p{Cased})"
 
 
-def tokenizer_json(model: bytes, tokenizer: Tokenizer) -> dict[str, Any]:
+def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
     """The parsed ``tokenizer.json`` of a SentencePiece ``model`` with ``tokenizer``'s special tokens and cleaning."""
     import tokenizers
     from sentencepiece import sentencepiece_model_pb2 as messages
@@ -35,15 +38,21 @@ def tokenizer_json(model: bytes, tokenizer: Tokenizer) -> dict[str, Any]:
     library = tokenizers.Tokenizer(library_model)
 
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if tokenizer.strip_accents:
+        steps += [normalizers.NFKD(), normalizers.Replace(Regex(r"\p{Mn}"), ""), normalizers.NFC()]
     if tokenizer.lowercase:
-        accents = normalizers.Replace(Regex(r"\p{Mn}"), "")
-        steps += [normalizers.NFKD(), accents, normalizers.NFC(), normalizers.Lowercase()]
+        steps += [normalizers.Replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     charsmap = proto.normalizer_spec.precompiled_charsmap
-    steps += [normalizers.Strip()]
+    # The library applies the map to a character with its marks, not to the longest sequence that it holds.
+    steps += [normalizers.NFC()] if "nfkc" in proto.normalizer_spec.name and not tokenizer.strip_accents else []
     steps += [_precompiled(normalizers, charsmap)] if charsmap else []
-    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    # Spaces alone: what else is white space has become one by now, or is a character to SentencePiece.
+    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ | $"), "")]
     library.normalizer = normalizers.Sequence(steps)
-    library.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    words = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    # The library takes text that spells the name of a byte, "<0x41>", for the byte.
+    no_bytes = pre_tokenizers.Split(Regex("<(?=0x[0-9A-F]{2}>)"), "isolated")
+    library.pre_tokenizer = pre_tokenizers.Sequence([words, no_bytes]) if byte_fallback else words
     library.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Metaspace(replacement="\u2581", prepend_scheme="always")]
         if byte_fallback

@@ -41,7 +41,7 @@ def train(
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
     origin = open_origin(run) if run.init_from and recorded is None else None
     corpus = open_corpus(run, recorded, display)
-    folder.keep_tokenizer(workdir, corpus.tokenizer)
+    folder.keep_tokenizer(workdir, corpus.tokenizer.save)
     settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
     unigram = unigram_log_probs(corpus.token_counts)
 

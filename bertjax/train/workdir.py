@@ -7,14 +7,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
-
-if TYPE_CHECKING:
-    from bertjax.text.tokenizer import Tokenizer
 
 
 @contextlib.contextmanager
@@ -96,11 +93,11 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def keep_tokenizer(workdir: Path, tokenizer: Tokenizer) -> None:
+def keep_tokenizer(workdir: Path, save: Callable[[Path], None]) -> None:
     """Puts the run's tokenizer beside its checkpoints, so that these can be used without the corpus."""
     folder, building = workdir / "tokenizer", workdir / "tokenizer.tmp"
     shutil.rmtree(building, ignore_errors=True)
-    tokenizer.save(building)
+    save(building)
     # What lies there may be of a run that never came to a checkpoint.
     shutil.rmtree(folder, ignore_errors=True)
     building.replace(folder)

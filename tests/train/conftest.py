@@ -1,9 +1,14 @@
-"""A corpus of made-up documents and a tokenizer stand-in, for tests of what comes after the data."""
+"""A corpus of made-up documents and a tokenizer stand-in, for tests of what comes after the data; a small whole run."""
 
+import inspect
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+import bertjax.train
+from bertjax.config import default_config, phase
 
 VOCABULARY = 200
 
@@ -38,3 +43,57 @@ def synthetic():
         continues_word=lambda: np.zeros(VOCABULARY, bool),
     )
     return corpus, tokenizer
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory):
+    """A text file of real prose, a document a module: what the standard library says of itself."""
+    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
+    names = [n for n in sorted(sys.stdlib_module_names) if n in sys.modules and sys.modules[n].__doc__]
+    documents = []
+    for name in names:
+        module = sys.modules[name]
+        parts = [module.__doc__] + [inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)]
+        documents.append(" ".join(" ".join(parts).split()))
+    path.write_text("\n\n".join(documents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def small_config(corpus_file):
+    config = default_config()
+    config.name = "test"
+    config.precision = "float32"
+    config.model.update(
+        vocab_size=600, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    config.data.corpus = str(corpus_file)
+    config.data.block_tokens = 20_000
+    config.phases.phase1 = phase(
+        sequence_length=32, batch_size=16, steps=6, max_predictions=5, learning_rate=1e-2, warmup_steps=2
+    )
+    config.phases.phase2 = phase(sequence_length=64, batch_size=8, steps=4, max_predictions=10)
+    config.checkpoint.every_steps = 3
+    config.logging.every_steps = 2
+    config.evaluation.max_rows = 32
+    return config
+
+
+@pytest.fixture
+def config(corpus_file):
+    """Two phases of 6 and 4 steps on a model of 2 layers x 16."""
+    return small_config(corpus_file)
+
+
+@pytest.fixture(scope="session")
+def finished(corpus_file, tmp_path_factory):
+    """The workdir of such a run, with checkpoints 6, 9 and 10. Not to be written to."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    bertjax.train.run(small_config(corpus_file), workdir, say=lambda line: None)
+    return workdir

@@ -1,9 +1,7 @@
 """Whole runs: what they leave behind, and that a stopped one goes on as if it had not been stopped."""
 
-import inspect
 import json
 import shutil
-import sys
 
 import jax
 import numpy as np
@@ -12,52 +10,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import bertjax.train
-from bertjax.config import ConfigError, default_config, phase
+from bertjax.config import ConfigError
 from bertjax.data.corpus import prepare
 from bertjax.train.metrics import TRAIN_FIELDS
 
 STEPS = (6, 4)
-
-
-@pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory):
-    """A text file of real prose, a document a module: what the standard library says of itself."""
-    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
-    names = [n for n in sorted(sys.stdlib_module_names) if n in sys.modules and sys.modules[n].__doc__]
-    documents = []
-    for name in names:
-        module = sys.modules[name]
-        parts = [module.__doc__] + [inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)]
-        documents.append(" ".join(" ".join(parts).split()))
-    path.write_text("\n\n".join(documents), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BERTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def config(corpus_file):
-    config = default_config()
-    config.name = "test"
-    config.precision = "float32"
-    config.model.update(
-        vocab_size=600, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    config.data.corpus = str(corpus_file)
-    config.data.block_tokens = 20_000
-    config.phases.phase1 = phase(
-        sequence_length=32, batch_size=16, steps=STEPS[0], max_predictions=5, learning_rate=1e-2, warmup_steps=2
-    )
-    config.phases.phase2 = phase(sequence_length=64, batch_size=8, steps=STEPS[1], max_predictions=10)
-    config.checkpoint.every_steps = 3
-    config.logging.every_steps = 2
-    config.evaluation.max_rows = 32
-    return config
 
 
 def quiet(config, workdir, stop_at=None):

@@ -1,0 +1,127 @@
+"""A SentencePiece model as a tokenizer (library ``sentencepiece``), with the cleaning of text of ALBERT."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bertjax.config import ConfigError
+from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
+from bertjax.text.tokenizer_files import write_json, write_transformers_config
+
+SPACE_MARK = "\u2581"  # how SentencePiece writes the white space before a word
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A SentencePiece model, with the cleaning of text that ALBERT does before it.
+
+    That is: ``` and '' become \", and with ``lowercase`` accents are stripped (NFKD) and text is lowercased.
+    """
+
+    kind = "sentencepiece"
+
+    def __init__(
+        self,
+        model: bytes,
+        lowercase: bool = True,
+        origin: str = "the SentencePiece model",
+        strip_accents: bool | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """``model`` is the content of a ``.model`` file; ``names`` of special tokens by role.
+
+        ``strip_accents`` None: where text is lowercased. Raises ConfigError where it is no model, or lacks pieces.
+        """
+        import sentencepiece
+
+        self._model = model
+        try:
+            self._library = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self.vocab_size = self._library.get_piece_size()
+            pieces = [self._library.id_to_piece(i) for i in range(self.vocab_size)]
+        except (RuntimeError, UnicodeDecodeError):
+            self.vocab_size = 0
+        if self.vocab_size == 0:
+            raise ConfigError(f"{origin} is no SentencePiece model")
+        self.lowercase = lowercase
+        self.strip_accents = lowercase if strip_accents is None else strip_accents
+        library = self._library
+        self._ids = {piece: i for i, piece in enumerate(pieces)}
+        self._pieces = pieces
+        names = names or {}
+        ids = special_ids(self._ids, names)
+        if "unk" not in ids and library.unk_id() >= 0:
+            ids["unk"] = library.unk_id()
+        control = [i for i in range(self.vocab_size) if library.is_control(i) or library.is_unknown(i)]
+        control += [i for i in range(self.vocab_size) if library.is_unused(i) or UNUSED.match(pieces[i])]
+        self._set_specials(ids, control, origin, names)
+        cleaning = str(lowercase) if self.strip_accents == lowercase else f"{lowercase} {self.strip_accents}"
+        self.fingerprint = fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        prepared = [prepare_text(text, self.lowercase, self.strip_accents) for text in texts]
+        return self._library.encode(prepared, out_type=int)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        special, parts, run = set(self.special_ids), [], []
+        for i in (*(int(i) for i in ids), None):
+            if i is not None and i not in special:
+                run.append(i)
+                continue
+            parts.append(self._library.decode(run))
+            parts.append("" if i is None else self._pieces[i])
+            run = []
+        return " ".join(part for part in parts if part)
+
+    def token(self, token_id: int) -> str:
+        return self._pieces[token_id]
+
+    def token_id(self, token: str) -> int | None:
+        return self._ids.get(token)
+
+    def continues_word(self) -> np.ndarray:
+        continues = np.array([not piece.startswith(SPACE_MARK) for piece in self._pieces])
+        continues[list(self.special_ids)] = False
+        return continues
+
+    def save(self, directory: str | Path) -> None:
+        from bertjax.text.sentencepiece_json import tokenizer_json
+
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "spiece.model").write_bytes(self._model)
+        write_json(directory / "tokenizer.json", tokenizer_json(self._model, self))
+        write_transformers_config(
+            directory,
+            self,
+            # transformers 5 rebuilds AlbertTokenizer from the vocabulary alone, as a unigram model without bytes;
+            # this class takes tokenizer.json as it stands.
+            tokenizer_class="PreTrainedTokenizerFast",
+            do_lower_case=self.lowercase,
+            keep_accents=not self.strip_accents,
+            remove_space=True,
+            bos_token=self.token(self.cls_id),
+            eos_token=self.token(self.sep_id),
+        )
+
+
+def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None) -> str:
+    """What is done to text before a SentencePiece model sees it; ``strip_accents`` None: where it is lowercased.
+
+    As ``preprocess_text`` of the ALBERT code, but that accents are the marks that BERT strips (category Mn).
+    """
+    text = text.replace("``", '"').replace("''", '"')
+    if (lowercase if strip_accents is None else strip_accents) and not text.isascii():
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFKD", text).translate(_accents()))
+    return text.lower() if lowercase else text
+
+
+@functools.cache
+def _accents() -> dict[int, None]:
+    return dict.fromkeys(c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) == "Mn")

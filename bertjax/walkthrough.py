@@ -1,0 +1,209 @@
+"""BERT in one read: from a sentence to the loss of a masked word, every step by hand beside the model's own.
+
+    python -m bertjax.walkthrough --model=runs/tiny ["A sentence of at least two words."]
+
+Each step below is the formula in NumPy, on the weights of a real model, and ends in a comparison with what
+bertjax computes there. Shapes are written B (rows), S (tokens), H (hidden), N (heads), D = H / N, F (inner size of
+the MLP), V (vocabulary). The paper is Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers".
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from scipy.special import erf, log_softmax, softmax
+
+from bertjax.command import ArgumentParser, guarded
+from bertjax.config import ConfigError
+
+SENTENCE = "This function returns the number of items in the list."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = ArgumentParser("python -m bertjax.walkthrough", "Shows every step of a BERT on one sentence.")
+    parser.add_argument("--model", required=True, metavar="DIR", help="model folder, or the workdir of a finished run")
+    parser.add_argument("sentence", nargs="?", default=SENTENCE, help=f"default: {SENTENCE!r}")
+    return parser.run(argv, lambda options: guarded(lambda: _run(options)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from bertjax.interop.models import load_pair
+
+    model, tokenizer = load_pair(options.model, for_pretraining=True)
+    pieces = len(tokenizer.encode(options.sentence))
+    if not 2 <= pieces <= model.config.max_position_embeddings - 2:
+        raise ConfigError(
+            f"the sentence has {pieces} pieces; 2 to {model.config.max_position_embeddings - 2} can be shown"
+        )
+    walk(model, tokenizer, options.sentence)
+
+
+def walk(model: Any, tokenizer: Any, sentence: str) -> float:
+    """Prints the walk and returns the loss of the masked word, in nats."""
+    from bertjax.model.bert import split_params
+
+    config, params = model.config, _as_numpy(split_params(model)[1])
+
+    # 1. Text -> ids. The text is cut into pieces that the vocabulary knows; [CLS] and [SEP] stand around them.
+    ids = tokenizer.encode(sentence)
+    input_ids = np.array([[tokenizer.cls_id, *ids, tokenizer.sep_id]])  # [B=1, S]
+    title("1. A sentence becomes ids")
+    show("pieces", " ".join(tokenizer.token(int(i)) for i in input_ids[0]))
+    show("input_ids", input_ids)
+
+    # 2. One piece is hidden: its id is replaced by that of [MASK]. What stood there is the label.
+    position = 1 + len(ids) // 2
+    label = int(input_ids[0, position])
+    input_ids[0, position] = tokenizer.mask_id
+    title("2. One piece is hidden")
+    show("position and label", f"{position}: {tokenizer.token(label)!r} = {label}")
+    output = model(input_ids, output_hidden_states=True, output_attentions=True)
+
+    # 3. Embeddings: for every token the sum of three table rows - which piece, which position, which sentence (all of
+    #    them 0 here) - and a layer norm.
+    embeddings = params["embeddings"]
+    x = embeddings["word_embeddings"][input_ids]  # [1, S, H]
+    x = x + positions_of(embeddings, config)[np.arange(input_ids.shape[1])][None]
+    x = x + embeddings["token_type_embeddings"][np.zeros_like(input_ids)]
+    x = layer_norm(x, embeddings["layer_norm"], config.layer_norm_eps)
+    title("3. Ids become vectors: piece + position + sentence, then layer norm")
+    show("embeddings", x)
+    same("hidden_states[0]", x, output.hidden_states[0])
+
+    # 4. One attention head of the first layer. Every token asks (query), is asked (key) and answers (value): with D
+    #    numbers each. How well a question fits a key, over sqrt(D), through a softmax, is what is heard of its answer.
+    layer = layer_params(params, 0)
+    attention, N = layer["attention"], config.num_attention_heads
+    D = config.hidden_size // N
+    query, key, value = (affine(x, attention[name])[0, :, :D] for name in ("query", "key", "value"))  # head 0: [S, D]
+    scores = query @ key.T / math.sqrt(D)  # [S, S]
+    probabilities = softmax(scores, axis=-1)
+    title("4. One head of attention: softmax(q k^T / sqrt(D)) v")
+    show("query, key, value of head 0", query)
+    show("probabilities; each row sums to 1", probabilities)
+    same("attentions[0], head 0", probabilities, output.attentions[0][0, 0])
+    show("what the head hears: probabilities @ value", probabilities @ value)
+    looks_at = int(probabilities[position].argmax())
+    show("[MASK] looks most at", repr(tokenizer.token(int(input_ids[0, looks_at]))))
+
+    # 5. A whole layer: all heads side by side, mixed by one more matrix, added to what came in (the residual), normed;
+    #    then the same for two matrices with a bend between them, on every token by itself.
+    x = one_layer(x, layer, config)
+    title("5. A layer: all heads, residual, norm; MLP, residual, norm")
+    show("output of layer 1", x)
+    same("hidden_states[1]", x, output.hidden_states[1])
+
+    # 6. The encoder is more of the same.
+    for number in range(1, config.num_hidden_layers):
+        x = one_layer(x, layer_params(params, number), config)
+    title(f"6. The encoder: {config.num_hidden_layers} such layers")
+    show("sequence_output", x)
+    same("sequence_output", x, output.sequence_output)
+
+    # 7. The masked-LM head: the vector at [MASK] is transformed once more and compared with the vector of every piece.
+    head = params["mlm_head"]
+    bend = ACTIVATIONS[config.hidden_act]
+    at_mask = layer_norm(bend(affine(x[:, position], head["transform"])), head["layer_norm"], config.layer_norm_eps)
+    logits = (at_mask @ embeddings["word_embeddings"].T + head["bias"])[0, : config.vocab_size]  # [V]
+    title("7. The masked-LM head: a score for every piece of the vocabulary")
+    show("logits", logits)
+    same("mlm_logits at the mask", logits, output.mlm_logits[0, position])
+    for token_id in np.argsort(-logits)[:5]:
+        show(f"  {tokenizer.token(int(token_id))}", f"{softmax(logits)[token_id]:.2%}")
+
+    # 8. The loss: minus the logarithm of the probability that the hidden piece was given.
+    loss = float(-log_softmax(logits)[label])
+    title("8. The loss of the masked word: -log p(label)")
+    show("p(label)", f"{math.exp(-loss):.3%} for {tokenizer.token(label)!r}")
+    show("loss in nats; a blind guess has log V", f"{loss:.3f}; {math.log(config.vocab_size):.3f}")
+
+    # 9. The other head: the vector at [CLS], through a dense layer and tanh, tells whether sentence B follows A.
+    pooled = np.tanh(affine(x[:, 0], params["pooler"]["dense"]))  # [1, H]
+    follows = affine(pooled, params["nsp_head"]["dense"])  # [1, 2]
+    title("9. The next-sentence head, at [CLS]: 0 = follows, 1 = random")
+    show("logits", follows)
+    same("nsp_logits", follows, output.nsp_logits)
+    print("\nPretraining is this, backwards: the gradient of both losses, summed over millions of such sentences.")
+    return loss
+
+
+def one_layer(x: np.ndarray, layer: dict[str, Any], config: Any) -> np.ndarray:
+    """x [1, S, H] -> [1, S, H]: attention, residual, norm, MLP, residual, norm (post-LN, as in 2018)."""
+    attention, mlp, N = layer["attention"], layer["mlp"], config.num_attention_heads
+    heads = lambda name: np.stack(np.split(affine(x, attention[name])[0], N, axis=-1))  # [N, S, D]
+    query, key, value = heads("query"), heads("key"), heads("value")
+    probabilities = softmax(query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1]), axis=-1)  # [N, S, S]
+    heard = np.concatenate(list(probabilities @ value), axis=-1)[None]  # [1, S, H]
+    x = layer_norm(x + affine(heard, attention["output"]), attention["layer_norm"], config.layer_norm_eps)
+    inner = ACTIVATIONS[config.hidden_act](affine(x, mlp["intermediate"]))  # [1, S, F]
+    return layer_norm(x + affine(inner, mlp["output"]), mlp["layer_norm"], config.layer_norm_eps)
+
+
+def affine(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """x [..., I] -> x @ kernel + bias [..., O]."""
+    return x @ weights["kernel"] + weights["bias"]
+
+
+def layer_norm(x: np.ndarray, weights: dict[str, np.ndarray], eps: float) -> np.ndarray:
+    """Every vector to mean 0 and variance 1, then scaled and shifted by learned numbers."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weights["scale"] + weights["bias"]
+
+
+ACTIVATIONS = {
+    "gelu": lambda x: x * 0.5 * (1 + erf(x / math.sqrt(2))),  # x times the share of a normal distribution below x
+    "gelu_new": lambda x: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0),
+}
+
+
+def positions_of(embeddings: dict[str, Any], config: Any) -> np.ndarray:
+    """The position table [max, H]: learned, or sines and cosines."""
+    from bertjax.model.embeddings import sinusoidal_positions
+
+    learned = embeddings.get("position_embeddings")
+    return (
+        np.asarray(sinusoidal_positions(config.max_position_embeddings, config.hidden_size))
+        if learned is None
+        else learned
+    )
+
+
+def layer_params(params: dict[str, Any], number: int) -> dict[str, Any]:
+    """The weights of one layer, out of the arrays in which all layers lie stacked."""
+    pick = lambda tree: {k: pick(v) if isinstance(v, dict) else v[number] for k, v in tree.items()}
+    return pick(params["encoder"]["layers"])
+
+
+def _as_numpy(tree: dict[str, Any]) -> dict[str, Any]:
+    # float64, so that what differs in the comparisons is the model's rounding, not ours.
+    return {k: _as_numpy(v) if isinstance(v, dict) else np.asarray(v, np.float64) for k, v in tree.items()}
+
+
+def title(text: str) -> None:
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
+def show(name: str, value: Any) -> None:
+    """An array as its shape and first numbers, anything else as it is."""
+    if isinstance(value, np.ndarray):
+        few = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:5])
+        value = f"{list(value.shape)}  {few}{', ...' if value.size > 5 else ''}"
+    print(f"{name:<38} {value}")
+
+
+def same(name: str, mine: np.ndarray, theirs: Any) -> None:
+    """Says how far the hand-made value is from the model's. Raises ArithmeticError where they are not the same."""
+    difference = float(np.abs(mine - np.asarray(theirs, np.float64)).max())
+    if difference > 1e-3:
+        raise ArithmeticError(f"{name}: the formula and the model differ by {difference}")
+    print(f"{'  = the model, ' + name:<38} largest difference {difference:.1e}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Damaged and malicious tokenizer files: a ConfigError of one line that names the file, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bertjax.config import ConfigError
+from bertjax.text import tokenizer_files
+from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+from bertjax.text.vocabulary import train_tokenizer
+
+TEXTS = ["The cat sat on the mat.", "Café owners in Zürich were naïve.", "我 love 漢字 and 3.14 emoji 🙂."] * 5
+TRIALS = ["", "the cat", "Été ① ﬁ 漢字 e\u0301 \u200d 🙂 zzz"]
+ODD = [
+    *(None, True, False, 0, -1, 1, 3.5, 1e308, 2**31, 2**63, 2**64, 10**400, float("nan"), float("inf")),
+    *(
+        "",
+        "a",
+        "\0",
+        "\ud800",
+        "[SEP]",
+        "a b:$A",
+        "▁",
+        "x" * 10_000,
+        [],
+        {},
+        [[]],
+        [None],
+        {"type": "Sequence"},
+        [["a", 0]],
+    ),
+]
+
+
+def refused(path: Path, names: str = "") -> str:
+    """The message with which ``path`` is refused; it has to name the file (in a folder, ``names``) in one line."""
+    with pytest.raises(ConfigError) as error:
+        load_tokenizer(path)
+    message = str(error.value)
+    assert names in message and str(path) in message
+    assert message.isprintable() and len(message) < 1000
+    return message
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, bytes]:
+    """Valid files by name, small."""
+    folder = tmp_path_factory.mktemp("valid")
+    train_tokenizer("wordpiece", TEXTS, 120, True).save(folder / "wordpiece")
+    found = {path.name: path.read_bytes() for path in (folder / "wordpiece").iterdir()}
+    for model_type in ("unigram", "bpe"):
+        train_tokenizer("sentencepiece", TEXTS, 330, True, model_type).save(folder / model_type)
+        definition = json.loads((folder / model_type / "tokenizer.json").read_bytes())
+        steps = definition["normalizer"]["normalizers"]
+        steps[:] = [step for step in steps if step["type"] != "Precompiled"]  # a table of 300 kB
+        found[f"{model_type}.json"] = json.dumps(definition).encode()
+    found["spiece.model"] = (folder / "unigram" / "spiece.model").read_bytes()
+    return found
+
+
+def written(path: Path, content: bytes | str | object) -> Path:
+    if not isinstance(content, bytes | str):
+        content = json.dumps(content)
+    path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "spiece.model"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\n\n", b"\0" * 100, b"\xff\xfe\x00\xd8", b"{", b"[" * 200_000, b'{"a":' * 200_000, b"null"),
+        *(b"{}", b"[1]", b'{"model": {}}', b'{"model": []}', b"9" * 10_000, "\ufeff{}".encode(), b'"\\ud800"'),
+    ],
+)
+def test_no_tokenizer_at_all(name, content, tmp_path):
+    refused(written(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [{"cat": -1}, {"cat": 3}, {"cat": 10**9}, {"cat": 2**70}, {"cat": 7}, {"cat": 5.0}, {"cat": "5"}, {"cat": None}],
+)
+@pytest.mark.parametrize("kind", ["tokenizer.json", "bpe.json"])
+def test_ids_have_to_be_numbered_through(kind, ids, files, tmp_path):
+    definition = json.loads(files[kind])
+    special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
+    definition["model"] |= {"vocab": special | {"cat": 5}, **({"merges": []} if kind == "bpe.json" else {})}
+    assert load_tokenizer(written(tmp_path / kind, definition)).vocab_size == 6
+    definition["model"]["vocab"] |= ids
+    refused(written(tmp_path / kind, definition))
+
+
+def test_an_added_token_has_the_id_that_the_file_says(files, tmp_path):
+    definition = json.loads(files["bpe.json"])
+    size = len(definition["model"]["vocab"])
+    extra = definition["added_tokens"][0] | {"content": "<entity>", "id": size}
+    definition["added_tokens"].append(extra)
+    tokenizer = load_tokenizer(written(tmp_path / "a.json", definition))
+    assert tokenizer.token_id("<entity>") == size and size in tokenizer.special_ids
+    assert not set(tokenizer.encode("an <entity> here")) & {size, tokenizer.unk_id}
+    for wrong in (size + 1, 10, -1, None, [[]]):
+        extra["id"] = wrong
+        refused(written(tmp_path / "a.json", definition))
+
+
+def test_a_vocabulary_with_an_entry_twice_says_which(files, tmp_path):
+    lines = files["vocab.txt"].decode().split("\n")
+    lines[20] = lines[10]
+    message = refused(written(tmp_path / "vocab.txt", "\n".join(lines)))
+    assert "as ids 10 and 20" in message and "[unusedN]" in message
+    assert "NUL" in refused(written(tmp_path / "vocab.txt", files["vocab.txt"] + b"a\0b\n"))
+
+
+@pytest.mark.parametrize("kind", ["tokenizer.json", "unigram.json", "bpe.json"])
+def test_missing_special_tokens_are_named(kind, files, tmp_path):
+    definition = json.loads(files[kind])
+    definition["added_tokens"] = []
+    text = json.dumps(definition).replace("[MASK]", "mask").replace("[CLS]", "cls")
+    message = refused(written(tmp_path / kind, text))
+    assert "[CLS]" in message and "[MASK]" in message and "[SEP]" not in message
+
+
+def test_large_files_are_not_read(files, tmp_path, monkeypatch):
+    for name in ("tokenizer.json", "vocab.txt", "spiece.model"):
+        path = tmp_path / name
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # holes take no room
+        assert "64 MiB" in refused(path)
+        path.unlink()
+    monkeypatch.setattr(tokenizer_files, "MAX_BYTES", 50)
+    written(tmp_path / "vocab.txt", files["vocab.txt"])
+    written(tmp_path / "tokenizer_config.json", b" " * 60 + b"{}")
+    refused(tmp_path, names="tokenizer_config.json")
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"mask_token": 5}', '{"mask_token": {"content": []}}', "[" * 100_000]
+)
+def test_damaged_settings(name, content, files, tmp_path):
+    written(tmp_path / "vocab.txt", files["vocab.txt"])
+    written(tmp_path / name, content)
+    refused(tmp_path, names=name)
+
+
+def test_settings_that_are_no_truth_values(files, tmp_path):
+    written(tmp_path / "vocab.txt", files["vocab.txt"])
+    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "keep_accents"):
+        for value in ("false", 0, [], {"a": 1}):
+            written(tmp_path / "tokenizer_config.json", {key: value})
+            assert "true or false" in refused(tmp_path, names="tokenizer_config.json")
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+    for path in ("~nobody-of-that-name/x", str(tmp_path / ("x" * 5000)), str(tmp_path / "a\0b"), ""):
+        with pytest.raises(ConfigError) as error:
+            load_tokenizer(path)
+        assert "\n" not in str(error.value)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    refused(tmp_path / "loop")
+
+
+def damaged_bytes(content: bytes, pick: random.Random) -> bytes:
+    """``content`` with bytes changed, cut, moved or doubled."""
+    data = bytearray(content)
+    # The first kilobytes of a SentencePiece model are its pieces; the rest is a table.
+    end = len(data) if pick.random() < 0.5 else min(len(data), 6000)
+    for _ in range(pick.choice([1, 1, 2, 8, 60])):
+        start = pick.randrange(end)
+        length = pick.choice([1, 1, 1, 4, 40])
+        part = bytes(data[start : start + length])
+        change = pick.randrange(4)
+        if change == 0:
+            data[start : start + length] = bytes(pick.randrange(256) for _ in part)
+        elif change == 1:
+            data[start : start + length] = b""
+        elif change == 2:
+            data[start:start] = part * pick.choice([1, 2, 50])
+        else:
+            data[start] ^= 1 << pick.randrange(8)
+        end = max(1, min(end, len(data)))
+    return bytes(data[: pick.randrange(len(data) + 1)]) if pick.random() < 0.1 else bytes(data)
+
+
+def damaged_json(content: bytes, pick: random.Random) -> bytes:
+    """``content`` with values replaced by odd ones, keys dropped or renamed, or values swapped."""
+    value = json.loads(content)
+    for _ in range(pick.choice([1, 1, 2, 4])):
+        node = value
+        for _ in range(pick.randrange(6)):
+            children = list(node.values() if isinstance(node, dict) else node)
+            children = [child for child in children if isinstance(child, dict | list) and child]
+            if not children:
+                break
+            node = pick.choice(children)
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        if not keys:
+            continue
+        key = pick.choice(keys)
+        change = pick.randrange(5)
+        if change == 0:
+            del node[key]
+        elif change == 1 and isinstance(node, dict):
+            node[pick.choice(["", "\0", "x", "type", "[PAD]"])] = node.pop(key)
+        elif change == 2:
+            node[key] = copy.deepcopy(node[pick.choice(keys)])
+        else:
+            node[key] = copy.deepcopy(pick.choice(ODD))
+    return json.dumps(value).encode()
+
+
+DAMAGES = [
+    *((name, damaged_bytes, 250) for name in ("vocab.txt", "tokenizer.json", "unigram.json", "bpe.json")),
+    *((name, damaged_json, 500) for name in ("tokenizer.json", "unigram.json", "bpe.json")),
+    *((name, damaged_json, 200) for name in ("tokenizer_config.json", "special_tokens_map.json")),
+    ("tokenizer_config.json", damaged_bytes, 150),
+    ("spiece.model", damaged_bytes, 500),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "times"), DAMAGES, ids=[f"{d[0]}-{d[1].__name__}" for d in DAMAGES])
+def test_thousands_of_damaged_files(name, damage, times, files, tmp_path):
+    """Each is refused in one line, or is a tokenizer that works."""
+    pick = random.Random(f"{name} {damage.__name__}")
+    settings = name in ("tokenizer_config.json", "special_tokens_map.json")
+    if settings:
+        written(tmp_path / "tokenizer.json", files["tokenizer.json"])
+        written(tmp_path / "tokenizer_config.json", files["tokenizer_config.json"])
+    path = tmp_path / name
+    results: Counter[str] = Counter()
+    slowest = 0.0
+    for _ in range(times):
+        written(path, damage(files[name], pick))
+        begin = time.perf_counter()
+        try:
+            tokenizer = load_tokenizer(tmp_path if settings else path)
+            check_works(tokenizer)
+            results["works"] += 1
+        except ConfigError as error:
+            message = str(error)
+            assert str(tmp_path) in message and message.isprintable() and len(message) < 1000, message
+            results["refused"] += 1
+        slowest = max(slowest, time.perf_counter() - begin)
+    assert results["refused"] and slowest < 5
+
+
+def check_works(tokenizer: Tokenizer) -> None:
+    for ids in tokenizer.encode_batch(TRIALS):
+        assert all(0 <= i < tokenizer.vocab_size for i in ids)
+        assert isinstance(tokenizer.decode(ids), str)
+    assert len(tokenizer.continues_word()) == tokenizer.vocab_size
+    assert len(tokenizer.fingerprint) == 64

@@ -1,0 +1,160 @@
+"""Model folders out of a run's checkpoints, and runs that start from them."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import bertjax
+import bertjax.train
+from bertjax.config import ConfigError
+from bertjax.export import main
+from bertjax.interop import ModelFileError
+from bertjax.model.bert import split_params
+from bertjax.train.stored_run import open_run
+
+
+def params_of(model):
+    return jax.tree.map(np.asarray, split_params(model)[1])
+
+
+def equal(a, b):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+def test_every_checkpoint_can_be_exported(finished, tmp_path, capsys):
+    for step in (6, 9, 10):
+        assert main([f"--workdir={finished}", f"--step={step}", f"--output={tmp_path / str(step)}"]) == 0
+        assert f"step {step}" in capsys.readouterr().out
+    stored = open_run(finished)
+    assert equal(params_of(bertjax.load_model(tmp_path / "6")), stored.params(6))
+    assert not equal(stored.params(6), stored.params(10))
+    newest, result = tmp_path / "10/model.safetensors", finished / "model/model.safetensors"
+    assert newest.read_bytes() == result.read_bytes()
+    assert bertjax.load_tokenizer(tmp_path / "9").fingerprint == stored.tokenizer().fingerprint
+
+
+def test_the_newest_is_the_default_and_an_older_folder_is_replaced(finished, tmp_path):
+    assert main([f"--workdir={finished}", "--step=6", f"--output={tmp_path / 'm'}"]) == 0
+    assert main([f"--workdir={finished}", f"--output={tmp_path / 'm'}"]) == 0
+    assert equal(params_of(bertjax.load_model(tmp_path / "m")), open_run(finished).params(10))
+    assert [child.name for child in tmp_path.iterdir()] == ["m"]
+
+
+def test_mistakes_are_one_line(finished, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    for arguments, code, words in (
+        ([f"--workdir={finished}"], 2, "--output"),
+        ([f"--workdir={finished}", "--step=7", f"--output={tmp_path / 'x'}"], 3, "there are 6, 9, 10"),
+        ([f"--workdir={tmp_path}", f"--output={tmp_path / 'x'}"], 3, "no workdir of a run"),
+        ([f"--workdir={finished}", f"--output={tmp_path / 'mine'}"], 3, "holds thesis.txt"),
+    ):
+        assert main(arguments) == code
+        err = capsys.readouterr().err
+        assert err.startswith("error: ") and words in err and err.count("\n") == 1
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_damaged_checkpoint_is_one_line(finished, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    for path in (tmp_path / "run/checkpoints/10/state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert main([f"--workdir={tmp_path / 'run'}", f"--output={tmp_path / 'x'}"]) == 3
+    err = capsys.readouterr().err
+    assert "cannot be read" in err and err.count("\n") == 1
+
+
+def test_an_export_that_computes_something_else_does_not_count(finished, tmp_path, monkeypatch):
+    from bertjax.interop import huggingface
+
+    honest = huggingface.to_tensors
+    monkeypatch.setattr(
+        huggingface, "to_tensors", lambda params, config: honest(params, config) | mixed(honest(params, config))
+    )
+    mixed = lambda tensors: {
+        "bert.encoder.layer.0.attention.self.query.weight": tensors["bert.encoder.layer.0.attention.self.key.weight"]
+    }
+    with pytest.raises(ModelFileError, match="differ from the model's own"):
+        bertjax.save_model(bertjax.load_model(finished), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def first_loss(config, workdir):
+    """Loss of the first step and everything that was said."""
+    said = []
+    config.phases.phase1.steps = 1
+    config.phases.phase1.warmup_steps = 0
+    config.phases.phase2.steps = 0
+    bertjax.train.run(config, workdir, say=said.append)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return next(row["loss"] for row in rows if row["kind"] == "train"), "\n".join(said)
+
+
+def test_a_run_starts_where_another_ended(finished, config, tmp_path):
+    fresh, _ = first_loss(config, tmp_path / "fresh")
+    losses = []
+    for name, source in (("workdir", finished), ("folder", finished / "model")):
+        config.init_from = str(source)
+        loss, said = first_loss(config, tmp_path / name)
+        losses.append(loss)
+        vocabulary = open_run(finished).tokenizer().vocab_size
+        assert f"first weights from {source}: {vocabulary} of" in said
+    assert losses[0] == losses[1] < fresh - 0.05
+
+
+def test_longer_positions_and_an_extended_vocabulary(finished, config, tmp_path):
+    """The longer table repeats the shorter one; known pieces keep their rows wherever their ids went."""
+    from bertjax.text.tokenizer import WordPieceTokenizer
+
+    old = open_run(finished).tokenizer()
+    pieces = [old.token(i) for i in range(old.vocab_size)]
+    moved = [*pieces[:5], "zyx", *pieces[5:], "##wvu"]
+    WordPieceTokenizer(moved).save(tmp_path / "tokenizer")
+    config.init_from = str(finished)
+    config.data.tokenizer = str(tmp_path / "tokenizer")
+    config.model.vocab_size = len(moved)
+    config.model.max_position_embeddings = 700
+    config.optimizer.weight_decay = 0.0
+    config.phases.phase1.learning_rate = 0.0
+    _, said = first_loss(config, tmp_path / "run")
+    assert f"{len(pieces)} of {len(moved)} vocabulary entries known; 700 positions from its 512" in said
+    before, after = (params_of(bertjax.load_model(path))["embeddings"] for path in (finished, tmp_path / "run"))
+    words = after["word_embeddings"]
+    np.testing.assert_array_equal(words[:5], before["word_embeddings"][:5])
+    np.testing.assert_array_equal(words[6 : len(pieces) + 1], before["word_embeddings"][5 : len(pieces)])
+    assert 0 < np.abs(words[5] - before["word_embeddings"][: len(pieces)].mean(0)).max() < 0.05
+    np.testing.assert_array_equal(after["position_embeddings"][:512], before["position_embeddings"])
+    np.testing.assert_array_equal(after["position_embeddings"][512:], before["position_embeddings"][:188])
+
+
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_done(finished, config, tmp_path):
+    config.init_from = str(finished)
+    config.model.hidden_size = 32
+    config.data.corpus = "nowhere.txt"
+    with pytest.raises(ConfigError, match=r"hidden_size = 16, config\.model\.hidden_size = 32; use --config\.model"):
+        bertjax.train.run(config, tmp_path / "a", say=lambda line: None)
+    config.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(ModelFileError, match="no model folder"):
+        bertjax.train.run(config, tmp_path / "b", say=lambda line: None)
+
+
+def test_a_run_that_has_begun_does_not_look_at_its_start_again(finished, config, tmp_path):
+    import shutil
+
+    shutil.copytree(finished / "model", tmp_path / "start")
+    config.init_from = str(tmp_path / "start")
+    config.phases.phase1.steps = 4
+
+    def stop(step):
+        return step == 2
+
+    with pytest.raises(bertjax.train.Stopped):
+        bertjax.train.run(config, tmp_path / "run", should_stop=stop, say=lambda line: None)
+    shutil.rmtree(tmp_path / "start")
+    assert bertjax.train.run(config, tmp_path / "run", say=lambda line: None)["steps"] == 8
