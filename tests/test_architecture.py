@@ -41,6 +41,8 @@ CASES = [
     *rule(named("config.py", "batch.py"), "bertjax"),
     *rule(under("text", "data"), "jax", "flax", "optax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
     *rule(under("model"), "optax", "orbax", "jax.sharding", "bertjax.data", "bertjax.train", "bertjax.parallel"),
+    *rule(under("interop", "inference"), "optax", "orbax", "bertjax.data", "bertjax.train", "bertjax.parallel"),
+    *rule(under("interop"), "bertjax.inference"),
     *rule(under("parallel"), "bertjax.model", "bertjax.train", "bertjax.data"),
     *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),

@@ -69,10 +69,15 @@ def model_folder(path: str | Path) -> Path:
     return path
 
 
-def load_pair(path: str | Path, *, for_pretraining: bool) -> tuple[Bert, Tokenizer]:
-    """Model and tokenizer of one folder, checked to belong together. Raises ModelFileError."""
+def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, ...] = ()) -> tuple[Bert, Tokenizer]:
+    """Model and tokenizer of one folder, checked to belong together. Raises ModelFileError.
+
+    required: heads ("mlm_head", ...) without whose weights the model is of no use.
+    """
     folder = model_folder(path)
-    open_folder(folder)
+    for part in open_folder(folder).missing_heads:
+        if part in required:
+            raise ModelFileError(f"{folder} has no weights of a {HEADS[part]}, which this needs")
     try:
         tokenizer = load_tokenizer(folder)
     except ConfigError as error:

@@ -30,7 +30,8 @@ _OTHER_IDS = "sentencepiece.bpe.model"
 
 
 def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
-    """The tokenizer of a ``vocab.txt``, a ``tokenizer.json``, a SentencePiece ``.model``, or a folder with one of them.
+    """The tokenizer of a ``vocab.txt``, a ``tokenizer.json``, a SentencePiece ``.model``, or a folder with one of them
+    (also the workdir of a run, or a prepared corpus).
 
     Casing, accents and the names of special tokens are those that the files say (``tokenizer_config.json`` and
     ``special_tokens_map.json`` of a folder, the normalizer of ``tokenizer.json``); ``lowercase`` is for files that
@@ -41,6 +42,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     try:
         file = Path(path).expanduser()
         if file.is_dir():
+            file = _inside(file)
             folder = folder_settings(file)
             file = _choose(file)
         exists = file.is_file()
@@ -52,6 +54,12 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
     readers = {".model": _read_sentencepiece, ".json": _read_json}
     return readers.get(file.suffix, _read_vocabulary)(file, folder, lowercase)
+
+
+def _inside(folder: Path) -> Path:
+    """The folder with the tokenizer's files: ``folder``, or ``tokenizer`` in a workdir or prepared corpus."""
+    has_own = any((folder / name).is_file() for name in _NAMES)
+    return folder / "tokenizer" if not has_own and (folder / "tokenizer").is_dir() else folder
 
 
 def _choose(folder: Path) -> Path:

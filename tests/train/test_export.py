@@ -158,3 +158,12 @@ def test_a_run_that_has_begun_does_not_look_at_its_start_again(finished, config,
         bertjax.train.run(config, tmp_path / "run", should_stop=stop, say=lambda line: None)
     shutil.rmtree(tmp_path / "start")
     assert bertjax.train.run(config, tmp_path / "run", say=lambda line: None)["steps"] == 8
+
+
+def test_a_workdir_is_a_model_and_a_tokenizer(finished, config, tmp_path):
+    assert bertjax.load_tokenizer(finished).fingerprint == open_run(finished).tokenizer().fingerprint
+    assert equal(params_of(bertjax.load_model(finished)), params_of(bertjax.load_model(finished / "model")))
+    with pytest.raises(bertjax.train.Stopped):
+        bertjax.train.run(config, tmp_path / "run", should_stop=lambda step: step == 2, say=lambda line: None)
+    with pytest.raises(ModelFileError, match=r"has not finished; python -m bertjax\.export --workdir"):
+        bertjax.load_model(tmp_path / "run")
