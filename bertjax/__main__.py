@@ -14,6 +14,7 @@ COMMANDS = {
     "export": ("bertjax.export", "a checkpoint of a run as a Hugging Face folder"),
     "describe": ("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
     "predict": ("bertjax.predict", "fill masks, make embeddings"),
+    "walkthrough": ("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas"),
     "benchmark": ("bertjax.benchmark", "measure the data pipeline and the train step"),
 }
 

@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -61,4 +62,9 @@ class ArgumentParser(argparse.ArgumentParser):
             options = self.parse_args(argv)
         except SystemExit as stop:
             return int(stop.code or 0)
-        return job(options)
+        try:
+            return job(options)
+        except BrokenPipeError:
+            # Whoever read has enough; the interpreter would complain again on closing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0

@@ -280,7 +280,7 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
         if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
             raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
         return tuple(value)
-    value = float(value) if wanted is float and type(value) is int else value
+    value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if type(value) is not wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from bertjax.command import ArgumentParser, guarded
 
@@ -37,8 +36,7 @@ def _run(options: argparse.Namespace) -> None:
     from bertjax.interop.models import export_params
     from bertjax.train.stored_run import open_run
 
-    output = Path(options.output).expanduser()
-    check_replaceable(output)
+    output = check_replaceable(options.output)
     run = open_run(options.workdir)
     step = run.checked_step(options.step)
     export_params(output, run.config.model, run.params(step), run.tokenizer())

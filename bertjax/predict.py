@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -56,12 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.texts and sys.stdin.isatty():
         return fail("no TEXT; give one, or JSON lines on standard input", USAGE)
     failed: list[int] = []
-    try:
-        code = guarded(lambda: failed.append(_predict(options)))
-    except BrokenPipeError:
-        # Whoever read has enough; the interpreter would complain again on closing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    code = guarded(lambda: failed.append(_predict(options)))
     if code == 0 and failed[0]:
         return fail(f'{failed[0]} line{"s" * (failed[0] > 1)} could not be used; see the objects with "error"', DATA)
     return code

@@ -56,6 +56,15 @@ def test_outputs_by_name_with_their_shapes(model):
         out["pooler_output"]
 
 
+def test_a_second_call_compiles_nothing(model):
+    from bertjax.model.bert import _compiled
+
+    model([[5, 6, 7, 8, 9]])
+    programs = _compiled._cache_size()
+    model(np.array([[9, 8, 7, 6, 5]]))
+    assert _compiled._cache_size() == programs
+
+
 def test_a_text_gives_the_same_alone_and_in_a_padded_batch(model, tokenizer):
     texts = ["The cat", "Dogs bark loudly and the cat sat. Then it rained."]
     together = model(**bertjax.encode(tokenizer, texts))

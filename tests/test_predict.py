@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +14,7 @@ import bertjax
 from bertjax.predict import main
 from bertjax.text.vocabulary import train_tokenizer
 
+ROOT = Path(__file__).parent.parent
 TEXTS = ["The cat sat on the mat.", "Dogs bark, and the cat hears them."] * 10
 
 
@@ -61,6 +65,14 @@ def test_embed_is_the_function(folder, capsys, monkeypatch):
     np.testing.assert_allclose(vectors, bertjax.embed(model, tokenizer, TEXTS, normalize=True), atol=1e-5)
     code, out, _ = run(capsys, monkeypatch, "embed", f"--model={folder}", "--normalize", TEXTS[0])
     np.testing.assert_allclose(json.loads(out)["embedding"], vectors[0], atol=1e-5)
+
+
+def test_a_reader_that_has_enough_is_no_error(folder):
+    command = f"{sys.executable} -u -m bertjax.predict embed --model={folder} a b c d | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "" and done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize(

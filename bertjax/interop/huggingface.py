@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,8 +50,8 @@ class ModelFolder:
 
 def open_folder(path: str | Path) -> ModelFolder:
     """Opens a Hugging Face BERT folder and checks that it is whole, or raises ModelFileError."""
-    path = Path(path).expanduser()
-    if not path.is_dir():
+    path, exists = folder_path(path)
+    if not exists:
         raise ModelFileError(
             f"{path} is no model folder. bertjax downloads nothing: `hf download google-bert/bert-base-uncased "
             f"--local-dir bert-base-uncased` gets a folder; bertjax.create_model('bert-base') makes new weights"
@@ -97,12 +98,14 @@ def export_model(
     ``verify(folder)`` raised nothing. An older model folder is replaced, a folder of anything else is not
     (ModelFileError).
     """
-    directory = Path(directory).expanduser()
-    check_replaceable(directory)
-    building = directory.with_name(directory.name + ".tmp")
-    shutil.rmtree(building, ignore_errors=True)
+    directory = check_replaceable(directory)
+    aside: Path | None = None
     try:
-        building.mkdir(parents=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, so that putting it there is a renaming; under a name that nobody else has.
+        aside = Path(tempfile.mkdtemp(prefix=f".{directory.name[:100]}.", dir=directory.parent))
+        building = aside / "new"
+        building.mkdir()
         if tokenizer is not None:
             tokenizer.save(building)
             config = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
@@ -114,29 +117,43 @@ def export_model(
         (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
         _check_written(building, tensors)
         verify(building)
+        if directory.exists():
+            directory.replace(aside / "old")
+        building.replace(directory)
     except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
         raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
-    except ModelFileError:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    retired = directory.with_name(directory.name + ".old")
-    shutil.rmtree(retired, ignore_errors=True)
-    if directory.exists():
-        directory.replace(retired)
-    building.replace(directory)
-    shutil.rmtree(retired, ignore_errors=True)
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_replaceable(directory: Path) -> None:
-    """Raises ModelFileError where a model folder cannot be put at ``directory`` without losing something else."""
-    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise ModelFileError(f"{directory} is no folder; choose another place for the model")
-    if not directory.is_dir():
-        return
-    others = sorted(child.name for child in directory.iterdir() if child.name not in (*_OURS, *_TOKENIZER))
+def folder_path(path: str | Path) -> tuple[Path, bool]:
+    """A path with ~ resolved, and whether it is a folder. Raises ModelFileError where it is no path at all."""
+    try:
+        if "\0" in str(path):
+            raise ValueError("it holds a zero byte")
+        path = Path(path).expanduser()
+        return path, path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelFileError(f"{str(path)[:100]!r} is no path: {getattr(error, 'strerror', None) or error}") from None
+
+
+def check_replaceable(directory: str | Path) -> Path:
+    """The absolute path of a model folder to be. Raises ModelFileError where something else would be lost."""
+    path, exists = folder_path(directory)
+    path = path.absolute()
+    if path.is_symlink() or (path.exists() and not exists):
+        raise ModelFileError(f"{path} is no folder; choose another place for the model")
+    if exists and path.resolve() == Path.cwd():
+        raise ModelFileError(f"{path} is the current folder; give the model one of its own")
+    try:
+        names = [child.name for child in path.iterdir()] if exists else []
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+    others = sorted(name for name in names if name not in (*_OURS, *_TOKENIZER))
     if others:
-        raise ModelFileError(f"{directory} holds {others[0]}, which a model would replace; choose another folder")
+        raise ModelFileError(f"{path} holds {others[0]}, which a model would replace; choose another folder")
+    return path
 
 
 def _check_written(folder: Path, tensors: dict[str, Any]) -> None:

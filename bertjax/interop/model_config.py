@@ -48,6 +48,11 @@ def from_config(values: Any, origin: str) -> ModelConfig:
         raise ModelFileError(f"{origin} holds no JSON object")
     if missing := [name for name in _REQUIRED if name not in values]:
         raise ModelFileError(f"{origin} lacks {', '.join(missing)}; is it the config of a BERT?")
+    for name in (*_REQUIRED, *_OPTIONAL, *_FIXED):
+        value = values.get(name)
+        # Beyond 2**63 an integer may not fit in a float, nor its digits in a message.
+        if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= 1 << 63):
+            raise ModelFileError(f"{origin}: {name} must be a word, a truth value or a number below 2**63")
     for name, wanted in _FIXED.items():
         if values.get(name, wanted) != wanted:
             raise ModelFileError(f"{origin}: {name} = {_short(values[name])}, and bertjax reads only {wanted!r}")

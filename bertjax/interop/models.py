@@ -13,7 +13,7 @@ from flax import nnx
 
 from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
-from bertjax.interop.huggingface import export_model, missing_heads_message, open_folder
+from bertjax.interop.huggingface import export_model, folder_path, missing_heads_message, open_folder
 from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
@@ -58,7 +58,7 @@ def export_params(path: str | Path, config: ModelConfig, params: dict[str, Any],
 
 def model_folder(path: str | Path) -> Path:
     """``path`` itself, or the folder ``model`` in it where it is a run's workdir."""
-    path = Path(path).expanduser()
+    path, _ = folder_path(path)
     if (path / "checkpoints").is_dir():
         if not (path / "model" / "config.json").is_file():
             raise ModelFileError(

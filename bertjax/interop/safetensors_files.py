@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ from safetensors import SafetensorError, safe_open
 from bertjax.interop import ModelFileError
 
 INDEX = "model.safetensors.index.json"
-# A BERT of 1,000 layers needs 2 MB; parsing JSON takes many times its size.
-_LARGEST_HEADER = 16 << 20
+# A BERT of 1,000 layers needs 2 MB; what JSON becomes in memory is up to 40 times its size.
+_LARGEST_HEADER = 4 << 20
 _MOST_FILES = 10_000
+_LONGEST_NAME = 200
 _FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
-_INTEGERS = {"I64": 8, "I32": 4}
+# Bytes a number, by dtype: what bertjax reads, and everything that the format knows in whole bytes.
+READABLE = _FLOATS | {"I64": 8, "I32": 4}
+ALL_DTYPES = READABLE | {"F64": 8, "C64": 8, "U64": 8, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+ALL_DTYPES |= {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
 
 
 @dataclass(frozen=True)
@@ -49,35 +55,41 @@ class TensorInfo:
         return array
 
 
-def list_tensors(folder: Path) -> dict[str, TensorInfo]:
+def list_tensors(folder: Path, dtypes: Mapping[str, int] = READABLE) -> dict[str, TensorInfo]:
     """Every tensor of a model folder by name: of ``model.safetensors``, or of the files its index names.
 
-    Raises ModelFileError.
+    dtypes: those that are let pass. Raises ModelFileError.
     """
     index, single = folder / INDEX, folder / "model.safetensors"
     if single.is_file() or not index.is_file():
-        return read_header(single)
+        return read_header(single, dtypes)
     weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or len(set(map(str, weight_map.values()))) > _MOST_FILES:
+    files = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not isinstance(weight_map, dict) or not files or not all(isinstance(file, str) for file in files):
         raise ModelFileError(f"{index} has no usable weight_map")
+    if len(set(files)) > _MOST_FILES:
+        raise ModelFileError(f"{index} names more than {_MOST_FILES:,} files")
     tensors: dict[str, TensorInfo] = {}
-    for file in sorted(set(map(str, weight_map.values()))):
+    for file in sorted(set(files)):
         # A name with a path in it would lead out of the folder.
-        if not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
+        inside = file.endswith(".safetensors") and Path(file).name == file and "\\" not in file
+        if not inside or len(file) > _LONGEST_NAME or not file.isprintable():
             raise ModelFileError(f"{index} names {_line(repr(file))}, which is no safetensors file of this folder")
-        found = read_header(folder / file)
-        if twice := sorted(set(found) & set(tensors)):
-            raise ModelFileError(f"{folder / file} and another file both hold the tensor {_line(twice[0])}")
+        found = read_header(folder / file, dtypes)
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise ModelFileError(f"{folder / file} and another file both hold the tensor {twice[0]}")
         tensors |= found
     for name, file in weight_map.items():
         if name not in tensors or tensors[name].file.name != file:
-            raise ModelFileError(f"{index} names the tensor {_line(name)}, which {_line(file)} does not hold")
+            raise ModelFileError(f"{index} names the tensor {_line(repr(name))}, which {_line(file)} does not hold")
     return tensors
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
+def read_header(path: Path, dtypes: Mapping[str, int] = READABLE) -> dict[str, TensorInfo]:
     """The tensors of one safetensors file. Raises ModelFileError; reads the header only."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ModelFileError(f"{path} is no file")
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(8)
@@ -89,12 +101,12 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
     header = _parsed(text, str(path))
     header.pop("__metadata__", None)
-    tensors = {name: _info(path, name, entry) for name, entry in header.items()}
+    tensors = {name: _info(path, name, entry, dtypes) for name, entry in header.items()}
     spans = sorted((*entry["data_offsets"], name) for name, entry in header.items())
     reached = 0
     for begin, end, name in spans:
-        if begin != reached or end - begin != _bytes(tensors[name]):
-            raise ModelFileError(f"{path}: the bytes of tensor {_line(name)} are not where they should be")
+        if begin != reached or end - begin != math.prod(tensors[name].shape) * dtypes[tensors[name].dtype]:
+            raise ModelFileError(f"{path}: the bytes of tensor {name} are not where they should be")
         reached = end
     if reached != size - 8 - length:
         raise ModelFileError(f"{path} is cut short or longer than its tensors: {size} bytes")
@@ -102,7 +114,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of at most 16 MB. Raises ModelFileError."""
+    """A JSON object from a file of at most 4 MB. Raises ModelFileError."""
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_HEADER + 1)
@@ -117,24 +129,25 @@ def _parsed(text: bytes, origin: str) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise ModelFileError(f"{origin} holds {_line(repr(max(names, key=names.count)))} twice")
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise ModelFileError(f"{origin} holds {_line(repr(twice))} twice")
         return found
 
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ModelFileError(f"{origin}: damaged JSON: {_line(error)}") from None
     except ModelFileError:
         raise
-    except ValueError as error:  # a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # no JSON or UTF-8, a number of thousands of digits, deep nesting
         raise ModelFileError(f"{origin}: damaged JSON: {_line(error)}") from None
     if not isinstance(value, dict):
         raise ModelFileError(f"{origin} holds no JSON object")
     return value
 
 
-def _info(path: Path, name: str, entry: Any) -> TensorInfo:
+def _info(path: Path, name: str, entry: Any, dtypes: Mapping[str, int]) -> TensorInfo:
+    # Without control characters and lone surrogates, so that names can stand in messages and tables as they are.
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ModelFileError(f"{path}: {_line(repr(name))} is no name of a tensor")
     is_size = lambda n: type(n) is int and 0 <= n < 1 << 48
     try:
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -143,14 +156,10 @@ def _info(path: Path, name: str, entry: Any) -> TensorInfo:
     except (TypeError, KeyError, IndexError):
         valid = False
     if not valid:
-        raise ModelFileError(f"{path}: the header's entry of tensor {_line(repr(name))} is damaged")
-    if dtype not in _FLOATS | _INTEGERS:
-        raise ModelFileError(f"{path}: tensor {_line(name)} is {_line(dtype)}; bertjax reads F32, F16 and BF16")
+        raise ModelFileError(f"{path}: the header's entry of tensor {name} is damaged")
+    if dtype not in dtypes:
+        raise ModelFileError(f"{path}: tensor {name} is {_line(repr(dtype))}; bertjax reads F32, F16 and BF16")
     return TensorInfo(path, name, dtype, tuple(shape))
-
-
-def _bytes(tensor: TensorInfo) -> int:
-    return math.prod(tensor.shape) * (_FLOATS | _INTEGERS)[tensor.dtype]
 
 
 def _line(value: object) -> str:

@@ -109,5 +109,5 @@ def _tensors_of(part: str, config: ModelConfig) -> Iterable[tuple[str, tuple[int
 
 def _some(names: set[str]) -> str:
     shown = [repr(name) if len(name) <= 100 else f"{name[:100]!r} ..." for name in sorted(names)]
-    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    return f"{'tensors' if len(shown) > 1 else 'tensor'} {', '.join(shown[:5])}{more}"
+    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    return f"{'tensors' if len(shown) > 1 else 'tensor'} {', '.join(shown[:4])}{more}"

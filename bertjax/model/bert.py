@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
+from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import ATTENTION_FUNCTIONS, Groups
@@ -116,8 +118,35 @@ class Bert(nnx.Module):
         position_ids = jnp.broadcast_to(jnp.arange(S)[None, :], shape) if position_ids is None else position_ids
         token_type_ids = checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape)
         position_ids = checked_ids("position_ids", position_ids, config.max_position_embeddings, shape)
-        groups = _groups(example_ids, attention_mask, shape)
+        arguments: dict[str, Any] = {
+            "input_ids": input_ids,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "groups": _groups(example_ids, attention_mask, shape),
+            "masked_lm_positions": _positions("masked_lm_positions", masked_lm_positions, shape),
+            "cls_positions": _positions("cls_positions", cls_positions, shape),
+            "noise": noise,
+        }
+        wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        graphdef, params = split_params(self)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
+            return self.compute(**arguments, **wanted)
+        # Called by itself, as in a notebook: compiled once for every shape, not anew at each call.
+        return _compiled(graphdef, params, arguments, **wanted)
 
+    def compute(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array,
+        position_ids: jax.Array,
+        groups: Groups | None,
+        masked_lm_positions: jax.Array | None,
+        cls_positions: jax.Array | None,
+        noise: Noise | None,
+        output_hidden_states: bool,
+        output_attentions: bool,
+    ) -> BertOutput:
+        """The forward pass on checked arguments; see ``__call__``."""
         x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup)
         embedded = x = self.constrain(x)
 
@@ -131,14 +160,14 @@ class Bert(nnx.Module):
         if output_hidden_states:
             records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
 
-        at_cls = x[:, 0] if cls_positions is None else _take_positions("cls_positions", x, cls_positions)
+        at_cls = x[:, 0] if cls_positions is None else _take_positions(x, cls_positions)
         pooled = self.pooler(at_cls, self.precision)
         if not self.for_pretraining:
             return BertOutput(x, pooled, **records)
-        at_masked = x if masked_lm_positions is None else _take_positions("masked_lm_positions", x, masked_lm_positions)
+        at_masked = x if masked_lm_positions is None else _take_positions(x, masked_lm_positions)
         mlm_logits = self.mlm_head(at_masked, self.embeddings.word_embeddings[...], self.precision)
         if masked_lm_positions is None:
-            mlm_logits = mlm_logits[..., : config.vocab_size]
+            mlm_logits = mlm_logits[..., : self.config.vocab_size]
         return BertOutput(x, pooled, mlm_logits, self.nsp_head(pooled, self.precision), **records)
 
     def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> BertOutput:
@@ -169,9 +198,13 @@ def _groups(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> Gr
     return None
 
 
-def _take_positions(name: str, x: jax.Array, positions: Any) -> jax.Array:
+def _positions(name: str, positions: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    """Positions int [B, P] in rows of ``shape`` [B, S], checked."""
+    return None if positions is None else checked_ids(name, positions, shape[1], (shape[0], None))
+
+
+def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
     """x [B, S, H], positions int [B, P] -> [B, P, H]."""
-    positions = checked_ids(name, positions, x.shape[1], (x.shape[0], None))
     return jnp.take_along_axis(x, positions[:, :, None], axis=1)
 
 
@@ -184,3 +217,8 @@ def split_params(model: Bert) -> tuple[Any, dict[str, Any]]:
 def merge_params(graphdef: Any, params: dict[str, Any]) -> Bert:
     """A model that holds ``params`` (nested dict of arrays, tracers allowed)."""
     return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params)))
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("output_hidden_states", "output_attentions"))
+def _compiled(graphdef: Any, params: Any, arguments: dict[str, Any], **wanted: Any) -> BertOutput:
+    return merge_params(graphdef, params).compute(**arguments, **wanted)

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from scipy.stats import truncnorm
 
 from bertjax.config import ConfigError, ModelConfig, RunConfig
-from bertjax.interop.huggingface import open_folder
+from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import new_parts
 from bertjax.interop.names import HEADS
 from bertjax.model.embeddings import padded_vocabulary
@@ -40,7 +40,7 @@ class Origin:
 
 def open_origin(run: RunConfig) -> Origin:
     """Opens ``run.init_from`` and checks that its model fits the config's. Raises ModelFileError, ConfigError."""
-    path = Path(run.init_from or "").expanduser()
+    path, _ = folder_path(run.init_from or "")
     if is_run(path):
         stored = open_run(path)
         step = stored.steps[-1]

@@ -14,6 +14,7 @@ from etils import epath
 
 from bertjax.config import ConfigError, RunConfig, resolve
 from bertjax.interop import ModelFileError
+from bertjax.interop.huggingface import folder_path
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -63,7 +64,7 @@ def is_run(path: Path) -> bool:
 
 def open_run(path: str | Path) -> StoredRun:
     """The run in a workdir. Raises ModelFileError where there is none, or no checkpoint yet."""
-    path = Path(path).expanduser()
+    path, _ = folder_path(path)
     if not is_run(path):
         raise ModelFileError(f"{path} is no workdir of a run: it holds no config.json and checkpoints")
     try:

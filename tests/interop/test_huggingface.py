@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 from bertjax.config import ModelConfig
-from bertjax.interop.huggingface import export_model
+from bertjax.interop import ModelFileError
+from bertjax.interop.huggingface import export_model, open_folder
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.vocabulary import train_tokenizer
 
@@ -47,6 +49,7 @@ def test_names_shapes_and_equal_bytes(tokenizer, tmp_path):
     export_model(tmp_path / "two", config, params, tokenizer)  # replaces
     assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+    assert (tmp_path / "two").stat().st_mode & 0o777 == 0o755 & ~_umask()
     tensors = load_file(tmp_path / "one" / "model.safetensors")
     assert tensors["bert.embeddings.word_embeddings.weight"].shape == (tokenizer.vocab_size, 48)
     assert tensors["cls.predictions.bias"].shape == (tokenizer.vocab_size,)
@@ -96,3 +99,52 @@ def test_transformers_tokenizes_the_same(tokenizer, tmp_path):
         *tokenizer.encode("dog"),
         tokenizer.sep_id,
     ]
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_nothing_beside_the_folder_is_touched(tokenizer, tmp_path):
+    config, params, _ = new_model(tokenizer)
+    for name in ("model.tmp", "model.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years of work")
+    for _ in range(2):
+        export_model(tmp_path / "deep/er/model", config, params, tokenizer)
+        export_model(str(tmp_path / "model") + "/", config, params, tokenizer)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "model", "model.old", "model.tmp"]
+    assert (tmp_path / "model.old/thesis.txt").exists() and (tmp_path / "model.tmp/thesis.txt").exists()
+    assert [p.name for p in (tmp_path / "deep/er").iterdir()] == ["model"]
+
+
+def test_a_failed_export_leaves_the_old_folder_as_it_was(tokenizer, tmp_path):
+    config, params, _ = new_model(tokenizer)
+    export_model(tmp_path / "model", config, params, tokenizer)
+    before = (tmp_path / "model/model.safetensors").read_bytes()
+
+    def refuse(folder):
+        raise ModelFileError("no")
+
+    with pytest.raises(ModelFileError, match="no"):
+        export_model(tmp_path / "model", config, jax.tree.map(np.zeros_like, params), tokenizer, refuse)
+    assert (tmp_path / "model/model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "path", [".", "/", "~nobody-of-this-name/x", "x" * 5000, "file", "link", "file/model", "nul\0"]
+)
+def test_odd_paths_are_one_line(path, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    config, params, _ = new_model(tokenizer)
+    with pytest.raises(ModelFileError) as caught:
+        export_model(path, config, params, tokenizer)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 6000
+    with pytest.raises(ModelFileError):
+        open_folder(path)
+    assert (tmp_path / "file").read_text() == "mine" and (tmp_path / "link").is_symlink()

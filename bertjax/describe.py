@@ -1,0 +1,285 @@
+"""python -m bertjax.describe PATH [--json]: what a model folder, a checkpoint or a workdir holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bertjax.command import ArgumentParser, guarded
+
+_EPILOG = """\
+PATH is one of
+  a model folder           config.json and .safetensors files, under the names that are stored there
+  WORKDIR/checkpoints/N    parameters, and the optimizer's state counted beside them
+  WORKDIR                  the run: its phases, checkpoints and held-out figures, and the tensors of its model
+
+Only headers are read, no weights. A model that bertjax cannot load is described, too, with the reason.
+
+Exit codes: 0 done; 2 usage; 3 there is nothing to describe, or its files are damaged."""
+
+_COLUMNS = ("tensor", "dtype", "shape", "parameters")
+_LONGEST_VALUE = 100
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = ArgumentParser("python -m bertjax.describe", "Says what a folder of bertjax holds.", _EPILOG)
+    parser.add_argument("path", metavar="PATH", help="model folder, checkpoint or workdir")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    return parser.run(argv, lambda options: guarded(lambda: _run(options)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from bertjax.interop import ModelFileError
+
+    found = describe(options.path)
+    try:
+        text = json.dumps(found, indent=2)
+    except RecursionError:
+        raise ModelFileError(f"{options.path}: its config is nested too deeply to be shown") from None
+    if options.json:
+        print(text)
+    else:
+        _show(found)
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What is at ``path``, as JSON values; ``kind`` is "model", "checkpoint" or "workdir". Raises ModelFileError."""
+    from bertjax.interop import ModelFileError
+
+    try:
+        folder = Path(path).expanduser()
+        names = {child.name for child in folder.iterdir()}
+    except OSError as error:
+        raise ModelFileError(f"{_plain(path)} cannot be described: {error.strerror}") from None
+    except (RuntimeError, ValueError) as error:  # a home that is unknown, a zero byte
+        raise ModelFileError(f"{_plain(path)} cannot be described: {error}") from None
+    has_weights = any(name.endswith(".safetensors") for name in names)
+    if (folder / "checkpoints").is_dir() and not has_weights:
+        return _workdir(folder)
+    if {"_CHECKPOINT_METADATA", "state"} <= names:
+        return _checkpoint(folder)
+    if "config.json" in names or has_weights:
+        return _model(folder)
+    raise ModelFileError(
+        f"{_plain(path)} holds neither a model (config.json, model.safetensors), nor a run (checkpoints/), nor is it a "
+        f"checkpoint (WORKDIR/checkpoints/STEP)"
+    )
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    from bertjax.interop import ModelFileError
+    from bertjax.interop.huggingface import open_folder
+    from bertjax.interop.names import BUFFERS, HEADS, TIED, canonical
+    from bertjax.interop.safetensors_files import ALL_DTYPES, INDEX, list_tensors, read_header, read_json
+
+    whole = (folder / "model.safetensors").is_file() or (folder / INDEX).is_file()
+    files = [] if whole else sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    tensors = list_tensors(folder, ALL_DTYPES) if whole else {}
+    for file in files:
+        tensors |= read_header(file, ALL_DTYPES)
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    stored = {canonical(name) for name in tensors}
+    rows = []
+    for name, info in sorted(tensors.items()):
+        # Buffers are no parameters, and what is tied is one parameter however often it is stored.
+        again = canonical(name) in BUFFERS or TIED.get(canonical(name)) in stored
+        count = 0 if again else math.prod(info.shape)
+        rows.append(_row(name, info.dtype, info.shape, count) | {"file": info.file.name})
+    try:
+        missing = [HEADS[part] for part in open_folder(folder).missing_heads]
+        why_not = None
+    except ModelFileError as error:
+        missing, why_not = [], str(error)
+    return {
+        "kind": "model",
+        "path": str(folder),
+        "loadable": why_not is None,
+        "why_not": why_not,
+        "missing_heads": missing,
+        "config": config,
+        "tensors": rows,
+        "parameters": sum(row["parameters"] for row in rows),
+    }
+
+
+def _checkpoint(folder: Path) -> dict[str, Any]:
+    from bertjax.interop import ModelFileError
+
+    run = folder.parent.parent / "config.json"
+    try:
+        arrays = _stored_arrays(folder / "state")
+        params = [array for array in arrays if array["name"].startswith("params/")]
+    except Exception as error:  # the library raises whatever its damaged files lead to
+        raise ModelFileError(f"{folder} is no whole checkpoint: {_plain(error, longest=300)}") from None
+    if not params:
+        raise ModelFileError(f"{folder} is no whole checkpoint: it holds no parameters")
+    optimizer = [array for array in arrays if array["name"].startswith("opt_state/")]
+    return {
+        "kind": "checkpoint",
+        "path": str(folder),
+        "step": int(folder.name) if folder.name.isdecimal() else None,
+        "config": _recorded(run)["model"] if run.is_file() else {},
+        "tensors": params,
+        "parameters": sum(array["parameters"] for array in params),
+        "optimizer": {"arrays": len(optimizer), "numbers": sum(array["parameters"] for array in optimizer)},
+    }
+
+
+def _stored_arrays(state: Path) -> list[dict[str, Any]]:
+    """The arrays of a state as Orbax stores it: Zarr arrays, of which the headers are read, in one OCDBT database.
+
+    Orbax reads them too, but all at once: where one is damaged the others report on a loop that is gone by then.
+    It also starts JAX, and on an accelerator's host the run itself may hold the device.
+    """
+    import numpy as np
+    import tensorstore
+
+    files = {"driver": "file", "path": f"{state.absolute()}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": files}).result()
+    rows = []
+    for key in sorted(store.list().result()):
+        name, _, part = key.decode().rpartition("/")
+        if part == ".zarray":
+            header = json.loads(store.read(key).result().value)
+            shape = [int(size) for size in header["shape"]]
+            rows.append(_row(name.replace(".", "/"), np.dtype(header["dtype"]).name, shape, math.prod(shape)))
+    return rows
+
+
+def _workdir(folder: Path) -> dict[str, Any]:
+    from bertjax.interop.safetensors_files import read_json
+
+    config = _recorded(folder / "config.json") if (folder / "config.json").is_file() else {}
+    steps = sorted(int(child.name) for child in (folder / "checkpoints").iterdir() if child.name.isdecimal())
+    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+    phases = config.get("phases", {})
+    contents = None
+    if (folder / "model" / "config.json").is_file():
+        contents = _model(folder / "model")
+    elif steps:
+        contents = _checkpoint(folder / "checkpoints" / str(steps[-1]))
+    return {
+        "kind": "workdir",
+        "path": str(folder),
+        "name": config.get("name"),
+        "phases": [{"name": name, **phase} for name, phase in phases.items()],
+        "total_steps": sum(phase["steps"] for phase in phases.values()),
+        "newest_step": steps[-1] if steps else None,
+        "checkpoints": steps,
+        "held_out": summary.get("held_out"),
+        "contents": contents,
+    }
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """The config of a run from its config.json, checked. Raises ModelFileError."""
+    from bertjax.config import ConfigError, resolve, to_dict
+    from bertjax.interop import ModelFileError
+    from bertjax.interop.safetensors_files import read_json
+
+    recorded = read_json(path).get("config")
+    if not isinstance(recorded, dict):
+        raise ModelFileError(f"{path} is no config of a run")
+    try:
+        return to_dict(resolve(recorded))
+    except (ConfigError, OverflowError, RecursionError) as error:
+        raise ModelFileError(f"{path}: {_plain(error, longest=300)}") from None
+
+
+def _row(name: str, dtype: str, shape: Iterable[int], parameters: int) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": list(shape), "parameters": parameters}
+
+
+def _show(found: dict[str, Any]) -> None:
+    _SHOWN[found["kind"]](found)
+
+
+def _show_workdir(found: dict[str, Any]) -> None:
+    print(f"{_plain(found['path'])}: run {_plain(found['name'] or 'without a config')}")
+    for phase in found["phases"]:
+        rows = f"{phase['batch_size']:,} rows of {phase['sequence_length']:,} tokens"
+        print(f"  {_plain(phase['name'])}: {phase['steps']:,} steps of {rows}")
+    newest = "none yet" if found["newest_step"] is None else f"newest {found['newest_step']:,}"
+    print(f"  {found['total_steps']:,} steps in all; checkpoints: {newest}", end="")
+    print(f" of {', '.join(map(str, found['checkpoints']))}" if found["checkpoints"] else "")
+    if isinstance(found["held_out"], dict):
+        figures = [f"{_plain(k)} {v:.4g}" for k, v in found["held_out"].items() if isinstance(v, int | float)]
+        print(f"  held out: {', '.join(figures)}")
+    if found["contents"] is not None:
+        print()
+        _show(found["contents"])
+
+
+def _show_checkpoint(found: dict[str, Any]) -> None:
+    print(f"{_plain(found['path'])}: checkpoint after {found['step']} steps")
+    _show_config(found["config"])
+    _show_tensors(found)
+    optimizer = found["optimizer"]
+    print(f"optimizer state: {optimizer['numbers']:,} numbers in {optimizer['arrays']:,} arrays")
+    print("The vocabulary is padded to a multiple of 128 here, and layers are stacked; an export has neither.")
+
+
+def _show_model(found: dict[str, Any]) -> None:
+    print(f"{_plain(found['path'])}: model in the Hugging Face layout")
+    if not found["loadable"]:
+        print(f"  bertjax cannot load it: {_plain(found['why_not'], longest=600)}")
+    if found["missing_heads"]:
+        print(f"  without {', '.join(found['missing_heads'])}")
+    _show_config(found["config"])
+    _show_tensors(found)
+
+
+def _show_config(config: dict[str, Any]) -> None:
+    for name, value in config.items():
+        print(f"  {_plain(name)} = {_plain(json.dumps(value))}")
+
+
+def _show_tensors(found: dict[str, Any]) -> None:
+    rows = [(r["name"], r["dtype"], str(r["shape"]), f"{r['parameters']:,}") for r in found["tensors"]]
+    rows.append(("total", "", "", f"{found['parameters']:,}"))
+    draw = _draw_table if sys.stdout.isatty() else _print_columns
+    draw(rows)
+
+
+def _draw_table(rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for column in _COLUMNS:
+        table.add_column(column, justify="right" if column == "parameters" else "left", overflow="fold")
+    for index, row in enumerate(rows):
+        table.add_row(*map(Text, row), end_section=index == len(rows) - 2)
+    Console().print(table)
+
+
+def _print_columns(rows: list[tuple[str, ...]]) -> None:
+    rows = [_COLUMNS, *rows]
+    *widths, last = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join(["", *cells, row[-1].rjust(last)]))
+
+
+def _plain(value: object, longest: int = _LONGEST_VALUE) -> str:
+    """Text from a file or a command line as one line that any terminal takes."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[: longest + 1])
+    return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+_SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
+    "workdir": _show_workdir,
+    "checkpoint": _show_checkpoint,
+    "model": _show_model,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""What the command ``describe`` says of models, checkpoints and runs, and of what is none of these."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from bertjax.config import default_config, phase, resolve
+from bertjax.describe import main
+from bertjax.interop.models import save_model
+from bertjax.model.bert import Bert, split_params
+from bertjax.model.create import create_model
+from bertjax.train.checkpoints import Checkpoints
+from bertjax.train.loss_scale import initial_loss_scale
+from bertjax.train.state import TrainState
+from bertjax.train.workdir import config_record, write_json
+
+ROOT = Path(__file__).parent.parent
+DIMENSIONS = {
+    "vocab_size": 150,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 16,
+}
+# Of a layer: four projections, the MLP, two norms. Of the whole: also the heads, and nothing twice.
+LAYER = 4 * (8 * 8 + 8) + (8 * 12 + 12) + (12 * 8 + 8) + 2 * 16
+EMBEDDINGS = (150 + 16 + 2) * 8 + 16
+HEADS = (8 * 8 + 8) + (8 * 8 + 8 + 16 + 150) + (8 * 2 + 2)
+TOTAL = EMBEDDINGS + 2 * LAYER + HEADS
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_model(create_model(**DIMENSIONS), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The workdir of a run of six steps, as training leaves it, but for its model."""
+    workdir = tmp_path_factory.mktemp("runs") / "mine"
+    config = default_config()
+    config.name = "mine"
+    config.model.update(DIMENSIONS)
+    config.phases.short = phase(sequence_length=8, batch_size=4, steps=4, learning_rate=1e-3, warmup_steps=1)
+    config.phases.short.max_predictions = 2
+    config.phases.long = phase(sequence_length=16, batch_size=2, steps=2, max_predictions=3)
+    run = resolve(config)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=3)
+    params = split_params(Bert(run.model, nnx.Rngs(0)))[1]
+    moments = {"mu": params, "nu": params, "count": jax.numpy.zeros([], jax.numpy.int32)}
+    for step in (4, 6):
+        state = TrainState(jax.numpy.asarray(step), params, [moments], initial_loss_scale("float32"))
+        checkpoints.save(step, state, {"phase": 0})
+    checkpoints.wait()
+    checkpoints.close()
+    write_json(workdir / "config.json", config_record(run, {}, {}))
+    write_json(workdir / "summary.json", {"held_out": {"mlm_loss": 5.25, "mlm_accuracy": 0.125}})
+    return workdir
+
+
+def described(capsys, path):
+    assert main([str(path), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def text_of(capsys, path):
+    assert main([str(path)]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, *arguments, code=3):
+    assert main(list(map(str, arguments))) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()
+    return err
+
+
+def test_a_model_folder(model, capsys):
+    found = described(capsys, model)
+    assert found["kind"] == "model"
+    assert found["loadable"]
+    assert found["missing_heads"] == []
+    assert found["config"]["hidden_size"] == 8
+    assert found["parameters"] == TOTAL
+    stored = load_file(model / "model.safetensors")
+    assert {row["name"]: tuple(row["shape"]) for row in found["tensors"]} == {n: t.shape for n, t in stored.items()}
+    assert {row["dtype"] for row in found["tensors"]} == {"F32"}
+    lines = text_of(capsys, model).splitlines()
+    assert "  hidden_size = 8" in lines
+    assert lines[-1].split() == ["total", f"{TOTAL:,}"]
+    assert any(
+        line.split() == ["bert.embeddings.word_embeddings.weight", "F32", "[150,", "8]", "1,200"] for line in lines
+    )
+
+
+def test_what_is_stored_twice_is_counted_once(model, capsys):
+    tensors = load_file(model / "model.safetensors")
+    tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].copy()
+    tensors["bert.embeddings.position_ids"] = np.arange(16)[None]
+    save_file(tensors, model / "model.safetensors")
+    assert described(capsys, model)["parameters"] == TOTAL
+
+
+def test_missing_heads_are_named(model, capsys):
+    tensors = load_file(model / "model.safetensors")
+    save_file({n: t for n, t in tensors.items() if not n.startswith("cls.")}, model / "model.safetensors")
+    found = described(capsys, model)
+    assert found["missing_heads"] == ["masked-LM head", "next-sentence head"]
+    assert "without masked-LM head, next-sentence head" in text_of(capsys, model)
+
+
+def test_a_model_that_bertjax_cannot_load_is_described_with_the_reason(tmp_path, capsys):
+    """Any names of files, any dtypes, any config."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "other", "depths": [2, 2], "labels": {"0": "a"}}))
+    save_file({"blocks.0.w": np.zeros((3, 5), np.float64)}, tmp_path / "part-a.safetensors")
+    save_file({"blocks.1.w": np.zeros((2,), np.uint8)}, tmp_path / "part-b.safetensors")
+    found = described(capsys, tmp_path)
+    assert not found["loadable"]
+    assert "model.safetensors" in found["why_not"]
+    assert found["config"]["depths"] == [2, 2]
+    assert [(row["name"], row["dtype"], row["file"]) for row in found["tensors"]] == [
+        ("blocks.0.w", "F64", "part-a.safetensors"),
+        ("blocks.1.w", "U8", "part-b.safetensors"),
+    ]
+    assert found["parameters"] == 17
+    text = text_of(capsys, tmp_path)
+    assert "bertjax cannot load it: " in text
+    assert "  depths = [2, 2]" in text
+
+
+def test_a_checkpoint(finished, capsys):
+    found = described(capsys, finished / "checkpoints" / "6")
+    assert found["kind"] == "checkpoint"
+    assert found["step"] == 6
+    assert found["config"]["hidden_size"] == 8
+    # The vocabulary is padded from 150 to 256: in the embeddings and in the bias of the masked-LM head.
+    padded = TOTAL + (256 - 150) * 9
+    assert found["parameters"] == padded
+    assert found["optimizer"]["numbers"] == 2 * padded + 1
+    shapes = {row["name"]: row["shape"] for row in found["tensors"]}
+    assert shapes["params/embeddings/word_embeddings"] == [256, 8]
+    assert shapes["params/encoder/layers/mlp/output/kernel"] == [2, 12, 8]
+    text = text_of(capsys, finished / "checkpoints" / "6")
+    assert "checkpoint after 6 steps" in text
+    assert f"optimizer state: {2 * padded + 1:,} numbers" in text
+
+
+def test_a_workdir(finished, capsys):
+    found = described(capsys, finished)
+    assert (found["kind"], found["name"], found["newest_step"]) == ("workdir", "mine", 6)
+    assert found["checkpoints"] == [4, 6]
+    assert found["total_steps"] == 6
+    assert [(p["name"], p["steps"], p["sequence_length"]) for p in found["phases"]] == [
+        ("short", 4, 8),
+        ("long", 2, 16),
+    ]
+    assert found["held_out"] == {"mlm_loss": 5.25, "mlm_accuracy": 0.125}
+    assert (found["contents"]["kind"], found["contents"]["step"]) == ("checkpoint", 6)
+    text = text_of(capsys, finished)
+    assert "run mine" in text
+    assert "short: 4 steps of 4 rows of 8 tokens" in text
+    assert "newest 6 of 4, 6" in text
+    assert "mlm_loss 5.25" in text
+
+
+def test_a_workdir_with_a_model(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "copy")
+    save_model(create_model(**DIMENSIONS), workdir / "model")
+    contents = described(capsys, workdir)["contents"]
+    assert (contents["kind"], contents["parameters"]) == ("model", TOTAL)
+
+
+def test_a_workdir_before_its_first_checkpoint(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    assert described(capsys, tmp_path)["newest_step"] is None
+    assert "none yet" in text_of(capsys, tmp_path)
+
+
+def test_nothing_of_the_weights_is_read(model, capsys):
+    """Numbers that would stop a model from loading do not stop it from being described."""
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\xff\xff\xff\xff")
+    assert described(capsys, model)["parameters"] == TOTAL
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--jsn", "a"]])
+def test_mistakes_in_the_command_line(arguments, capsys):
+    assert "describe --help" in refused(capsys, *arguments, code=2)
+
+
+def test_what_cannot_be_described(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "No such file" in refused(capsys, "nowhere")
+    (tmp_path / "file").write_text("x")
+    assert "Not a directory" in refused(capsys, "file")
+    assert "neither a model" in refused(capsys, tmp_path)
+    assert "~nobody-of-this-name" in refused(capsys, "~nobody-of-this-name/model")
+    assert "too long" in refused(capsys, "x" * 5000)
+    refused(capsys, "a\0b")
+    refused(capsys, "a\nb\x1b[2J")
+
+
+@pytest.mark.parametrize("damage", ["nothing in it", "no manifest", "arrays cut short", "bits flipped"])
+def test_damaged_checkpoints(damage, finished, tmp_path, capsys):
+    checkpoint = shutil.copytree(finished / "checkpoints" / "6", tmp_path / "6")
+    data = [path for path in (checkpoint / "state").rglob("d/*") if path.is_file()]
+    if damage == "nothing in it":
+        shutil.rmtree(checkpoint / "state")
+        (checkpoint / "state").mkdir()
+    elif damage == "no manifest":
+        (checkpoint / "state" / "manifest.ocdbt").unlink()
+    for path in data if damage in ("arrays cut short", "bits flipped") else []:
+        content = path.read_bytes()
+        path.write_bytes(content[:50] if damage == "arrays cut short" else bytes(byte ^ 4 for byte in content))
+    assert "no whole checkpoint" in refused(capsys, checkpoint)
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    ["", "[]", "{}", '{"config": 5}', '{"config": {"phases": {}}}', '{"config": {"model": {"hidden_size": "8"}}}'],
+)
+def test_a_workdir_with_a_damaged_config(recorded, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(recorded)
+    assert "config.json" in refused(capsys, tmp_path)
+
+
+def test_hostile_names_do_not_reach_the_terminal(model, capsys):
+    config = json.loads((model / "config.json").read_text())
+    config |= {"\x1b[2J": "\x1b]0;owned\x07", "lone \ud800": "\ud800", "long": "x" * 100_000}
+    (model / "config.json").write_text(json.dumps(config))
+    text = text_of(capsys, model)
+    assert all(line.isprintable() for line in text.splitlines())
+    assert max(map(len, text.splitlines())) < 300
+
+
+def test_damaged_models_end_in_one_line(model, capsys):
+    """Forty damaged folders through the whole command: an answer, or exit code 3 and one line."""
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    codes = []
+    for seed in range(40):
+        draw = random.Random(seed)
+        name = draw.choice(sorted(files))
+        content = bytearray(files[name])
+        # Near the beginning of the tensors' file lies its header.
+        for _ in range(draw.choice([1, 3])):
+            content[draw.randrange(min(len(content), 2000))] ^= 1 << draw.randrange(8)
+        (model / name).write_bytes(content if draw.random() < 0.7 else content[: draw.randrange(len(content))])
+        codes.append(main([str(model)]))
+        out, err = capsys.readouterr()
+        assert codes[-1] in (0, 3), (seed, err)
+        if codes[-1] == 3:
+            assert (out, err.count("\n"), err[:7]) == ("", 1, "error: ")
+        (model / name).write_bytes(files[name])
+    assert 5 < codes.count(3) < 40
+
+
+def test_help_is_quick():
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "bertjax.describe", "--help"], cwd=ROOT, capture_output=True, check=True
+    )
+    assert b"WORKDIR/checkpoints/N" in done.stdout
+    assert time.monotonic() - began < 2
+
+
+def test_a_table_on_a_terminal(model):
+    leader, follower = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "bertjax.describe", str(model)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=follower, env=environment) as job:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 1 << 16)
+            except OSError:  # how the end of a terminal is told
+                break
+            if not part:
+                break
+            shown += part
+    os.close(leader)
+    assert job.returncode == 0
+    assert "│ bert.embeddings.LayerNorm.bias".encode() in shown
