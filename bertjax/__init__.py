@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from bertjax.inference.fill_mask import fill_mask
     from bertjax.interop.models import load_model, save_model
     from bertjax.model.create import create_model
+    from bertjax.model.dropout import Noise
     from bertjax.text.tokenizer import load_tokenizer
     from bertjax.train.losses import pretraining_loss
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Noise",
     "create_model",
     "embed",
     "encode",
@@ -42,6 +44,7 @@ __all__ = [
 
 # Where each of them lives: imported when first asked for, so that a command can answer before jax is there.
 _HOMES = {
+    "Noise": "bertjax.model.dropout",
     "create_model": "bertjax.model.create",
     "embed": "bertjax.inference.embed",
     "encode": "bertjax.inference.encoding",

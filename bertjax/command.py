@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from bertjax.config import ConfigError
 
 USAGE, DATA, DIVERGED, STOPPED = 2, 3, 4, 75
+INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops instead
 
 
 def fail(message: object, code: int) -> int:
@@ -62,9 +64,16 @@ class ArgumentParser(argparse.ArgumentParser):
             options = self.parse_args(argv)
         except SystemExit as stop:
             return int(stop.code or 0)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # an odd character is no reason to stop
         try:
-            return job(options)
-        except BrokenPipeError:
-            # Whoever read has enough; the interpreter would complain again on closing.
+            code = job(options)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return fail("interrupted", INTERRUPTED)
+        except OSError as error:
+            # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
+            return 0 if has_enough else fail(f"cannot write: {error.strerror or error}", DATA)
+        return code

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
+from bertjax.config import ConfigError
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -63,7 +64,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     """Writes the answers; returns how many lines could not be used."""
-    from bertjax.config import ConfigError
     from bertjax.inference.json_lines import answered
     from bertjax.interop.models import load_pair
 
@@ -89,9 +89,18 @@ def _write(answers: Iterable[dict[str, Any]]) -> int:
     failed = 0
     for answer in answers:
         failed += "error" in answer
-        print(json.dumps(answer, ensure_ascii=False), flush=False)
+        print(_json(answer))
     sys.stdout.flush()
     return failed
+
+
+def _json(answer: dict[str, Any]) -> str:
+    text = json.dumps(answer, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # an output that knows no such characters
+        return json.dumps(answer)
+    return text
 
 
 def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
@@ -110,6 +119,9 @@ def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
 def _fill_mask(model: Any, tokenizer: Any, options: argparse.Namespace) -> Callable[[list[str]], list[dict[str, Any]]]:
     from bertjax.inference.fill_mask import fill_mask
 
+    if options.top_k > tokenizer.vocab_size:
+        raise ConfigError(f"--top_k={options.top_k} is more than the {tokenizer.vocab_size} entries of the vocabulary")
+
     def work(texts: list[str]) -> list[dict[str, Any]]:
         answers = []
         for filled in fill_mask(model, tokenizer, texts, top_k=options.top_k, batch_size=options.batch_size):
@@ -127,6 +139,9 @@ def _rounded(filling: dict[str, Any]) -> dict[str, Any]:
 def _embed(model: Any, tokenizer: Any, options: argparse.Namespace) -> Callable[[list[str]], list[dict[str, Any]]]:
     from bertjax.inference.embed import embed
 
+    if options.max_length is not None and options.max_length < 5:
+        raise ConfigError(f"--max_length={options.max_length} is too small; the least is 5")
+
     def work(texts: list[str]) -> list[dict[str, Any]]:
         vectors = embed(
             model,
@@ -137,8 +152,8 @@ def _embed(model: Any, tokenizer: Any, options: argparse.Namespace) -> Callable[
             batch_size=options.batch_size,
             max_length=options.max_length,
         )
-        # Seven digits hold a float32 whole, up to its last bit.
-        return [{"embedding": [float(f"{x:.7g}") for x in vector]} for vector in vectors]
+        # Nine digits hold a float32 to its last bit.
+        return [{"embedding": [float(f"{x:.9g}") for x in vector]} for vector in vectors]
 
     return work
 

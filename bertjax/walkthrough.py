@@ -200,7 +200,7 @@ def show(name: str, value: Any) -> None:
 def same(name: str, mine: np.ndarray, theirs: Any) -> None:
     """Says how far the hand-made value is from the model's. Raises ArithmeticError where they are not the same."""
     difference = float(np.abs(mine - np.asarray(theirs, np.float64)).max())
-    if difference > 1e-3:
+    if not difference <= 1e-3:  # nor where it is no number
         raise ArithmeticError(f"{name}: the formula and the model differ by {difference}")
     print(f"{'  = the model, ' + name:<38} largest difference {difference:.1e}")
 

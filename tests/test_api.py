@@ -89,6 +89,9 @@ def test_a_text_gives_the_same_alone_and_in_a_padded_batch(model, tokenizer):
         ({"input_ids": [[1, 2]], "position_ids": [[0, 512]]}, "position_ids must lie"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1, 1, 0]]}, r"attention_mask must have shape \[1, 2\]"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1, 2]]}, r"attention_mask must lie in 0 \.\. 1"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1, 0.9]]}, "attention_mask must hold ones and zeros"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1, np.nan]]}, "attention_mask must hold ones and zeros"),
+        ({"input_ids": np.zeros((0, 5), int)}, r"input_ids is empty: its shape is \[0, 5\]"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1, 1]], "example_ids": [[1, 1]]}, "not both"),
         ({"input_ids": [[1, 2]], "masked_lm_positions": [[2]]}, "masked_lm_positions must lie"),
         ({"input_ids": [[1, 2]], "cls_positions": [[0], [0]]}, "cls_positions must have shape"),
@@ -104,6 +107,29 @@ def test_masks_may_be_booleans_or_floats(model):
     expected = model(ids, attention_mask=mask).pooled_output
     for other in (mask.astype(bool), mask.astype(np.float32), mask.tolist()):
         np.testing.assert_array_equal(model(ids, attention_mask=other).pooled_output, expected)
+
+
+def test_the_loss_names_what_is_wrong(model, tokenizer):
+    batch = next(bertjax.masked_batches(TEXTS, tokenizer, batch_size=2, sequence_length=32))
+    headless = bertjax.create_model(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        for_pretraining=False,
+    )
+    for output in (headless.on_batch(batch), model(batch["input_ids"])):
+        with pytest.raises(ValueError, match=r"output must be model\.on_batch\(batch\)"):
+            bertjax.pretraining_loss(output, batch)
+
+
+def test_dropout_is_on_with_noise_alone(model, tokenizer):
+    batch = next(bertjax.masked_batches(TEXTS, tokenizer, batch_size=2, sequence_length=32))
+    noise = lambda step: bertjax.Noise(np.uint32(0), np.uint32(step), np.arange(2, dtype=np.uint32))
+    plain, first, again, other = (
+        np.asarray(model.on_batch(batch, n).nsp_logits) for n in (None, noise(1), noise(1), noise(2))
+    )
+    assert np.array_equal(first, again) and not np.allclose(first, other) and not np.allclose(first, plain)
 
 
 def test_a_loop_of_ones_own(model, tokenizer):

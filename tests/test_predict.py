@@ -75,6 +75,23 @@ def test_a_reader_that_has_enough_is_no_error(folder):
     assert done.stderr == "" and done.stdout.count("\n") == 1
 
 
+def test_odd_characters_are_in_nobodys_way(folder, capsys, monkeypatch):
+    stdin = '{"text": "a", "id": "\\ud800"}\n{"text": "\\ud800"}\n"\u00e9"\n'
+    code, out, _ = run(capsys, monkeypatch, "embed", f"--model={folder}", stdin=stdin)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 3 and answers[0]["id"] == "\ud800" and "surrogate" in answers[1]["error"]
+    assert answers[2]["text"] == "\u00e9"
+
+
+def test_a_full_disk_is_one_line(folder):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = [sys.executable, "-m", "bertjax.predict", "embed", f"--model={folder}", "a"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3 and done.stderr.startswith("error: cannot write") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -84,6 +101,9 @@ def test_a_reader_that_has_enough_is_no_error(folder):
         (["fill-mask", "--model=FOLDER", "--top_k=0", "[MASK]"], 2, "--top_k"),
         (["fill-mask", "--model=FOLDER", "--topk=1", "[MASK]"], 2, "--topk"),
         (["embed", "--model=FOLDER", "--pooling=max", "text"], 2, "mean"),
+        (["fill-mask", "--model=FOLDER", "--top_k=9999"], 2, "--top_k=9999 is more than"),
+        (["embed", "--model=FOLDER", "--max_length=3"], 2, "--max_length=3 is too small"),
+        (["fill-mask", "--model=FOLDER", "\udcff [MASK]"], 2, "half a surrogate pair"),
         (["embed", "--model=nowhere", "text"], 3, "nowhere is no model folder"),
     ],
 )

@@ -37,10 +37,18 @@ def test_every_step_by_hand_is_the_models(changes, tmp_path, capsys):
 def test_a_step_that_differs_is_an_error():
     from bertjax.walkthrough import same
 
-    with pytest.raises(ArithmeticError, match="differ by"):
-        same("x", np.zeros(3), np.ones(3))
+    for other in (np.ones(3), np.full(3, np.nan)):
+        with pytest.raises(ArithmeticError, match="differ by"):
+            same("x", np.zeros(3), other)
 
 
 def test_a_sentence_of_one_piece_is_refused(tmp_path, capsys):
-    assert main([f"--model={tmp_path}", "x"]) == 3
-    assert capsys.readouterr().err.count("\n") == 1
+    tokenizer = train_tokenizer("wordpiece", [SENTENCE] * 3, 60, lowercase=True)
+    model = bertjax.create_model(
+        vocab_size=tokenizer.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    bertjax.save_model(model, tmp_path / "model", tokenizer=tokenizer)
+    assert main([f"--model={tmp_path / 'model'}", "x"]) == 2
+    err = capsys.readouterr().err
+    assert "the sentence has 1 pieces" in err and err.count("\n") == 1
+    assert main([f"--model={tmp_path}", "x y z"]) == 3

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bertjax.config import ConfigError
+from bertjax.data.corpus import check_objective
 from bertjax.data.index import Corpus
 from bertjax.data.pipeline import evaluation_batches
 from bertjax.data.settings import ExampleSettings
@@ -46,19 +47,29 @@ def masked_batches(
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise ConfigError(f"texts[{index}] must be a string, not {type(text).__name__}")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size = {batch_size} must be positive")
-    if not 0.0 < masked_lm_prob < 1.0:
-        raise ConfigError(f"masked_lm_prob = {masked_lm_prob} must lie between 0 and 1")
+    if not isinstance(masked_lm_prob, int | float) or not 0.0 < masked_lm_prob < 1.0:
+        raise ConfigError(f"masked_lm_prob = {masked_lm_prob!r} must lie between 0 and 1")
+    _check_whole("sequence_length", sequence_length, 1, 2**20)
+    if max_predictions is None:
+        max_predictions = math.ceil(masked_lm_prob * sequence_length)
+    _check_whole("max_predictions", max_predictions, 1, sequence_length)
+    _check_whole("batch_size", batch_size, 1, 2**20)
+    _check_whole("seed", seed, 0, 2**31 - 1)
     settings = ExampleSettings(
         objective=objective,
         sequence_length=sequence_length,
-        max_predictions=max_predictions or math.ceil(masked_lm_prob * sequence_length),
+        max_predictions=max_predictions,
         max_examples_per_row=16 if packing else 1,
         masked_lm_prob=masked_lm_prob,
     )
     corpus = corpus_of(texts, tokenizer)
+    check_objective(corpus, objective)
     return evaluation_batches(corpus, tokenizer, settings, batch_size, max_rows=2**62, seed=seed)
+
+
+def _check_whole(name: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(f"{name} = {value!r} must be a whole number from {low} to {high}")
 
 
 def corpus_of(texts: Sequence[str], tokenizer: Tokenizer) -> Corpus:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bertjax.config import ModelConfig
 from bertjax.inference.encoding import Encoded, padded
 
 # A program is compiled for every shape, so lengths are rounded up to one of few.
@@ -16,22 +17,28 @@ _LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 
 RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
 
 
-def run_by_length(examples: Sequence[Encoded], batch_size: int, longest: int, pad_id: int, run: RunBatch) -> list[Any]:
+def run_by_length(
+    examples: Sequence[Encoded], batch_size: int, config: ModelConfig, pad_id: int, run: RunBatch
+) -> list[Any]:
     """``run`` over all examples, a batch of like lengths at a time; results in the order of the examples.
 
-    longest: tokens that the model can take. Raises ValueError where an example has more, or batch_size is not positive.
+    Raises ValueError where an example is none for a model of this config, or batch_size is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size} must be positive")
+    longest = config.max_position_embeddings
     lengths = np.array([len(example.input_ids) for example in examples], np.int64)
     if len(lengths) and lengths.max() > longest:
         index = int(lengths.argmax())
         raise ValueError(f"texts[{index}] has {lengths[index]} tokens; the model takes {longest}")
+    for index, example in enumerate(examples):
+        if max(example.token_type_ids) >= config.type_vocab_size:
+            raise ValueError(f"texts[{index}] is a pair; the model knows {config.type_vocab_size} kind of text")
     results: list[Any] = [None] * len(examples)
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
         chosen = [int(index) for index in order[begin : begin + batch_size]]
-        rows = batch_size if len(order) > batch_size else 1 << (len(chosen) - 1).bit_length()
+        rows = batch_size if len(order) > batch_size else min(batch_size, 1 << (len(chosen) - 1).bit_length())
         length = rounded_length(int(lengths[chosen].max()), longest)
         batch = padded([examples[index] for index in chosen], rows, length, pad_id)
         for index, result in zip(chosen, run(batch, chosen), strict=False):

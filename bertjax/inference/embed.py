@@ -12,9 +12,9 @@ import numpy as np
 
 from bertjax.config import nearest
 from bertjax.inference.batches import run_by_length
-from bertjax.inference.encoding import Text, encode_texts
+from bertjax.inference.encoding import Text, encode_texts, is_single
 from bertjax.model.bert import Bert, BertOutput, merge_params, split_params
-from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
 
 def _mean(output: BertOutput, mask: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ def embed(
     batch_size: int = 32,
     max_length: int | None = None,
 ) -> np.ndarray:
-    """A vector for each text: float32 [n, H]; [H] for a single text that is no list.
+    """A vector for each text: float32 [n, H]; [H] for a single text or pair that is in no list.
 
     pooling: "mean" of the last layer's outputs over all tokens of the text, [CLS] and [SEP] included, or "cls", its
     output at [CLS]. normalize: to length 1, so that products are cosines. max_length: tokens of a text that are
@@ -44,9 +44,11 @@ def embed(
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling = {pooling!r}; {nearest(str(pooling), POOLINGS)}")
-    if isinstance(texts, str):
+    if is_single(texts):
         arguments: dict[str, Any] = {"pooling": pooling, "normalize": normalize, "max_length": max_length}
-        return embed(model, tokenizer, [texts], **arguments, batch_size=1)[0]
+        single: Any = texts
+        return embed(model, tokenizer, [single], **arguments, batch_size=1)[0]
+    check_is_tokenizer(tokenizer)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")
     longest = model.config.max_position_embeddings
@@ -56,7 +58,7 @@ def embed(
     def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[np.ndarray]:
         return list(np.asarray(_embedded(graphdef, params, batch, pooling, normalize)))
 
-    vectors = run_by_length(examples, batch_size, longest, tokenizer.pad_id, run)
+    vectors = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
     return np.stack(vectors) if vectors else np.zeros((0, model.config.hidden_size), np.float32)
 
 

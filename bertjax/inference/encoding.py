@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
 Text = str | tuple[str, str]
 
@@ -31,14 +32,19 @@ def encode(
     tokens in it are ordinary text. max_length: tokens beyond it are cut off, from the longer text of a pair first.
     Raises ValueError that names the argument.
     """
-    single = isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and isinstance(texts[1], str))
-    examples = encode_texts(tokenizer, [texts] if single else list(texts), max_length)  # type: ignore[list-item]
+    examples = encode_texts(tokenizer, [texts] if is_single(texts) else texts, max_length)  # type: ignore[list-item]
     longest = max((len(example.input_ids) for example in examples), default=0)
     return padded(examples, len(examples), longest, tokenizer.pad_id)
 
 
+def is_single(texts: Any) -> bool:
+    """Whether ``texts`` is one text, or one pair (a tuple of two strings), and no list of them."""
+    return isinstance(texts, str) or (isinstance(texts, tuple) and [type(part) for part in texts] == [str, str])
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
     """``encode`` without the padding."""
+    check_is_tokenizer(tokenizer)
     if max_length is not None and max_length < 5:
         raise ValueError(f"max_length = {max_length} is too small; the least is 5")
     pairs: list[tuple[str, ...]] = []
@@ -46,6 +52,11 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | 
         parts = tuple(text) if isinstance(text, tuple | list) else (text,)
         if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"texts[{index}] must be a string or a pair of strings, not {type(text).__name__}")
+        for part in parts:
+            try:
+                part.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ValueError(f"texts[{index}] holds half a surrogate pair, which is no character") from None
         pairs.append(parts)
     ids = iter(_with_masks(tokenizer, [part for parts in pairs for part in parts]))
     return [_joined(tokenizer, [next(ids) for _ in parts], max_length) for parts in pairs]
@@ -91,10 +102,24 @@ def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return joined
 
 
+def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
+    """The parts cut to ``room`` tokens together: the longer one first, then both to half of it.
+
+    What cannot be halved goes to the longer one, or the second of two equals, as transformers' longest_first has it.
+    """
+    if len(parts) == 1:
+        return [parts[0][:room]]
+    (short, one), (long, other) = sorted((len(part), index) for index, part in enumerate(parts))
+    long = short if short > room else max(short, min(long, room - short))
+    if short + long > room:
+        short, long = room // 2, room // 2 + room % 2
+    sizes = {one: short, other: long}
+    return [part[: sizes[index]] for index, part in enumerate(parts)]
+
+
 def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
-    excess = 0 if max_length is None else sum(map(len, parts)) + len(parts) + 1 - max_length
-    for _ in range(excess):
-        max(parts, key=len).pop()
+    if max_length is not None:
+        parts = _truncated(parts, max_length - len(parts) - 1)
     ids, types = [tokenizer.cls_id], [0]
     for kind, part in enumerate(parts):
         ids += [*part, tokenizer.sep_id]

@@ -14,7 +14,7 @@ import numpy as np
 from bertjax.inference.batches import run_by_length
 from bertjax.inference.encoding import encode_texts, mask_spans
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ def fill_mask(
     if isinstance(texts, str):
         return fill_mask(model, tokenizer, [texts], top_k=top_k, batch_size=batch_size)[0]
     texts = list(texts)
+    check_is_tokenizer(tokenizer)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"texts[{index}] must be a string, not {type(text).__name__}")
     if not model.for_pretraining:
         raise ValueError("model has no masked-LM head; make or load it with for_pretraining=True")
     if tokenizer.vocab_size != model.config.vocab_size:
@@ -70,7 +74,7 @@ def fill_mask(
         scores, ids = _top(graphdef, params, batch, positions, top_k)
         return list(zip(np.asarray(scores), np.asarray(ids), strict=True))
 
-    found = run_by_length(examples, batch_size, model.config.max_position_embeddings, tokenizer.pad_id, run)
+    found = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
     results = []
     for text, (scores, ids) in zip(texts, found, strict=True):
         spans = mask_spans(tokenizer, text)

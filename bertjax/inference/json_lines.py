@@ -45,4 +45,5 @@ def _results(texts: list[str], work: Work) -> list[dict[str, Any]]:
     except ValueError as error:
         if len(texts) == 1:
             return [{"error": str(error).replace("texts[0]", "text")}]
-        return [result for text in texts for result in _results([text], work)]
+        half = len(texts) // 2  # the others should not be done one by one for it
+        return _results(texts[:half], work) + _results(texts[half:], work)

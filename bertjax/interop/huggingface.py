@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from bertjax.interop.safetensors_files import INDEX, TensorInfo, list_tensors, r
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
 
 # Everything that a model folder of transformers or bertjax may hold: only such a folder is ever replaced.
-_OURS = ["config.json", "generation_config.json", "model.safetensors", "README.md", ".gitattributes"]
+_WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "config.json"]
+_OURS = [*_WEIGHTS, "generation_config.json", "README.md", ".gitattributes"]
 _TOKENIZER = [
     "vocab.txt",
     "spiece.model",
@@ -91,13 +93,14 @@ def export_model(
     verify: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
-
-    Where the tokenizer has fewer entries than the model (a vocabulary learned on little text), the rows that stand
-    for no token are stripped like the padding of the vocabulary.
     It appears under its name only when it is whole: the tensors have been read back and found equal, and
-    ``verify(folder)`` raised nothing. An older model folder is replaced, a folder of anything else is not
-    (ModelFileError).
+    ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced; what
+    else a model folder may hold stays - a README, and without a ``tokenizer`` the tokenizer's files. A folder that
+    holds anything else is refused (ModelFileError), and so is a tokenizer that does not have ``config.vocab_size``
+    entries.
     """
+    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
+        raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
     directory = check_replaceable(directory)
     aside: Path | None = None
     try:
@@ -108,7 +111,7 @@ def export_model(
         building.mkdir()
         if tokenizer is not None:
             tokenizer.save(building)
-            config = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
+            _set_longest(building / "tokenizer_config.json", config.max_position_embeddings)
         pad_id = 0 if tokenizer is None else tokenizer.pad_id
         written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
         (building / "config.json").write_text(json.dumps(written, indent=2) + "\n")
@@ -118,13 +121,45 @@ def export_model(
         _check_written(building, tensors)
         verify(building)
         if directory.exists():
-            directory.replace(aside / "old")
-        building.replace(directory)
+            _carry_over(directory, building, without=_TOKENIZER if tokenizer is not None else [])
+        _put_in_place(building, directory, aside / "old")
     except OSError as error:
         raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _set_longest(path: Path, positions: int) -> None:
+    """Tells ``transformers`` to how many tokens it has to truncate texts."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | {"model_max_length": positions}, ensure_ascii=False, indent=2) + "\n")
+
+
+def _carry_over(old: Path, new: Path, without: list[str]) -> None:
+    for child in old.iterdir():
+        is_weights = child.name in _WEIGHTS or child.suffix == ".safetensors"
+        if child.name not in without and not is_weights and not (new / child.name).exists():
+            shutil.copy2(child, new / child.name)
+
+
+def _put_in_place(building: Path, directory: Path, retired: Path) -> None:
+    """``building`` becomes ``directory``; what was there before goes to ``retired``, and back where that fails."""
+    for path in (*building.iterdir(), building):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    had_one = directory.exists()
+    try:
+        if had_one:
+            directory.replace(retired)
+        building.replace(directory)
+    except BaseException:
+        if had_one and retired.exists() and not directory.exists():
+            retired.replace(directory)
+        raise
 
 
 def folder_path(path: str | Path) -> tuple[Path, bool]:
@@ -150,7 +185,8 @@ def check_replaceable(directory: str | Path) -> Path:
         names = [child.name for child in path.iterdir()] if exists else []
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    others = sorted(name for name in names if name not in (*_OURS, *_TOKENIZER))
+    shards = [name for name in names if name.startswith("model-") and name.endswith(".safetensors")]
+    others = sorted(name for name in names if name not in (*_OURS, *_TOKENIZER, *shards))
     if others:
         raise ModelFileError(f"{path} holds {others[0]}, which a model would replace; choose another folder")
     return path

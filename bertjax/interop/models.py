@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import export_model, folder_path, missing_heads_message, open_folder
 from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 
 # A few ids of a made-up batch are enough to see whether two models compute the same.
 _SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
@@ -35,7 +35,7 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     params = folder.read(skip=() if for_pretraining else pretraining)
     missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
     if missing:
-        warnings.warn(missing_heads_message(dataclasses.replace(folder, missing_heads=missing)), stacklevel=2)
+        warnings.warn(missing_heads_message(replace(folder, missing_heads=missing)), stacklevel=2)
         params |= new_parts(folder.config, tuple(missing), seed)
     return _model(folder.config, params)
 
@@ -44,14 +44,25 @@ def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None
     """Writes a folder that ``transformers.AutoModel``, ``AutoModelForPreTraining`` and, with a tokenizer,
     ``AutoTokenizer`` load as it is.
 
-    It counts as done only when it has been read back and computes the same as ``model``. An older model folder at
-    ``path`` is replaced, a folder that holds anything else is refused. Raises ModelFileError.
+    It counts as done only when it has been read back and computes the same as ``model``. The model in a model folder
+    at ``path`` is replaced (without ``tokenizer``, the tokenizer's files stay), a folder that holds anything else is
+    refused. The tokenizer must have ``model.config.vocab_size`` entries. Raises ModelFileError.
     """
-    export_params(path, model.config, split_params(model)[1], tokenizer)
+    if tokenizer is not None:
+        check_is_tokenizer(tokenizer)
+    _export(path, model.config, split_params(model)[1], tokenizer)
 
 
-def export_params(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None) -> None:
-    """``save_model`` for the parameters of a run: nested dict of arrays."""
+def export_params(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """``save_model`` for the parameters of a run: nested dict of arrays.
+
+    A vocabulary learned on little text may have fewer entries than the model has rows; the rows that stand for no
+    token are stripped, like the padding of the vocabulary.
+    """
+    _export(path, replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size)), params, tokenizer)
+
+
+def _export(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None) -> None:
     params = jax.tree.map(np.asarray, params)
     export_model(path, config, params, tokenizer, lambda folder: _check_computes_same(folder, config, params))
 
@@ -69,6 +80,16 @@ def model_folder(path: str | Path) -> Path:
     return path
 
 
+def tokenizer_of(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a model folder, None where it has no file of one. Raises ModelFileError for a damaged one."""
+    if not has_tokenizer(folder):
+        return None
+    try:
+        return load_tokenizer(folder)
+    except ConfigError as error:
+        raise ModelFileError(str(error)) from None
+
+
 def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, ...] = ()) -> tuple[Bert, Tokenizer]:
     """Model and tokenizer of one folder, checked to belong together. Raises ModelFileError.
 
@@ -78,10 +99,9 @@ def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, .
     for part in open_folder(folder).missing_heads:
         if part in required:
             raise ModelFileError(f"{folder} has no weights of a {HEADS[part]}, which this needs")
-    try:
-        tokenizer = load_tokenizer(folder)
-    except ConfigError as error:
-        raise ModelFileError(str(error)) from None
+    tokenizer = tokenizer_of(folder)
+    if tokenizer is None:
+        raise ModelFileError(f"{folder} holds no tokenizer: neither spiece.model, tokenizer.json nor vocab.txt")
     model = load_model(folder, for_pretraining=for_pretraining)
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ModelFileError(
@@ -105,16 +125,19 @@ def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[st
 
 
 def _check_computes_same(folder: Path, config: ModelConfig, params: dict[str, Any]) -> None:
-    """Raises ModelFileError where the written model's outputs are not those of ``params``, to the bit."""
+    """Raises ModelFileError where the written model's outputs are not those of ``params``."""
     opened = open_folder(folder)
     if set(opened.missing_heads) != set(HEADS) - set(params):
         raise ModelFileError(f"{folder} does not hold the heads that were written")
-    known = opened.config.vocab_size
     length = min(_SAMPLE_LENGTH, config.max_position_embeddings)
-    ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % known
-    written, given = (_model(c, p)(ids) for c, p in ((opened.config, opened.read()), (config, params)))
-    for name, value in vars(given).items():
-        if value is not None:
-            value = value[..., :known] if name == "mlm_logits" else value
-            if not np.allclose(written[name], value, rtol=1e-5, atol=1e-5):
-                raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")
+    ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % config.vocab_size
+    given = _outputs(config, params, ids)
+    for name, value in _outputs(opened.config, opened.read(), ids).items():
+        # Not to the bit: rows that stand for no token, stripped now, were part of the products.
+        if not np.allclose(value, given[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
+            raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")
+
+
+def _outputs(config: ModelConfig, params: dict[str, Any], ids: np.ndarray) -> dict[str, np.ndarray]:
+    output = _model(config, params)(ids)
+    return {name: np.asarray(value) for name, value in vars(output).items() if value is not None}

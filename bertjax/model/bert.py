@@ -89,10 +89,10 @@ class Bert(nnx.Module):
     def __call__(
         self,
         input_ids: Any,
+        *,
         token_type_ids: Any = None,
         position_ids: Any = None,
         example_ids: Any = None,
-        *,
         attention_mask: Any = None,
         masked_lm_positions: Any = None,
         cls_positions: Any = None,
@@ -173,13 +173,14 @@ class Bert(nnx.Module):
     def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> BertOutput:
         """The outputs on a training batch (``bertjax.batch``): logits at its masked positions and [CLS] positions.
 
-        With these, ``bertjax.pretraining_loss(output, batch)`` is the loss.
+        ``loss, metrics = bertjax.pretraining_loss(model.on_batch(batch), batch)``. noise: for dropout,
+        ``bertjax.Noise(seed, step, rows)``, three uint32: two scalars and the number of each row [B].
         """
         return self(
             batch["input_ids"],
-            batch["token_type_ids"],
-            batch["position_ids"],
-            batch["example_ids"],
+            token_type_ids=batch["token_type_ids"],
+            position_ids=batch["position_ids"],
+            example_ids=batch["example_ids"],
             masked_lm_positions=batch["masked_lm_positions"],
             cls_positions=batch["cls_positions"],
             noise=noise,

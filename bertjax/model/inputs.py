@@ -21,7 +21,9 @@ def checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]
         raise ValueError(f"{name} must have shape [{wanted}], not {list(array.shape)}")
     if not (jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool):
         raise ValueError(f"{name} must be integers, not {array.dtype}")
-    if array.size and not isinstance(array, Tracer):
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: its shape is {list(array.shape)}")
+    if not isinstance(array, Tracer):
         seen = np.asarray(array)
         least, most = int(seen.min()), int(seen.max())
         if least < 0 or most >= below:
@@ -32,7 +34,11 @@ def checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]
 def checked_mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
     """A mask of ones and zeros, of any number type, as int32 of this shape. Raises ValueError."""
     array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
-    return checked_ids(name, array if array.dtype == bool else array.astype(np.int32), 2, shape)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        if not isinstance(array, Tracer) and not np.isin(np.asarray(array), (0, 1)).all():
+            raise ValueError(f"{name} must hold ones and zeros")
+        array = array.astype(np.int32)
+    return checked_ids(name, array, 2, shape)
 
 
 def _as_numpy(name: str, value: Any) -> np.ndarray:

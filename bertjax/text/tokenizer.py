@@ -20,7 +20,9 @@ __all__ = [
     "SentencePieceTokenizer",
     "Tokenizer",
     "WordPieceTokenizer",
+    "check_is_tokenizer",
     "check_tokenizer",
+    "has_tokenizer",
     "load_tokenizer",
     "prepare_text",
 ]
@@ -54,6 +56,12 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
     readers = {".model": _read_sentencepiece, ".json": _read_json}
     return readers.get(file.suffix, _read_vocabulary)(file, folder, lowercase)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds any file that tells of a tokenizer, whole or damaged."""
+    beside = ("tokenizer_config.json", _OTHER_IDS)
+    return any((folder / name).exists() for name in (*_NAMES, *beside)) or any(folder.glob("*.model"))
 
 
 def _inside(folder: Path) -> Path:
@@ -101,6 +109,12 @@ def _read_vocabulary(file: Path, folder: FolderSettings, lowercase: bool) -> Tok
     rules = {name: value for name, value in folder.cleaning.items() if name != "lowercase"}
     lowercase = bool(folder.cleaning.get("lowercase", lowercase))
     return WordPieceTokenizer(tokens, lowercase, str(file), WordPieceRules(**rules), folder.names)  # pyright: ignore[reportArgumentType]
+
+
+def check_is_tokenizer(tokenizer: object) -> None:
+    """Raises TypeError, naming the argument, for what is no tokenizer of bertjax."""
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(f"tokenizer must come from bertjax.load_tokenizer(path), not be a {type(tokenizer).__name__}")
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int, trained: bool) -> None:

@@ -13,15 +13,15 @@ from scipy.stats import truncnorm
 
 from bertjax.config import ConfigError, ModelConfig, RunConfig
 from bertjax.interop.huggingface import folder_path, open_folder
-from bertjax.interop.models import new_parts
+from bertjax.interop.models import new_parts, tokenizer_of
 from bertjax.interop.names import HEADS
 from bertjax.model.embeddings import padded_vocabulary
-from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+from bertjax.text.tokenizer import SPACE_MARK, Tokenizer
 from bertjax.train.stored_run import is_run, open_run
 
 # What two models must share for the weights of one to mean anything in the other.
 _SAME = (
-    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act type_vocab_size "
+    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act layer_norm_eps type_vocab_size "
     "position_embedding_type"
 )
 _BY_TOKEN = ("embeddings/word_embeddings", "mlm_head/bias")
@@ -47,7 +47,7 @@ def open_origin(run: RunConfig) -> Origin:
         origin = Origin(path, stored.config.model, stored.tokenizer(), lambda: stored.params(step))
     else:
         folder = open_folder(path)
-        origin = Origin(path, folder.config, _tokenizer_of(path), folder.read)
+        origin = Origin(path, folder.config, tokenizer_of(path), folder.read)
     for name in _SAME.split():
         there, here = getattr(origin.config, name), getattr(run.model, name)
         if there != here:
@@ -56,13 +56,6 @@ def open_origin(run: RunConfig) -> Origin:
                 f"use --config.model.{name}={there}"
             )
     return origin
-
-
-def _tokenizer_of(folder: Path) -> Tokenizer | None:
-    try:
-        return load_tokenizer(folder)
-    except ConfigError:
-        return None
 
 
 def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict[str, Any]:
@@ -75,8 +68,7 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
     """
     params: dict[str, Any] = dict(flatten_dict(origin.params(), sep="/"))
     taken = _source_rows(origin, run.model, tokenizer)
-    known = int((taken >= 0).sum())
-    said = [f"first weights from {origin.path}: {known:,} of {len(taken):,} vocabulary entries known"]
+    said = [f"first weights from {origin.path}: {_vocabulary_line(origin, run, tokenizer, int((taken >= 0).sum()))}"]
     for path in _BY_TOKEN:
         if path in params:
             rows = _by_token(np.asarray(params[path])[: origin.config.vocab_size], taken, run)
@@ -106,13 +98,37 @@ def _source_rows(origin: Origin, model: ModelConfig, tokenizer: Tokenizer) -> np
             )
         return np.arange(model.vocab_size)
     rows = np.full(model.vocab_size, -1, np.int64)
-    for token_id in range(tokenizer.vocab_size):
-        found = origin.tokenizer.token_id(tokenizer.token(token_id))
-        if found is not None and found < origin.config.vocab_size:
-            rows[token_id] = found
+    there = {piece: i for i, piece in enumerate(_pieces(origin.tokenizer)) if i < origin.config.vocab_size}
+    for token_id, piece in enumerate(_pieces(tokenizer)):
+        rows[token_id] = there.get(piece, -1)
     for role, token_id in _special_ids(tokenizer).items():  # [CLS] here may be <s> there
         rows[token_id] = _special_ids(origin.tokenizer)[role]
     return rows
+
+
+def _pieces(tokenizer: Tokenizer) -> list[tuple[bool, str]]:
+    """Every piece as (continues a word, text without marks): what kinds of tokenizers have in common."""
+    special, pieces = set(tokenizer.special_ids), []
+    for token_id, continues in enumerate(tokenizer.continues_word()):
+        text = tokenizer.token(token_id)
+        if token_id not in special:
+            text = text.removeprefix("##") if continues else text.removeprefix(SPACE_MARK)
+        pieces.append((bool(continues), text))
+    return pieces
+
+
+def _vocabulary_line(origin: Origin, run: RunConfig, tokenizer: Tokenizer, known: int) -> str:
+    if origin.tokenizer is None:
+        return f"it has no tokenizer to compare with, so the {known:,} vocabulary entries are taken by their ids"
+    line = f"{known:,} of {run.model.vocab_size:,} vocabulary entries known"
+    for name in ("kind", "lowercase"):
+        there, here = getattr(origin.tokenizer, name), getattr(tokenizer, name)
+        if there != here:
+            line += f" (its tokenizer has {name} = {there!r}, this one {here!r})"
+    if tokenizer.fingerprint != origin.tokenizer.fingerprint:
+        size = origin.tokenizer.vocab_size
+        line += f" (to go on with its own: --config.data.tokenizer={origin.path} --config.model.vocab_size={size})"
+    return line
 
 
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:

@@ -64,7 +64,9 @@ def pretraining_loss(output, batch: dict[str, jax.Array]) -> tuple[jax.Array, di
     """The loss of a batch and its parts, for ``jax.value_and_grad(..., has_aux=True)``.
 
     output: ``model.on_batch(batch)``. Returns the scalar mlm_loss + nsp_loss, means over the batch, and the four
-    values of ``mean_metrics``.
+    values of ``mean_metrics``. Raises ValueError for the output of a model without heads, or of another call.
     """
+    if output.mlm_logits is None or output.mlm_logits.shape[:2] != batch["masked_lm_ids"].shape:
+        raise ValueError("output must be model.on_batch(batch), of a model made with for_pretraining=True")
     sums, weights = pretraining_sums(output, batch), batch_weights(batch)
     return total_loss(sums, weights), mean_metrics(sums, weights)

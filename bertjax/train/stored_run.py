@@ -51,6 +51,8 @@ class StoredRun:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the run. Raises ModelFileError."""
+        if not (self.workdir / "tokenizer").is_dir():
+            raise ModelFileError(f"{self.workdir} holds no tokenizer; start the run again, which puts it there")
         try:
             return load_tokenizer(self.workdir / "tokenizer")
         except ConfigError as error:

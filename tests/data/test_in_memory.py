@@ -51,7 +51,12 @@ def test_equal_seeds_give_equal_batches(tokenizer):
 def test_mistakes_are_named(tokenizer):
     for arguments, message in (
         ({"batch_size": 0}, "batch_size = 0"),
+        ({"batch_size": 1.5}, "batch_size = 1.5"),
         ({"masked_lm_prob": 1.5}, "masked_lm_prob = 1.5"),
+        ({"max_predictions": 0}, "max_predictions = 0"),
+        ({"max_predictions": 1000}, "max_predictions = 1000"),
+        ({"sequence_length": "x"}, "sequence_length = 'x'"),
+        ({"seed": "a"}, "seed = 'a'"),
         ({"objective": "nsp"}, "objective = 'nsp'"),
         ({"sequence_length": 2}, "sequence_length = 2"),
     ):
@@ -61,5 +66,7 @@ def test_mistakes_are_named(tokenizer):
         masked_batches("text", tokenizer)
     with pytest.raises(ConfigError, match=r"texts\[1\] must be a string"):
         masked_batches(["a", 3], tokenizer)
+    with pytest.raises(DataError, match="only one document"):
+        masked_batches(TEXTS[:1], tokenizer, objective="mlm_nsp")
     with pytest.raises(DataError, match="empty"):
         masked_batches(["", "  "], tokenizer)

@@ -47,6 +47,21 @@ def test_mistakes_are_named(model, tokenizer):
         bertjax.embed(model, tokenizer, ["a", 3])
 
 
+def test_a_pair_is_one_text(model, tokenizer):
+    pair = ("the cat", "dog")
+    vector = bertjax.embed(model, tokenizer, pair)
+    assert vector.shape == (32,)
+    np.testing.assert_allclose(vector, bertjax.embed(model, tokenizer, [pair, "x"])[0], atol=1e-5)
+
+
+def test_a_model_without_second_texts_says_so(tokenizer):
+    small = bertjax.create_model(
+        vocab_size=tokenizer.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, type_vocab_size=1
+    )
+    with pytest.raises(ValueError, match=r"texts\[0\] is a pair; the model knows 1 kind of text"):
+        bertjax.embed(small, tokenizer, [("the cat", "dog")])
+
+
 def test_few_shapes():
     assert {rounded_length(n, 512) for n in range(1, 513)} == {16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
     assert rounded_length(39, 40) == 40

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.inference.encoding import mask_spans
+from bertjax.inference.encoding import _truncated, mask_spans
 
 
 def test_one_text_a_pair_and_a_list(tokenizer):
@@ -39,6 +39,31 @@ def test_long_texts_are_cut_from_the_longer_side(tokenizer):
 def test_what_is_no_text_is_named(tokenizer, texts):
     with pytest.raises(ValueError, match=r"texts\[0\] must be a string or a pair"):
         bertjax.encode(tokenizer, texts)
+
+
+@pytest.mark.parametrize("room", range(2, 14))
+def test_pairs_are_cut_as_transformers_cuts_them(tokenizer, room):
+    """The rule of the library tokenizers (LongestFirst), which transformers uses, on all small lengths."""
+    import tokenizers
+
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({str(i): i for i in range(20)}, unk_token="0"))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    library.enable_truncation(room, strategy="longest_first")
+    for first in range(1, 9):
+        for second in range(1, 9):
+            parts = [list(range(first)), list(range(10, 10 + second))]
+            both = library.encode(*(" ".join(map(str, part)) for part in parts))
+            assert [i for part in _truncated(parts, room) for i in part] == both.ids
+
+
+def test_half_a_surrogate_pair_is_named(tokenizer):
+    with pytest.raises(ValueError, match=r"texts\[1\] holds half a surrogate pair"):
+        bertjax.encode(tokenizer, ["fine", "not \ud800 fine"])
+
+
+def test_a_foreign_tokenizer_is_named():
+    with pytest.raises(TypeError, match=r"tokenizer must come from bertjax\.load_tokenizer\(path\), not be a str"):
+        bertjax.encode("bert-base-uncased", "text")
 
 
 def test_nothing(tokenizer):

@@ -45,6 +45,8 @@ def test_mistakes_are_named(model, tokenizer):
         bertjax.fill_mask(model, tokenizer, ["a [MASK]", "none"])
     with pytest.raises(ValueError, match=r"texts\[0\] has \d+ tokens; the model takes 40"):
         bertjax.fill_mask(model, tokenizer, "[MASK] " + "the cat " * 40)
+    with pytest.raises(ValueError, match=r"texts\[0\] must be a string, not tuple"):
+        bertjax.fill_mask(model, tokenizer, [("a [MASK]", "b")])
     with pytest.raises(ValueError, match="top_k = 0"):
         bertjax.fill_mask(model, tokenizer, "[MASK]", top_k=0)
     headless = bertjax.create_model(

@@ -28,6 +28,19 @@ def test_in_order_with_other_fields_kept_and_bad_lines_answered():
     assert answers[-1] == {"text": "c", "loud": "C"}
 
 
+def test_a_bad_text_does_not_split_up_all_the_others():
+    calls = []
+
+    def work(texts):
+        calls.append(len(texts))
+        return shout(texts)
+
+    lines = [json.dumps("bad" if number == 100 else "good").encode() for number in range(256)]
+    answers = list(answered(lines, work, at_once=256))
+    assert sum("loud" in answer for answer in answers) == 255 and "error" in answers[100]
+    assert len(calls) <= 20
+
+
 def test_a_stream_is_not_read_ahead_further_than_a_lot():
     read = []
 

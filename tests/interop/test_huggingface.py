@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -72,7 +73,7 @@ def test_transformers_computes_the_same(changes, tokenizer, tmp_path):
     ids, types = random.integers(5, config.vocab_size, (3, 37)), random.integers(0, 2, (3, 37))
     mask = np.ones((3, 37), int)
     mask[1, 20:] = 0
-    ours = model(ids, types, attention_mask=mask)
+    ours = model(ids, token_type_ids=types, attention_mask=mask)
     with torch.no_grad():
         arguments = {"token_type_ids": torch.tensor(types), "attention_mask": torch.tensor(mask)}
         theirs = peer(torch.tensor(ids), **arguments, output_hidden_states=True)
@@ -118,6 +119,47 @@ def test_nothing_beside_the_folder_is_touched(tokenizer, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "model", "model.old", "model.tmp"]
     assert (tmp_path / "model.old/thesis.txt").exists() and (tmp_path / "model.tmp/thesis.txt").exists()
     assert [p.name for p in (tmp_path / "deep/er").iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_swap_that_fails_half_way_leaves_the_old_folder(error, tokenizer, tmp_path, monkeypatch):
+    config, params, _ = new_model(tokenizer)
+    export_model(tmp_path / "model", config, params, tokenizer)
+    before = (tmp_path / "model/model.safetensors").read_bytes()
+    honest = Path.replace
+
+    def replace(self, target):
+        if self.name == "new":
+            raise error
+        return honest(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises((ModelFileError, KeyboardInterrupt)):
+        export_model(tmp_path / "model", config, jax.tree.map(np.zeros_like, params), tokenizer)
+    assert (tmp_path / "model/model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_else_a_model_folder_holds_stays(tokenizer, tmp_path):
+    config, params, _ = new_model(tokenizer)
+    tokenizer.save(tmp_path / "model")
+    (tmp_path / "model/README.md").write_text("my notes")
+    vocabulary = (tmp_path / "model/vocab.txt").read_bytes()
+    export_model(tmp_path / "model", config, params, None)
+    export_model(tmp_path / "model", config, params, None)
+    assert (tmp_path / "model/README.md").read_text() == "my notes"
+    assert (tmp_path / "model/vocab.txt").read_bytes() == vocabulary
+    (tmp_path / "model/vocab.txt").write_text("another")
+    export_model(tmp_path / "model", config, params, tokenizer)
+    assert (tmp_path / "model/vocab.txt").read_bytes() == vocabulary
+    assert json.loads((tmp_path / "model/tokenizer_config.json").read_text())["model_max_length"] == 64
+
+
+def test_a_tokenizer_of_another_size_is_refused(tokenizer, tmp_path):
+    config, params, _ = new_model(tokenizer, vocab_size=tokenizer.vocab_size + 3)
+    with pytest.raises(ModelFileError, match=f"{tokenizer.vocab_size} entries, the model {tokenizer.vocab_size + 3}"):
+        export_model(tmp_path / "model", config, params, tokenizer)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_export_leaves_the_old_folder_as_it_was(tokenizer, tmp_path):

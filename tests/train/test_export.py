@@ -1,6 +1,8 @@
 """Model folders out of a run's checkpoints, and runs that start from them."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 
 import bertjax
 import bertjax.train
-from bertjax.config import ConfigError
+from bertjax.config import ConfigError, resolve
 from bertjax.export import main
 from bertjax.interop import ModelFileError
 from bertjax.model.bert import split_params
+from bertjax.text.vocabulary import train_tokenizer
+from bertjax.train.initial import _source_rows, _vocabulary_line, open_origin
 from bertjax.train.stored_run import open_run
 
 
@@ -59,8 +63,6 @@ def test_mistakes_are_one_line(finished, tmp_path, capsys):
 
 
 def test_a_damaged_checkpoint_is_one_line(finished, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(finished, tmp_path / "run")
     for path in (tmp_path / "run/checkpoints/10/state").rglob("*"):
         if path.is_file():
@@ -123,7 +125,10 @@ def test_longer_positions_and_an_extended_vocabulary(finished, config, tmp_path)
     config.optimizer.weight_decay = 0.0
     config.phases.phase1.learning_rate = 0.0
     _, said = first_loss(config, tmp_path / "run")
-    assert f"{len(pieces)} of {len(moved)} vocabulary entries known; 700 positions from its 512" in said
+    assert f"{len(pieces)} of {len(moved)} vocabulary entries known" in said
+    assert (
+        f"to go on with its own: --config.data.tokenizer={finished}" in said and "; 700 positions from its 512" in said
+    )
     before, after = (params_of(bertjax.load_model(path))["embeddings"] for path in (finished, tmp_path / "run"))
     words = after["word_embeddings"]
     np.testing.assert_array_equal(words[:5], before["word_embeddings"][:5])
@@ -131,6 +136,38 @@ def test_longer_positions_and_an_extended_vocabulary(finished, config, tmp_path)
     assert 0 < np.abs(words[5] - before["word_embeddings"][: len(pieces)].mean(0)).max() < 0.05
     np.testing.assert_array_equal(after["position_embeddings"][:512], before["position_embeddings"])
     np.testing.assert_array_equal(after["position_embeddings"][512:], before["position_embeddings"][:188])
+
+
+def test_pieces_are_matched_over_kinds_of_tokenizers_and_casing_is_said(finished, config, tmp_path):
+    """A piece that begins a word is none that continues one, however the two kinds write that."""
+    config.init_from = str(finished)
+    run = resolve(config)
+    origin = open_origin(run)
+    texts = ["the list is returned in the order of the items in the list, and so is the rest of it"] * 9
+    other = train_tokenizer("sentencepiece", texts, 300, lowercase=False)
+    rows = _source_rows(origin, replace(run.model, vocab_size=other.vocab_size), other)
+    begins = origin.tokenizer.token_id("the")
+    assert begins is not None
+    assert rows[other.token_id("\u2581the")] == begins
+    for token_id, row in enumerate(rows):
+        if row >= 0 and token_id not in other.special_ids:
+            assert other.continues_word()[token_id] == origin.tokenizer.continues_word()[row]
+    assert rows[other.mask_id] == origin.tokenizer.mask_id
+    line = _vocabulary_line(origin, run, other, 5)
+    assert "kind = 'wordpiece', this one 'sentencepiece'" in line and "lowercase = True, this one False" in line
+
+
+def test_a_damaged_tokenizer_is_no_absent_one(finished, config, tmp_path):
+    shutil.copytree(finished / "model", tmp_path / "start")
+    config.init_from = str(tmp_path / "start")
+    (tmp_path / "start/tokenizer.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"tokenizer\.json"):
+        bertjax.train.run(config, tmp_path / "a", say=lambda line: None)
+    for path in (tmp_path / "start").iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    _, said = first_loss(config, tmp_path / "b")
+    assert "it has no tokenizer to compare with, so the" in said
 
 
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_done(finished, config, tmp_path):
@@ -145,8 +182,6 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_done(finished, 
 
 
 def test_a_run_that_has_begun_does_not_look_at_its_start_again(finished, config, tmp_path):
-    import shutil
-
     shutil.copytree(finished / "model", tmp_path / "start")
     config.init_from = str(tmp_path / "start")
     config.phases.phase1.steps = 4
