@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +14,8 @@ from bertjax.config import OptimizerConfig
 
 # Parameters under this path are stacked on a leading layer axis; per-tensor norms are taken layer by layer.
 STACKED = "layers"
+# ``(decay, number of updates) -> what a running average is divided by``
+Correction = Callable[[float, jax.Array], jax.Array | float]
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -20,13 +24,9 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     What comes out is to be multiplied with the learning rate and subtracted from the parameters.
     Weight decay skips biases and layer norms; embeddings are decayed (google-research/bert optimization.py).
     """
-    rules = {
-        "bert2018": scale_by_adam_without_bias_correction,
-        "adamw": optax.scale_by_adam,
-        "lamb": optax.scale_by_adam,
-    }
+    correction = {"bert2018": no_correction, "adamw": one_minus_power, "lamb": one_minus_power}[config.name]
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    chain += [rules[config.name](b1=config.beta1, b2=config.beta2, eps=config.eps)]
+    chain += [scale_by_adam(config.beta1, config.beta2, config.eps, correction)]
     chain += [optax.add_decayed_weights(config.weight_decay, mask=decay_mask)]
     if config.name == "lamb":
         chain += [scale_by_layer_trust_ratio()]
@@ -43,8 +43,8 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def scale_by_adam_without_bias_correction(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """m / (sqrt(v) + eps) with m, v the plain running averages (google-research/bert AdamWeightDecayOptimizer)."""
+def scale_by_adam(b1: float, b2: float, eps: float, bias_correction: Correction) -> optax.GradientTransformation:
+    """m / (sqrt(v) + eps), m and v the running averages of the gradients and of their squares, corrected."""
 
     def init(params: Any) -> optax.ScaleByAdamState:
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
@@ -52,12 +52,25 @@ def scale_by_adam_without_bias_correction(b1: float, b2: float, eps: float) -> o
 
     def update(updates: Any, state: Any, params: Any = None):
         del params
+        count = state.count + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1.0 - b2) * jnp.square(g), state.nu, updates)
-        updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
-        return updates, optax.ScaleByAdamState(count=state.count + 1, mu=mu, nu=nu)
+        of_mu, of_nu = bias_correction(b1, count), bias_correction(b2, count)
+        updates = jax.tree.map(lambda m, v: (m / of_mu) / (jnp.sqrt(v / of_nu) + eps), mu, nu)
+        return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def one_minus_power(decay: float, count: jax.Array) -> jax.Array | float:
+    """1 - decay ** count (Kingma & Ba 2015, algorithm 1), by expm1: taken from a power near 1 it would be 1e-5 off."""
+    return -jnp.expm1(count.astype(jnp.float32) * math.log(decay)) if decay else 1.0
+
+
+def no_correction(decay: float, count: jax.Array) -> jax.Array | float:
+    """The plain running averages (google-research/bert AdamWeightDecayOptimizer)."""
+    del decay, count
+    return 1.0
 
 
 def scale_by_layer_trust_ratio() -> optax.GradientTransformation:

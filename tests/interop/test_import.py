@@ -290,7 +290,8 @@ def test_saving_replaces_a_model_folder(tmp_path):
     (tmp_path / "model" / "vocab.txt").write_text("old")
     save_model(create_model(**DIMENSIONS, seed=9), tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    kept = ["config.json", "model.safetensors", "vocab.txt"]  # no tokenizer was given, so it stays
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == kept
 
 
 def test_saving_over_something_else_is_refused_and_loses_nothing(tmp_path):

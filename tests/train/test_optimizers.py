@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertjax.config import OptimizerConfig
-from bertjax.train.optimizers import decay_mask, make_optimizer
+from bertjax.train.optimizers import decay_mask, make_optimizer, one_minus_power
 
 RANDOM = np.random.default_rng(0)
 
@@ -79,3 +79,10 @@ def test_no_clipping_when_off():
     grads = jax.tree.map(lambda w: np.full_like(w, 100.0), params())
     updates, _ = optimizer.update(grads, optimizer.init(params()), params())
     jax.tree.map(lambda u: np.testing.assert_allclose(u, 100.0, rtol=1e-6), updates)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.98, 0.999])
+def test_bias_correction_holds_from_the_first_update_on(decay):
+    for count in (1, 2, 10, 1000, 100_000):
+        exact = 1 - decay**count
+        assert float(one_minus_power(decay, jnp.int32(count))) == pytest.approx(exact, rel=3e-7)
