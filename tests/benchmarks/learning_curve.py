@@ -1,4 +1,4 @@
-"""python tests/benchmarks/learning_curve.py [--corpus=SPEC] [--steps=200] [--plot=FILE.png]
+"""python tests/benchmarks/learning_curve.py [--corpus=SPEC] [--steps=200] [--clip_norm=0] [--plot=FILE.png]
 
 The learning curve of bertjax beside that of ``transformers.BertForPreTraining`` trained under PyTorch: from the
 same initial weights, on the same batches of real text, in float32 and without dropout. Both losses have to stay
@@ -6,7 +6,8 @@ within 1e-3 of each other at every step; the exit code is 1 where they do not.
 
 The batches are bertjax's, with packing off, as the peer knows one pair a row. Everything after them is done twice:
 here by the train step of a real run, there by what PyTorch and transformers bring along - the model, the cross
-entropies, the clipping, AdamW with its two groups of parameters - and by the learning rate written out once more.
+entropies, AdamW with its two groups of parameters, with --clip_norm the clipping - and by the learning rate written
+out once more.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ PHASE = PhaseConfig(
 )
 
 
-def run_of(model: ModelConfig, phase: PhaseConfig) -> RunConfig:
+def run_of(model: ModelConfig, phase: PhaseConfig, clip_norm: float = 0.0) -> RunConfig:
     """A run of one phase with what the two sides have in common: AdamW, float32, a pair a row."""
     run = RunConfig(
         model=model,
         data=DataConfig(packing=False, objective="mlm_nsp"),
         phases={"phase1": phase},
-        optimizer=OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=1.0),
+        optimizer=OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=clip_norm),
         precision="float32",
     )
     return resolve(to_dict(run))  # checked like any other config
@@ -121,11 +122,12 @@ def peer_losses(run: RunConfig, batches: Sequence[dict[str, np.ndarray]], initia
 
         optimizer.zero_grad()
         loss.backward()
-        # What clip_grad_norm_ does, but with the norm summed in float64. On CPUs PyTorch sums the squares of an array
-        # in plain float32, which leaves the norm of two million word-embedding gradients 2.5e-4 too small: a factor
-        # on every gradient of the step, and by itself enough to take the losses 1.3e-2 apart within 200 steps.
-        norm = torch.nn.utils.get_total_norm([p.grad.double() for p in model.parameters()])
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip_norm, norm.float())
+        if settings.clip_norm:
+            # What clip_grad_norm_ does, but with the norm summed in float64. On CPUs PyTorch sums the squares of an
+            # array in plain float32, which leaves the norm of two million word-embedding gradients 2.5e-4 too small:
+            # a factor on every gradient of the step, and by itself enough to take the losses 1e-2 apart.
+            norm = torch.nn.utils.get_total_norm([p.grad.double() for p in model.parameters()])
+            torch.nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip_norm, norm.float())
         rate = done / phase.warmup_steps if done < phase.warmup_steps else 1.0 - done / phase.steps
         for group in optimizer.param_groups:
             group["lr"] = phase.learning_rate * rate
@@ -188,12 +190,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default=default_corpus(), help="what to train on, a SPEC (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=PHASE.steps, help="updates (default: %(default)s)")
+    parser.add_argument("--clip_norm", type=float, default=0.0, help="clip gradients to this norm (default: off)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (needs matplotlib)")
     flags = parser.parse_args(argv)
 
     corpus = prepare(flags.corpus, vocab_size=MODEL.vocab_size)
     model = replace(MODEL, vocab_size=corpus.tokenizer.vocab_size)  # less where there is little text to learn it on
-    run = run_of(model, replace(PHASE, steps=flags.steps))
+    run = run_of(model, replace(PHASE, steps=flags.steps), flags.clip_norm)
     batches = read_batches(corpus, run)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
