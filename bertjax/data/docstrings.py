@@ -41,6 +41,7 @@ DEPENDENCIES = (
     "sentencepiece",
     "tensorboardX",
     "tensorflow-datasets",
+    "tensorstore",
     "tokenizers",
     "zstandard",
 )
