@@ -109,7 +109,9 @@ def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} texts read"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    console, on_terminal = Console(stderr=True), sys.stderr.isatty()
+    # By default rich takes over standard output, too, and would wrap the answers into the terminal.
+    with Progress(*columns, console=console, disable=not on_terminal, redirect_stdout=False) as progress:
         task = progress.add_task("", total=None)
         for line in lines:
             yield line

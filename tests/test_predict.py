@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,21 @@ def test_embed_is_the_function(folder, capsys, monkeypatch):
     np.testing.assert_allclose(vectors, bertjax.embed(model, tokenizer, TEXTS, normalize=True), atol=1e-5)
     code, out, _ = run(capsys, monkeypatch, "embed", f"--model={folder}", "--normalize", TEXTS[0])
     np.testing.assert_allclose(json.loads(out)["embedding"], vectors[0], atol=1e-5)
+
+
+def test_a_count_on_the_terminal_leaves_the_answers_alone(folder, tmp_path):
+    """Standard error is a terminal, standard output a file: all answers go to the file, whole."""
+    shown, terminal = pty.openpty()
+    lines = "\n".join(json.dumps(f"text {number}") for number in range(50))
+    with (tmp_path / "out").open("w") as out:
+        command = [sys.executable, "-m", "bertjax.predict", "embed", f"--model={folder}"]
+        done = subprocess.run(command, cwd=ROOT, input=lines.encode(), stdout=out, stderr=terminal, check=False)
+    os.close(terminal)
+    seen = os.read(shown, 65536).decode()
+    os.close(shown)
+    assert done.returncode == 0 and "texts read" in seen and "embedding" not in seen
+    answers = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [answer["text"] for answer in answers] == [f"text {number}" for number in range(50)]
 
 
 def test_a_reader_that_has_enough_is_no_error(folder):

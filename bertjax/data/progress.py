@@ -28,7 +28,8 @@ def shown() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
-    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    times = TimeElapsedColumn(), TimeRemainingColumn()
+    with Bars(*columns, *times, console=Console(stderr=True), redirect_stdout=False) as bars:
         tasks = {}
 
         def show(stage: str, done: int, total: int) -> None:
