@@ -74,8 +74,10 @@ def test_a_count_on_the_terminal_leaves_the_answers_alone(folder, tmp_path):
     shown, terminal = pty.openpty()
     lines = "\n".join(json.dumps(f"text {number}") for number in range(50))
     with (tmp_path / "out").open("w") as out:
-        command = [sys.executable, "-m", "bertjax.predict", "embed", f"--model={folder}"]
-        done = subprocess.run(command, cwd=ROOT, input=lines.encode(), stdout=out, stderr=terminal, check=False)
+        # Lots of 16 texts, so that some are answered while others are still being read.
+        command = [sys.executable, "-m", "bertjax.predict", "embed", f"--model={folder}", "--batch_size=1"]
+        settings = {"cwd": ROOT, "env": os.environ | {"TERM": "xterm"}, "check": False}
+        done = subprocess.run(command, input=lines.encode(), stdout=out, stderr=terminal, **settings)
     os.close(terminal)
     seen = os.read(shown, 65536).decode()
     os.close(shown)
