@@ -127,8 +127,8 @@ def _fill_mask(model: Any, tokenizer: Any, options: argparse.Namespace) -> Calla
     def work(texts: list[str]) -> list[dict[str, Any]]:
         answers = []
         for filled in fill_mask(model, tokenizer, texts, top_k=options.top_k, batch_size=options.batch_size):
-            masks = filled if isinstance(filled[0], list) else [filled]
-            answers.append({"fillings": [[_rounded(dataclasses.asdict(f)) for f in mask] for mask in masks]})  # type: ignore[arg-type]
+            masks: Any = filled if isinstance(filled[0], list) else [filled]
+            answers.append({"fillings": [[_rounded(dataclasses.asdict(f)) for f in mask] for mask in masks]})
         return answers
 
     return work

@@ -32,7 +32,8 @@ def encode(
     tokens in it are ordinary text. max_length: tokens beyond it are cut off, from the longer text of a pair first.
     Raises ValueError that names the argument.
     """
-    examples = encode_texts(tokenizer, [texts] if is_single(texts) else texts, max_length)  # type: ignore[list-item]
+    several: Any = [texts] if is_single(texts) else texts
+    examples = encode_texts(tokenizer, several, max_length)
     longest = max((len(example.input_ids) for example in examples), default=0)
     return padded(examples, len(examples), longest, tokenizer.pad_id)
 

@@ -140,22 +140,19 @@ def test_stopped_by_a_signal_and_started_again(tmp_path):
         f"--workdir={workdir}",
         *SMALL,
     ]
-    job = subprocess.Popen(
-        [*command, "--config.phases.phase1.steps=100000"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    command.append("--config.phases.phase1.steps=100000")
+
+    def start_again(*more):
+        settings = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": False}
+        return subprocess.run([*command, *more], **settings)
+
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     lines = []
     for line in job.stdout:
         lines.append(line)
         if line.startswith("step"):
             # The second start of the same run is refused while the first is at work.
-            second = subprocess.run(
-                [*command, "--config.phases.phase1.steps=100000"],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            second = start_again()
             assert second.returncode == 2
             assert "in use by process" in second.stderr
             job.send_signal(signal.SIGTERM)
@@ -167,14 +164,7 @@ def test_stopped_by_a_signal_and_started_again(tmp_path):
     saved = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     assert saved
     # Another config in the same workdir is refused by name, in a moment.
-    other = subprocess.run(
-        [*command, "--config.phases.phase1.steps=100000", "--config.seed=9"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    other = start_again("--config.seed=9")
     assert other.returncode == 2
     assert "seed (there 0, here 9)" in other.stderr
     assert json.loads((workdir / "config.json").read_text())["config"]["seed"] == 0
