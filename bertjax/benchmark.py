@@ -114,7 +114,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
         seed=run.seed,
         phase_index=phase_index,
         batch_size=phase.batch_size,
-        rows=process_rows(phase.batch_size),
+        rows=process_rows(phase.batch_size, mesh),
         prefetch=run.data.prefetch,
     ) as batches:
         began = time.perf_counter()

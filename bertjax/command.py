@@ -1,7 +1,8 @@
 """What every command shares: a mistake becomes one line and an exit code.
 
 Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged or failed its own checks;
-75 stopped with everything safe, run again to go on.
+71 another process was lost or stalled, run again to go on from the last checkpoint; 75 stopped with everything
+safe, run again to go on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from bertjax.config import ConfigError
 
-USAGE, DATA, DIVERGED, STOPPED = 2, 3, 4, 75
+UNKNOWN, USAGE, DATA, DIVERGED, LOST, STOPPED = 1, 2, 3, 4, 71, 75
 INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops instead
 
 
@@ -26,19 +27,30 @@ def fail(message: object, code: int) -> int:
     return code
 
 
-def guarded(job: Callable[[], object]) -> int:
-    """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error; ``UNKNOWN`` for one that nobody has foreseen."""
     from bertjax.data.files import DataError
     from bertjax.interop import ModelFileError
+    from bertjax.train import Diverged, Stopped
 
+    codes = {ConfigError: USAGE, DataError: DATA, ModelFileError: DATA, Diverged: DIVERGED, Stopped: STOPPED}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), UNKNOWN)
+
+
+def guarded(job: Callable[[], object]) -> int:
+    """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr, flush=True)
             job()
-    except ConfigError as error:
-        return fail(error, USAGE)
-    except (DataError, ModelFileError) as error:
-        return fail(error, DATA)
+    except Exception as error:
+        code = exit_code(error)
+        if code == UNKNOWN:
+            raise
+        if code != STOPPED:
+            return fail(error, code)
+        print(error, flush=True)
+        return code
     return 0
 
 

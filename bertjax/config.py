@@ -129,6 +129,8 @@ class ParallelConfig:
     tensor: int = operational(1, low=-1)
     # Rows a device works on at once; more are done by accumulation. 0: worked out from the device's memory.
     rows_per_device: int = operational(0, low=0)
+    # A process that does not move for so long, compiling and saving aside, ends the run; 0: never.
+    watchdog_seconds: float = operational(600.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,7 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """A whole run, resolved. ``phases`` keeps the order of the config."""
-
+class RunConfig:  # resolved; ``phases`` keeps the order of the config
     name: str = operational("run")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -185,8 +185,7 @@ class RunConfig:
 def default_config() -> ConfigDict:
     """A ConfigDict with every section and key at its default, and no phases: what a config file starts from."""
     config = _section(RunConfig)
-    # In the order in which they are set, which is the order they run in.
-    config.phases = ConfigDict(sort_keys=False)
+    config.phases = ConfigDict(sort_keys=False)  # in the order in which they are set and run
     return config
 
 

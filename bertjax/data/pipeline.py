@@ -58,17 +58,17 @@ class RowStream:
         return self._kept[1]
 
     def read(
-        self, cursor: Cursor, batch_size: int, rows: tuple[int, int], steps: int = 1, epoch_end: int | None = None
+        self, cursor: Cursor, batch_size: int, rows: np.ndarray, steps: int = 1, epoch_end: int | None = None
     ) -> list[tuple[Batch, Cursor]]:
         """``steps`` batches from the cursor on, each with the cursor after it.
 
-        Of each global batch of ``batch_size`` rows only rows[0] : rows[1] are made. With ``epoch_end`` the stream ends
-        before that epoch; what is missing then is empty rows, of weight 0. Several small batches are made in much less
-        time together than one by one.
+        Of each global batch of ``batch_size`` rows only those numbered ``rows`` (ascending) are made. With
+        ``epoch_end`` the stream ends before that epoch; what is missing then is empty rows, of weight 0. Several small
+        batches are made in much less time together than one by one.
         """
-        settings, (first, last) = self.settings, rows
+        settings, size = self.settings, len(rows)
         whole = batch_fields.empty(
-            steps * (last - first),
+            steps * size,
             settings.sequence_length,
             settings.max_predictions,
             settings.max_examples_per_row,
@@ -91,14 +91,12 @@ class RowStream:
                 if cursor.row > len(plan):
                     raise ValueError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
                 taken = min(batch_size - done, len(plan) - cursor.row)
-                # The part of these rows, counted inside the batch, that is this process's.
-                shift = cursor.row - done
-                waiting.append(np.arange(max(first, done) + shift, min(last, done + taken) + shift))
+                own = rows[np.searchsorted(rows, done) : np.searchsorted(rows, done + taken)]
+                waiting.append(own - done + cursor.row)
                 done += taken
                 cursor = self._advance(cursor, taken, len(plan))
             cursors.append(cursor)
         make_waiting()
-        size = last - first
         batches = [{n: field[k * size : (k + 1) * size] for n, field in whole.items()} for k in range(steps)]
         return list(zip(batches, cursors, strict=True))
 
@@ -113,7 +111,7 @@ class RowStream:
 class _BatchDataset(grain.IterDataset):
     """Grain's view of the stream. The element is a whole batch: per row, Grain would cost more than the work itself."""
 
-    def __init__(self, stream: RowStream, batch_size: int, rows: tuple[int, int], cursor: Cursor) -> None:
+    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
         super().__init__()
         self._arguments = (stream, batch_size, rows, cursor)
 
@@ -124,10 +122,10 @@ class _BatchDataset(grain.IterDataset):
 class _BatchIterator(grain.DatasetIterator):
     """Yields (batch, cursor after it); its state is the cursor."""
 
-    def __init__(self, stream: RowStream, batch_size: int, rows: tuple[int, int], cursor: Cursor) -> None:
+    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
         super().__init__()
         self._stream, self._batch_size, self._rows, self._cursor = stream, batch_size, rows, cursor
-        self._most_steps = GROUP_TOKENS // max(1, (rows[1] - rows[0]) * stream.settings.sequence_length)
+        self._most_steps = GROUP_TOKENS // max(1, len(rows) * stream.settings.sequence_length)
         self._ready: list[tuple[Batch, Cursor]] = []
 
     def __next__(self) -> tuple[Batch, Cursor]:
@@ -187,22 +185,22 @@ def open_batches(
     phase_index: int,
     batch_size: int,
     cursor: Cursor | None = None,
-    rows: tuple[int, int] | None = None,
+    rows: np.ndarray | None = None,
     prefetch: int = 4,
 ) -> Batches:
     """The batches of a phase from a cursor on, without end.
 
     ``phases``: settings of all phases of the run, ``phase_index`` the one that reads now. ``batch_size`` B: rows of
-    a global batch. ``rows``: the part [begin, end) of every global batch that this process holds; all by default.
+    a global batch. ``rows``: numbers, ascending, of the rows of every global batch to make here; all by default.
     ``prefetch``: batches made ahead in a thread; 0 makes each one when it is asked for. What comes is the same for
     every ``prefetch``, and the parts that processes read make up the same global batch for every number of them.
 
     Raises ``ConfigError`` for settings that do not go together, ``DataError`` for a corpus that gives no examples. An
     error while batches are made ahead is raised by ``next``.
     """
-    rows = (0, batch_size) if rows is None else rows
-    if not 0 <= rows[0] <= rows[1] <= batch_size:
-        raise ConfigError(f"rows {rows[0]}:{rows[1]} are no part of a batch of {batch_size} rows")
+    rows = np.arange(batch_size) if rows is None else np.asarray(rows)
+    if len(rows) and not (rows[0] >= 0 and (np.diff(rows) > 0).all() and rows[-1] < batch_size):
+        raise ConfigError(f"rows {rows[0]} to {rows[-1]} are no ascending part of a batch of {batch_size} rows")
     if len({settings.block_tokens for settings in phases}) > 1:
         raise ConfigError("block_tokens must be the same in all phases")
     _check_corpus(corpus, phases[phase_index])
@@ -220,27 +218,23 @@ def evaluation_batches(
     batch_size: int,
     max_rows: int,
     seed: int = _EVALUATION_SEED,
-    rows: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
     """Held-out batches: one pass over the corpus or its first ``max_rows`` rows, always the same.
 
-    All batches hold ``batch_size`` rows (of which this process gets [begin, end) = ``rows``); in the last one, rows
-    beyond the end are empty and weigh nothing. A held-out split of one document draws random next sentences from
-    that document itself.
+    All batches hold ``batch_size`` rows; in the last one, rows beyond the end are empty and weigh nothing. A
+    held-out split of one document draws random next sentences from that document itself.
     """
-    rows = (0, batch_size) if rows is None else rows
     _check_corpus(corpus, settings, fewest_documents=1)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
-    return _one_pass(stream, batch_size, max_rows, rows)
+    return _one_pass(stream, batch_size, max_rows)
 
 
-def _one_pass(stream: RowStream, batch_size: int, max_rows: int, rows: tuple[int, int]) -> Iterator[Batch]:
+def _one_pass(stream: RowStream, batch_size: int, max_rows: int) -> Iterator[Batch]:
     cursor, left = Cursor(), max_rows
     while left > 0 and cursor.epoch == 0:
-        ((batch, cursor),) = stream.read(cursor, batch_size, rows, epoch_end=1)
-        beyond = max(left - rows[0], 0)
-        if beyond < rows[1] - rows[0]:
-            _clear(batch, beyond, stream)
+        ((batch, cursor),) = stream.read(cursor, batch_size, np.arange(batch_size), epoch_end=1)
+        if left < batch_size:
+            _clear(batch, left, stream)
         left -= batch_size
         yield batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -15,20 +16,39 @@ AXES = ("data", "fsdp", "tensor")
 def make_mesh(data: int, fsdp: int, tensor: int, devices: list[Any] | None = None) -> Mesh:
     """A mesh over all devices; a size of -1 takes what the others leave. Raises ConfigError for impossible sizes."""
     devices = jax.devices() if devices is None else devices
-    sizes = [data, fsdp, tensor]
-    fixed = 1
-    for size in sizes:
-        fixed *= size if size != -1 else 1
-    if -1 in sizes and len(devices) % fixed == 0:
-        sizes[sizes.index(-1)] = len(devices) // fixed
-        fixed = len(devices)
-    if fixed != len(devices):
-        raise ConfigError(
-            f"config.parallel: data x fsdp x tensor = {data} x {fsdp} x {tensor} does not use {len(devices)} "
-            f"device{'s' * (len(devices) != 1)} exactly; set config.parallel.data=-1"
-        )
+    count, sizes = len(devices), [data, fsdp, tensor]
+    fixed = math.prod(size for size in sizes if size != -1)
+    if -1 in sizes and count % fixed == 0:
+        sizes[sizes.index(-1)] = count // fixed
+    if math.prod(sizes) != count:
+        asked = f"config.parallel: data x fsdp x tensor = {data} x {fsdp} x {tensor}"
+        have = f"{count} device{'s' * (count != 1)}"
+        would = _that_would_work(dict(zip(AXES, sizes, strict=True)), count)
+        raise ConfigError(f"{asked} cannot be made of {have}; {would} would")
     # Auto axes: the compiler places the collectives from the shardings of the step's inputs and outputs.
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def _that_would_work(sizes: dict[str, int], count: int) -> str:
+    """For each axis, the sizes that go with the others as they are; else the free choice."""
+    free = -1 in sizes.values()
+    found = []
+    for name, size in sizes.items():
+        others = math.prod(s for n, s in sizes.items() if n != name and s != -1)
+        if size != -1 and count % others == 0:
+            allowed = divisors(count // others) if free else [count // others]
+            found.append(f"{name} = {one_of(allowed)}")
+    return ", or ".join(found) or "data = -1, fsdp = 1, tensor = 1"
+
+
+def divisors(number: int) -> list[int]:
+    """All of them, ascending."""
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def one_of(sizes: list[int]) -> str:
+    """Sizes to choose from, in words."""
+    return " or ".join(map(str, sizes)) if len(sizes) < 3 else f"one of {', '.join(map(str, sizes))}"
 
 
 def batch_shards(mesh: Mesh) -> int:

@@ -5,6 +5,7 @@ The paths of the optimizer's moments end like those of the parameters they belon
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -12,19 +13,26 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# First match wins; patterns are searched in "a/b/c" paths. Axis names are given from the LAST dimension backwards,
-# so that the stacked layer axis in front needs no entry of its own. Anything else is replicated.
-RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+from bertjax.parallel.mesh import batch_shards
+
+Axes = str | tuple[str, ...] | None
+
+# First match wins; patterns are searched in "a/b/c" paths. Axes are given from the LAST dimension backwards, so that
+# the stacked layer axis in front needs no entry of its own; of several axes for one dimension, those are used that
+# divide it. fsdp divides every array with a hidden dimension; tensor divides heads, the MLP and the vocabulary.
+RULES: tuple[tuple[str, tuple[Axes, ...]], ...] = (
     (r"word_embeddings$", ("fsdp", "tensor")),
     (r"(position|token_type)_embeddings$", ("fsdp",)),
     (r"attention/(query|key|value)/kernel$", ("tensor", "fsdp")),
-    (r"attention/(query|key|value)/bias$", ("tensor",)),
+    (r"attention/(query|key|value)/bias$", (("tensor", "fsdp"),)),
     (r"attention/output/kernel$", ("fsdp", "tensor")),
     (r"mlp/intermediate/kernel$", ("tensor", "fsdp")),
-    (r"mlp/intermediate/bias$", ("tensor",)),
+    (r"mlp/intermediate/bias$", (("tensor", "fsdp"),)),
     (r"mlp/output/kernel$", ("fsdp", "tensor")),
-    (r"(pooler/dense|mlm_head/transform)/kernel$", (None, "fsdp")),
-    (r"mlm_head/bias$", ("tensor",)),
+    (r"(pooler/dense|mlm_head/transform|nsp_head/dense)/kernel$", (None, "fsdp")),
+    (r"mlm_head/bias$", (("tensor", "fsdp"),)),
+    # What is left: biases and layer norms over the hidden size.
+    (r"/(bias|scale)$", ("fsdp",)),
 )
 
 BATCH_SPEC = PartitionSpec(("data", "fsdp"))
@@ -40,13 +48,16 @@ def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     for pattern, backwards in RULES:
         if re.search(pattern, name) and len(shape) >= len(backwards):
             axes = [None] * (len(shape) - len(backwards)) + list(reversed(backwards))
-            return PartitionSpec(
-                *(
-                    a if a is not None and size % mesh.shape[a] == 0 else None
-                    for a, size in zip(axes, shape, strict=True)
-                )
-            )
+            return PartitionSpec(*(_that_divide(a, size, mesh) for a, size in zip(axes, shape, strict=True)))
     return PartitionSpec()
+
+
+def _that_divide(axes: Axes, size: int, mesh: Mesh) -> Axes:
+    kept: list[str] = []
+    for axis in (axes,) if isinstance(axes, str) else axes or ():
+        if size % (mesh.shape[axis] * math.prod(mesh.shape[a] for a in kept)) == 0:
+            kept.append(axis)
+    return tuple(kept) if len(kept) > 1 else kept[0] if kept else None
 
 
 def tree_shardings(tree: Any, mesh: Mesh) -> Any:
@@ -61,13 +72,36 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH_SPEC)
 
 
-def process_rows(batch_size: int) -> tuple[int, int]:
-    """[first, end) of this process's rows in every global batch."""
-    share = batch_size // jax.process_count()
-    return jax.process_index() * share, (jax.process_index() + 1) * share
+def _own_shards(mesh: Mesh) -> list[int]:
+    """Which parts of a batch, of ``batch_shards``, this process's devices hold, ascending; with a tensor axis over
+    several processes these hold the same ones."""
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch_shards(mesh),)).values()
+    return sorted({index[0].start or 0 for index in places if index})
+
+
+def process_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """Numbers of the rows of every global batch that this process has to make, ascending."""
+    return np.arange(batch_size).reshape(batch_shards(mesh), -1)[_own_shards(mesh)].reshape(-1)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows of a batch as global arrays, divided over the mesh."""
-    sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+    """This process's rows of a batch (``process_rows``) as global arrays, divided over the mesh."""
+    sharding, own, shards = batch_sharding(mesh), _own_shards(mesh), batch_shards(mesh)
+
+    def placed(array: np.ndarray) -> jax.Array:
+        share = len(array) // len(own)
+        first = lambda index: own.index((index[0].start or 0) // share) * share
+        local = lambda index: array[first(index) : first(index) + share]
+        return jax.make_array_from_callback((share * shards, *array.shape[1:]), sharding, local)
+
+    return {name: placed(array) for name, array in batch.items()}
+
+
+def gathered(tree: Any, mesh: Mesh) -> Any:
+    """A tree of global arrays as host arrays, whole, in every process; one array at a time on the devices."""
+    replicate = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def whole(x: jax.Array) -> np.ndarray:
+        return np.asarray(x if x.is_fully_addressable else replicate(x))
+
+    return jax.tree.map(whole, tree)

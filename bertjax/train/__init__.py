@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertjax.parallel.cluster import Cluster
 
 
 class Stopped(Exception):
@@ -21,25 +25,38 @@ def run(
     *,
     should_stop: Callable[[int], bool] = lambda step: False,
     say: Callable[[str], None] | None = None,
+    cluster: Cluster | None = None,
+    bind: str | None = None,
 ) -> dict[str, Any]:
     """Trains to the end of the config's phases and returns the summary; resumes where the workdir has a checkpoint.
 
     config: a ConfigDict (or nested dict). should_stop: asked after every step with the number of completed
     updates; where it answers True the run saves and raises ``Stopped``. say: gets every line that would be
-    printed (a live progress display on standard output otherwise).
+    printed (a live progress display on standard output otherwise). cluster: the processes to train with
+    (``bertjax.parallel.cluster.find_cluster()``); None: this one alone. bind: the address that process 0 listens at.
 
     Raises ConfigError (config, workdir), DataError (corpus), Diverged.
     """
-    from bertjax.config import resolve
+    from bertjax.command import exit_code
+    from bertjax.config import resolve, to_dict
+    from bertjax.parallel.processes import together
     from bertjax.train.workdir import check_same_run, claimed, recorded_config
 
     resolved, workdir = resolve(config), Path(workdir)
-    with claimed(workdir):
-        # Before jax is imported, which takes seconds: a run that may not start should say so at once.
-        recorded = recorded_config(workdir)
-        if recorded is not None:
-            check_same_run(recorded, resolved, workdir)
+    with contextlib.ExitStack() as stack:
+        watchdog = resolved.parallel.watchdog_seconds
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code))
+        recorded = None
+        if processes.first:
+            stack.enter_context(claimed(workdir))
+            # Before jax is imported, which takes seconds: a run that may not start should say so at once.
+            recorded = recorded_config(workdir)
+            if recorded is not None:
+                check_same_run(recorded, resolved, workdir)
+        recorded = processes.share("run on record", recorded)
+        processes.must_equal("config", to_dict(resolved))
         from bertjax.train.display import Display
         from bertjax.train.loop import train
 
-        return train(resolved, workdir, recorded, should_stop, Display(say))
+        display = Display(say) if processes.count == 1 else Display(processes.speaker(say or print))
+        return train(resolved, workdir, recorded, should_stop, display, processes)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from bertjax.command import DIVERGED, STOPPED, USAGE, fail, guarded
+from bertjax.command import STOPPED, UNKNOWN, USAGE, fail, guarded
+from bertjax.config import ConfigError
 from bertjax.flags import FlagError, parse
+from bertjax.parallel.cluster import find_cluster
+from bertjax.train import run
 
 HELP = """\
 python -m bertjax.train --config=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
@@ -28,8 +33,16 @@ DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
   --workdir=DIR         where the run lives; default runs/<config.name>
   --help                this text
 
-Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 75 stopped by a signal with
-everything saved - the same command goes on."""
+Several processes (a TPU pod, GPUs on several machines): the same command on each of them, on a workdir and a corpus
+that all see. They find each other under TPU VMs, SLURM, Open MPI and Kubernetes JobSets (see launch/); else by
+
+  --coordinator=HOST:PORT    where process 0 listens (PORT + 1 is used too)
+  --num_processes=N  --process_id=I    how many there are, and which this is, from 0
+  --bind=ADDRESS             address of process 0's machine to listen at; default: that of --coordinator
+
+Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 71 another process was lost or
+stalled - the same command goes on from the last checkpoint; 75 stopped by a signal with everything saved - the
+same command goes on."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,12 +51,42 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or "--help" in argv or "-h" in argv:
         print(HELP)
         return 0 if argv else USAGE
+    options = {
+        "workdir": (None, "folder of the run"),
+        "coordinator": (None, "HOST:PORT of process 0"),
+        "num_processes": (None, "number of processes"),
+        "process_id": (None, "number of this process, from 0"),
+        "bind": (None, "address at which process 0 listens"),
+    }
     try:
-        config, options = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")})
-    except FlagError as error:
+        config, chosen = parse("bertjax.train", argv, options)
+        count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
+        cluster = find_cluster(chosen["coordinator"], count, index)
+    except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
+    workdir = Path(chosen["workdir"] or f"runs/{config.get('name', 'run')}")
     with StopRequest() as stop:
-        return _run(config, Path(options["workdir"] or f"runs/{config.get('name', 'run')}"), stop)
+        execute = guarded if cluster is None else _end
+        return execute(lambda: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"]))
+
+
+def _end(job: Callable[[], object]) -> NoReturn:
+    """Runs the job of one process of several, and ends the process: nothing of jax may wait for the others then."""
+    code = UNKNOWN
+    try:
+        code = guarded(job)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _whole_number(name: str, text: str | None) -> int | None:
+    if text is not None and not text.isdigit():
+        raise FlagError(f"--{name} must be a whole number, not {text!r}")
+    return None if text is None else int(text)
 
 
 class StopRequest:
@@ -70,18 +113,6 @@ class StopRequest:
         if self._asked or not self._running:
             os._exit(STOPPED)
         self._asked = True
-
-
-def _run(config: Any, workdir: Path, stop: StopRequest) -> int:
-    from bertjax.train import Diverged, Stopped, run
-
-    try:
-        return guarded(lambda: run(config, workdir, should_stop=stop))
-    except Stopped as stopped:
-        print(stopped, flush=True)
-        return STOPPED
-    except Diverged as error:
-        return fail(error, DIVERGED)
 
 
 if __name__ == "__main__":

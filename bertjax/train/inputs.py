@@ -7,6 +7,8 @@ from typing import Any
 from bertjax.config import ConfigError, RunConfig
 from bertjax.data import corpus as corpora
 from bertjax.data.corpus import PreparedCorpus
+from bertjax.data.files import DataError
+from bertjax.parallel.processes import Processes
 from bertjax.text.tokenizer import check_tokenizer
 from bertjax.train.display import Display
 
@@ -59,5 +61,26 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         display.say(
             f"        {counts.get('replaced_bytes', 0):,} invalid bytes were replaced and "
             f"{counts.get('skipped_lines', 0):,} unreadable lines skipped"
+        )
+    return corpus
+
+
+def open_corpus_together(
+    run: RunConfig, recorded: dict[str, Any] | None, display: Display, processes: Processes
+) -> PreparedCorpus:
+    """The corpus of the run in every process: process 0 prepares it, the others wait and open what it made.
+
+    Raises ConfigError, DataError; the latter where a process does not see the folder.
+    """
+    place, corpus = None, None
+    if processes.first:
+        corpus = open_corpus(run, recorded, display)
+        place = [corpus.fingerprint, str(corpus.path.resolve())]
+    fingerprint, path = processes.share("corpus", place)
+    corpus = corpus or corpora.find_prepared(fingerprint, path)
+    if corpus is None:
+        raise DataError(
+            f"the corpus that process 0 has in {path} is not there; put it where all machines see it "
+            f"(BERTJAX_CACHE, or a folder that bertjax.prepare made), or copy it to the same place"
         )
     return corpus

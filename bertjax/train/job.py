@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.config import ConfigError, PhaseConfig, RunConfig
+from bertjax.config import ConfigError, ModelConfig, PhaseConfig, RunConfig
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import activation_bytes_per_row
 from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import memory_limit
-from bertjax.parallel.mesh import batch_shards
+from bertjax.parallel.mesh import batch_shards, divisors, one_of
 from bertjax.train.loss_scale import ADJUSTMENTS
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.schedules import Schedule, run_schedule
@@ -70,12 +72,33 @@ class Job:
 
 
 def make_job(run: RunConfig, mesh: Mesh) -> Job:
-    """Raises ConfigError where a batch cannot be divided over the mesh."""
+    """Raises ConfigError where the model or a batch cannot be divided over the mesh."""
+    check_divides(run.model, mesh)
     for phase in run.phases.values():
         accumulation_steps(run, phase, mesh)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: _new_model(run, mesh)))
     schedule = run_schedule(run)
     return Job(run, mesh, graphdef, make_optimizer(run.optimizer), schedule)
+
+
+def check_divides(model: ModelConfig, mesh: Mesh) -> None:
+    """Raises ConfigError where an axis of the mesh does not divide what it is to divide."""
+    divided = {
+        "fsdp": {"hidden_size": model.hidden_size},
+        "tensor": {
+            "num_attention_heads": model.num_attention_heads,
+            "intermediate_size": model.intermediate_size,
+            "padded vocab_size": padded_vocabulary(model.vocab_size),
+        },
+    }
+    for axis, sizes in divided.items():
+        if any(size % mesh.shape[axis] for size in sizes.values()):
+            what = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+            would = one_of([n for n in divisors(math.gcd(*sizes.values())) if mesh.size % n == 0])
+            raise ConfigError(
+                f"config.parallel.{axis} = {mesh.shape[axis]} does not divide the model ({what}); "
+                f"on {mesh.size} devices {would} would"
+            )
 
 
 def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:

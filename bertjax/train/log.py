@@ -10,6 +10,16 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 
+class NoLog:
+    """What a process has that is not the one to write."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class MetricsLog:
     """Appends rows to workdir/metrics.jsonl and their numbers to workdir/tensorboard."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 
 import jax
 
@@ -12,7 +11,7 @@ from bertjax.config import RunConfig
 from bertjax.model.flops import train_flops_per_row
 from bertjax.train import Diverged
 from bertjax.train.display import Display
-from bertjax.train.log import MetricsLog
+from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.metrics import TRAIN_FIELDS, fetch, throughput
 
 
@@ -22,10 +21,17 @@ class Recorder:
     The metrics of a step are fetched when those of the next come in, so that the device always has work.
     """
 
-    def __init__(self, run: RunConfig, workdir: Path, display: Display, start: int, totals: dict[str, float], peak):
+    def __init__(
+        self,
+        run: RunConfig,
+        log: MetricsLog | NoLog,
+        display: Display,
+        start: int,
+        totals: dict[str, float],
+        peak: float | None,
+    ):
         """start: updates done before. totals: seconds and real_tokens of the run before this start. peak: FLOP/s."""
-        self._run, self._display, self._start, self._peak = run, display, start, peak
-        self._log = MetricsLog(workdir, from_step=start, tensorboard=run.logging.tensorboard)
+        self._run, self._log, self._display, self._start, self._peak = run, log, display, start, peak
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._began = time.monotonic()
         self._seconds_before = totals["seconds"]

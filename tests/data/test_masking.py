@@ -17,7 +17,7 @@ def epoch_batch(synthetic, corpus, settings, epoch=0, seed=0):
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
     cursor = Cursor(epoch)
     rows = len(stream.plan(cursor))
-    return stream.read(cursor, rows, (0, rows))[0][0]
+    return stream.read(cursor, rows, np.arange(rows))[0][0]
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_batches_become_global_arrays():
     batch = to_global({"input_ids": np.arange(32).reshape(16, 2)}, mesh)
     assert batch["input_ids"].shape == (16, 2)
     assert len({str(shard.index) for shard in batch["input_ids"].addressable_shards}) == 8
-    assert process_rows(16) == (0, 16)
+    assert process_rows(16, mesh).tolist() == list(range(16))
 
 
 def test_one_device_replicates_all():

@@ -1,0 +1,140 @@
+"""The processes of a run: joined, watched, and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bertjax.command import LOST, STOPPED, UNKNOWN
+from bertjax.config import ConfigError
+from bertjax.parallel.cluster import Cluster
+from bertjax.parallel.monitor import Monitor
+from bertjax.parallel.progress import Progress, Watchdog, end_process, end_stalled
+
+JOIN_SECONDS = 300
+# The server decides first which process is to blame; a process alone with its stall waits a little longer.
+GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run. ``index`` 0 is the one that writes what belongs to all."""
+
+    index: int = 0
+    count: int = 1
+    progress: Progress = field(default_factory=Progress)
+    monitor: Monitor | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.index == 0
+
+    def speaker(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """``say`` for lines that are the same in all processes: process 0 says them, with its number."""
+        return (lambda line: say(f"[0] {line}")) if self.first else lambda line: None
+
+    def share(self, name: str, value: Any) -> Any:
+        """Process 0's ``value`` (plain JSON) in all of them, once all have come here. Each name is used once."""
+        return value if self.monitor is None else self.monitor.share(name, value)
+
+    def must_equal(self, what: str, values: dict[str, Any]) -> None:
+        """Raises ConfigError that names every value (plain JSON) that is another one than in process 0."""
+        here, there = _flat(values), _flat(self.share(what, values))
+        differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
+        if differ:
+            shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
+            raise ConfigError(f"the {what} is not that of process 0: {shown}; all processes must be started alike")
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
+    return flat
+
+
+@contextlib.contextmanager
+def together(
+    cluster: Cluster | None, bind: str | None, stall_seconds: float, code_of: Callable[[BaseException], int]
+) -> Iterator[Processes]:
+    """The processes of a cluster, joined for the length of the block; with None this process alone.
+
+    An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
+    which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. A process
+    that does not move for ``stall_seconds`` (0: no limit) ends all. Raises ConfigError where joining fails.
+    """
+    if cluster is None:
+        progress = Progress()
+        watchdog = Watchdog(progress, stall_seconds, lambda: end_stalled(progress))
+        try:
+            yield Processes(progress=progress)
+        finally:
+            watchdog.close()
+        return
+    bind, progress = bind or cluster.host, Progress()
+    monitor = Monitor(cluster, bind, progress, stall_seconds, end_process)
+    _join(cluster, bind, monitor)
+    limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
+    watchdog = Watchdog(progress, limit, lambda: _end_unheard(monitor, progress))
+    try:
+        yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
+    except BaseException as error:
+        code = code_of(error)
+        if code == STOPPED:
+            _leave(monitor)
+        else:
+            what = str(error) if code != UNKNOWN else f"{type(error).__name__}: {error}"
+            monitor.report(f"process {cluster.process_id} on {socket.gethostname()}: {what}", code)
+        raise
+    else:
+        _leave(monitor)
+    finally:
+        watchdog.close()
+
+
+def _join(cluster: Cluster, bind: str, monitor: Monitor) -> None:
+    """Meets the other processes, and lets jax do so. Raises ConfigError."""
+    import jax
+
+    try:
+        monitor.join(JOIN_SECONDS)
+    except TimeoutError as error:
+        raise ConfigError(f"process {cluster.process_id} cannot join ({cluster.found_by}): {error}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"process 0 cannot listen at {bind}, port {cluster.port + 1} ({error.strerror or error}); "
+            f"choose an address of this machine with --bind=ADDRESS, or another port"
+        ) from None
+    # Its handler would take SIGTERM from the command, which saves and stops all processes at the same step.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        f"{_bracketed(cluster.host)}:{cluster.port}",
+        cluster.num_processes,
+        cluster.process_id,
+        local_device_ids=cluster.local_devices,
+        cluster_detection_method="deactivate",
+        initialization_timeout=JOIN_SECONDS,
+        coordinator_bind_address=f"{_bracketed(bind)}:{cluster.port}",
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # IPv6
+
+
+def _leave(monitor: Monitor) -> None:
+    """All processes are here before the first one goes."""
+    import jax
+
+    monitor.leave()
+    jax.distributed.shutdown()
+
+
+def _end_unheard(monitor: Monitor, progress: Progress) -> None:
+    """This process does not move, and process 0 has not said who is to blame."""
+    if monitor.silence() > GRACE_SECONDS:
+        end_process(monitor.coordinator(), LOST)
+    end_stalled(progress)
