@@ -61,13 +61,18 @@ def verdict(peers: list[Peer], now: float, stall_seconds: float, silence_seconds
     return None
 
 
+def silence_limit(stall_seconds: float) -> float:
+    """Seconds without a beat after which a process is given up."""
+    return min(SILENCE_SECONDS, stall_seconds or SILENCE_SECONDS)
+
+
 class Server:
     """Process 0's part: knows every process, hands out what process 0 shares, and ends all when one fails."""
 
     def __init__(self, cluster: Cluster, stall_seconds: float):
         self._count = cluster.num_processes
         self._stall = stall_seconds
-        self._silence = min(SILENCE_SECONDS, stall_seconds) if stall_seconds else SILENCE_SECONDS
+        self._silence = silence_limit(stall_seconds)
         self._peers: dict[int, tuple[Peer, asyncio.StreamWriter]] = {}
         self._waiting: dict[str, dict[int, Any]] = {}
         self._failed = False
@@ -150,6 +155,7 @@ class Monitor:
     ):
         self._cluster, self._bind, self._progress, self._ended = cluster, bind, progress, ended
         self._server = Server(cluster, stall_seconds) if cluster.process_id == 0 else None
+        self._silence = silence_limit(stall_seconds)
         self._shared: dict[str, Any] = {}
         self._news = threading.Condition()
         self._left = False
@@ -186,14 +192,6 @@ class Monitor:
         self._left = True
         self._send({"leaving": True})
         time.sleep(2 * BEAT_SECONDS if self._server is not None else 0.1)
-
-    def coordinator(self) -> str:
-        """What was last heard of process 0."""
-        return f"process 0 has been silent for {self.silence():.0f} s, last seen at step {self._first_step}"
-
-    def silence(self) -> float:
-        """Seconds since something was heard of process 0."""
-        return time.monotonic() - self._first_heard
 
     def _send(self, message: dict[str, Any]) -> None:
         self._loop.call_soon_threadsafe(self._write, message)
@@ -240,6 +238,11 @@ class Monitor:
         while True:
             p = self._progress
             self._write({"step": p.step, "stage": p.stage, "paused": p.paused, "age": p.age()})
+            silence = time.monotonic() - self._first_heard
+            if silence > self._silence + BEAT_SECONDS and not self._left:
+                self._ended(
+                    f"process 0 has been silent for {silence:.0f} s, last seen at step {self._first_step}", LOST
+                )
             await asyncio.sleep(BEAT_SECONDS)
 
     def _hear(self, message: dict[str, Any]) -> None:

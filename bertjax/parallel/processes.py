@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertjax.command import LOST, STOPPED, UNKNOWN
+from bertjax.command import STOPPED, UNKNOWN
 from bertjax.config import ConfigError
 from bertjax.parallel.cluster import Cluster
 from bertjax.parallel.monitor import Monitor
@@ -78,7 +79,7 @@ def together(
     monitor = Monitor(cluster, bind, progress, stall_seconds, end_process)
     _join(cluster, bind, monitor)
     limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
-    watchdog = Watchdog(progress, limit, lambda: _end_unheard(monitor, progress))
+    watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))
     try:
         yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
     except BaseException as error:
@@ -86,6 +87,9 @@ def together(
         if code == STOPPED:
             _leave(monitor)
         else:
+            if code == UNKNOWN:
+                # When a process dies, collectives fail in the others; the monitor knows better, and ends us first.
+                time.sleep(GRACE_SECONDS)
             what = str(error) if code != UNKNOWN else f"{type(error).__name__}: {error}"
             monitor.report(f"process {cluster.process_id} on {socket.gethostname()}: {what}", code)
         raise
@@ -131,10 +135,3 @@ def _leave(monitor: Monitor) -> None:
 
     monitor.leave()
     jax.distributed.shutdown()
-
-
-def _end_unheard(monitor: Monitor, progress: Progress) -> None:
-    """This process does not move, and process 0 has not said who is to blame."""
-    if monitor.silence() > GRACE_SECONDS:
-        end_process(monitor.coordinator(), LOST)
-    end_stalled(progress)
