@@ -22,7 +22,7 @@ from bertjax.model.precision import FLOAT32, Precision
 
 
 def unconstrained(x: jax.Array) -> jax.Array:
-    """Leaves activations wherever they are."""
+    """Leaves an array wherever it is."""
     return x
 
 
@@ -53,13 +53,14 @@ class BertOutput:
 class Bert(nnx.Module):
     """BERT, with its pretraining heads or, with ``for_pretraining=False``, without them.
 
-    The model knows no mesh: how attention is computed, how the embedding table is looked up and where
-    activations are pinned to devices come in as functions.
+    The model knows no mesh: how attention is computed, how the embedding table is looked up and where arrays are
+    pinned to devices come in as functions.
 
     precision: dtypes of the computation; float32 unless told otherwise.
     attend: an attention function (``model.attention``); default the one the config names.
     lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
     constrain: applied to activations [B, S, H] between layers.
+    whole: brings a small divided parameter to every device before its use.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class Bert(nnx.Module):
         attend: Callable | None = None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array] = plain_lookup,
         constrain: Callable[[jax.Array], jax.Array] = unconstrained,
+        whole: Callable[[jax.Array], jax.Array] = unconstrained,
     ):
         self.config = config
         self.precision = precision
         self.attend = attend or ATTENTION_FUNCTIONS[config.attention]
         self.lookup = lookup
         self.constrain = constrain
+        self.whole = whole
         self.for_pretraining = for_pretraining
         self.embeddings = Embeddings(config, rngs)
         self.encoder = Encoder(config, rngs)
@@ -147,7 +150,7 @@ class Bert(nnx.Module):
         output_attentions: bool,
     ) -> BertOutput:
         """The forward pass on checked arguments; see ``__call__``."""
-        x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup)
+        x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup, self.whole)
         embedded = x = self.constrain(x)
 
         def record(layer: EncoderLayer, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -51,12 +53,13 @@ class Embeddings(nnx.Module):
         position_ids: jax.Array,
         precision: Precision,
         noise: Noise | None,
-        lookup,
+        lookup: Callable[[jax.Array, jax.Array], jax.Array],
+        whole: Callable[[jax.Array], jax.Array],
     ) -> jax.Array:
-        """int32 [B, S] three times -> [B, S, H]. ``lookup(table [V, H], ids [B, S]) -> [B, S, H]``."""
+        """int32 [B, S] three times -> [B, S, H]; ``lookup`` and ``whole``: see ``Bert``."""
         config = self.config
         if self.learned_positions:
-            positions = self.position_embeddings[...]
+            positions = whole(self.position_embeddings[...])
         else:
             positions = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
         # A product with one-hot rows: the gradient of a two-row table by scatter would be one long serial sum.

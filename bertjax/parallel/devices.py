@@ -1,48 +1,103 @@
-"""What is known about devices: peak rates and memory."""
+"""What is known about devices: peak rates, memory, bandwidths. One table, for MFU and for ``bertjax.plan``."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 
-# Dense bfloat16 peak of one device, FLOP/s, by the start of jax's device_kind (vendors' data sheets).
-PEAK_FLOPS: tuple[tuple[str, float], ...] = (
-    ("NVIDIA H200", 990e12),
-    ("NVIDIA H100", 990e12),
-    ("NVIDIA A100", 312e12),
-    ("TPU v4", 275e12),
-    ("TPU v5 lite", 197e12),
-    ("TPU v5e", 197e12),
-    ("TPU v5p", 459e12),
-    ("TPU v5", 459e12),
-    ("TPU v6 lite", 918e12),
-    ("TPU v6e", 918e12),
+GIB = 2**30
+# The part of a GPU's memory that jax takes when nothing else is said (XLA_PYTHON_CLIENT_MEM_FRACTION).
+GPU_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One kind of accelerator. All figures are those of one *device* as jax counts them."""
+
+    name: str
+    # Beginnings of jax's device_kind.
+    kinds: tuple[str, ...]
+    flops: float  # dense bfloat16 peak, FLOP/s
+    memory: int  # bytes that a program may use
+    bandwidth: float  # of its memory, bytes/s
+    interconnect: float  # to the other devices of its slice or host, bytes/s one way, all links together
+    source: str
+    devices_per_chip: int = 1
+
+
+# First match wins, so a longer kind stands before one that it begins with. Memory of TPUs: what libtpu's compiler lets
+# a program use ("available HBM" in its out-of-memory error), a little less than the data sheet's.
+CHIPS: tuple[Chip, ...] = (
+    Chip("v4", ("TPU v4",), 275e12, int(30.75 * GIB), 1200e9, 300e9, "docs.cloud.google.com/tpu/docs/v4"),
+    Chip(
+        *("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, int(15.75 * GIB), 819e9, 200e9),
+        source="docs.cloud.google.com/tpu/docs/v5e",
+    ),
+    Chip("v5p", ("TPU v5",), 459e12, int(95.74 * GIB), 2765e9, 600e9, "docs.cloud.google.com/tpu/docs/v5p"),
+    Chip(
+        *("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, int(31.25 * GIB), 1638e9, 400e9),
+        source="docs.cloud.google.com/tpu/docs/v6e",
+    ),
+    # Two devices a chip, each with half of what the data sheet gives for the chip.
+    Chip(
+        *("tpu7x", ("TPU7x", "TPU v7"), 2307e12 / 2, int(94.75 * GIB), 7380e9 / 2, 600e9 / 2),
+        source="docs.cloud.google.com/tpu/docs/tpu7x",
+        devices_per_chip=2,
+    ),
+    Chip(
+        *("h200", ("NVIDIA H200",), 990e12, int(GPU_SHARE * 141 * GIB), 4800e9, 450e9),
+        source="NVIDIA H200 Tensor Core GPU data sheet (SXM)",
+    ),
+    Chip(
+        *("h100", ("NVIDIA H100",), 990e12, int(GPU_SHARE * 79.1 * GIB), 3350e9, 450e9),
+        source="NVIDIA H100 Tensor Core GPU data sheet (SXM)",
+    ),
+    Chip(
+        *("a100", ("NVIDIA A100",), 312e12, int(GPU_SHARE * 79.25 * GIB), 2039e9, 300e9),
+        source="NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)",
+    ),
 )
 
 # Where Linux says how much memory a container has (cgroup version 2 and 1).
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
+def chip_of(device: Any) -> Chip | None:
+    """The table's row for a device, or None where it has none (CPUs among them)."""
+    return next((chip for chip in CHIPS if device.device_kind.startswith(chip.kinds)), None)
+
+
 def peak_flops(device: Any) -> float | None:
     """Peak FLOP/s of a device, or None where it is not in the table (CPUs among them)."""
-    return next((rate for kind, rate in PEAK_FLOPS if device.device_kind.startswith(kind)), None)
+    chip = chip_of(device)
+    return chip.flops if chip else None
 
 
 def memory_limit(device: Any) -> int:
     """Bytes a device may use. A CPU device gets its share of the machine's (or container's) memory.
 
     The total, never what is free just now: the number decides how a batch is split, and a resumed run must
-    split it as before.
+    split it as before. A device that is not there (``bertjax.plan``) has what the table says.
     """
     if device.platform != "cpu":
-        stats = device.memory_stats()
-        if stats and "bytes_limit" in stats:
+        stats, chip = _memory_stats(device), chip_of(device)
+        if "bytes_limit" in stats:
             return int(stats["bytes_limit"])
+        if chip:
+            return chip.memory
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CONTAINER_LIMITS:
         text = path.read_text().strip() if path.is_file() else ""
         limits += [int(text)] if text.isdigit() else []
     return min(limits) // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))
+
+
+def _memory_stats(device: Any) -> dict[str, int]:
+    try:
+        return device.memory_stats() or {}
+    except (jax.errors.JaxRuntimeError, AttributeError):  # of another machine, or only compiled for
+        return {}

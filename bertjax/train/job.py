@@ -17,7 +17,9 @@ from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import activation_bytes_per_row
 from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import memory_limit
+from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
+from bertjax.parallel.sharding import batch_sharding
 from bertjax.train.loss_scale import ADJUSTMENTS
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.schedules import Schedule, run_schedule
@@ -124,12 +126,14 @@ def rows_that_fit(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 
 def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
-    activations = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
     return Bert(
         run.model,
         nnx.Rngs(run.seed),
         precision=precision_named(run.precision, mesh.devices.flat[0].platform),
-        constrain=lambda x: jax.lax.with_sharding_constraint(x, activations),
+        lookup=divided_lookup(mesh),
+        constrain=pin(batch_sharding(mesh)),
+        whole=pin(NamedSharding(mesh, PartitionSpec())),
     )
 
 
