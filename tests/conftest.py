@@ -1,7 +1,9 @@
 """CPU with eight virtual devices, strict shapes, no network."""
 
+import inspect
 import os
 import socket
+import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -33,3 +35,17 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory):
+    """A text file of real prose, a document a module: what the standard library says of itself."""
+    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
+    names = [n for n in sorted(sys.stdlib_module_names) if n in sys.modules and sys.modules[n].__doc__]
+    documents = []
+    for name in names:
+        module = sys.modules[name]
+        parts = [module.__doc__] + [inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)]
+        documents.append(" ".join(" ".join(parts).split()))
+    path.write_text("\n\n".join(documents), encoding="utf-8")
+    return path

@@ -43,8 +43,12 @@ def find_cluster(
 ) -> Cluster | None:
     """The cluster that the arguments (HOST:PORT, N, I) name, else the environment; None for a single process.
 
+    ``num_processes`` of 1 needs nothing else: whatever the environment says, this process is alone.
+
     Raises ConfigError, one line, where what is said is not enough or cannot be.
     """
+    if num_processes == 1 and coordinator is None and not process_id:
+        return None
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     if any(value is not None for value in given.values()):
         missing = [f"--{name}" for name, value in given.items() if value is None]
@@ -112,13 +116,15 @@ def from_open_mpi(environ: Mapping[str, str]) -> Cluster | None:
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
     rank, size, local_rank, local_size = _numbers(environ, *(f"OMPI_COMM_WORLD_{name}" for name in names))
     # Such as 1531576320.0;tcp://10.96.0.1,10.148.0.1:34911 (Open MPI 4; version 5 no longer says)
-    uri = re.match(r"(\d+)\..*?tcp6?://\[?([^,\]]+?)[,\]:]", environ.get("OMPI_MCA_orte_hnp_uri", ""))
-    name = environ.get("PMIX_NAMESPACE", "")
-    job = int(uri[1]) // 4096 if uri else zlib.crc32(name.encode())
+    said = environ.get("OMPI_MCA_orte_hnp_uri", "")
+    uri = re.search(r"tcp://([^,:]+)|tcp6://\[([^,\]]+)", said)
+    port = _port(environ, zlib.crc32((said or environ.get("PMIX_NAMESPACE", "")).encode()))
     if environ.get("BERTJAX_COORDINATOR"):
         host, port = _address(environ["BERTJAX_COORDINATOR"], "BERTJAX_COORDINATOR")
-    elif uri or local_size == size:
-        host, port = ("127.0.0.1" if local_size == size else uri[2] if uri else ""), _port(environ, job)
+    elif local_size == size:
+        host = "127.0.0.1"
+    elif uri:
+        host = uri[1] or uri[2]
     else:
         raise ConfigError("Open MPI does not say where process 0 is; set BERTJAX_COORDINATOR=HOST:PORT (mpirun -x)")
     own = (local_rank,) if local_size > 1 else None

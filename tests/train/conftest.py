@@ -1,7 +1,5 @@
 """A corpus of made-up documents and a tokenizer stand-in, for tests of what comes after the data; a small whole run."""
 
-import inspect
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,20 +41,6 @@ def synthetic():
         continues_word=lambda: np.zeros(VOCABULARY, bool),
     )
     return corpus, tokenizer
-
-
-@pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory):
-    """A text file of real prose, a document a module: what the standard library says of itself."""
-    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
-    names = [n for n in sorted(sys.stdlib_module_names) if n in sys.modules and sys.modules[n].__doc__]
-    documents = []
-    for name in names:
-        module = sys.modules[name]
-        parts = [module.__doc__] + [inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)]
-        documents.append(" ".join(" ".join(parts).split()))
-    path.write_text("\n\n".join(documents), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="session", autouse=True)

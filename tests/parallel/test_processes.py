@@ -1,0 +1,269 @@
+"""Real processes on this machine, over Gloo: the same run however it is laid out, and ended together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LAYOUTS, STRETCH = (Path(__file__).parent / name for name in ("layouts.py", "stretch.py"))
+MESHES = ("8,1,1", "4,2,1", "2,2,2", "1,8,1", "1,1,8")
+
+CONFIG = """
+from bertjax.config import default_config, phase
+
+def get_config():
+    config = default_config()
+    config.name = "test"
+    config.precision = "float32"
+    config.model.update(
+        vocab_size=600, hidden_size=32, num_hidden_layers=1, num_attention_heads=8, intermediate_size=64
+    )
+    config.data.corpus = {corpus!r}
+    config.data.block_tokens = 20_000
+    config.phases.phase1 = phase(
+        sequence_length=32, batch_size=16, steps=20, max_predictions=5, learning_rate=1e-2, warmup_steps=2
+    )
+    config.phases.phase2 = phase(sequence_length=64, batch_size=8, steps=4, max_predictions=10)
+    config.checkpoint.every_steps = 1000
+    config.logging.every_steps = 1
+    config.logging.tensorboard = False
+    config.evaluation.max_rows = 32
+    return config
+"""
+
+
+def free_port():
+    """A port that is free, and the one after it most likely too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1] - 1
+
+
+class Job:
+    """``count`` processes with ``devices`` CPU devices each; ``command(index, port)`` is one's command line."""
+
+    def __init__(self, folder, count, devices, command, cache=None):
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+        environ |= {"BERTJAX_CACHE": str(cache)} if cache else {}
+        port = free_port()
+        self.logs = [folder / f"log{index}" for index in range(count)]
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, *command(index, port)], env=environ, cwd=ROOT, stdout=log.open("w"), stderr=-2
+            )
+            for index, log in enumerate(self.logs)
+        ]
+
+    def wait(self, seconds=400, but=()):
+        """Exit codes of all processes but those of index ``but``."""
+        end = time.monotonic() + seconds
+        rest = [p for index, p in enumerate(self.processes) if index not in but]
+        return [process.wait(max(0.1, end - time.monotonic())) for process in rest]
+
+    def wait_for(self, text, seconds=300):
+        """Until process 0 has printed ``text``."""
+        end = time.monotonic() + seconds
+        while text not in self.log(0):
+            assert time.monotonic() < end and self.processes[0].poll() is None, self.log(0)
+            time.sleep(0.1)
+
+    def log(self, index):
+        return self.logs[index].read_text()
+
+    def errors(self, index):
+        return [line for line in self.log(index).split("\n") if line.startswith("error:")]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def config_file(corpus_file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "config.py"
+    path.write_text(CONFIG.format(corpus=str(corpus_file)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def train(config_file, cache, tmp_path):
+    """``train(count, devices, workdir, *overrides)``: a run of the command, by so many processes."""
+    started = []
+
+    def start(count, devices, workdir, *overrides, per_process=lambda index: []):
+        def command(index, port):
+            own = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}", f"--process_id={index}"]
+            common = ["-m", "bertjax.train", f"--config={config_file}", f"--workdir={workdir}", *overrides]
+            return [*common, *(own if count > 1 else []), *per_process(index)]
+
+        job = Job(tmp_path / f"logs{len(started)}", count, devices, command, cache)
+        started.append(job)
+        return job
+
+    yield start
+    for job in started:
+        job.__exit__()
+
+
+# --- One run, however it is laid out -----------------------------------------------------------------------------
+
+
+def seen(tmp_path, count, devices, meshes):
+    """What each process wrote down of each mesh, and that the compiler found a way for every array."""
+    folder = tmp_path / f"{count}x{devices}"
+    command = lambda index, port: [LAYOUTS, str(index), str(count), str(port), str(folder / f"out{index}"), *meshes]
+    with Job(folder, count, devices, command) as job:
+        assert job.wait(1500) == [0] * count, job.log(0)[-3000:]
+        assert not any("full rematerialization" in job.log(index) for index in range(count))
+    return [json.loads((folder / f"out{index}").read_text()) for index in range(count)]
+
+
+def joined(parts):
+    """Dicts of several processes as one; where two know the same key they must agree."""
+    whole = {}
+    for part in parts:
+        assert all(whole.get(key, value) == value for key, value in part.items())
+        whole |= part
+    return whole
+
+
+def check_same_run(group, mesh, reference):
+    """Batches and masks identical, losses within 1e-5, and under FSDP each device its share and no more."""
+    of = lambda name: [process[mesh][name] for process in group]
+    assert joined(of("batches")) == reference["batches"]
+    assert joined(of("masks")) == reference["masks"]
+    assert len(set(of("params"))) == 1
+    for losses in of("losses"):
+        np.testing.assert_allclose(losses, reference["losses"], rtol=1e-5)
+    fsdp = int(mesh.split(",")[1])
+    assert max(joined(of("bytes")).values()) <= 1.05 * of("total_bytes")[0] / fsdp
+
+
+def test_two_processes_are_two_devices_bit_for_bit(tmp_path):
+    meshes = ("2,1,1", "1,2,1", "1,1,2")
+    (one,), two = seen(tmp_path, 1, 2, meshes), seen(tmp_path, 2, 1, meshes)
+    for mesh in meshes:
+        assert [process[mesh]["losses"] for process in two] == [one[mesh]["losses"]] * 2
+        assert [process[mesh]["params"] for process in two] == [one[mesh]["params"]] * 2
+        assert joined([process[mesh]["batches"] for process in two]) == one[mesh]["batches"]
+
+
+def test_a_mesh_over_processes_is_the_same_run(tmp_path):
+    (one,) = seen(tmp_path, 1, 8, ("8,1,1",))
+    group = seen(tmp_path, 2, 4, ("2,2,2", "1,8,1"))
+    for mesh in group[0]:
+        check_same_run(group, mesh, one["8,1,1"])
+
+
+@pytest.mark.slow
+def test_every_layout_is_the_same_run(tmp_path):
+    """1 process x 8 devices, 2 x 4, 4 x 2, 8 x 1, each with every mesh."""
+    reference = None
+    for count in (1, 2, 4, 8):
+        group = seen(tmp_path, count, 8 // count, MESHES)
+        reference = reference or group[0]["8,1,1"]
+        for mesh in MESHES:
+            check_same_run(group, mesh, reference)
+
+
+def rows(workdir):
+    """Loss and gradient norm of every step on record."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n") if line]
+    return {row["step"]: [row["loss"], row["grad_norm"]] for row in lines if row["kind"] == "train"}
+
+
+def check_chain(train, config_file, cache, tmp_path, layouts, total):
+    """A run that is stopped after every step or two and goes on in another layout, against one that is not."""
+    plain, moved = tmp_path / "plain", tmp_path / "moved"
+    phases = [f"--config.phases.phase1.steps={total // 2}", f"--config.phases.phase2.steps={total - total // 2}"]
+    assert train(1, 8, plain, *phases).wait() == [0]
+    for number, (count, mesh) in enumerate(layouts):
+        command = lambda index, port, common=(count, mesh): [
+            str(part) for part in (STRETCH, index, common[0], port, config_file, moved, common[1], total)
+        ]
+        with Job(tmp_path / f"stretch{number}", count, 8 // count, command, cache) as job:
+            last = number == len(layouts) - 1
+            assert job.wait() == [0 if last else 75] * count, job.log(0)[-3000:]
+    expected, found = rows(plain), rows(moved)
+    assert found.keys() == expected.keys()
+    for step in expected:
+        np.testing.assert_allclose(found[step], expected[step], rtol=1e-5)
+
+
+def test_a_checkpoint_goes_on_in_another_layout(train, config_file, cache, tmp_path):
+    layouts = [(2, "4,2,1"), (1, "1,8,1"), (2, "2,2,2"), (1, "1,1,8")]
+    check_chain(train, config_file, cache, tmp_path, layouts, total=6)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_any_layout_goes_on_in_any_other(train, config_file, cache, tmp_path):
+    """All twenty, one after the other; several processes take two steps before they stop, one takes one."""
+    layouts = [(count, mesh) for mesh in MESHES for count in (1, 2, 4, 8)]
+    check_chain(train, config_file, cache, tmp_path, layouts, total=sum(1 if n == 1 else 2 for n, _ in layouts))
+
+
+# --- Ended together ------------------------------------------------------------------------------------------------
+
+FOR_EVER = "--config.phases.phase1.steps=1000000"
+
+
+def test_killing_one_of_four_ends_the_others(train, tmp_path):
+    job = train(4, 1, tmp_path / "run", FOR_EVER)
+    job.wait_for("step       1/")
+    job.processes[2].kill()
+    began = time.monotonic()
+    codes = job.wait(15, but=[2])
+    assert codes == [71] * 3
+    assert time.monotonic() - began < 15
+    for index in (0, 1, 3):
+        assert len(job.errors(index)) == 1
+        assert "process 2 on" in job.errors(index)[0] and "was lost at step" in job.errors(index)[0]
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_process_that_stalls_is_found_and_named(stopped, train, tmp_path):
+    job = train(2, 1, tmp_path / "run", FOR_EVER, "--config.parallel.watchdog_seconds=20")
+    job.wait_for("step       1/")
+    job.processes[stopped].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert job.wait(60, but=[stopped]) == [71]
+    assert 15 < time.monotonic() - began < 25
+    (error,) = job.errors(1 - stopped)
+    assert f"process {stopped}" in error and "silent" in error and "at step" in error
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(train, tmp_path):
+    job = train(2, 1, tmp_path / "run", FOR_EVER)
+    job.wait_for("step       1/")
+    job.processes[1].send_signal(signal.SIGTERM)
+    assert job.wait(120) == [75, 75]
+    assert len({line for index in (0, 1) for line in job.log(index).split("\n") if "stopped at step" in line}) == 1
+    steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+    assert f"stopped at step {max(steps)}" in job.log(0)
+
+
+def test_processes_must_be_started_alike(train, tmp_path):
+    job = train(2, 1, tmp_path / "run", per_process=lambda index: [f"--config.seed={index}"])
+    assert job.wait(120) == [2, 2]
+    assert any("seed = 1 here, 0 there" in line for line in job.errors(1))
+    assert any("process 1 on" in line and "seed = 1 here, 0 there" in line for line in job.errors(0))
+    assert not (tmp_path / "run" / "checkpoints").exists()
