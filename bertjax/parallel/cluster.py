@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bertjax.config import ConfigError
 
-DEFAULT_PORT = 8476
+DEFAULT_PORT = 8482  # what jax itself takes on TPU slices
 _HIGH_PORTS = (61440, 4096)  # first and number: where two jobs of one machine rarely meet
 _METADATA = "http://{host}/computeMetadata/v1/instance/attributes/{key}"
 # How Linux shows the TPU chips of a machine: PCI vendor Google, and one of these devices (v3 to 7x).

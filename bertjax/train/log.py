@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ class NoLog:
     """What a process has that is not the one to write."""
 
     def write(self, row: dict[str, Any]) -> None:
+        pass
+
+    def sync(self) -> None:
         pass
 
     def close(self) -> None:
@@ -41,6 +45,10 @@ class MetricsLog:
             for name, value in clean.items():
                 if isinstance(value, int | float) and name != "step":
                     self._writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def sync(self) -> None:
+        """Brings the rows to the disk; a bucket mounted as a folder has nothing of a file before that."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

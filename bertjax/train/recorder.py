@@ -60,8 +60,9 @@ class Recorder:
         self._pending = (step, metrics)
 
     def flush(self) -> None:
-        """Waits for the newest metrics, so that everything is on record."""
+        """Waits for the newest metrics, so that everything is on record and on disk."""
         self._finish()
+        self._log.sync()
 
     def evaluated(self, step: int, values: dict[str, float]) -> None:
         """Records a held-out evaluation after ``step`` updates. Raises Diverged where it is not finite."""

@@ -39,8 +39,8 @@ def test_nothing_said_is_one_process():
 
 def test_flags_come_first():
     assert find_cluster(num_processes=1, environ=SLURM) is None
-    assert find_cluster("10.0.0.1:8476", 2, 1, SLURM) == Cluster("10.0.0.1", 8476, 2, 1, "flags")
-    assert find_cluster("[::1]:8476", 2, 1, {}) == Cluster("::1", 8476, 2, 1, "flags")
+    assert find_cluster("10.0.0.1:8482", 2, 1, SLURM) == Cluster("10.0.0.1", 8482, 2, 1, "flags")
+    assert find_cluster("[::1]:8482", 2, 1, {}) == Cluster("::1", 8482, 2, 1, "flags")
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_flags_come_first():
         ((None, 2, 0), "--coordinator must be given too"),
         (("10.0.0.1", 2, 0), "HOST:PORT"),
         (("10.0.0.1:99999", 2, 0), "HOST:PORT"),
-        (("10.0.0.1:8476", 2, 2), "process 2 of 2 cannot be"),
-        (("10.0.0.1:8476", 0, 0), "process 0 of 0 cannot be"),
+        (("10.0.0.1:8482", 2, 2), "process 2 of 2 cannot be"),
+        (("10.0.0.1:8482", 0, 0), "process 0 of 0 cannot be"),
     ],
 )
 def test_flags_that_cannot_be(arguments, words):
@@ -112,7 +112,7 @@ def test_open_mpi():
 
 
 def test_jobset():
-    assert find_cluster(environ=JOBSET) == Cluster("bert-workers-0-0.bert", 8476, 4, 1, "JobSet")
+    assert find_cluster(environ=JOBSET) == Cluster("bert-workers-0-0.bert", 8482, 4, 1, "JobSet")
     assert find_cluster(environ=JOBSET | {"BERTJAX_PORT": "9999"}).port == 9999
     with pytest.raises(ConfigError, match="REPLICATED_JOB_NAME"):
         find_cluster(environ=JOBSET | {"REPLICATED_JOB_NAME": ""})
