@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from bertjax.config import ConfigError
 
@@ -52,6 +52,25 @@ def guarded(job: Callable[[], object]) -> int:
         print(error, flush=True)
         return code
     return 0
+
+
+class NumberedLines(io.TextIOBase):
+    """A text stream whose lines begin with the number of the process that writes them."""
+
+    def __init__(self, stream: TextIO, number: int):
+        self._stream, self._mark, self._at_start = stream, f"[{number}] ", True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self._stream.write(self._mark + line if self._at_start else line)
+            self._at_start = line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -33,10 +33,6 @@ class Processes:
     def first(self) -> bool:
         return self.index == 0
 
-    def speaker(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        """``say`` for lines that are the same in all processes: process 0 says them, with its number."""
-        return (lambda line: say(f"[0] {line}")) if self.first else lambda line: None
-
     def share(self, name: str, value: Any) -> Any:
         """Process 0's ``value`` (plain JSON) in all of them, once all have come here. Each name is used once."""
         return value if self.monitor is None else self.monitor.share(name, value)

@@ -58,5 +58,6 @@ def run(
         from bertjax.train.display import Display
         from bertjax.train.loop import train
 
-        display = Display(say) if processes.count == 1 else Display(processes.speaker(say or print))
+        silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
+        display = Display(say if processes.first else silent)
         return train(resolved, workdir, recorded, should_stop, display, processes)

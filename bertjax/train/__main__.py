@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import STOPPED, UNKNOWN, USAGE, fail, guarded
+from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded
 from bertjax.config import ConfigError
 from bertjax.flags import FlagError, parse
-from bertjax.parallel.cluster import find_cluster
+from bertjax.parallel.cluster import Cluster, find_cluster
 from bertjax.train import run
 
 HELP = """\
@@ -66,14 +67,17 @@ def main(argv: list[str] | None = None) -> int:
         return fail(error, USAGE)
     workdir = Path(chosen["workdir"] or f"runs/{config.get('name', 'run')}")
     with StopRequest() as stop:
-        execute = guarded if cluster is None else _end
-        return execute(lambda: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"]))
+        job = lambda: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"])
+        return guarded(job) if cluster is None else _one_of_many(cluster, job)
 
 
-def _end(job: Callable[[], object]) -> NoReturn:
+def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:
     """Runs the job of one process of several, and ends the process: nothing of jax may wait for the others then."""
     code = UNKNOWN
+    sys.stdout, sys.stderr = (NumberedLines(stream, cluster.process_id) for stream in (sys.stdout, sys.stderr))
     try:
+        here = f"process {cluster.process_id} of {cluster.num_processes} on {socket.gethostname()}"
+        print(f"{here}, found by {cluster.found_by}; process 0 is at {cluster.host}:{cluster.port}", flush=True)
         code = guarded(job)
     except BaseException:
         traceback.print_exc()

@@ -81,7 +81,8 @@ class Job:
         return self.logs[index].read_text()
 
     def errors(self, index):
-        return [line for line in self.log(index).split("\n") if line.startswith("error:")]
+        """Lines of this process that report a mistake; each carries its number."""
+        return [line for line in self.log(index).split("\n") if line.startswith(f"[{index}] error:")]
 
     def __enter__(self):
         return self
@@ -256,7 +257,8 @@ def test_a_signal_to_one_stops_all_at_the_same_step(train, tmp_path):
     job.wait_for("step       1/")
     job.processes[1].send_signal(signal.SIGTERM)
     assert job.wait(120) == [75, 75]
-    assert len({line for index in (0, 1) for line in job.log(index).split("\n") if "stopped at step" in line}) == 1
+    said = [line[4:] for index in (0, 1) for line in job.log(index).split("\n") if "stopped at step" in line]
+    assert len(said) == 2 and len(set(said)) == 1
     steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
     assert f"stopped at step {max(steps)}" in job.log(0)
 

@@ -18,23 +18,37 @@ CONFIG = ModelConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2, num_at
 def test_mesh_sizes():
     assert dict(make_mesh(-1, 2, 1).shape) == {"data": 4, "fsdp": 2, "tensor": 1}
     assert batch_shards(make_mesh(-1, 2, 2)) == 4
-    for sizes in ((3, 1, 1), (-1, 3, 1), (4, 4, 1)):
-        with pytest.raises(ConfigError, match=r"config\.parallel"):
-            make_mesh(*sizes)
 
 
-def test_every_array_lives_where_the_table_says():
-    """Parameters and moments alike, also when made under jit; nothing larger than a bias is replicated."""
-    mesh = make_mesh(2, 2, 2)
+@pytest.mark.parametrize(
+    ("sizes", "would"),
+    [
+        ((3, 1, 1), "data = 8 would"),
+        ((-1, 3, 1), "fsdp = one of 1, 2, 4, 8 would"),
+        ((-1, 2, 3), "tensor = one of 1, 2, 4 would"),
+        ((4, 4, 1), "data = 2, or fsdp = 2 would"),
+        ((3, 3, 3), "data = -1, fsdp = 1, tensor = 1 would"),
+    ],
+)
+def test_impossible_sizes_are_refused_with_those_that_would_work(sizes, would):
+    with pytest.raises(ConfigError, match=r"config\.parallel.* of 8 devices; " + would):
+        make_mesh(*sizes)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 8, 1), (4, 2, 1)])
+def test_every_array_lives_where_the_table_says(sizes):
+    """Parameters and moments alike, also when made under jit; under fsdp nothing but two numbers is replicated."""
+    mesh = make_mesh(*sizes)
     make_params = lambda: split_params(Bert(CONFIG, nnx.Rngs(0)))[1]
     optimizer = make_optimizer(OptimizerConfig())
     state = initial_state(make_params, optimizer, "float32", mesh)
     for path, array in jax.tree_util.tree_leaves_with_path(state):
-        expected = spec_for(path_name(path), array.shape, mesh)
-        assert array.sharding.is_equivalent_to(jax.NamedSharding(mesh, expected), array.ndim), path_name(path)
-        # The next-sentence head and the two-row type table are too small to divide.
-        if array.size > 2048:
-            assert not array.sharding.is_fully_replicated, path_name(path)
+        name = path_name(path)
+        expected = spec_for(name, array.shape, mesh)
+        assert array.sharding.is_equivalent_to(jax.NamedSharding(mesh, expected), array.ndim), name
+        if array.ndim and not name.endswith("nsp_head/dense/bias"):
+            held = array.addressable_shards[0].data.size
+            assert held <= array.size // mesh.shape["fsdp"], name
     kernel = "opt_state/1/nu/encoder/layers/mlp/intermediate/kernel"
     assert spec_for(kernel, (2, 32, 64), mesh) == PartitionSpec(None, "fsdp", "tensor")
 

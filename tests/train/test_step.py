@@ -88,6 +88,18 @@ def test_accumulation_steps():
         accumulation_steps(RUN, dataclasses.replace(phase, batch_size=9), mesh_of(4, 1, 1))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((1, 1, 8), r"tensor = 8 .*num_attention_heads = 4.* on 8 devices one of 1, 2, 4 would"),
+        ((1, 5, 1), r"fsdp = 5 .*hidden_size = 32.* on 5 devices 1 would"),
+    ],
+)
+def test_a_mesh_that_does_not_divide_the_model_is_refused(sizes, words):
+    with pytest.raises(ConfigError, match=words):
+        make_job(RUN, mesh_of(*sizes))
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_overfits_a_handful_of_rows(precision, synthetic):
