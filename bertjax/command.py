@@ -54,6 +54,23 @@ def guarded(job: Callable[[], object]) -> int:
     return 0
 
 
+def printing(job: Callable[[], int]) -> int:
+    """The exit code of a job whose results go to standard output, which may be closed, full or narrow."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an odd character is no reason to stop
+    try:
+        code = job()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
+        return 0 if has_enough else fail(f"cannot write: {error.strerror or error}", DATA)
+    return code
+
+
 class NumberedLines(io.TextIOBase):
     """A text stream whose lines begin with the number of the process that writes them."""
 
@@ -95,16 +112,4 @@ class ArgumentParser(argparse.ArgumentParser):
             options = self.parse_args(argv)
         except SystemExit as stop:
             return int(stop.code or 0)
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # an odd character is no reason to stop
-        try:
-            code = job(options)
-            sys.stdout.flush()
-        except KeyboardInterrupt:
-            return fail("interrupted", INTERRUPTED)
-        except OSError as error:
-            # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
-            return 0 if has_enough else fail(f"cannot write: {error.strerror or error}", DATA)
-        return code
+        return printing(lambda: job(options))

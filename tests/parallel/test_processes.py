@@ -55,7 +55,7 @@ class Job:
         flags = f"--xla_force_host_platform_device_count={devices}"
         environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
         environ |= {"BERTJAX_CACHE": str(cache)} if cache else {}
-        port = free_port()
+        self.port = port = free_port()
         self.logs = [folder / f"log{index}" for index in range(count)]
         self.processes = [
             subprocess.Popen(
@@ -227,9 +227,17 @@ def test_a_checkpoint_of_any_layout_goes_on_in_any_other(train, config_file, cac
 FOR_EVER = "--config.phases.phase1.steps=1000000"
 
 
+def listening_at(ports):
+    """Addresses, as Linux writes them in hexadecimal, at which anybody on this machine listens at these ports."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().split("\n")[1:]]
+    listening = [line[1].split(":") for line in lines if line and line[3] == "0A"]
+    return [address for address, port in listening if int(port, 16) in ports]
+
+
 def test_killing_one_of_four_ends_the_others(train, tmp_path):
     job = train(4, 1, tmp_path / "run", FOR_EVER)
     job.wait_for("step       1/")
+    assert listening_at({job.port, job.port + 1}) == ["0100007F"] * 2  # 127.0.0.1, no other interface
     job.processes[2].kill()
     began = time.monotonic()
     codes = job.wait(15, but=[2])

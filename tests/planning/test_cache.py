@@ -33,7 +33,9 @@ def test_what_was_made_is_found(folder):
     assert [path.name for path in folder.iterdir()] == ["key.json"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"total": 1}', b'{"collectives": [], "other": 2}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[1]", b'{"total": 1}', b'{"collectives": [], "other": 2}', b"\xff\xfe"]
+)
 def test_a_damaged_file_is_made_again(folder, damage):
     cached_analysis("key", lambda: FOUND)
     (folder / "key.json").write_bytes(damage)

@@ -122,7 +122,8 @@ def test_a_product_handed_to_a_gpu_library():
 ENTRY %main (x: f32[8,16], w: f32[16,32]) -> (f32[8,32], s8[64]) {
   %x = f32[8,16]{1,0} parameter(0)
   %w = f32[16,32]{1,0} parameter(1)
-  ROOT %gemm = (f32[8,32]{1,0}, s8[64]{0}) custom-call(%x, %w), custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"]}}}
+  ROOT %gemm = (f32[8,32]{1,0}, s8[64]{0}) custom-call(%x, %w), custom_call_target="__cublas$gemm", \
+backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"]}}}
 }
 """
     assert matrix_flops(read_program(text)) == 2 * 8 * 16 * 32

@@ -1,0 +1,222 @@
+"""Reads the text of an optimised XLA program: computations, instructions, shapes, and how often each loop runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+_BITS = re.compile(r"[a-z]+(\d+)")
+_SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
+_NAME = re.compile(r"%([\w.\-]+)")
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
+_CALLED = re.compile(r"(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TRIPS = re.compile(r'"?known_trip_count"?:?\s*=?\{"?n"?:"?(\d+)"?\}')
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One array: dtype, dims, and XLA's number of the memory it lies in (0: the device's main memory)."""
+
+    dtype: str
+    dims: tuple[int, ...]
+    space: int = 0
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.dims)
+
+    @property
+    def bytes(self) -> int:
+        return (self.elements * _bits(self.dtype) + 7) // 8
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """``name = shapes opcode(operands), attributes``; a tuple has several shapes."""
+
+    name: str
+    opcode: str
+    shapes: tuple[Shape, ...]
+    operands: tuple[str, ...]
+    arguments: str
+    attributes: str
+    is_root: bool
+
+    def attribute(self, key: str) -> str:
+        """The text of ``key=...`` up to the next comma or blank outside brackets, or an empty one."""
+        match = re.search(rf"\b{key}=", self.attributes)
+        return self.attributes[match.end() :][: _end(self.attributes[match.end() :])] if match else ""
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Names of the computations that it runs (a loop's condition is not among them)."""
+        branches = _BRANCHES.search(self.attributes)
+        return (*_CALLED.findall(self.attributes), *(_NAME.findall(branches[1]) if branches else ()))
+
+
+@dataclass(frozen=True)
+class Computation:
+    """Instructions in the order in which they are scheduled."""
+
+    name: str
+    instructions: tuple[Instruction, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Instruction]:
+        return {i.name: i for i in self.instructions}
+
+    @cached_property
+    def root(self) -> Instruction:
+        return next((i for i in self.instructions if i.is_root), self.instructions[-1])
+
+    @cached_property
+    def users(self) -> dict[str, list[Instruction]]:
+        """Instruction name -> those that take it as an operand."""
+        found: dict[str, list[Instruction]] = {}
+        for instruction in self.instructions:
+            for operand in dict.fromkeys(instruction.operands):
+                found.setdefault(operand, []).append(instruction)
+        return found
+
+    def operand_shapes(self, instruction: Instruction) -> list[tuple[Shape, ...]]:
+        """The shapes of every operand."""
+        return [self.by_name[name].shapes if name in self.by_name else () for name in instruction.operands]
+
+
+@dataclass(frozen=True)
+class Program:
+    """All computations of a module, and the name of the one that runs first."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def walk(self) -> Iterator[tuple[Computation, Instruction, float, bool]]:
+        """Every instruction that runs: (where it stands, itself, times a step, whether inside a fusion)."""
+        yield from self._walk(self.computations[self.entry], 1.0, False)
+
+    def _walk(self, computation: Computation, times: float, fused: bool):
+        for instruction in computation.instructions:
+            yield computation, instruction, times, fused
+            if instruction.opcode not in _RUNS:
+                continue
+            trips = self.trips(computation, instruction) if instruction.opcode == "while" else 1
+            for name in instruction.called:
+                inside = fused or instruction.opcode == "fusion"
+                yield from self._walk(self.computations[name], times * trips, inside)
+
+    def trips(self, where: Computation, loop: Instruction) -> int:
+        """Times that a loop runs: as the compiler wrote it, else from its counter's start, step and constant bound.
+
+        TPU programs do not say; their counter is a member of the loop's tuple that the condition compares with a
+        constant. A loop that cannot be read so is taken to run once.
+        """
+        known = _TRIPS.search(loop.attributes)
+        if known:
+            return int(known[1])
+        condition = self.computations[loop.attribute("condition").lstrip("%")]
+        body = self.computations[loop.attribute("body").lstrip("%")]
+        compared = [condition.by_name[name] for name in condition.root.operands if name in condition.by_name]
+        counters = [i for i in compared if i.opcode == "get-tuple-element"]
+        bounds = [int(i.arguments) for i in compared if i.opcode == "constant" and i.arguments.lstrip("-").isdigit()]
+        if len(counters) != 1 or len(bounds) != 1:
+            return 1
+        index = int(counters[0].attribute("index"))
+        before = where.by_name.get(loop.operands[0])
+        start = _sum(where, before.operands[index]) if before and before.opcode == "tuple" else 0
+        step = _sum(body, body.root.operands[index]) if body.root.opcode == "tuple" else 1
+        last = bounds[0] + (condition.root.attribute("direction") in ("LE", "GE"))
+        return max(1, -(-(last - (start or 0)) // (step or 1)))
+
+
+def _sum(computation: Computation, name: str) -> int:
+    """The sum of the constants that were added to make a value; what the loop hands in counts as 0."""
+    i = computation.by_name[name]
+    if i.opcode == "constant":
+        return int(i.arguments) if i.arguments.lstrip("-").isdigit() else 0
+    if i.opcode in ("add", "copy", "bitcast"):
+        return sum(_sum(computation, operand) for operand in i.operands)
+    return 0
+
+
+# What runs the computations it names; the reductions and comparators of other instructions are no work of their own.
+_RUNS = ("while", "fusion", "call", "conditional", "async-start")
+
+
+def read_program(text: str) -> Program:
+    """The program in ``compiled.as_text()``."""
+    computations, entry, name, instructions = {}, "", "", []
+    for line in text.split("\n"):
+        if line.startswith("}") and name:
+            computations[name] = Computation(name, tuple(instructions))
+            name = ""
+        elif name:
+            if _INSTRUCTION.match(line):
+                instructions.append(read_instruction(line))
+        elif match := _COMPUTATION.match(line):
+            name, instructions = match[2], []
+            entry = name if match[1] else entry
+    return Program(computations, entry)
+
+
+def read_instruction(line: str) -> Instruction:
+    """One line of a computation."""
+    head = _INSTRUCTION.match(line)
+    assert head is not None, line
+    rest = line[head.end() :]
+    type_end = _end(rest)
+    shapes, rest = read_shapes(rest[:type_end]), rest[type_end:].lstrip()
+    opcode, _, rest = rest.partition("(")
+    close = _close(rest)
+    arguments = rest[:close]
+    # Operands may be printed with their types in front; names alone begin with %.
+    return Instruction(
+        head[2], opcode, shapes, tuple(_NAME.findall(arguments)), arguments, rest[close + 1 :], head[1] is not None
+    )
+
+
+def read_shapes(text: str) -> tuple[Shape, ...]:
+    """All arrays in the text of a type."""
+    return tuple(
+        Shape(dtype, tuple(int(n.lstrip("<=")) for n in dims.split(",") if n), _space(layout))
+        for dtype, dims, layout in _SHAPE.findall(text)
+    )
+
+
+def _space(layout: str) -> int:
+    found = re.search(r"S\((\d+)\)", layout)
+    return int(found[1]) if found else 0
+
+
+def _bits(dtype: str) -> int:
+    if dtype == "pred":
+        return 8
+    found = _BITS.match(dtype)
+    return int(found[1]) if found else 0  # a token has no data
+
+
+def _end(text: str) -> int:
+    """Index of the first blank or comma outside all brackets."""
+    depth = 0
+    for index, letter in enumerate(text):
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter in " ," and depth == 0:
+            return index
+    return len(text)
+
+
+def _close(text: str) -> int:
+    """Index of the bracket that closes one opened just before the text."""
+    depth = 1
+    for index, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return index
+    return len(text)

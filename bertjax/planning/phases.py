@@ -1,0 +1,153 @@
+"""One phase of a run on one set of devices: its program, its memory, the rows that fit, its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jax.sharding import Mesh
+
+from bertjax.config import RunConfig
+from bertjax.model.flops import train_flops_per_row
+from bertjax.parallel.devices import chip_of, memory_limit
+from bertjax.planning.estimate import StepTime, step_time
+from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
+from bertjax.train.job import make_job, rows_that_fit
+
+# ``(what it is, lowered program, quick) -> analysis``
+Compile = Callable[[str, Any, bool], Analysis]
+# How often the number of rows is halved in search of a program that fits.
+MOST_HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """What was found out about a phase. Bytes are those of one device, FLOPs of the whole step on all devices."""
+
+    phase: str
+    steps: int
+    batch_size: int
+    sequence_length: int
+    split: Split
+    parameters: int
+    optimizer: int
+    total: int
+    limit: int
+    largest_rows: int
+    flops: float | None  # None where nothing of the phase compiles
+    flops_formula: float
+    bytes_accessed: float | None
+    collectives: tuple[dict[str, Any], ...]
+    time: StepTime | None  # None where the device's rates are not known
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= self.limit
+
+    @property
+    def step_seconds(self) -> tuple[float, float] | None:
+        return (self.time.low, self.time.high) if self.time else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The phase's part of ``plan --json``."""
+        return {
+            "phase": self.phase,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "rows_per_device": self.split.rows,
+            "accumulation": self.split.accumulation,
+            "largest_rows_per_device": self.largest_rows,
+            "fits": self.fits,
+            "memory": {
+                "parameters": self.parameters,
+                "optimizer": self.optimizer,
+                "temporaries": self.total - self.parameters - self.optimizer,
+                "total": self.total,
+                "limit": self.limit,
+            },
+            "flops": self.flops,
+            "flops_formula": self.flops_formula,
+            "bytes_accessed": self.bytes_accessed,
+            "collectives": list(self.collectives),
+            "step_seconds": self.step_seconds,
+            "bound": self.time.bound if self.time else None,
+        }
+
+
+def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> PhasePlan:
+    """Compiles the phase's step as it would run, and as often as needed to say how many rows fit."""
+    phase, device = run.phases[name], mesh.devices.flat[0]
+    split = split_of(run, phase, mesh)
+    limit = memory_limit(device)
+
+    def analysed(rows: int, quick: bool) -> Analysis:
+        tried = Split(rows, split.accumulation)
+        label = f"{name}, {rows} row{'s' * (rows != 1)} a device" + (" (quick)" if quick else "")
+        return compile_step(label, lower_step(run, name, mesh, tried), quick)
+
+    tried = {split.rows: analysed(split.rows, False)}
+    rows = split.rows
+    while not tried[rows].compiled and rows > 1 and len(tried) <= MOST_HALVINGS:
+        rows //= 2
+        tried[rows] = analysed(rows, True)
+    other = _other_rows(rows, rows_that_fit(run, phase, mesh))
+    if len(tried) == 1 and other != rows:
+        tried[other] = analysed(other, True)
+    counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
+    work = _scaled(tried[counted], split.rows / counted) if counted else None
+    chip = chip_of(device)
+    return PhasePlan(
+        phase=name,
+        steps=phase.steps,
+        batch_size=phase.batch_size,
+        sequence_length=phase.sequence_length,
+        split=split,
+        **state_bytes(make_job(run, mesh)),
+        total=tried[split.rows].total,
+        limit=limit,
+        largest_rows=largest_rows({r: a.total for r, a in tried.items()}, limit),
+        flops=work.flops * mesh.size if work else None,
+        flops_formula=phase.batch_size * train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions),
+        bytes_accessed=work.bytes_accessed * mesh.size if work else None,
+        collectives=work.collectives if work else (),
+        time=step_time(chip, work.flops, work.bytes_accessed, work.bytes_sent) if chip and work else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Of one device in one step."""
+
+    flops: float
+    bytes_accessed: float
+    collectives: tuple[dict[str, Any], ...]
+
+    @property
+    def bytes_sent(self) -> float:
+        return sum(c["bytes_sent"] for c in self.collectives)
+
+
+def _scaled(analysis: Analysis, factor: float) -> _Work:
+    """The work of a program with ``factor`` times the rows; the collectives, nearly all of gradients, stay."""
+    return _Work((analysis.flops or 0.0) * factor, (analysis.bytes_accessed or 0.0) * factor, analysis.collectives)
+
+
+def _other_rows(rows: int, guess: int) -> int:
+    """A second number of rows, far enough from the first and not far from what fills the memory."""
+    if guess >= 1.5 * rows:
+        return guess
+    return max(1, rows // 2)
+
+
+def largest_rows(totals: dict[int, int], limit: int) -> int:
+    """Rows a device that fit, on the straight line through the two programs nearest the limit; 0 where none do."""
+    if len(totals) == 1:
+        ((rows, total),) = totals.items()
+        return rows if total <= limit else 0
+    (r1, t1), (r2, t2) = sorted(sorted(totals.items(), key=lambda item: abs(item[1] - limit))[:2])
+    per_row = (t2 - t1) / (r2 - r1)
+    if per_row <= 0:
+        return max((r for r, t in totals.items() if t <= limit), default=0)
+    return max(0, int((limit - t1) / per_row + r1))

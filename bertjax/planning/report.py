@@ -1,0 +1,110 @@
+"""A plan as tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from bertjax.parallel.devices import Chip
+from bertjax.planning.estimate import ASSUMED
+from bertjax.planning.phases import PhasePlan
+from bertjax.planning.runs import RunPlan
+
+_UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+# Collectives below this share of a step's traffic are summed up in one line.
+_SMALL = 0.01
+
+_ROWS: tuple[tuple[str, Callable[[PhasePlan], str]], ...] = (
+    ("rows a device", lambda p: f"{p.split.rows}" + (f" x {p.split.accumulation} parts" * (p.split.accumulation > 1))),
+    ("parameters", lambda p: _gib(p.parameters)),
+    ("optimizer state", lambda p: _gib(p.optimizer)),
+    ("temporaries", lambda p: _gib(p.total - p.parameters - p.optimizer)),
+    ("memory", lambda p: f"{_gib(p.total)} of {_gib(p.limit)}"),
+    ("fits", lambda p: f"yes, {1 - p.total / p.limit:.0%} free" if p.fits else "NO"),
+    ("rows that would fit", lambda p: f"about {p.largest_rows}"),
+    ("FLOPs a step", lambda p: _scaled(p.flops)),
+    ("  to the formula's", lambda p: f"{p.flops / p.flops_formula:.3f}" if p.flops is not None else "-"),
+    ("bytes moved a step", lambda p: _scaled(p.bytes_accessed, "B")),
+    ("sent by a device", lambda p: _scaled(sum(c["bytes_sent"] for c in p.collectives), "B")),
+    ("step, milliseconds", lambda p: _range(p.step_seconds, 1e3)),
+    ("  set by", lambda p: p.time.bound if p.time else "-"),
+    ("days", lambda p: _range(p.step_seconds, p.steps / 86400)),
+)
+
+
+def show(plan: RunPlan) -> None:
+    """Prints the plan on standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    console.print(f"{plan.run.name} on {plan.topology.name}: {plan.devices} x {plan.device_kind}, {mesh}", markup=False)
+    table = Table("a device or a step", *(phase.phase for phase in plan.phases))
+    for name, cell in _ROWS:
+        table.add_row(name, *(cell(phase) for phase in plan.phases))
+    console.print(table)
+    for phase in plan.phases:
+        if phase.collectives:
+            console.print(_collectives(phase))
+    for line in (*_totals(plan), *_assumptions(plan), *plan.advice):
+        console.print(line, markup=False)
+
+
+def _collectives(phase: PhasePlan) -> Table:
+    table = Table(
+        "collective", "devices", "times", "each", "arrays", title=f"{phase.phase}: a device's collectives in a step"
+    )
+    every = sum(c["bytes_sent"] for c in phase.collectives)
+    large = [c for c in phase.collectives if c["bytes_sent"] >= _SMALL * every]
+    for c in large:
+        table.add_row(c["kind"], str(c["devices"]), str(c["count"]), _scaled(c["bytes"], "B"), _short(c["shapes"]))
+    small = len(phase.collectives) - len(large)
+    if small:
+        table.add_row(f"{small} small ones", "", "", "", "")
+    return table
+
+
+def _totals(plan: RunPlan) -> list[str]:
+    if plan.totals is None:
+        return [
+            "no step time: " + ("not every phase compiles" if plan.chip else f"no rates known of {plan.device_kind}")
+        ]
+    cost = f", ${_range(plan.totals.cost)} at ${plan.price:g} a chip-hour" if plan.totals.cost else ""
+    return [f"the run: {_range(plan.totals.days)} days, {_range(plan.totals.chip_hours)} chip-hours{cost}"]
+
+
+def _assumptions(plan: RunPlan) -> list[str]:
+    if plan.chip is None or plan.totals is None:
+        return []
+    return [
+        f"times: from the roofline ({_rates(plan.chip)} a device; {plan.chip.source})",
+        f"       to {ASSUMED}; compiled, not run",
+    ]
+
+
+def _rates(chip: Chip) -> str:
+    rates = _scaled(chip.flops, "FLOP/s"), _scaled(chip.bandwidth, "B/s"), _scaled(chip.interconnect, "B/s")
+    return "{}, memory {}, links {}".format(*rates)
+
+
+def _short(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _range(ends: tuple[float, float] | None, factor: float = 1.0) -> str:
+    return " - ".join(_number(end * factor) for end in ends) if ends else "-"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+def _scaled(value: float | None, of: str = "") -> str:
+    if value is None:
+        return "-"
+    factor, unit = next(((f, u) for f, u in _UNITS if value >= f), (1.0, ""))
+    return f"{value / factor:.3g} {unit}{of}"

@@ -1,0 +1,149 @@
+"""Names of machines, such as ``v5e:16x16`` or ``h200:8``, and the devices to compile for."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from bertjax.config import ConfigError, nearest
+from bertjax.planning.gpu_targets import GPU_TARGETS
+
+LOCAL = "local"
+GPUS_PER_HOST = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The slices that a TPU family comes in; ``options`` are libtpu's."""
+
+    flat: bool
+    largest: tuple[int, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+# Shapes and sizes from docs.cloud.google.com/tpu/docs. A v4 chip's two cores are one device, as in real runs.
+TPUS: dict[str, Slices] = {
+    "v4": Slices(False, (16, 16, 16), (("chip_config_name", "megacore"),)),
+    "v5e": Slices(True, (16, 16)),
+    "v5p": Slices(False, (16, 16, 24)),
+    "v6e": Slices(True, (16, 16)),
+    "tpu7x": Slices(False, (16, 24, 24)),
+}
+FLAT_SHAPES = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
+# Three dimensions: below 4x4x4 these, from there on multiples of four.
+SMALL_CUBES = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))
+
+FAMILIES = (*TPUS, *GPU_TARGETS, LOCAL)
+EXAMPLES = "v5e:4x4, v5e:16x16, v5p:4x4x4, v6e:8x8, v4:2x2x1, tpu7x:2x2x1, h200:8, h100:1, a100:8, local"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A named set of devices. ``shape`` is the slice's in chips, or the number of GPUs; empty for ``local``."""
+
+    name: str
+    family: str
+    shape: tuple[int, ...]
+
+    @property
+    def package(self) -> str | None:
+        """What must be installed to compile for it, as pip calls it."""
+        return "libtpu" if self.family in TPUS else "jax-cuda13-plugin" if self.family in GPU_TARGETS else None
+
+
+def read_topology(name: str) -> Topology:
+    """The topology of that name. Raises ConfigError, with what would work, for any other."""
+    if not name:
+        raise ConfigError(f"no topology; give one with --topology=NAME, such as {EXAMPLES}")
+    family, _, size = name.strip().lower().partition(":")
+    family = {"7x": "tpu7x", "v7x": "tpu7x"}.get(family, family)
+    if family == LOCAL and not size:
+        return Topology(LOCAL, LOCAL, ())
+    if family in GPU_TARGETS:
+        if size not in map(str, GPUS_PER_HOST):
+            raise ConfigError(f"unknown topology {name!r}; {family} comes as " + _listed(family, GPUS_PER_HOST))
+        return Topology(f"{family}:{size}", family, (int(size),))
+    if family in TPUS:
+        shape = tuple(int(n) for n in size.split("x")) if re.fullmatch(r"\d{1,4}(x\d{1,4}){1,2}", size) else ()
+        allowed = shapes_of(family)
+        if shape not in allowed:
+            raise ConfigError(f"unknown topology {name!r}; {_nearest_shape(family, shape, allowed)}")
+        return Topology(f"{family}:{_text(shape)}", family, shape)
+    close = nearest(family, FAMILIES)
+    raise ConfigError(f"unknown topology {name!r}; {close if 'did you' in close else 'known are such as ' + EXAMPLES}")
+
+
+def shapes_of(family: str) -> list[tuple[int, ...]]:
+    """Every slice of a TPU family, smallest first."""
+    kind = TPUS[family]
+    if kind.flat:
+        return [shape for shape in FLAT_SHAPES if shape <= kind.largest]
+    a, b, c = (range(4, n + 1, 4) for n in kind.largest)
+    cubes = [(x, y, z) for x in a for y in b for z in c if x <= y <= z]
+    return sorted([*SMALL_CUBES, *cubes], key=math.prod)
+
+
+def _nearest_shape(family: str, shape: tuple[int, ...], allowed: list[tuple[int, ...]]) -> str:
+    same = [a for a in allowed if sorted(a) == sorted(shape)]
+    if same:
+        return f"did you mean '{family}:{_text(same[0])}'?"
+    if not shape:
+        return f"{family} comes as {_listed(family, [_text(a) for a in allowed[:8]])}" + ", ..." * (len(allowed) > 8)
+    # The largest slice that is no larger, and the smallest that is.
+    size = math.prod(shape)
+    near = [*[a for a in allowed if math.prod(a) <= size][-1:], *[a for a in allowed if math.prod(a) > size][:1]]
+    return f"the nearest slices are {' and '.join(f'{family}:{_text(a)}' for a in near)}"
+
+
+def _listed(family: str, sizes: Any) -> str:
+    return ", ".join(f"{family}:{size}" for size in sizes)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def prepare_environment(topology: Topology) -> None:
+    """Settings that must stand before jax or libtpu start; those that the user made stay. Raises ConfigError."""
+    if topology.family == LOCAL:
+        return
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if topology.family in TPUS:
+        _need("libtpu", topology, 'pip install "bertjax[tpu]"')
+        # Nothing of a cluster is asked for, and several plans may be made at once: no chip is opened.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    elif not any(_installed(f"jax_cuda{version}_plugin") for version in (13, 12)):
+        _need("jax_cuda13_plugin", topology, 'pip install "bertjax[cuda]"')
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _need(module: str, topology: Topology, install: str) -> None:
+    if not _installed(module):
+        raise ConfigError(f"to compile for {topology.name}, {topology.package} must be installed: {install}")
+
+
+def devices_of(topology: Topology) -> list[Any]:
+    """The devices to compile for; only those of ``local`` exist."""
+    import jax
+    from jax.experimental import topologies
+
+    if topology.family == LOCAL:
+        return jax.devices()
+    if topology.family in GPU_TARGETS:
+        jax.devices()  # registers the plugins
+        options = {"topology": f"1x1x{topology.shape[0]}", "target_config": GPU_TARGETS[topology.family]}
+        return list(topologies.get_topology_desc(topology.family, "cuda", **options).devices)
+    options = dict(TPUS[topology.family].options)
+    if math.prod(topology.shape) == 1:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    return list(topologies.get_topology_desc(topology.name, "tpu", **options).devices)
