@@ -33,10 +33,15 @@ def config_file(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def planned(config_file, tmp_path, monkeypatch, capsys):
-    """``(argument, ...) -> (exit code, standard output, standard error)``"""
-    monkeypatch.setenv("BERTJAX_CACHE", str(tmp_path / "cache"))
+def planned(config_file, cache, monkeypatch, capsys):
+    """``(argument, ...) -> (exit code, standard output, standard error)``; with one cache for all tests."""
+    monkeypatch.setenv("BERTJAX_CACHE", str(cache))
 
     def run(*arguments):
         code = plan.main([f"--config={config_file}", *arguments])
@@ -69,9 +74,15 @@ def test_json_of_this_machines_devices_and_the_cache(planned):
 
 
 def test_tables_for_a_person(planned):
-    code, out, _ = planned("--topology=local")
+    code, out, _ = planned("--topology=local", "--config.parallel.tensor=2")
     assert code == 0
-    for words in ("mini on local: 8 x cpu, data 8", "optimizer state", "rows that would fit", "all-reduce", "no rates"):
+    for words in (
+        "on local: 8 x cpu, data 4 x fsdp 1 x tensor 2",
+        "optimizer state",
+        "rows that would fit",
+        "all-reduce",
+        "no rates",
+    ):
         assert words in out
 
 
@@ -85,7 +96,7 @@ def test_tables_for_a_person(planned):
         (["--topology=local", "--price=-1"], "must be 0 or more"),
         (["--topology=local", "--price=much"], "--price=much"),
         (["--topology=local", "--config.parallel.fsdp=3"], "one of 1, 2, 4, 8 would"),
-        (["--topology=local", "--config.parallel.tensor=4"], "one of 1, 2 would"),
+        (["--topology=local", "--config.parallel.tensor=4"], "on 8 devices 1 or 2 would"),
         (["--topology=local", "--config.phases.phase2.batch_size=12"], "8 or 16 would"),
         (["--topology=local", "--configs.seed=1"], "--config"),
     ],

@@ -19,6 +19,8 @@ from bertjax.train.job import make_job, rows_that_fit
 Compile = Callable[[str, Any, bool], Analysis]
 # How often the number of rows is halved in search of a program that fits.
 MOST_HALVINGS = 6
+# The second program has at most so many times the rows of the first: compilers are slow with huge arrays.
+MOST_TIMES = 128
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,9 @@ def _scaled(analysis: Analysis, factor: float) -> _Work:
 
 
 def _other_rows(rows: int, guess: int) -> int:
-    """A second number of rows, far enough from the first and not far from what fills the memory."""
+    """A second number of rows, far enough from the first, towards what fills the memory."""
     if guess >= 1.5 * rows:
-        return guess
+        return min(guess, MOST_TIMES * rows)
     return max(1, rows // 2)
 
 
