@@ -44,6 +44,8 @@ CASES = [
     *rule(under("interop", "inference"), "optax", "orbax", "bertjax.data", "bertjax.train", "bertjax.parallel"),
     *rule(under("interop"), "bertjax.inference"),
     *rule(under("parallel"), "bertjax.model", "bertjax.train", "bertjax.data"),
+    *rule(under("planning"), "bertjax.text", "bertjax.interop", "bertjax.inference"),
+    *rule(lambda path: path.name != "plan.py" and "planning" not in path.parts, "bertjax.planning"),
     *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
     *rule(
