@@ -110,8 +110,15 @@ class Server:
                 self._take(peer, json.loads(line))
         except (OSError, ValueError):
             pass
+        writer.close()
         if not peer.leaving:
             self._fail(f"{peer} was lost at step {peer.step} ({peer.stage})", LOST)
+
+    async def others_gone(self, seconds: float) -> None:
+        """Returns when only process 0 is still connected, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not all(w.is_closing() for rank, (_, w) in self._peers.items() if rank):
+            await asyncio.sleep(BEAT_SECONDS / 10)
 
     def _take(self, peer: Peer, message: dict[str, Any]) -> None:
         if "step" in message:
@@ -227,7 +234,11 @@ class Monitor:
         self._connected.set()
         try:
             while line := await reader.readline():
-                self._hear(json.loads(line))
+                message = json.loads(line)
+                if "failed" in message and not self._left and self._server is not None:
+                    # jax's coordinator ends with process 0, and that aborts whoever is still there.
+                    await self._server.others_gone(4 * BEAT_SECONDS)
+                self._hear(message)
         except OSError:
             pass
         beats.cancel()

@@ -1,6 +1,6 @@
 """One process of a group that takes a run on by a step or two, and stops.
 
-python stretch.py INDEX COUNT PORT CONFIG WORKDIR MESH TOTAL     (a MESH is such as 2,2,2; TOTAL: steps of the run)
+python stretch.py INDEX COUNT PORT CONFIG WORKDIR MESH TOTAL RATE     (a MESH is such as 2,2,2; TOTAL: steps of the run)
 """
 
 import runpy
@@ -16,6 +16,7 @@ def main():
     config = runpy.run_path(sys.argv[4])["get_config"]()
     config.parallel.data, config.parallel.fsdp, config.parallel.tensor = map(int, sys.argv[6].split(","))
     total = int(sys.argv[7])
+    config.phases.phase1.learning_rate = float(sys.argv[8])
     config.phases.phase1.steps, config.phases.phase2.steps = total // 2, total - total // 2
     cluster = Cluster("127.0.0.1", port, count, index, "test") if count > 1 else None
     try:

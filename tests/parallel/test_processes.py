@@ -192,14 +192,19 @@ def rows(workdir):
     return {row["step"]: [row["loss"], row["grad_norm"]] for row in lines if row["kind"] == "train"}
 
 
+# At the config's 1e-2 a difference in the last bit grows a thousandfold in ten steps, whatever the layout.
+STRETCH_RATE = 1e-3
+
+
 def check_chain(train, config_file, cache, tmp_path, layouts, total):
     """A run that is stopped after every step or two and goes on in another layout, against one that is not."""
     plain, moved = tmp_path / "plain", tmp_path / "moved"
     phases = [f"--config.phases.phase1.steps={total // 2}", f"--config.phases.phase2.steps={total - total // 2}"]
+    phases.append(f"--config.phases.phase1.learning_rate={STRETCH_RATE}")
     assert train(1, 8, plain, *phases).wait() == [0]
     for number, (count, mesh) in enumerate(layouts):
         command = lambda index, port, common=(count, mesh): [
-            str(part) for part in (STRETCH, index, common[0], port, config_file, moved, common[1], total)
+            str(part) for part in (STRETCH, index, common[0], port, config_file, moved, common[1], total, STRETCH_RATE)
         ]
         with Job(tmp_path / f"stretch{number}", count, 8 // count, command, cache) as job:
             last = number == len(layouts) - 1
@@ -231,13 +236,18 @@ def listening_at(ports):
     """Addresses, as Linux writes them in hexadecimal, at which anybody on this machine listens at these ports."""
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().split("\n")[1:]]
     listening = [line[1].split(":") for line in lines if line and line[3] == "0A"]
-    return [address for address, port in listening if int(port, 16) in ports]
+    return {address for address, port in listening if int(port, 16) in ports}
+
+
+# 127.0.0.1, plain and as gRPC binds it, mapped into IPv6.
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 def test_killing_one_of_four_ends_the_others(train, tmp_path):
     job = train(4, 1, tmp_path / "run", FOR_EVER)
     job.wait_for("step       1/")
-    assert listening_at({job.port, job.port + 1}) == ["0100007F"] * 2  # 127.0.0.1, no other interface
+    assert listening_at({job.port}) and listening_at({job.port + 1})
+    assert listening_at({job.port, job.port + 1}) <= LOOPBACK  # no other interface
     job.processes[2].kill()
     began = time.monotonic()
     codes = job.wait(15, but=[2])
