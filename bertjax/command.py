@@ -31,9 +31,17 @@ def exit_code(error: BaseException) -> int:
     """The exit code of an error; ``UNKNOWN`` for one that nobody has foreseen."""
     from bertjax.data.files import DataError
     from bertjax.interop import ModelFileError
+    from bertjax.parallel.processes import Lost
     from bertjax.train import Diverged, Stopped
 
-    codes = {ConfigError: USAGE, DataError: DATA, ModelFileError: DATA, Diverged: DIVERGED, Stopped: STOPPED}
+    codes = {
+        Lost: LOST,
+        ConfigError: USAGE,
+        DataError: DATA,
+        ModelFileError: DATA,
+        Diverged: DIVERGED,
+        Stopped: STOPPED,
+    }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), UNKNOWN)
 
 
@@ -64,6 +72,8 @@ def printing(job: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except OSError as error:
+        if error.filename is not None:  # not of standard output
+            raise
         # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"

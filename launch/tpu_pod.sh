@@ -206,8 +206,11 @@ on_workers() {
 # Puts this checkout into the bucket: after a preemption, the workers get the very same.
 upload() {
   local archive=${TMPDIR:-/tmp}/bertjax-$NAME.tar.gz
-  act tar -czf "$archive" --exclude=__pycache__ -C "$ROOT" bertjax configs launch pyproject.toml requirements.lock README.md LICENSE
-  act gcloud storage cp "$archive" "gs://$BUCKET/sources/$NAME.tar.gz" "--project=$PROJECT"
+  # The caller's && switches set -e off in here.
+  if ! act tar -czf "$archive" --exclude=__pycache__ -C "$ROOT" bertjax configs launch pyproject.toml requirements.lock README.md LICENSE ||
+    ! act gcloud storage cp "$archive" "gs://$BUCKET/sources/$NAME.tar.gz" "--project=$PROJECT"; then
+    fail "the program could not be put into the bucket" 1
+  fi
   act rm -f "$archive"
 }
 

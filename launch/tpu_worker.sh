@@ -85,6 +85,8 @@ state() {
     loaded/active/exited | loaded/failed/*)
       # 1: it exited with this status. Else a signal of this number ended it, which is 128 more as an exit code.
       [ "$ExecMainCode" = 1 ] || ExecMainStatus=$((128 + ExecMainStatus))
+      # How jax ends when process 0 is lost before bertjax sees it.
+      [ "$ExecMainStatus" != 134 ] || ExecMainStatus=71
       echo "bertjax: exit $ExecMainStatus"
       ;;
     # A machine that has started anew knows of no unit.

@@ -91,7 +91,10 @@ def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
 
 def _port(environ: Mapping[str, str], job: int | None = None) -> int:
     if environ.get("BERTJAX_PORT"):
-        return _numbers(environ, "BERTJAX_PORT")[0]
+        (port,) = _numbers(environ, "BERTJAX_PORT")
+        if not 0 < port < 65535:  # the next one is used as well
+            raise ConfigError(f"the environment variable BERTJAX_PORT must be from 1 to 65534, not {port}")
+        return port
     return DEFAULT_PORT if job is None else _HIGH_PORTS[0] + job * 2 % _HIGH_PORTS[1]
 
 

@@ -49,16 +49,28 @@ CHIPS: tuple[Chip, ...] = (
         devices_per_chip=2,
     ),
     Chip(
-        *("h200", ("NVIDIA H200",), 990e12, int(GPU_SHARE * 141 * GIB), 4800e9, 450e9),
+        *("h200", ("NVIDIA H200",), 990e12, int(GPU_SHARE * 139 * GIB), 4800e9, 450e9),
         source="NVIDIA H200 Tensor Core GPU data sheet (SXM)",
     ),
     Chip(
-        *("h100", ("NVIDIA H100",), 990e12, int(GPU_SHARE * 79.1 * GIB), 3350e9, 450e9),
+        *("h100", ("NVIDIA H100 80GB HBM3",), 990e12, int(GPU_SHARE * 79.1 * GIB), 3350e9, 450e9),
         source="NVIDIA H100 Tensor Core GPU data sheet (SXM)",
     ),
     Chip(
-        *("a100", ("NVIDIA A100",), 312e12, int(GPU_SHARE * 79.25 * GIB), 2039e9, 300e9),
+        *("a100", ("NVIDIA A100-SXM4-80GB",), 312e12, int(GPU_SHARE * 79.25 * GIB), 2039e9, 300e9),
         source="NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)",
+    ),
+    Chip(
+        *("h100-pcie", ("NVIDIA H100 PCIe",), 756e12, int(GPU_SHARE * 79.1 * GIB), 2000e9, 64e9),
+        source="NVIDIA H100 Tensor Core GPU data sheet (PCIe)",
+    ),
+    Chip(
+        *("a100-40", ("NVIDIA A100-SXM4-40GB",), 312e12, int(GPU_SHARE * 39.4 * GIB), 1555e9, 300e9),
+        source="NVIDIA A100 40GB Tensor Core GPU data sheet (SXM)",
+    ),
+    Chip(
+        *("a100-pcie", ("NVIDIA A100 80GB PCIe",), 312e12, int(GPU_SHARE * 79.25 * GIB), 1935e9, 32e9),
+        source="NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe)",
     ),
 )
 

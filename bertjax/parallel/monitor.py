@@ -77,9 +77,21 @@ class Server:
         self._waiting: dict[str, dict[int, Any]] = {}
         self._failed = False
 
-    async def serve(self, host: str, port: int) -> None:
-        server = await asyncio.start_server(self._connected, host, port, limit=LINE_LIMIT)
-        async with server:
+    async def start(self, host: str, port: int, seconds: float) -> None:
+        """Listens. Raises OSError where it cannot; a name that is not known yet is asked for again."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self._listening = await asyncio.start_server(self._connected, host, port, limit=LINE_LIMIT)
+                return
+            except socket.gaierror:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(BEAT_SECONDS)
+
+    async def watch(self) -> None:
+        """Looks at the processes, for ever."""
+        async with self._listening:
             while True:
                 await asyncio.sleep(BEAT_SECONDS)
                 first = self._peers.get(0)
@@ -174,17 +186,22 @@ class Monitor:
     def join(self, seconds: float) -> None:
         """Connects to process 0, which may still be starting. Raises TimeoutError; OSError where 0 cannot listen."""
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, args=(seconds,), name="monitor", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(seconds,), name="monitor", daemon=True)
+        self._thread.start()
         self._connected.wait()
         if self._error is not None:
             raise self._error
 
-    def share(self, name: str, value: Any) -> Any:
-        """Waits until every process has come here, and returns process 0's ``value`` (JSON). Each name is used once."""
+    def share(self, name: str, value: Any, seconds: float | None = None) -> Any:
+        """Waits until every process has come here, and returns process 0's ``value`` (JSON). Each name is used once.
+
+        Raises TimeoutError after so many seconds; None: waits for ever.
+        """
         with self._progress.pause(f"waiting for the others at {name!r}"):
             self._send({"share": name, "value": value if self._cluster.process_id == 0 else None})
             with self._news:
-                self._news.wait_for(lambda: name in self._shared)
+                if not self._news.wait_for(lambda: name in self._shared, seconds):
+                    raise TimeoutError(f"not all {self._cluster.num_processes} processes are there after {seconds} s")
         return self._shared.pop(name)
 
     def report(self, message: str, code: int) -> None:
@@ -199,6 +216,12 @@ class Monitor:
         self._left = True
         self._send({"leaving": True})
         time.sleep(2 * BEAT_SECONDS if self._server is not None else 0.1)
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join(BEAT_SECONDS)
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._loop.call_soon_threadsafe(self._write, message)
@@ -220,11 +243,9 @@ class Monitor:
     async def _live(self, seconds: float) -> None:
         port = self._cluster.port + 1
         if self._server is not None:
-            serving = asyncio.ensure_future(self._server.serve(self._bind, port))
-            await asyncio.sleep(0)
-            done, _ = await asyncio.wait([serving], timeout=0.1)
-            if done:
-                serving.result()
+            await self._server.start(self._bind, port, seconds)
+            self._watching = asyncio.ensure_future(self._server.watch())
+            self._watching.add_done_callback(self._no_longer_watching)
         host = self._bind if self._server is not None else self._cluster.host
         reader, self._writer = await _connect(host, port, seconds)
         me = {"bertjax": self._cluster.process_id, "of": self._cluster.num_processes, "machine": socket.gethostname()}
@@ -244,6 +265,10 @@ class Monitor:
         beats.cancel()
         if not self._left:
             self._ended(f"process 0 was lost at step {self._first_step}", LOST)
+
+    def _no_longer_watching(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._left:
+            self._ended(f"process 0 no longer watches the others: {task.exception()!r}", LOST)
 
     async def _beat(self) -> None:
         while True:

@@ -20,6 +20,10 @@ JOIN_SECONDS = 300
 GRACE_SECONDS = 3.0
 
 
+class Lost(Exception):
+    """Another process is missing; the same command, started again on all of them, goes on."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among those of the run. ``index`` 0 is the one that writes what belongs to all."""
@@ -61,7 +65,7 @@ def together(
 
     An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
     which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. A process
-    that does not move for ``stall_seconds`` (0: no limit) ends all. Raises ConfigError where joining fails.
+    that does not move for ``stall_seconds`` (0: no limit) ends all. Raises ConfigError or Lost where joining fails.
     """
     if cluster is None:
         progress = Progress()
@@ -73,10 +77,11 @@ def together(
         return
     bind, progress = bind or cluster.host, Progress()
     monitor = Monitor(cluster, bind, progress, stall_seconds, end_process)
-    _join(cluster, bind, monitor)
+    _meet(cluster, bind, monitor)
     limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
     watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))
     try:
+        _join_jax(cluster, bind)
         yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
     except BaseException as error:
         code = code_of(error)
@@ -95,30 +100,42 @@ def together(
         watchdog.close()
 
 
-def _join(cluster: Cluster, bind: str, monitor: Monitor) -> None:
-    """Meets the other processes, and lets jax do so. Raises ConfigError."""
-    import jax
-
+def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:
+    """Returns when all processes are there. Raises Lost where some are not, ConfigError where 0 cannot listen."""
     try:
         monitor.join(JOIN_SECONDS)
+        # jax would abort the interpreter where one is missing.
+        monitor.share("all are there", None, JOIN_SECONDS)
     except TimeoutError as error:
-        raise ConfigError(f"process {cluster.process_id} cannot join ({cluster.found_by}): {error}") from None
+        raise Lost(f"process {cluster.process_id} cannot join ({cluster.found_by}): {error}") from None
     except OSError as error:
         raise ConfigError(
             f"process 0 cannot listen at {bind}, port {cluster.port + 1} ({error.strerror or error}); "
             f"choose an address of this machine with --bind=ADDRESS, or another port"
         ) from None
+
+
+def _join_jax(cluster: Cluster, bind: str) -> None:
+    """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen."""
+    import jax
+
     # Its handler would take SIGTERM from the command, which saves and stops all processes at the same step.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
-        f"{_bracketed(cluster.host)}:{cluster.port}",
-        cluster.num_processes,
-        cluster.process_id,
-        local_device_ids=cluster.local_devices,
-        cluster_detection_method="deactivate",
-        initialization_timeout=JOIN_SECONDS,
-        coordinator_bind_address=f"{_bracketed(bind)}:{cluster.port}",
-    )
+    try:
+        jax.distributed.initialize(
+            f"{_bracketed(cluster.host)}:{cluster.port}",
+            cluster.num_processes,
+            cluster.process_id,
+            local_device_ids=cluster.local_devices,
+            cluster_detection_method="deactivate",
+            initialization_timeout=JOIN_SECONDS,
+            coordinator_bind_address=f"{_bracketed(bind)}:{cluster.port}",
+        )
+    except RuntimeError as error:  # jax's own errors are of this kind
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"jax's coordinator cannot be had at {bind}, port {cluster.port} ({reason}); choose another port"
+        ) from None
 
 
 def _bracketed(host: str) -> str:

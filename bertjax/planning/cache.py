@@ -16,13 +16,13 @@ from bertjax.data.placing import cache_folder
 from bertjax.planning.programs import Analysis
 
 # To be raised when what is read from a program, or how, changes.
-FORMAT = 1
+FORMAT = 2
 _COMPILERS = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin", "jax-cuda12-plugin")
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
 def program_key(lowered: Any, topology: str, quick: bool) -> str:
-    """Hex SHA-256 of the program's text, the topology, how hard the compiler tries, its versions and its flags."""
+    """Hex SHA-256 of the program's text, the topology with its kind of device, and all about the compiler."""
     versions = {name: _version(name) for name in _COMPILERS}
     flags = {name: os.environ.get(name, "") for name in _FLAGS}
     head = json.dumps([FORMAT, topology, quick, versions, flags], sort_keys=True)

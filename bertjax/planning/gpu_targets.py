@@ -54,7 +54,7 @@ _AMPERE = {
 
 # NVIDIA's data sheets and CUDA's table of compute capabilities (9.0 and 8.0); ``name`` is jax's device_kind.
 GPU_TARGETS: dict[str, str] = {
-    "h200": _TEXT.format(**_HOPPER, name="NVIDIA H200", bandwidth=4_800_000_000_000, memory=141 * 2**30),
+    "h200": _TEXT.format(**_HOPPER, name="NVIDIA H200", bandwidth=4_800_000_000_000, memory=139 * 2**30),
     "h100": _TEXT.format(
         **_HOPPER, name="NVIDIA H100 80GB HBM3", bandwidth=3_350_000_000_000, memory=int(79.1 * 2**30)
     ),

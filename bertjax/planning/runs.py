@@ -77,7 +77,7 @@ def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Calla
     platform, chip = devices[0].platform, chip_of(devices[0])
 
     def compile_step(label: str, lowered: Any, quick: bool) -> Analysis:
-        key = program_key(lowered, topology.name, quick)
+        key = program_key(lowered, f"{topology.name} {devices[0].device_kind}", quick)
         return cached_analysis(
             key,
             lambda: _timed(

@@ -33,7 +33,8 @@ def run(
     config: a ConfigDict (or nested dict). should_stop: asked after every step with the number of completed
     updates; where it answers True the run saves and raises ``Stopped``. say: gets every line that would be
     printed (a live progress display on standard output otherwise). cluster: the processes to train with
-    (``bertjax.parallel.cluster.find_cluster()``); None: this one alone. bind: the address that process 0 listens at.
+    (``bertjax.parallel.cluster.find_cluster()``), of which a failing one ends all, the interpreter included; None: this
+    one alone. bind: the address that process 0 listens at.
 
     Raises ConfigError (config, workdir), DataError (corpus), Diverged.
     """

@@ -119,7 +119,8 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 def rows_that_fit(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of a phase that one device can work on at once, by the formula's estimate."""
-    device = mesh.devices.flat[0]
+    # One of this process's own, where there is one: others do not say how much memory they have.
+    device = next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
     element = 4 if run.precision == "float32" or device.platform == "cpu" else 2
     row = activation_bytes_per_row(run.model, phase.sequence_length, phase.max_predictions, element)
     return int(memory_limit(device) * ACTIVATION_SHARE) // row

@@ -54,7 +54,8 @@ def train(
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     job = make_job(run, mesh)
     parts = {f"accumulation in {name}": accumulation_steps(run, phase, mesh) for name, phase in run.phases.items()}
-    processes.must_equal("installation", versions() | parts)
+    processes.must_equal("installation", versions())
+    processes.must_equal("split of the batch, which follows the memory (or config.parallel.rows_per_device),", parts)
     agree = any_of(mesh)
     for line in describe_job(job):
         display.say(line)
@@ -68,6 +69,7 @@ def train(
         folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
     checkpoints = Checkpoints(workdir / "checkpoints", run.checkpoint.keep)
     step = checkpoints.latest() or 0
+    processes.must_equal("newest checkpoint in the workdir, which all must share,", {"step": step})
     if step:
         display.say(f"resuming {workdir} from step {step}")
         state, position = checkpoints.restore(step, job.state_shapes())

@@ -70,6 +70,7 @@ class Recorder:
             raise Diverged(f"the held-out evaluation after step {step} is not finite: {values}")
         row = {"kind": "eval", "step": step, "phase": self._name, **values, "seconds": self.totals()["seconds"]}
         self._log.write(row)
+        self._log.sync()  # a checkpoint that follows makes it final
         self._display.say(evaluation_line(step, self._name, values))
         self._restart_clock()
 

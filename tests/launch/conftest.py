@@ -15,7 +15,9 @@ import pytest
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 # What the scripts call that is no cloud's: without these, nothing but the stand-ins is on their PATH.
-_ORDINARY = "awk bash cat chmod dirname grep hostname id mkdir mv python3 rm sed seq sh sleep tail tar tee touch tr"
+_ORDINARY = (
+    "awk bash cat chmod dirname grep gzip hostname id mkdir mv python3 rm sed seq sh sleep tail tar tee touch tr"
+)
 
 _STUB = """\
 #!{python} -IS

@@ -218,7 +218,7 @@ def test_only_lost_and_stopped_runs_start_again(applied):
     taken_away, failed = job["podFailurePolicy"]["rules"]
     assert taken_away["action"] == "Count" and taken_away["onPodConditions"][0]["type"] == "DisruptionTarget"
     assert failed["action"] == "FailJob"
-    assert failed["onExitCodes"] == {"containerName": "train", "operator": "NotIn", "values": [LOST, STOPPED]}
+    assert failed["onExitCodes"] == {"containerName": "train", "operator": "NotIn", "values": [LOST, STOPPED, 134]}
     (rule,) = jobset["spec"]["failurePolicy"]["rules"]
     assert rule["action"] == "FailJobSet" and rule["onJobFailureReasons"] == ["PodFailurePolicy"]
     # Without both of these a process would be started again alone.

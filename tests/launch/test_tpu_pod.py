@@ -254,3 +254,11 @@ def test_delete_of_a_queued_slice_takes_its_node_along(stage):
     stage.stub("gcloud")
     assert stage.run("tpu_pod.sh", "delete", **SLICE, QUEUED="1").returncode == 0
     assert [call[-1] for call in stage.calls("delete")] == ["--force"]
+
+
+@pytest.mark.parametrize("command", ["setup", "up"])
+def test_a_program_that_could_not_be_uploaded_is_not_run(stage, command):
+    stage.stub("gcloud", (LIST, READY, 0), running("none"), ("storage cp", "", 1))
+    done = stage.run("tpu_pod.sh", command, **QUICK)
+    assert done.returncode == 1 and "the program could not be put into the bucket" in done.stderr
+    assert stage.calls("storage cp") and not stage.calls("tpu_worker.sh install")

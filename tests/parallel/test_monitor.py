@@ -6,9 +6,11 @@ import time
 
 import pytest
 
-from bertjax.command import LOST
+from bertjax.command import LOST, exit_code
+from bertjax.parallel import processes
 from bertjax.parallel.cluster import Cluster
 from bertjax.parallel.monitor import IN_STEP, Monitor, Peer, verdict
+from bertjax.parallel.processes import Lost, together
 from bertjax.parallel.progress import Progress, Watchdog
 
 NOW = 1000.0
@@ -89,6 +91,19 @@ def test_all_get_what_the_first_has_and_leave_together():
     assert group.each(lambda rank: group.monitors[rank].share("answer", rank + 42)) == [42, 42, 42]
     group.each(lambda rank: group.monitors[rank].leave())
     assert group.ended == []
+
+
+@pytest.mark.parametrize("here", [0, 1])
+def test_a_process_that_is_missing_is_lost_not_a_mistake(here, monkeypatch):
+    """The launcher starts all again then, where a mistake would end the job."""
+    monkeypatch.setattr(processes, "JOIN_SECONDS", 1.5)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1] - 1
+    alone = together(Cluster("127.0.0.1", port, 2, here, "test"), None, 0.0, exit_code)
+    with pytest.raises(Lost, match=f"process {here} cannot join") as lost, alone:
+        pass
+    assert exit_code(lost.value) == LOST
 
 
 def test_a_failure_of_one_ends_the_others_with_its_message():

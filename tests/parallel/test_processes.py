@@ -258,6 +258,30 @@ def test_killing_one_of_four_ends_the_others(train, tmp_path):
         assert "process 2 on" in job.errors(index)[0] and "was lost at step" in job.errors(index)[0]
 
 
+def test_killing_the_first_ends_the_others(train, tmp_path):
+    job = train(2, 1, tmp_path / "run", FOR_EVER)
+    job.wait_for("step       1/")
+    job.processes[0].kill()
+    # jax may see it before the monitor does, and abort; launch/ takes that for 71.
+    assert job.wait(15, but=[0])[0] in (71, -signal.SIGABRT)
+
+
+@pytest.mark.parametrize("which", ["coordinator", "monitor"])
+def test_a_port_that_is_taken_is_one_line(which, train, tmp_path):
+    port = free_port()
+    taken = port if which == "coordinator" else port + 1
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+        common = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+        first = train(1, 1, tmp_path / "run", *common, "--process_id=0")
+        if which == "coordinator":
+            second = train(1, 1, tmp_path / "run", *common, "--process_id=1")
+            assert second.wait(60) == [2]
+        assert first.wait(60) == [2]
+    assert len(first.errors(0)) == 1 and str(taken) in first.errors(0)[0]
+
+
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_process_that_stalls_is_found_and_named(stopped, train, tmp_path):
     job = train(2, 1, tmp_path / "run", FOR_EVER, "--config.parallel.watchdog_seconds=20")
