@@ -121,7 +121,13 @@ def test_no_leakage_between_packed_examples(attention, head):
     model = Bert(dataclasses.replace(WITHOUT_PROBS_DROPOUT, attention=attention), nnx.Rngs(0))
     batch = rows()
     embedded = model.embeddings(
-        batch["input_ids"], batch["token_type_ids"], batch["position_ids"], model.precision, None, model.lookup
+        batch["input_ids"],
+        batch["token_type_ids"],
+        batch["position_ids"],
+        model.precision,
+        None,
+        model.lookup,
+        model.whole,
     )
 
     def second_example_loss(embedded):
