@@ -88,13 +88,22 @@ def _bytes(tree: Any) -> int:
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
+def _compiled(lowered: Any, quick: bool) -> Any:
+    try:
+        return lowered.compile(compiler_options=QUICK if quick else None)
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):  # as newer compilers have it
+            raise
+        return lowered.compile()
+
+
 def analyse(lowered: Any, platform: str, devices: int, quick: bool = False) -> Analysis:
     """Compiles and reads. A program that the compiler finds too large gives its size alone.
 
     quick: the compiler tries less hard, which takes a TPU program a third of the time and a few percent more memory.
     """
     try:
-        compiled = lowered.compile(compiler_options=QUICK if quick and platform == "tpu" else None)
+        compiled = _compiled(lowered, quick and platform == "tpu")
     except jax.errors.JaxRuntimeError as error:
         needed = _NEEDED.search(str(error))
         if needed is None:
