@@ -168,6 +168,7 @@ def test_two_processes_are_two_devices_bit_for_bit(tmp_path):
         assert joined([process[mesh]["batches"] for process in two]) == one[mesh]["batches"]
 
 
+@pytest.mark.slow  # every layout has it too
 def test_a_mesh_over_processes_is_the_same_run(tmp_path):
     (one,) = seen(tmp_path, 1, 8, ("8,1,1",))
     group = seen(tmp_path, 2, 4, ("2,2,2", "1,8,1"))
