@@ -116,7 +116,18 @@ def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:
 
 
 def _join_jax(cluster: Cluster, bind: str) -> None:
-    """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen."""
+    """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen, Lost where all do not meet."""
+    if cluster.process_id == 0:
+        # Tried before: jax, finding the port taken, may end the interpreter without a word.
+        try:
+            socket.create_server(
+                (bind, cluster.port), family=socket.AF_INET6 if ":" in bind else socket.AF_INET
+            ).close()
+        except OSError as error:
+            raise ConfigError(
+                f"jax's coordinator cannot listen at {bind}, port {cluster.port} ({error.strerror or error}); "
+                f"choose another port"
+            ) from None
     import jax
 
     # Its handler would take SIGTERM from the command, which saves and stops all processes at the same step.
@@ -133,9 +144,7 @@ def _join_jax(cluster: Cluster, bind: str) -> None:
         )
     except RuntimeError as error:  # jax's own errors are of this kind
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"jax's coordinator cannot be had at {bind}, port {cluster.port} ({reason}); choose another port"
-        ) from None
+        raise Lost(f"jax's processes do not meet at {cluster.host}:{cluster.port} ({reason})") from None
 
 
 def _bracketed(host: str) -> str:

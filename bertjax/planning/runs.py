@@ -31,6 +31,7 @@ class RunPlan:
     topology: Topology
     device_kind: str
     devices: int
+    chips: float
     chip: Chip | None
     mesh: dict[str, int]
     phases: tuple[PhasePlan, ...]
@@ -41,10 +42,6 @@ class RunPlan:
     @property
     def fits(self) -> bool:
         return all(phase.fits for phase in self.phases)
-
-    @property
-    def chips(self) -> float:
-        return self.devices / self.chip.devices_per_chip if self.chip else self.devices
 
     def to_json(self) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -89,16 +86,17 @@ def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Calla
     seconds = None
     if all(phase.step_seconds for phase in phases):
         seconds = tuple(sum(p.steps * (p.step_seconds or (0, 0))[end] for p in phases) for end in (0, 1))
-    per_chip = chip.devices_per_chip if chip else 1
+    chips = len(devices) / (chip.devices_per_chip if chip else 1)
     return RunPlan(
         run=run,
         topology=topology,
         device_kind=devices[0].device_kind,
         devices=len(devices),
+        chips=chips,
         chip=chip,
         mesh=dict(mesh.shape),
         phases=phases,
-        totals=totals((seconds[0], seconds[1]), len(devices) / per_chip, price) if seconds else None,
+        totals=totals((seconds[0], seconds[1]), chips, price) if seconds else None,
         price=price,
         advice=advise(run, devices, phases, compile_step),
     )
