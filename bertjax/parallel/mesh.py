@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AxisType, Mesh
 
 from bertjax.config import ConfigError
@@ -25,8 +26,10 @@ def make_mesh(data: int, fsdp: int, tensor: int, devices: list[Any] | None = Non
         have = f"{count} device{'s' * (count != 1)}"
         would = _that_would_work(dict(zip(AXES, sizes, strict=True)), count)
         raise ConfigError(f"{asked} cannot be made of {have}; {would} would")
+    # An axis of 4 on a TPU slice of 8x8 is half of a physical axis: that is a ring no longer, but works.
+    placed = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     # Auto axes: the compiler places the collectives from the shardings of the step's inputs and outputs.
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _that_would_work(sizes: dict[str, int], count: int) -> str:

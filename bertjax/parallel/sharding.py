@@ -5,6 +5,7 @@ The paths of the optimizer's moments end like those of the parameters they belon
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any
@@ -19,7 +20,8 @@ Axes = str | tuple[str, ...] | None
 
 # First match wins; patterns are searched in "a/b/c" paths. Axes are given from the LAST dimension backwards, so that
 # the stacked layer axis in front needs no entry of its own; of several axes for one dimension, those are used that
-# divide it. fsdp divides every array with a hidden dimension; tensor divides heads, the MLP and the vocabulary.
+# divide it into the most parts. fsdp divides every array with a hidden dimension; tensor divides heads, the MLP and
+# the vocabulary.
 RULES: tuple[tuple[str, tuple[Axes, ...]], ...] = (
     (r"word_embeddings$", ("fsdp", "tensor")),
     (r"(position|token_type)_embeddings$", ("fsdp",)),
@@ -53,11 +55,12 @@ def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def _that_divide(axes: Axes, size: int, mesh: Mesh) -> Axes:
-    kept: list[str] = []
-    for axis in (axes,) if isinstance(axes, str) else axes or ():
-        if size % (mesh.shape[axis] * math.prod(mesh.shape[a] for a in kept)) == 0:
-            kept.append(axis)
-    return tuple(kept) if len(kept) > 1 else kept[0] if kept else None
+    """Of the axes for a dimension, those that together divide it into the most parts."""
+    named = (axes,) if isinstance(axes, str) else axes or ()
+    choices = [kept for n in range(len(named), -1, -1) for kept in itertools.combinations(named, n)]
+    parts = lambda kept: math.prod(mesh.shape[axis] for axis in kept)
+    best = max((kept for kept in choices if size % parts(kept) == 0), key=parts)
+    return best if len(best) > 1 else best[0] if best else None
 
 
 def tree_shardings(tree: Any, mesh: Mesh) -> Any:

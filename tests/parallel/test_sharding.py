@@ -54,6 +54,8 @@ def test_every_array_lives_where_the_table_says(sizes):
 
 
 def test_an_axis_that_does_not_divide_is_left_out():
+    # tensor x fsdp = 8 does not divide 12: the larger of the two that do.
+    assert spec_for("mlm_head/bias", (12,), make_mesh(1, 4, 2)) == PartitionSpec("fsdp")
     assert spec_for("embeddings/word_embeddings", (256, 33), make_mesh(1, 2, 4)) == PartitionSpec("tensor", None)
 
 
