@@ -1,6 +1,6 @@
 """What every command shares: a mistake becomes one line and an exit code.
 
-Exit codes: 0 done; 2 usage or config; 3 data or model files; 4 the run diverged or failed its own checks;
+Exit codes: 0 done; 2 usage or config; 3 data, model files or checkpoints; 4 the run diverged or failed its own checks;
 71 another process was lost or stalled, run again to go on from the last checkpoint; 75 stopped with everything
 safe, run again to go on.
 """
@@ -32,16 +32,10 @@ def exit_code(error: BaseException) -> int:
     from bertjax.data.files import DataError
     from bertjax.interop import ModelFileError
     from bertjax.parallel.processes import Lost
-    from bertjax.train import Diverged, Stopped
+    from bertjax.train import CheckpointError, Diverged, Stopped
 
-    codes = {
-        Lost: LOST,
-        ConfigError: USAGE,
-        DataError: DATA,
-        ModelFileError: DATA,
-        Diverged: DIVERGED,
-        Stopped: STOPPED,
-    }
+    codes = {Lost: LOST, ConfigError: USAGE, DataError: DATA, ModelFileError: DATA, CheckpointError: DATA}
+    codes |= {Diverged: DIVERGED, Stopped: STOPPED}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), UNKNOWN)
 
 

@@ -136,7 +136,22 @@ class ParallelConfig:
 @dataclass(frozen=True)
 class CheckpointConfig:
     every_steps: int = operational(1000, low=1)
-    keep: int = operational(3, low=1)
+    keep: int = operational(3, low=1)  # the last so many
+    keep_every_steps: int = operational(0, low=0)  # and every so many steps one for good; 0: none
+    keep_best: int = operational(0, low=0)  # and so many with the lowest held-out loss, of those evaluated
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """Numbers that go wrong. A bad step is skipped: its update is not made, its batch is kept for inspection."""
+
+    # A step is bad when it is not finite, when its gradient norm is over so many times the running mean,
+    gradient_factor: float = operational(100.0, low=1.0)
+    # or when its loss is so many nats over the running mean.
+    loss_rise: float = operational(3.0, low=0.0)
+    # After so many bad steps in a row, or when the running mean itself rises by loss_rise over its lowest value, the
+    # run goes back to its last checkpoint and on with the data after; the second time from there it ends.
+    bad_steps: int = operational(3, low=1)
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,7 @@ class RunConfig:  # resolved; ``phases`` keeps the order of the config
     optimizer: OptimizerConfig = OptimizerConfig()
     parallel: ParallelConfig = ParallelConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig = GuardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     logging: LoggingConfig = LoggingConfig()
     # Where the first weights come from: a model folder or the workdir of another run; None: new ones.

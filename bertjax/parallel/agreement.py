@@ -28,3 +28,17 @@ def any_of(mesh: Mesh) -> Callable[[bool], bool]:
         return len(pending) > 1 and bool(pending.pop(0))
 
     return agree
+
+
+def all_of(mesh: Mesh) -> Callable[[bool], bool]:
+    """``agree(fine)``: whether all processes say so, once all have come here."""
+    if jax.process_count() == 1:
+        return lambda fine: fine
+    divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
+    minimum = jax.jit(jnp.min, out_shardings=everywhere)
+
+    def agree(fine: bool) -> bool:
+        votes = jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([fine], np.int32))
+        return bool(minimum(votes))
+
+    return agree

@@ -19,6 +19,10 @@ class Diverged(Exception):
     """The run's numbers are no longer finite."""
 
 
+class CheckpointError(Exception):
+    """A checkpoint that could not be written or read."""
+
+
 def run(
     config: Any,
     workdir: str | Path,
@@ -36,7 +40,7 @@ def run(
     (``bertjax.parallel.cluster.find_cluster()``), of which a failing one ends all, the interpreter included; None: this
     one alone. bind: the address that process 0 listens at.
 
-    Raises ConfigError (config, workdir), DataError (corpus), Diverged.
+    Raises ConfigError (config, workdir), DataError (corpus), CheckpointError, Diverged.
     """
     from bertjax.command import exit_code
     from bertjax.config import resolve, to_dict

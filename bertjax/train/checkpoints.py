@@ -1,56 +1,266 @@
-"""Checkpoints of a run: the training state and the position in the data, kept by Orbax under workdir/checkpoints."""
+"""Checkpoints of a run: saved in the background by Orbax, proved by checksums, the newest whole one restored."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import Mesh
 
+from bertjax.config import CheckpointConfig
+from bertjax.parallel.agreement import all_of
+from bertjax.parallel.checksums import make_checksums
+from bertjax.parallel.sharding import path_name
+from bertjax.train import CheckpointError, Diverged
+from bertjax.train.record import ITEM, Damaged, read_record, sealed
+from bertjax.train.retention import kept_steps
 from bertjax.train.state import TrainState
 
-
-class CheckpointError(Exception):
-    """A checkpoint that could not be written or read."""
+STATE = "state"
+# Written last into a step's folder, which then gets its name.
+MARKER = "_CHECKPOINT_METADATA"
+# What a save needs besides its arrays: metadata, and the rounding of files up to blocks.
+SPARE_BYTES = 16 * 2**20
 
 
 class Checkpoints:
-    """Saves in the background; an error of one save surfaces at the next call.
+    """The checkpoints in ``workdir/checkpoints``: a folder a step, with the items ``state`` (arrays) and ``record``.
 
-    A step holds two items: ``state``, a pytree of arrays, and ``position``, plain JSON.
+    A save counts once its background writing has been waited for and its record read back; only then do older steps
+    go. An error of one save surfaces in the next call of any method. All processes of a run call every method
+    together; the first one deletes and moves folders.
     """
 
-    def __init__(self, directory: Path, keep: int):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+    def __init__(self, workdir: Path, config: CheckpointConfig, mesh: Mesh, say: Callable[[str], None]):
+        self._folder, self._config, self._say = workdir.absolute() / "checkpoints", config, say
+        self._damaged = workdir.absolute() / "damaged"
+        self._checksums, self._all = make_checksums(mesh), all_of(mesh)
+        self._first = jax.process_index() == 0
+        self._manager: ocp.CheckpointManager | None = None
+        self._pending: int | None = None
+        self._losses: dict[int, float | None] = {}  # of the steps that are whole
+        self._deleting: list[threading.Thread] = []
 
-    def latest(self) -> int | None:
-        """The newest step there is, or None."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """Steps that have a folder, ascending."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(child.name) for child in self._folder.iterdir() if child.name.isdigit())
 
-    def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """Begins to save; the arrays are copied before it returns, so the state may be donated to the next step."""
-        if step in self._manager.all_steps():
+    # --- Saving ---------------------------------------------------------------------------------------------------
+
+    def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
+        """Begins to save; the arrays are copied before it returns, so the state may be donated to the next step.
+
+        record: plain JSON about the step; the checksums are added to it. Raises CheckpointError where there is no
+        space, Diverged where a number of the state is not finite.
+        """
+        self.wait()
+        if step in self._losses:
             return
-        self._manager.check_for_errors()
-        items = ocp.args.Composite(state=ocp.args.StandardSave(_tree(state)), position=ocp.args.JsonSave(position))
-        if not self._manager.save(step, args=items, force=True):
-            raise CheckpointError(f"checkpoint {step} was not written")
+        tree = _tree(state)
+        checksums, finite = self._checksums(tree)
+        if not finite:
+            raise Diverged(f"the state after step {step} is not finite; it is not saved")
+        self._check_space(step, tree)
+        record = sealed(record | {"step": step, "arrays": _described(tree, checksums)})
+        items = {STATE: ocp.args.StandardSave(tree), ITEM: ocp.args.JsonSave(record)}
+        try:
+            saved = self._open().save(step, args=ocp.args.Composite(**items), force=True)
+        except Exception as error:  # whatever the storage layer raises
+            raise self._not_written(step, error) from error
+        if not saved:
+            raise CheckpointError(f"the checkpoint of step {step} was not written")
+        self._pending = step
 
-    def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The state laid out as ``shapes`` (ShapeDtypeStructs with shardings), and the position."""
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(_tree(shapes)), position=ocp.args.JsonRestore())
-        restored = self._manager.restore(step, args=items)
-        return TrainState(**restored["state"]), restored["position"]
+    def poll(self) -> None:
+        """To be called at every step: takes note of a save that has ended, and raises where it failed."""
+        if self._pending is not None and not self._open().is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises where a save failed."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Returns when everything is on disk and read back. Raises CheckpointError where a save failed."""
+        if self._pending is None:
+            return
+        step, self._pending = self._pending, None
+        try:
+            self._open().wait_until_finished()
+            self._open().check_for_errors()
+        except Exception as error:
+            raise self._not_written(step, error) from error
+        try:
+            record = self._whole(step)
+        except Damaged as damage:
+            raise CheckpointError(f"the checkpoint of step {step} was not written as it should be: {damage}") from None
+        self._losses[step] = record.get("held_out_loss")
+        self._delete_old()
 
     def close(self) -> None:
-        self._manager.close()
+        """Finishes what has begun."""
+        try:
+            self.wait()
+        finally:
+            for thread in self._deleting:
+                thread.join()
+            if self._manager is not None:
+                self._manager.close()
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True)
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        return self._manager
+
+    def _not_written(self, step: int, error: Exception) -> CheckpointError:
+        reason = " ".join(str(error).split())[:300]
+        whole = f"; step {max(self._losses)} is whole" if self._losses else ""
+        return CheckpointError(f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){whole}")
+
+    def _check_space(self, step: int, tree: Any) -> None:
+        if not self._first:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        needed = sum(x.nbytes for x in jax.tree.leaves(tree)) + SPARE_BYTES
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            whole = f"; step {max(self._losses)} is whole" if self._losses else ""
+            raise CheckpointError(
+                f"no space in {self._folder} for the checkpoint of step {step}: {needed / 1e9:.2f} GB are needed, "
+                f"{free / 1e9:.2f} GB free{whole}; make room and run the same command again"
+            )
+
+    def _delete_old(self) -> None:
+        for step in sorted(set(self._losses) - kept_steps(self._losses, self._config)):
+            del self._losses[step]
+            if self._first:
+                # Out of the way by one rename: a half-deleted folder never has the name of a step.
+                doomed = (self._folder / str(step)).rename(self._folder / f"{step}.deleted")
+                thread = threading.Thread(target=shutil.rmtree, args=(doomed,), kwargs={"ignore_errors": True})
+                thread.start()
+                self._deleting = [t for t in self._deleting if t.is_alive()] + [thread]
+
+    # --- Restoring ------------------------------------------------------------------------------------------------
+
+    def restore_newest(self, shapes: TrainState) -> tuple[int, TrainState, dict[str, Any]] | None:
+        """(step, state, record) of the newest whole checkpoint, laid out as ``shapes`` (ShapeDtypeStructs with
+        shardings); None where there is no checkpoint at all.
+
+        Newer ones that are damaged are moved to ``workdir/damaged`` with one line each, and what killed runs left
+        half done is deleted. Raises CheckpointError where none is whole, or where the state is of other arrays.
+        """
+        self.wait()
+        damaged: dict[int, str] = {}
+        there = self.steps()
+        for step in reversed(there):
+            state, record, damage = self._restored(step, shapes)
+            if damage is None:
+                self._put_aside(damaged, step)
+                self._losses = self._known_losses(step) | {step: record.get("held_out_loss")}
+                return step, state, record
+            damaged[step] = damage
+        if damaged:
+            newest = max(damaged)
+            raise CheckpointError(
+                f"none of the checkpoints in {self._folder} is whole ({len(damaged)} of them; that of step {newest}: "
+                f"{damaged[newest]}); nothing was deleted"
+            )
+        self._put_aside({}, None)
+        return None
+
+    def _restored(self, step: int, shapes: TrainState) -> tuple[Any, Any, str | None]:
+        """(state, record, None), or what is wrong with the step in the last place."""
+        state = record = damage = None
+        try:
+            record = self._whole(step)
+            _check_arrays(step, record, shapes)
+            handler = ocp.StandardCheckpointHandler()
+            with contextlib.closing(handler):
+                folder = epath.Path(self._folder / str(step) / STATE)
+                state = handler.restore(folder, args=ocp.args.StandardRestore(_tree(shapes)))
+        except Damaged as error:
+            damage = str(error)
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever the storage layer raises on damaged files
+            damage = f"{STATE}: {' '.join(str(error).split())[:200]}"
+        # Before anything that all devices do together: in one of the processes it may have failed.
+        if not self._all(damage is None):
+            return None, None, damage or "it could not be read in another process"
+        assert record is not None
+        checksums, _ = self._checksums(state)
+        changed = [name for name, array in record["arrays"].items() if array["checksum"] != checksums.get(name)]
+        if changed:
+            more = f" and {len(changed) - 1} more arrays are" if len(changed) > 1 else " is"
+            return None, None, f"{changed[0]}{more} not what was saved"
+        return TrainState(**state), record, None
+
+    def _whole(self, step: int) -> dict[str, Any]:
+        """The record of a step whose folder is complete. Raises Damaged."""
+        folder = self._folder / str(step)
+        if not (folder / MARKER).is_file() or not (folder / MARKER).stat().st_size:
+            raise Damaged(f"it has no {MARKER}")
+        record = read_record(folder)
+        if record.get("step") != step or not isinstance(record.get("arrays"), dict):
+            raise Damaged(f"its record is that of step {record.get('step')}")
+        return record
+
+    def _known_losses(self, newest: int) -> dict[int, float | None]:
+        losses = {}
+        for step in self.steps():
+            if step < newest:
+                try:
+                    losses[step] = self._whole(step).get("held_out_loss")
+                except Damaged:  # it goes when its time comes, as any other
+                    losses[step] = None
+        return losses
+
+    def _put_aside(self, damaged: dict[int, str], used: int | None) -> None:
+        for step, reason in sorted(damaged.items()):
+            self._say(f"the checkpoint of step {step} is damaged ({reason}); going on from step {used}")
+        if self._first:
+            shutil.rmtree(self._damaged, ignore_errors=True) if damaged else None
+            for step in damaged:
+                self._damaged.mkdir(exist_ok=True)
+                (self._folder / str(step)).rename(self._damaged / str(step))
+            for child in self._folder.iterdir() if self._folder.is_dir() else ():
+                if child.is_dir() and not child.name.isdigit():
+                    shutil.rmtree(child, ignore_errors=True)
+        self._all(True)  # nobody lists the folder before it is in order
+
+
+def _check_arrays(step: int, record: dict[str, Any], shapes: TrainState) -> None:
+    """Raises CheckpointError where the checkpoint holds other arrays than the run has."""
+    wanted = {name: (a["shape"], a["dtype"]) for name, a in _described(_tree(shapes)).items()}
+    stored = {name: (a["shape"], a["dtype"]) for name, a in record["arrays"].items()}
+    differ = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
+    if differ:
+        name = differ[0]
+        raise CheckpointError(
+            f"the checkpoint of step {step} is of another state: {name} is {_plain(stored.get(name))} there, "
+            f"{_plain(wanted.get(name))} here" + f", and {len(differ) - 1} more differ" * (len(differ) > 1)
+        )
+
+
+def _plain(array: tuple[list[int], str] | None) -> str:
+    return f"{array[1]}{array[0]}" if array else "missing"
+
+
+def _described(tree: Any, checksums: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """{path: shape, dtype and, where given, checksum} of all arrays."""
+    described = {}
+    for path, x in jax.tree_util.tree_leaves_with_path(tree):
+        described[path_name(path)] = {"shape": list(x.shape), "dtype": x.dtype.name}
+    for name, checksum in (checksums or {}).items():
+        described[name]["checksum"] = checksum
+    return described
 
 
 def _tree(state: TrainState) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in ("step", "params", "opt_state", "loss_scale")}
+    return {name: getattr(state, name) for name in TrainState.__dataclass_fields__}

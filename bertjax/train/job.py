@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from bertjax.parallel.devices import memory_limit
 from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 from bertjax.parallel.sharding import batch_sharding
+from bertjax.train.health import judged
 from bertjax.train.loss_scale import ADJUSTMENTS
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.schedules import Schedule, run_schedule
@@ -66,6 +68,7 @@ class Job:
             self.run.seed,
             accumulation=accumulation_steps(self.run, phase, self.mesh),
             adjust_loss_scale=ADJUSTMENTS[self.run.precision],
+            judge=partial(judged, guard=self.run.guard),
         )
         return jit_train_step(step, self.state_shapes(), self.mesh)
 

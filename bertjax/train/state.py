@@ -13,6 +13,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from bertjax.parallel.sharding import tree_shardings
+from bertjax.train.health import Health, initial_health
 from bertjax.train.loss_scale import LossScale, initial_loss_scale
 
 
@@ -24,6 +25,7 @@ class TrainState:
     params: Any
     opt_state: Any
     loss_scale: LossScale
+    health: Health
 
 
 def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str):
@@ -31,7 +33,13 @@ def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTran
 
     def make() -> TrainState:
         params = make_params()
-        return TrainState(jnp.zeros([], jnp.int32), params, optimizer.init(params), initial_loss_scale(precision))
+        return TrainState(
+            step=jnp.zeros([], jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            loss_scale=initial_loss_scale(precision),
+            health=initial_health(),
+        )
 
     return jax.eval_shape(make), make
 
@@ -59,4 +67,4 @@ def with_params(state: TrainState, params: Any) -> TrainState:
         return jax.make_array_from_callback(old.shape, old.sharding, lambda index: new[index].astype(old.dtype))
 
     placed_params = jax.tree.map(placed, jax.tree.map(np.asarray, params), state.params)
-    return TrainState(state.step, placed_params, state.opt_state, state.loss_scale)
+    return state.replace(params=placed_params)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.model.dropout import Noise
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.train.health import Health
 from bertjax.train.loss_scale import LossScale
 from bertjax.train.losses import batch_weights, mean_metrics, pretraining_sums, total_loss
 from bertjax.train.schedules import Schedule
@@ -29,12 +30,13 @@ def make_train_step(
     seed: int,
     accumulation: int,
     adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
+    judge: Callable[[Health, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
     Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
-    of the whole. A step whose gradient or result is not finite leaves parameters and moments as they were
-    (metric ``finite`` is 0), so that no state ever holds such numbers.
+    of the whole. A bad step - one that is not finite, or that ``judge(health, loss, grad_norm, finite)`` finds bad -
+    leaves parameters and moments as they were (metric ``good`` is 0), so that no state ever holds such numbers.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -55,22 +57,29 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(params))
-        keep_if_finite = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
         means = mean_metrics(sums, weights)
+        loss = means["mlm_loss"] + means["nsp_loss"]
+        good, health = judge(state.health, loss, grad_norm, finite)
+        keep_if_good = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
         metrics = means | {
-            "loss": means["mlm_loss"] + means["nsp_loss"],
+            "loss": loss,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "finite": finite,
+            "good": good,
+            "bad_in_a_row": health.bad_in_a_row,
+            "mean_loss": health.loss,
+            "lowest_mean_loss": health.lowest,
             "loss_scale": state.loss_scale.scale,
             "real_tokens": jnp.sum(batch["example_ids"] > 0),
         }
         new_state = TrainState(
             step=state.step + 1,
-            params=keep_if_finite(params, state.params),
-            opt_state=keep_if_finite(opt_state, state.opt_state),
+            params=keep_if_good(params, state.params),
+            opt_state=keep_if_good(opt_state, state.opt_state),
             loss_scale=adjust_loss_scale(state.loss_scale, finite),
+            health=health,
         )
         return new_state, metrics
 
