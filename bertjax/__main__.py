@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
-from bertjax.command import USAGE, fail
+from bertjax.command import USAGE, fail, leave
 from bertjax.config import nearest
 
 COMMANDS = {
@@ -33,5 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 
 
+def script() -> NoReturn:
+    """The console script."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -8,6 +8,8 @@ safe, run again to go on.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -16,6 +18,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from bertjax.config import ConfigError
+
+# A full disk, a quota, a limit on a file's size, a folder that may not be written to: no traceback helps there.
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 UNKNOWN, USAGE, DATA, DIVERGED, LOST, STOPPED = 1, 2, 3, 4, 71, 75
 INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops instead
@@ -36,6 +41,8 @@ def exit_code(error: BaseException) -> int:
 
     codes = {Lost: LOST, ConfigError: USAGE, DataError: DATA, ModelFileError: DATA, CheckpointError: DATA}
     codes |= {Diverged: DIVERGED, Stopped: STOPPED}
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        return DATA
     return next((code for kind, code in codes.items() if isinstance(error, kind)), UNKNOWN)
 
 
@@ -73,6 +80,16 @@ def printing(job: Callable[[], int]) -> int:
         has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
         return 0 if has_enough else fail(f"cannot write: {error.strerror or error}", DATA)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process. After an error at once: a library's thread that never ends must not keep it."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if code:
+        os._exit(code)
+    sys.exit(0)
 
 
 class NumberedLines(io.TextIOBase):

@@ -23,7 +23,9 @@ from bertjax.describe import main
 from bertjax.interop.models import save_model
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.create import create_model
+from bertjax.parallel.mesh import make_mesh
 from bertjax.train.checkpoints import Checkpoints
+from bertjax.train.health import initial_health
 from bertjax.train.loss_scale import initial_loss_scale
 from bertjax.train.state import TrainState
 from bertjax.train.workdir import config_record, write_json
@@ -61,11 +63,11 @@ def finished(tmp_path_factory):
     config.phases.short.max_predictions = 2
     config.phases.long = phase(sequence_length=16, batch_size=2, steps=2, max_predictions=3)
     run = resolve(config)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=3)
+    checkpoints = Checkpoints(workdir, run.checkpoint, make_mesh(1, 1, 1, jax.devices()[:1]), print)
     params = split_params(Bert(run.model, nnx.Rngs(0)))[1]
     moments = {"mu": params, "nu": params, "count": jax.numpy.zeros([], jax.numpy.int32)}
     for step in (4, 6):
-        state = TrainState(jax.numpy.asarray(step), params, [moments], initial_loss_scale("float32"))
+        state = TrainState(jax.numpy.asarray(step), params, [moments], initial_loss_scale("float32"), initial_health())
         checkpoints.save(step, state, {"phase": 0})
     checkpoints.wait()
     checkpoints.close()

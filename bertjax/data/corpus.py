@@ -139,6 +139,11 @@ def verify(path: str | Path) -> None:
     manifests.check_hashes(path, manifests.read(path))
 
 
+def check_files(corpus: PreparedCorpus) -> None:
+    """Reads every file of a corpus. Raises DataError where one is not what was prepared."""
+    manifests.check_hashes(corpus.path, corpus.manifest)
+
+
 def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
     """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None."""
     for folder in ([Path(path)] if path is not None else []) + cached():

@@ -64,8 +64,11 @@ def check_sizes(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def check_hashes(folder: Path, manifest: dict[str, Any]) -> None:
-    """Reads every file. Raises DataError where one is missing or has changed since it was written."""
+    """Reads every file. Raises DataError where one is missing, has changed since it was written, or is one too many."""
     check_sizes(folder, manifest)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.array_record*")}
+    for name in sorted(there - set(manifest["files"])):
+        raise DataError(f"prepared corpus {folder} is damaged: {name} does not belong to it; take it out")
     for name, expected in manifest["files"].items():
         if hash_file(folder / name)[0] != expected["sha256"]:
             raise DataError(f"prepared corpus {folder} is damaged: {name} has changed; prepare it again")

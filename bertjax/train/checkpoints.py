@@ -121,7 +121,9 @@ class Checkpoints:
     def _not_written(self, step: int, error: Exception) -> CheckpointError:
         reason = " ".join(str(error).split())[:300]
         whole = f"; step {max(self._losses)} is whole" if self._losses else ""
-        return CheckpointError(f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){whole}")
+        return CheckpointError(
+            f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){whole}"
+        )
 
     def _check_space(self, step: int, tree: Any) -> None:
         if not self._first:
@@ -176,7 +178,9 @@ class Checkpoints:
 
     def _restored(self, step: int, shapes: TrainState) -> tuple[Any, Any, str | None]:
         """(state, record, None), or what is wrong with the step in the last place."""
-        state = record = damage = None
+        state: Any = None
+        record: dict[str, Any] = {}
+        damage = None
         try:
             record = self._whole(step)
             _check_arrays(step, record, shapes)
@@ -193,7 +197,6 @@ class Checkpoints:
         # Before anything that all devices do together: in one of the processes it may have failed.
         if not self._all(damage is None):
             return None, None, damage or "it could not be read in another process"
-        assert record is not None
         checksums, _ = self._checksums(state)
         changed = [name for name, array in record["arrays"].items() if array["checksum"] != checksums.get(name)]
         if changed:

@@ -27,13 +27,14 @@ class Health:
 
 def initial_health() -> Health:
     zero, none = jnp.zeros([], jnp.float32), jnp.zeros([], jnp.int32)
-    return Health(zero, zero, jnp.asarray(jnp.inf, jnp.float32), none, none)
+    # No infinity: a checkpoint holds finite numbers only.
+    return Health(zero, zero, jnp.asarray(jnp.finfo(jnp.float32).max, jnp.float32), none, none)
 
 
 def judged(
-    health: Health, loss: jax.Array, grad_norm: jax.Array, finite: jax.Array, guard: GuardConfig
+    health: Health, loss: jax.Array, grad_norm: jax.Array, finite: jax.Array, absorbed: jax.Array, guard: GuardConfig
 ) -> tuple[jax.Array, Health]:
-    """(whether the step is good, the health after it).
+    """(whether the step is good, the health after it). ``absorbed``: not finite, but the loss scale deals with it.
 
     Bad is a step that is not finite, or, once the means are trusted, one whose gradient norm is over
     ``guard.gradient_factor`` times its mean, or whose loss is more than ``guard.loss_rise`` nats over its mean.
@@ -51,5 +52,5 @@ def judged(
         grad_norm=mean(health.grad_norm, grad_norm),
         lowest=lowest,
         good=health.good + good,
-        bad_in_a_row=jnp.where(good, 0, health.bad_in_a_row + 1),
+        bad_in_a_row=jnp.where(good, 0, health.bad_in_a_row + ~absorbed),
     )

@@ -83,4 +83,6 @@ def open_corpus_together(
             f"the corpus that process 0 has in {path} is not there; put it where all machines see it "
             f"(BERTJAX_CACHE, or a folder that bertjax.prepare made), or copy it to the same place"
         )
+    # All of it, in every process, which may have its own copy: a flipped bit would be trained on in silence.
+    corpora.check_files(corpus)
     return corpus

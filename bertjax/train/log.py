@@ -17,6 +17,9 @@ class NoLog:
     def write(self, row: dict[str, Any]) -> None:
         pass
 
+    def rewind(self, step: int) -> None:
+        pass
+
     def sync(self) -> None:
         pass
 
@@ -29,12 +32,19 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, from_step: int, tensorboard: bool):
         """Rows of steps after ``from_step``, which a resumed run is about to make again, are taken out first."""
-        self._path = workdir / "metrics.jsonl"
+        self._path, self._tensorboard = workdir / "metrics.jsonl", workdir / "tensorboard" if tensorboard else None
+        self._open(from_step)
+
+    def _open(self, from_step: int) -> None:
         _keep_rows_up_to(self._path, from_step)
-        self._file = self._path.open("a")
-        self._writer = None
-        if tensorboard:
-            self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=from_step + 1, flush_secs=30)
+        self._file, self._writer = self._path.open("a"), None
+        if self._tensorboard is not None:
+            self._writer = SummaryWriter(str(self._tensorboard), purge_step=from_step + 1, flush_secs=30)
+
+    def rewind(self, step: int) -> None:
+        """Takes out the rows of all steps after ``step``, which are about to be made anew."""
+        self.close()
+        self._open(step)
 
     def write(self, row: dict[str, Any]) -> None:
         """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bertjax.config import RunConfig
-from bertjax.data.pipeline import Cursor, ExampleSettings, evaluation_batches, open_batches, switch_phase
+from bertjax.config import PhaseConfig, RunConfig
+from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.devices import peak_flops
@@ -20,12 +20,14 @@ from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.evaluation import evaluate
+from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
 from bertjax.train.inputs import open_corpus_together
 from bertjax.train.job import accumulation_steps, describe_job, make_job
 from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.metrics import unigram_log_probs
 from bertjax.train.recorder import Recorder
+from bertjax.train.standing import Standing, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
 
@@ -62,26 +64,30 @@ def train(
     eval_step = job.eval_step()
     device_peak = peak_flops(mesh.devices.flat[0])
 
-    # --- State: from the newest checkpoint, or new --------------------------------------------------------------
+    # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
     identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
-    if processes.first:
-        folder.keep_tokenizer(workdir, corpus.tokenizer.save)
-        folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
-    checkpoints = Checkpoints(workdir / "checkpoints", run.checkpoint.keep)
-    step = checkpoints.latest() or 0
-    processes.must_equal("newest checkpoint in the workdir, which all must share,", {"step": step})
-    if step:
-        display.say(f"resuming {workdir} from step {step}")
-        state, position = checkpoints.restore(step, job.state_shapes())
+    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say)
+    processes.must_equal("folder of checkpoints, which all must share,", {"steps": checkpoints.steps()})
+    constants = run_constants(run, corpus.tokenizer.fingerprint, corpus.fingerprint, versions())
+    restored = checkpoints.restore_newest(job.state_shapes())
+    if restored is not None:
+        display.say(f"resuming {workdir} from step {restored[0]}")
+        here = Standing.from_checkpoint(*restored, constants)
     else:
         state = job.initial_state()
         if origin is not None:
             state = with_params(state, initial_params(origin, run, corpus.tokenizer, display.say))
-        position = {"cursor": Cursor().to_json(), "phase": 0, "totals": {"seconds": 0.0, "real_tokens": 0}}
-    cursor, cursor_phase = Cursor.from_json(position["cursor"]), position["phase"]
+        here = Standing(state)
+    if processes.first:  # after what killed runs left has been cleared away, which may have filled the disk
+        folder.clear_leftovers(workdir)
+        folder.keep_tokenizer(workdir, corpus.tokenizer.save)
+        folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
     peak = device_peak * mesh.size if device_peak else None
-    log = MetricsLog(workdir, step, run.logging.tensorboard) if processes.first else NoLog()
-    recorder = Recorder(run, log, display, step, position["totals"], peak)
+    log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
+    recorder = Recorder(run, log, display, here.step, here.totals, peak, guard.judge)
+    result: dict[str, float] = {}
+    evaluated_at = None
 
     def held_out(index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
@@ -89,69 +95,81 @@ def train(
         own = process_rows(rows, mesh)
         to_device = lambda batch: to_global({name: field[own] for name, field in batch.items()}, mesh)
         with progress.pause("evaluating"):
-            return evaluate(eval_step, state.params, batches, to_device, unigram)
+            return evaluate(eval_step, here.state.params, batches, to_device, unigram)
 
     # --- Phases ---------------------------------------------------------------------------------------------------
-    evaluated_at, result = None, {}
-    try:
-        for index, phase in enumerate(phases):
-            phase_end = run.phase_start(index) + phase.steps
-            if step >= phase_end:
-                continue
-            while cursor_phase < index:  # the documents go on where the phase before stopped in them
-                cursor, cursor_phase = switch_phase(cursor, cursor_phase), cursor_phase + 1
-            recorder.begin_phase(index)
-            train_step = progress.slow_at_first(job.train_step(phase))
-            with open_batches(
-                corpus.train,
-                corpus.tokenizer,
-                settings,
-                seed=run.seed,
-                phase_index=index,
-                batch_size=phase.batch_size,
-                cursor=cursor,
-                rows=process_rows(phase.batch_size, mesh),
-                prefetch=run.data.prefetch,
-            ) as batches:
-                while step < phase_end:
-                    progress.at("making a batch", step + 1)
-                    batch, cursor = next(batches)
-                    progress.at(IN_STEP, step + 1)
-                    state, metrics = train_step(state, to_global(batch, mesh))
-                    step += 1
-                    recorder.push(step, metrics)
+    def run_phase(index: int, phase: PhaseConfig) -> None:
+        nonlocal result, evaluated_at
+        phase_end = run.phase_start(index) + phase.steps
+        here.enter_phase(index)
+        recorder.begin_phase(index)
+        train_step = progress.slow_at_first(job.train_step(phase))
+        with open_batches(
+            corpus.train,
+            corpus.tokenizer,
+            settings,
+            seed=run.seed,
+            phase_index=index,
+            batch_size=phase.batch_size,
+            cursor=here.cursor,
+            rows=process_rows(phase.batch_size, mesh),
+            prefetch=run.data.prefetch,
+        ) as batches:
+            while here.step < phase_end:
+                progress.at("making a batch", here.step + 1)
+                batch, here.cursor = next(batches)
+                guard.remember(here.step + 1, batch)
+                progress.at(IN_STEP, here.step + 1)
+                here.state, metrics = train_step(here.state, to_global(batch, mesh))
+                here.step += 1
+                recorder.push(here.step, metrics)
+                checkpoints.poll()
 
-                    every = run.evaluation.every_steps
-                    stopping = agree(should_stop(step)) and step < run.total_steps
-                    evaluating = step == phase_end or (every and step % every == 0)
-                    saving = step == phase_end or stopping or step % run.checkpoint.every_steps == 0
-                    if evaluating or saving:
-                        recorder.flush()  # what is saved is finite and counts its own step
-                    if evaluating:
-                        result, evaluated_at = held_out(index), step
-                        recorder.evaluated(step, result)
-                    if saving:
-                        position = {"cursor": cursor.to_json(), "phase": cursor_phase, "totals": recorder.totals()}
-                        with progress.pause("saving"):
-                            checkpoints.save(step, state, position)
-                    if stopping:
-                        with progress.pause("saving"):
-                            checkpoints.wait()
-                        raise Stopped(
-                            f"stopped at step {step}; all is saved in {workdir}, run the same command to go on"
-                        )
+                every = run.evaluation.every_steps
+                stopping = agree(should_stop(here.step)) and here.step < run.total_steps
+                evaluating = here.step == phase_end or (every and here.step % every == 0)
+                saving = here.step == phase_end or stopping or here.step % run.checkpoint.every_steps == 0
+                if evaluating or saving:
+                    recorder.flush()  # what is saved is good and counts its own step
+                if evaluating:
+                    result, evaluated_at = held_out(index), here.step
+                    recorder.evaluated(here.step, result)
+                if saving:
+                    here.totals = recorder.totals()
+                    loss = result["loss"] if evaluated_at == here.step else None
+                    with progress.pause("saving"):
+                        checkpoints.save(here.step, here.state, constants | here.record() | {"held_out_loss": loss})
+                if stopping:
+                    with progress.pause("saving"):
+                        checkpoints.wait()
+                    raise Stopped(
+                        f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on"
+                    )
+
+    try:
+        while here.step < run.total_steps:
+            index = run.phase_at(here.step)
+            try:
+                run_phase(index, phases[index])
+            except Setback as setback:
+                with progress.pause("going back"):
+                    # The last checkpoint is of this phase, or of the end of the one before.
+                    here.go_back(checkpoints.restore_newest(job.state_shapes()), constants, str(setback))
+                recorder.went_back(here.step, int(here.totals["real_tokens"]), str(setback))
+                display.say(f"{setback}: back to step {here.step}, and on with the data after")
         with progress.pause("saving"):
             checkpoints.wait()
     finally:
         recorder.close()
-        checkpoints.close()  # also after an error: a save that has begun is finished
+        with progress.pause("saving"):
+            checkpoints.close()  # also after an error: a save that has begun is finished
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
-        result = held_out(run.phase_at(run.total_steps - 1))
-    summary = summarise(run, result, position["totals"], corpus.manifest["held_out"]["kind"])
+        result = held_out(len(phases) - 1)
+    summary = summarise(run, result, here.totals, corpus.manifest["held_out"]["kind"])
     with progress.pause("exporting"):
-        params = gathered(state.params, mesh)
+        params = gathered(here.state.params, mesh)
         if processes.first:
             export_params(workdir / "model", run.model, params, corpus.tokenizer)
             folder.write_json(workdir / "summary.json", summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -29,8 +30,11 @@ class Recorder:
         start: int,
         totals: dict[str, float],
         peak: float | None,
+        judge: Callable[[int, dict[str, float]], None],
     ):
-        """start: updates done before. totals: seconds and real_tokens of the run before this start. peak: FLOP/s."""
+        """start: updates done before. totals: seconds and real_tokens of the run before this start. peak: FLOP/s.
+        judge: gets every step's metrics, before anything is written of them."""
+        self._judge = judge
         self._run, self._log, self._display, self._start, self._peak = run, log, display, start, peak
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._began = time.monotonic()
@@ -46,6 +50,12 @@ class Recorder:
             "seconds": round(self._seconds_before + time.monotonic() - self._began, 3),
             "real_tokens": self._real_tokens,
         }
+
+    def went_back(self, step: int, real_tokens: int, reason: str) -> None:
+        """The run goes on from an earlier step: its books are those of then, but for the time."""
+        self._pending, self._start, self._real_tokens = None, step, real_tokens
+        self._log.rewind(step)
+        self._log.write({"kind": "event", "event": "went back", "step": step, "reason": reason})
 
     def begin_phase(self, index: int) -> None:
         self._name, self._phase = list(self._run.phases.items())[index]
@@ -86,13 +96,7 @@ class Recorder:
             return
         (step, metrics), self._pending = self._pending, None
         values = fetch(metrics)
-        # float16 skips a step that overflows and lowers its scale; at the lowest scale there is nothing left to lower.
-        absorbed = self._run.precision == "float16" and values["loss_scale"] > 1.0
-        if not math.isfinite(values["loss"]) or not (values["finite"] or absorbed):
-            raise Diverged(
-                f"the numbers of step {step} are not finite (loss {values['loss']}, gradient norm "
-                f"{values['grad_norm']}); nothing of it is saved"
-            )
+        self._judge(step, values)
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
         self._interval_steps += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -67,4 +68,4 @@ def with_params(state: TrainState, params: Any) -> TrainState:
         return jax.make_array_from_callback(old.shape, old.sharding, lambda index: new[index].astype(old.dtype))
 
     placed_params = jax.tree.map(placed, jax.tree.map(np.asarray, params), state.params)
-    return state.replace(params=placed_params)
+    return dataclasses.replace(state, params=placed_params)

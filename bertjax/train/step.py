@@ -30,13 +30,13 @@ def make_train_step(
     seed: int,
     accumulation: int,
     adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
-    judge: Callable[[Health, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
+    judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
     Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
-    of the whole. A bad step - one that is not finite, or that ``judge(health, loss, grad_norm, finite)`` finds bad -
-    leaves parameters and moments as they were (metric ``good`` is 0), so that no state ever holds such numbers.
+    of the whole. A step that ``judge(health, loss, grad_norm, finite, absorbed)`` finds bad leaves parameters and
+    moments as they were (metric ``good`` is 0), so that no state ever holds numbers that are not finite.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -60,7 +60,9 @@ def make_train_step(
 
         means = mean_metrics(sums, weights)
         loss = means["mlm_loss"] + means["nsp_loss"]
-        good, health = judge(state.health, loss, grad_norm, finite)
+        # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
+        absorbed = ~finite & (state.loss_scale.scale > 1.0)
+        good, health = judge(state.health, loss, grad_norm, finite, absorbed)
         keep_if_good = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
         metrics = means | {
             "loss": loss,
@@ -68,6 +70,7 @@ def make_train_step(
             "grad_norm": grad_norm,
             "finite": finite,
             "good": good,
+            "absorbed": absorbed,
             "bad_in_a_row": health.bad_in_a_row,
             "mean_loss": health.loss,
             "lowest_mean_loss": health.lowest,

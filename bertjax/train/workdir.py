@@ -93,6 +93,12 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def clear_leftovers(workdir: Path) -> None:
+    """Deletes what a killed run left of an export in the making."""
+    for left in workdir.glob(".model.*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def keep_tokenizer(workdir: Path, save: Callable[[Path], None]) -> None:
     """Puts the run's tokenizer beside its checkpoints, so that these can be used without the corpus."""
     folder, building = workdir / "tokenizer", workdir / "tokenizer.tmp"

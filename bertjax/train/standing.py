@@ -1,0 +1,86 @@
+"""Where a run stands: the state, and everything else of it that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bertjax.config import ConfigError, RunConfig, identity_fingerprint
+from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.train import Diverged
+from bertjax.train.state import TrainState
+
+# How random numbers are made; a change of any of these makes another run of the same config.
+RANDOM = {"data": "counter hash", "dropout": "counter hash", "initial weights": "threefry"}
+
+
+def run_constants(run: RunConfig, tokenizer: str, corpus: str, versions: dict[str, str]) -> dict[str, Any]:
+    """What the record of every checkpoint of a run has in common; ``tokenizer``, ``corpus``: their fingerprints."""
+    return {
+        "identity": identity_fingerprint(run),
+        "tokenizer": tokenizer,
+        "corpus": corpus,
+        "random": RANDOM | {"seed": run.seed},
+        "versions": versions,
+    }
+
+
+@dataclass
+class Standing:
+    """After ``step`` updates. ``cursor``: the next data, counted in phase ``phase``. ``totals``: seconds and
+    real_tokens of the run. ``skipped``: data that was left out after a setback, {step, reason, from, to}."""
+
+    state: TrainState
+    step: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    phase: int = 0
+    totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "real_tokens": 0})
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    _went_back_to: set[int] = field(default_factory=set)
+
+    @classmethod
+    def from_checkpoint(
+        cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
+    ) -> Standing:
+        """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
+        for name in ("identity", "tokenizer", "corpus", "random"):
+            if record[name] != constants[name]:
+                raise ConfigError(
+                    f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
+                    f"{constants[name]!r} here"
+                )
+        cursor = Cursor.from_json(record["cursor"])
+        return cls(state, step, cursor, record["phase"], record["totals"], record["skipped"])
+
+    def record(self) -> dict[str, Any]:
+        """The part of a checkpoint's record that changes from step to step."""
+        return {
+            "step": self.step,
+            "phase": self.phase,
+            "cursor": self.cursor.to_json(),
+            "totals": self.totals,
+            "skipped": self.skipped,
+        }
+
+    def enter_phase(self, index: int) -> None:
+        """The documents go on where the phase before stopped in them."""
+        while self.phase < index:
+            self.cursor, self.phase = switch_phase(self.cursor, self.phase), self.phase + 1
+
+    def go_back(
+        self, restored: tuple[int, TrainState, dict[str, Any]] | None, constants: dict[str, Any], reason: str
+    ) -> None:
+        """To a checkpoint, but past the data read since. Raises Diverged where that was tried before, or there is
+        no checkpoint."""
+        if restored is None:
+            raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
+        step = restored[0]
+        if step in self._went_back_to:
+            raise Diverged(f"{reason}; to go back to step {step} has not helped, which is the last checkpoint")
+        self._went_back_to.add(step)
+        then = Standing.from_checkpoint(*restored, constants)
+        left_out = {"step": step, "reason": reason, "from": then.record()["cursor"], "to": self.cursor.to_json()}
+        self.state, self.step, self.totals = then.state, step, then.totals
+        self.skipped = [*then.skipped, left_out]
+        if then.phase != self.phase:  # the checkpoint of the end of the phase before
+            left_out["phase"] = self.phase

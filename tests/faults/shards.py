@@ -1,0 +1,136 @@
+"""A prepared corpus that is not what its manifest says: refused before the first step, with the file's name."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import condition
+import harms
+import scene
+from result import Result
+from runs import Run
+
+BAR = "refused against the manifest before the first step: exit code 3 and one line that names the file"
+SHARDS = Path("corpus") / "1.0.0"
+
+
+def shards(count: int, seed: int) -> Result:
+    """``count`` rounds over all cases: each file of the corpus, a new run and one that has begun."""
+    result = Result("shards", BAR)
+    for number in range(seed, seed + count):
+        for name, change in cases():
+            _try(result, name, change, number, begun=False)
+        for name, change in begun_cases():
+            _try(result, name, change, number, begun=True)
+    return result
+
+
+def tried_like(ending: str, seed: int) -> Result:
+    """The first of the cases whose name ends so, for a new run."""
+    result = Result("shards", BAR)
+    name, change = next(case for case in cases() if case[0].endswith(ending))
+    _try(result, name, change, seed, begun=False)
+    return result
+
+
+Change = Callable[[Path, random.Random], str]
+
+
+def cases() -> list[tuple[str, Change]]:
+    """Name of each case, and what it does to a corpus; that returns the name of the file to be told of."""
+    corpus = prepared()
+    train = [path for path in _shards(corpus) if "train" in path]
+    other = next(path for path in _shards(corpus) if "held_out" in path)
+    kinds = ("flip", "truncate", "missing", "empty", "unreadable")
+    found = [(f"{path} {kind}", _harmed(path, kind)) for path in (train[1], other) for kind in kinds]
+    found += [(f"{train[0]} and {train[1]} swapped", _swapped(train[0], train[1]))]
+    found += [(f"{train[0]} and {other} swapped", _swapped(train[0], other))]
+    found += [("a shard too many", _extra)]
+    # Derived from the shards, and what training reads.
+    derived = [f"index/train.{name}.npy" for name in ("tokens", "sentence_lengths", "document_tokens")]
+    found += [(f"{path} {kind}", _harmed(path, kind)) for path in derived for kind in ("flip", "truncate")]
+    return found
+
+
+def begun_cases() -> list[tuple[str, Change]]:
+    """Those that a run is put to that has begun."""
+    return [case for case in cases() if case[0].endswith((" flip", " truncate", "swapped"))][:6]
+
+
+def _try(result: Result, name: str, change: Change, seed: int, begun: bool) -> None:
+    run, corpus = Run("shards", overrides=()), scene.new_folder("corpus") / "prepared"
+    shutil.copytree(prepared(), corpus)
+    arguments = [f"--config.data.corpus={corpus}"]
+    wrong = []
+    if begun:
+        started = condition.end(run, None, *arguments, stop_at=1)
+        wrong += [] if started.code == 75 else [f"the whole corpus was not accepted: {started.last()}"]
+    told = change(corpus, random.Random(seed))
+    ended = condition.end(run, condition.as_ordinary_user, *arguments, stop_at=1)
+    wrong += ended.refused(3, Path(told).name)
+    steps = [line for line in run.trace() if line["what"] == "done"]
+    if len(steps) > begun:
+        wrong.append("a step was made")
+    result.tried += 1
+    if wrong:
+        again = f"python tests/faults/catalogue.py --only shards --seed {seed} --count 1"
+        result.failures.append(f"{name}{', begun' if begun else ''}: {'; '.join(wrong)}  [{again}]")
+    result.figures["refused"] = f"{result.tried - len(result.failures)} of {result.tried}"
+    shutil.rmtree(run.folder)
+    shutil.rmtree(corpus.parent)
+
+
+def prepared() -> Path:
+    """The corpus of all runs, prepared in several shards. Not to be written to."""
+    folder = scene.folder() / "prepared"
+    if not folder.exists():
+        condition.forked(_prepare, scene.config_file().parent / "corpus.txt", folder).join()
+        if len([path for path in _shards(folder) if "train" in path]) < 3:
+            raise RuntimeError("the corpus was not prepared in several shards")
+    return folder
+
+
+def _prepare(text: Path, folder: Path) -> None:
+    import bertjax.data.shards
+    from bertjax.data.corpus import prepare
+
+    bertjax.data.shards._SHARD_TOKENS = 5_000
+    prepare([text], folder, vocab_size=400)
+
+
+def _shards(corpus: Path) -> list[str]:
+    return [name for name in harms.files(corpus) if "array_record" in name]
+
+
+def _harmed(path: str, kind: str) -> Change:
+    def change(corpus: Path, draw: random.Random) -> str:
+        harms.HARMS[kind](corpus / path, draw)
+        return path
+
+    return change
+
+
+def _swapped(one: str, other: str) -> Change:
+    def change(corpus: Path, draw: random.Random) -> str:
+        (corpus / one).rename(corpus / "aside")
+        (corpus / other).rename(corpus / one)
+        (corpus / "aside").rename(corpus / other)
+        return min(one, other)
+
+    return change
+
+
+def _extra(corpus: Path, draw: random.Random) -> str:
+    """Another shard that has the name of one to come."""
+    last = [path for path in _shards(corpus) if "train" in path][-1]
+    number, total = int(last.split("-")[-3]), int(last.split("-")[-1])
+    extra = last.replace(f"{number:05d}-of-{total:05d}", f"{total:05d}-of-{total:05d}")
+    shutil.copy(corpus / last, corpus / extra)
+    return extra
+
+
+SHORT = ("flip", "truncate", "empty", "missing", "swapped", "a shard too many", "tokens.npy flip")
+FAULTS = {"shards": shards}
