@@ -10,32 +10,26 @@ say how it is executed and may change from one start to the next.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import hashlib
 import json
-import math
-import operator
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
+from bertjax.keys import (
+    ConfigError,
+    build,
+    fingerprint,
+    flatten,
+    identity,
+    named_sections,
+    nearest,
+    operational,
+    section,
+)
 
-class ConfigError(ValueError):
-    """A config that cannot be run. The message is one line; commands exit with code 2."""
-
-
-def identity(default: Any, **limits: Any) -> Any:
-    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``."""
-    return field(default=default, metadata={"identity": True, **limits})
-
-
-def operational(default: Any, **limits: Any) -> Any:
-    """A key that may change between two starts of the same run."""
-    return field(default=default, metadata={"identity": False, **limits})
+__all__ = ["ConfigError", "nearest"]  # imported from here by whoever deals with configs
 
 
 @dataclass(frozen=True)
@@ -173,7 +167,7 @@ class RunConfig:  # resolved; ``phases`` keeps the order of the config
     name: str = operational("run")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    phases: Mapping[str, PhaseConfig] = field(default_factory=dict)
+    phases: Mapping[str, PhaseConfig] = named_sections("phase1")
     optimizer: OptimizerConfig = OptimizerConfig()
     parallel: ParallelConfig = ParallelConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -200,44 +194,29 @@ class RunConfig:  # resolved; ``phases`` keeps the order of the config
 
 def default_config() -> ConfigDict:
     """A ConfigDict with every section and key at its default, and no phases: what a config file starts from."""
-    config = _section(RunConfig)
+    config = section(RunConfig)
     config.phases = ConfigDict(sort_keys=False)  # in the order in which they are set and run
     return config
 
 
 def phase(**values: Any) -> ConfigDict:
     """A phase's section; keys that are not given have their defaults."""
-    config = _section(PhaseConfig)
+    config = section(PhaseConfig)
     config.update(values)
-    return config
-
-
-def _section(kind: type) -> ConfigDict:
-    config, types = ConfigDict(), typing.get_type_hints(kind)
-    for f in dataclasses.fields(kind):
-        if f.name == "phases":
-            continue
-        if dataclasses.is_dataclass(types[f.name]):
-            config[f.name] = _section(types[f.name])
-        elif f.default is None:
-            # Holds None, but knows which type an override must have.
-            config[f.name] = placeholder(typing.get_args(types[f.name])[0])
-        else:
-            config[f.name] = ",".join(f.default) if isinstance(f.default, tuple) else f.default
     return config
 
 
 def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    run = _build(RunConfig, tree, "config.")
+    run = build(RunConfig, tree, "config.")
     _check_combinations(run)
     return run
 
 
 def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
     """A model's config alone, checked; ``path`` stands before the keys' names in errors. Raises ConfigError."""
-    model = _build(ModelConfig, values, path)
+    model = build(ModelConfig, values, path)
     _check_model(model, path)
     return model
 
@@ -249,78 +228,13 @@ def to_dict(run: RunConfig) -> dict[str, Any]:
 
 def identity_items(run: RunConfig) -> dict[str, Any]:
     """Dotted name -> JSON value of every identity key; ``phases`` is their order."""
-    keys = {name: value for name, (value, is_identity) in _flatten(run, "").items() if is_identity}
+    keys = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
     return keys | {"phases": list(run.phases)}
 
 
 def identity_fingerprint(run: RunConfig) -> str:
     """Hex SHA-256 over the identity keys."""
-    return hashlib.sha256(json.dumps(identity_items(run), sort_keys=True).encode()).hexdigest()
-
-
-def nearest(name: str, allowed: typing.Iterable[str]) -> str:
-    """', did you mean X?' for the allowed name closest to ``name``; all of them where none is close."""
-    allowed = sorted(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"
-
-
-def _build(kind: type, tree: Any, path: str) -> Any:
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{path[:-1]} must be a section with keys, not {tree!r}")
-    types = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    values = {}
-    for key, value in tree.items():
-        if key not in fields:
-            raise ConfigError(f"unknown config key {path}{key}; {nearest(key, fields)}")
-        if key == "phases":
-            if not isinstance(value, Mapping) or not value:
-                raise ConfigError("config.phases must hold at least one phase, such as phases.phase1")
-            values[key] = {name: _build(PhaseConfig, phase, f"{path}phases.{name}.") for name, phase in value.items()}
-        elif dataclasses.is_dataclass(types[key]):
-            values[key] = _build(types[key], value, f"{path}{key}.")
-        else:
-            values[key] = _checked(value, types[key], fields[key].metadata, path + key)
-    return kind(**values)
-
-
-def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
-    options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    wanted = next(t for t in options if t is not type(None))
-    if typing.get_origin(wanted) is tuple:
-        value = [v.strip() for v in value.split(",")] if isinstance(value, str) else value
-        if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
-            raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
-        return tuple(value)
-    value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
-    if wanted is float and isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, not {value!r}")
-    if type(value) is not wanted:
-        raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
-    if "choices" in limits and value not in limits["choices"]:
-        raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
-    for bound, beyond, which in (("low", operator.lt, "small; the least"), ("high", operator.gt, "large; the most")):
-        if bound in limits and beyond(value, limits[bound]):
-            raise ConfigError(f"{name} = {value!r} is too {which} is {limits[bound]}")
-    return value
-
-
-def _flatten(value: Any, path: str) -> dict[str, tuple[Any, bool]]:
-    flat: dict[str, tuple[Any, bool]] = {}
-    for f in dataclasses.fields(value):
-        item = getattr(value, f.name)
-        if dataclasses.is_dataclass(item):
-            flat |= _flatten(item, f"{path}{f.name}.")
-        elif f.name == "phases":
-            for name, phase in item.items():
-                flat |= _flatten(phase, f"phases.{name}.")
-        else:
-            plain = list(item) if isinstance(item, tuple) else item
-            flat[path + f.name] = (plain, f.metadata["identity"])
-    return flat
+    return fingerprint(identity_items(run))
 
 
 def _check_model(model: ModelConfig, path: str) -> None:

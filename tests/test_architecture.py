@@ -38,7 +38,7 @@ def named(*names):
 
 
 CASES = [
-    *rule(named("config.py", "batch.py"), "bertjax"),
+    *rule(named("keys.py", "batch.py"), "bertjax"),
     *rule(under("text", "data"), "jax", "flax", "optax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
     *rule(under("model"), "optax", "orbax", "jax.sharding", "bertjax.data", "bertjax.train", "bertjax.parallel"),
     *rule(under("interop", "inference"), "optax", "orbax", "bertjax.data", "bertjax.train", "bertjax.parallel"),
@@ -51,7 +51,7 @@ CASES = [
     *rule(
         lambda path: (
             path.relative_to(PACKAGE).parts[0] == "train"
-            and path.name not in ("loop.py", "inputs.py", "initial.py", "stored_run.py", "__main__.py")
+            and path.name not in ("loop.py", "inputs.py", "initial.py", "standing.py", "stored_run.py", "__main__.py")
         ),
         "bertjax.data",
         "bertjax.text",
@@ -62,6 +62,11 @@ CASES = [
 @pytest.mark.parametrize(("path", "forbidden"), CASES)
 def test_imports(path, forbidden):
     assert imports_any(path, *forbidden) == []
+
+
+def test_config_knows_nothing_but_how_keys_are_read():
+    own = {name for name in imported(PACKAGE / "config.py") if name.startswith("bertjax")}
+    assert own and all(name.startswith("bertjax.keys") for name in own)
 
 
 def test_no_landfill():

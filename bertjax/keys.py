@@ -1,0 +1,134 @@
+"""Keys of configs: each marked once, with its limits, and read from a ConfigDict into frozen dataclasses.
+
+*identity* keys make a run what it is and must match on resume, *operational* keys say how it is executed and may
+change from one start to the next. A mistake raises ``ConfigError``: one line that says what is wrong and what would
+be right.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import operator
+import typing
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run. The message is one line; commands exit with code 2."""
+
+
+def identity(default: Any, **limits: Any) -> Any:
+    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``."""
+    return field(default=default, metadata={"identity": True, **limits})
+
+
+def operational(default: Any, **limits: Any) -> Any:
+    """A key that may change between two starts of the same run."""
+    return field(default=default, metadata={"identity": False, **limits})
+
+
+def named_sections(example: str) -> Any:
+    """A key that holds sections under names of the config's own choosing, in its order; ``example`` is such a name."""
+    return field(default_factory=dict, metadata={"example": example})
+
+
+def section(kind: type) -> ConfigDict:
+    """A ConfigDict with every key of a dataclass at its default; named sections are left out."""
+    config, types = ConfigDict(), typing.get_type_hints(kind)
+    for f in dataclasses.fields(kind):
+        if "example" in f.metadata:
+            continue
+        if dataclasses.is_dataclass(types[f.name]):
+            config[f.name] = section(types[f.name])
+        elif f.default is None:
+            # Holds None, but knows which type an override must have.
+            config[f.name] = placeholder(typing.get_args(types[f.name])[0])
+        else:
+            config[f.name] = ",".join(f.default) if isinstance(f.default, tuple) else f.default
+    return config
+
+
+def build(kind: type, tree: Any, path: str) -> Any:
+    """The dataclass ``kind`` from nested dicts, checked; ``path`` stands before the keys' names in errors."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path[:-1]} must be a section with keys, not {tree!r}")
+    types = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    values = {}
+    for key, value in tree.items():
+        if key not in fields:
+            raise ConfigError(f"unknown config key {path}{key}; {nearest(key, fields)}")
+        if typing.get_origin(types[key]) is collections.abc.Mapping:
+            values[key] = _named(typing.get_args(types[key])[1], value, path, key, fields[key].metadata["example"])
+        elif dataclasses.is_dataclass(types[key]):
+            values[key] = build(types[key], value, f"{path}{key}.")
+        else:
+            values[key] = _checked(value, types[key], fields[key].metadata, path + key)
+    return kind(**values)
+
+
+def _named(kind: Any, sections: Any, path: str, key: str, example: str) -> dict[str, Any]:
+    if not isinstance(sections, Mapping) or not sections:
+        raise ConfigError(f"{path}{key} must hold at least one section, such as {path}{key}.{example}")
+    return {name: build(kind, value, f"{path}{key}.{name}.") for name, value in sections.items()}
+
+
+def nearest(name: str, allowed: typing.Iterable[str]) -> str:
+    """', did you mean X?' for the allowed name closest to ``name``; all of them where none is close."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"
+
+
+def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
+    """Dotted name -> (JSON value, whether it is identity) of every key of a dataclass; ``path`` stands before."""
+    flat: dict[str, tuple[Any, bool]] = {}
+    for f in dataclasses.fields(value):
+        item = getattr(value, f.name)
+        if dataclasses.is_dataclass(item):
+            flat |= flatten(item, f"{path}{f.name}.")
+        elif "example" in f.metadata:
+            for name, one in item.items():
+                flat |= flatten(one, f"{path}{f.name}.{name}.")
+        else:
+            plain = list(item) if isinstance(item, tuple) else item
+            flat[path + f.name] = (plain, f.metadata["identity"])
+    return flat
+
+
+def fingerprint(items: Mapping[str, Any]) -> str:
+    """Hex SHA-256 over JSON values by name."""
+    return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
+
+
+def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
+    options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    wanted = next(t for t in options if t is not type(None))
+    if typing.get_origin(wanted) is tuple:
+        value = [v.strip() for v in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
+            raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
+        return tuple(value)
+    value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
+    if wanted is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
+    if type(value) is not wanted:
+        raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
+    if "choices" in limits and value not in limits["choices"]:
+        raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
+    for bound, beyond, which in (("low", operator.lt, "small; the least"), ("high", operator.gt, "large; the most")):
+        if bound in limits and beyond(value, limits[bound]):
+            raise ConfigError(f"{name} = {value!r} is too {which} is {limits[bound]}")
+    return value
