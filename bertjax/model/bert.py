@@ -110,6 +110,27 @@ class Bert(nnx.Module):
         it is given. masked_lm_positions int [B, P], cls_positions int [B, E]: see ``BertOutput``.
         Raises ValueError, naming the argument.
         """
+        arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, noise)
+        shape = arguments["input_ids"].shape
+        arguments["masked_lm_positions"] = _positions("masked_lm_positions", masked_lm_positions, shape)
+        arguments["cls_positions"] = _positions("cls_positions", cls_positions, shape)
+        wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        graphdef, params = split_params(self)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
+            return self.compute(**arguments, **wanted)
+        # Called by itself, as in a notebook: compiled once for every shape, not anew at each call.
+        return _compiled(graphdef, params, arguments, **wanted)
+
+    def checked(
+        self,
+        input_ids: Any,
+        token_type_ids: Any,
+        position_ids: Any,
+        example_ids: Any,
+        attention_mask: Any,
+        noise: Noise | None,
+    ) -> dict[str, Any]:
+        """The arguments that every call has, as ``compute`` takes them. Raises ValueError, naming the argument."""
         config = self.config
         input_ids = checked_ids("input_ids", input_ids, config.vocab_size, (None, None))
         shape, S = input_ids.shape, input_ids.shape[1]
@@ -119,23 +140,13 @@ class Bert(nnx.Module):
             )
         token_type_ids = jnp.zeros(shape, jnp.int32) if token_type_ids is None else token_type_ids
         position_ids = jnp.broadcast_to(jnp.arange(S)[None, :], shape) if position_ids is None else position_ids
-        token_type_ids = checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape)
-        position_ids = checked_ids("position_ids", position_ids, config.max_position_embeddings, shape)
-        arguments: dict[str, Any] = {
+        return {
             "input_ids": input_ids,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
+            "token_type_ids": checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape),
+            "position_ids": checked_ids("position_ids", position_ids, config.max_position_embeddings, shape),
             "groups": _groups(example_ids, attention_mask, shape),
-            "masked_lm_positions": _positions("masked_lm_positions", masked_lm_positions, shape),
-            "cls_positions": _positions("cls_positions", cls_positions, shape),
             "noise": noise,
         }
-        wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        graphdef, params = split_params(self)
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
-            return self.compute(**arguments, **wanted)
-        # Called by itself, as in a notebook: compiled once for every shape, not anew at each call.
-        return _compiled(graphdef, params, arguments, **wanted)
 
     def compute(
         self,
@@ -143,11 +154,11 @@ class Bert(nnx.Module):
         token_type_ids: jax.Array,
         position_ids: jax.Array,
         groups: Groups | None,
-        masked_lm_positions: jax.Array | None,
-        cls_positions: jax.Array | None,
         noise: Noise | None,
-        output_hidden_states: bool,
-        output_attentions: bool,
+        masked_lm_positions: jax.Array | None = None,
+        cls_positions: jax.Array | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
     ) -> BertOutput:
         """The forward pass on checked arguments; see ``__call__``."""
         x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup, self.whole)
@@ -212,14 +223,14 @@ def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, positions[:, :, None], axis=1)
 
 
-def split_params(model: Bert) -> tuple[Any, dict[str, Any]]:
-    """The model as (graph definition, nested dict of float32 arrays). Inverse: ``merge_params``."""
+def split_params(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
+    """A model as (graph definition, nested dict of float32 arrays). Inverse: ``merge_params``."""
     graphdef, state = nnx.split(model)
     return graphdef, nnx.to_pure_dict(state)
 
 
-def merge_params(graphdef: Any, params: dict[str, Any]) -> Bert:
-    """A model that holds ``params`` (nested dict of arrays, tracers allowed)."""
+def merge_params(graphdef: Any, params: dict[str, Any]) -> Any:
+    """The model of ``graphdef`` that holds ``params`` (nested dict of arrays, tracers allowed)."""
     return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params)))
 
 

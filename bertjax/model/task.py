@@ -1,0 +1,130 @@
+"""A model for a task: the encoder and one head, as transformers has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct
+from jax.core import Tracer
+
+from bertjax.config import ModelConfig
+from bertjax.model.attention import Groups
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.dropout import Noise, dropout
+from bertjax.model.encoder import FIRST_LAYER_SITE, SITES_PER_LAYER
+from bertjax.model.layers import Linear
+
+# Kinds of tasks by what their head stands on: the pooled output at [CLS], every position, or nothing at all.
+POOLED = ("classification", "multi_label", "regression")
+KINDS = (*POOLED, "tagging", "answering", "embedding")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What a model was made for: kept with it, so that predictions read texts as training did.
+
+    labels: names by id; ("score",) for regression, none for answering and embedding. max_length: tokens of a row, with
+    special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. pooling ("mean" or
+    "cls"): of embedding. The rest is of answering: stride, tokens that two windows of a context share; max_question,
+    tokens beyond which questions are cut; max_answer, the most tokens of an answer; null_threshold, by how much the
+    score of no answer must exceed that of the best one to be given, None: there always is an answer.
+    """
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    max_length: int = 128
+    classifier_dropout: float | None = None
+    pooling: str = "mean"
+    stride: int = 128
+    max_question: int = 64
+    max_answer: int = 30
+    null_threshold: float | None = None
+
+
+@struct.dataclass
+class TaskOutput:
+    """logits, float32: [B, C] of classification, multi_label and regression, [B, S, C] of tagging, [B, S, 2] of
+    answering (start, end); None of embedding, which has embeddings float32 [B, H], pooled but not normalised."""
+
+    logits: jax.Array | None = None
+    embeddings: jax.Array | None = None
+
+
+class TaskModel(nnx.Module):
+    """``bert`` with ``classifier`` or ``qa_outputs`` (a ``Linear``) on it, or neither for embedding.
+
+    hooks: ``precision``, ``attend``, ``lookup``, ``constrain``, ``whole`` of ``Bert``.
+    """
+
+    def __init__(self, config: ModelConfig, task: TaskConfig, rngs: nnx.Rngs, **hooks: Any):
+        self.config = config
+        self.task = task
+        self.bert = Bert(config, rngs, for_pretraining=False, **hooks)
+        outputs = 2 if task.kind == "answering" else len(task.labels)
+        if task.kind != "embedding":
+            setattr(self, head_name(task.kind), Linear(config.hidden_size, outputs, config.initializer_range, rngs))
+
+    def __call__(
+        self,
+        input_ids: Any,
+        *,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        example_ids: Any = None,
+        attention_mask: Any = None,
+        noise: Noise | None = None,
+    ) -> TaskOutput:
+        """Arguments: those of ``Bert``; a row is one example. Raises ValueError, naming the argument."""
+        arguments = self.bert.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, noise)
+        graphdef, params = split_params(self)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
+            return self.compute(**arguments)
+        return _compiled(graphdef, params, arguments)
+
+    def compute(self, *, groups: Groups | None, noise: Noise | None, **inputs: Any) -> TaskOutput:
+        """The forward pass on checked arguments; see ``__call__``."""
+        output = self.bert.compute(groups=groups, noise=noise, **inputs)
+        kind, sequence = self.task.kind, output.sequence_output
+        if kind == "embedding":
+            pooled = sequence[:, 0] if self.task.pooling == "cls" else _mean(sequence, groups)
+            return TaskOutput(embeddings=pooled.astype(jnp.float32))
+        features = output.pooled_output if kind in POOLED else sequence
+        if kind != "answering":  # transformers' BertForQuestionAnswering has no dropout before its head
+            site = FIRST_LAYER_SITE + SITES_PER_LAYER * self.config.num_hidden_layers
+            features = dropout(features, self._dropout_rate(), noise, site)
+        head = getattr(self, head_name(kind))
+        return TaskOutput(logits=head(features, self.bert.precision).astype(jnp.float32))
+
+    def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> TaskOutput:
+        """The outputs on a batch of ``bertjax.finetune.batching``: input_ids, token_type_ids, example_ids."""
+        return self(
+            batch["input_ids"], token_type_ids=batch["token_type_ids"], example_ids=batch["example_ids"], noise=noise
+        )
+
+    def _dropout_rate(self) -> float:
+        rate = self.task.classifier_dropout
+        return self.config.hidden_dropout_prob if rate is None else rate
+
+
+def head_name(kind: str) -> str:
+    """The attribute that holds the head, and the first part of its parameters' paths."""
+    return "qa_outputs" if kind == "answering" else "classifier"
+
+
+def _mean(sequence: jax.Array, groups: Groups | None) -> jax.Array:
+    """The mean over the tokens, special ones included: [B, S, H] -> [B, H] (Reimers and Gurevych 2019)."""
+    wide = sequence.astype(jnp.float32)
+    if groups is None:
+        return wide.mean(axis=1)
+    tokens = (groups.key > 0).astype(jnp.float32)
+    return jnp.sum(wide * tokens[:, :, None], axis=1) / jnp.maximum(tokens.sum(axis=1), 1.0)[:, None]
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled(graphdef: Any, params: Any, arguments: dict[str, Any]) -> TaskOutput:
+    return merge_params(graphdef, params).compute(**arguments)
