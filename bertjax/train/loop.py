@@ -15,6 +15,7 @@ from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.monitor import IN_STEP
 from bertjax.parallel.processes import Processes
 from bertjax.parallel.sharding import gathered, process_rows, to_global
+from bertjax.reporting import refresh_report
 from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
@@ -97,6 +98,11 @@ def train(
         with progress.pause("evaluating"):
             return evaluate(eval_step, here.state.params, batches, to_device, unigram)
 
+    def report(ended: str | None = None) -> None:
+        if processes.first:
+            with progress.pause("writing the report"):
+                refresh_report(workdir, display.say, ended)
+
     # --- Phases ---------------------------------------------------------------------------------------------------
     def run_phase(index: int, phase: PhaseConfig) -> None:
         nonlocal result, evaluated_at
@@ -139,6 +145,8 @@ def train(
                     loss = result["loss"] if evaluated_at == here.step else None
                     with progress.pause("saving"):
                         checkpoints.save(here.step, here.state, constants | here.record() | {"held_out_loss": loss})
+                if evaluating:
+                    report()
                 if stopping:
                     with progress.pause("saving"):
                         checkpoints.wait()
@@ -159,6 +167,9 @@ def train(
                 display.say(f"{setback}: back to step {here.step}, and on with the data after")
         with progress.pause("saving"):
             checkpoints.wait()
+    except Exception as error:
+        report(ended=str(error))
+        raise
     finally:
         recorder.close()
         with progress.pause("saving"):
@@ -173,6 +184,7 @@ def train(
         if processes.first:
             export_params(workdir / "model", run.model, params, corpus.tokenizer)
             folder.write_json(workdir / "summary.json", summary)
+    report()
     for line in summary_lines(summary, workdir):
         display.say(line)
     return summary

@@ -1,0 +1,132 @@
+"""What the files of a workdir say of its run, each piece checked before the page relies on it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertjax.reporting.rows import Metrics, read_metrics
+
+
+@dataclass(frozen=True)
+class Band:
+    """A phase, from after step ``start`` to step ``end``."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """``folder``: name of the workdir. ``recorded``: config.json. ``summary``: {} while the run goes on.
+
+    ``remarks``: what could not be read, in words.
+    """
+
+    folder: str
+    recorded: dict[str, Any]
+    summary: dict[str, Any]
+    metrics: Metrics
+    remarks: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return mapping(self.recorded.get("config"))
+
+    @property
+    def name(self) -> str:
+        names = (self.config.get("name"), self.summary.get("name"), self.folder)
+        return next(name for name in names if isinstance(name, str) and name)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run, where the files tell."""
+        planned = [count(mapping(phase).get("steps")) for phase in mapping(self.config.get("phases")).values()]
+        if planned and None not in planned:
+            return sum(filter(None, planned))
+        return count(self.summary.get("steps"))
+
+    def bands(self) -> list[Band]:
+        """The phases that have begun: of the config, or else as the rows name them."""
+        planned = {
+            name: count(mapping(phase).get("steps")) for name, phase in mapping(self.config.get("phases")).items()
+        }
+        if planned and all(planned.values()):
+            bands, end = [], 0
+            for name, steps in planned.items():
+                bands.append(Band(name, end, end := end + int(steps or 0)))
+            return [band for band in bands if band.start < max(1, self.metrics.last_step)]
+        return _bands_of(zip(self.metrics.train.steps, self.metrics.train.phases, strict=True))
+
+
+def read_record(workdir: Path) -> Record:
+    """Everything that is there; what is not readable is said in ``remarks``."""
+    remarks: list[str] = []
+    metrics = read_metrics(workdir / "metrics.jsonl")
+    recorded = _read_object(workdir / "config.json", remarks)
+    summary = _read_object(workdir / "summary.json", remarks)
+    if metrics.missing:
+        remarks.append("there is no metrics.jsonl to read: no curves")
+    if metrics.damaged:
+        plural = "line" if metrics.damaged == 1 else "lines"
+        remarks.append(f"{metrics.damaged:,} damaged {plural} of metrics.jsonl passed over")
+    steps = count(summary.get("steps"))
+    if steps is not None and metrics.last_step and metrics.last_step < steps:
+        remarks.append("summary.json is of an earlier run in this folder: not shown")
+        summary = {}
+    return Record(workdir.absolute().name, recorded, summary, metrics, tuple(remarks))
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """``value`` where it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def listing(value: Any) -> list[Any]:
+    """``value`` where it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def number(value: Any) -> float | None:
+    """``value`` where it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
+
+
+def count(value: Any) -> int | None:
+    """``value`` where it is a whole number, not negative."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def numbers(value: Any) -> dict[str, float]:
+    """The entries of a JSON object that are finite numbers."""
+    found = {name: number(item) for name, item in mapping(value).items()}
+    return {name: item for name, item in found.items() if item is not None}
+
+
+def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        remarks.append(f"{path.name} cannot be read")
+    return mapping(value)
+
+
+def _bands_of(rows: Iterable[tuple[float, str]]) -> list[Band]:
+    bands: list[Band] = []
+    for step, name in rows:
+        if bands and (bands[-1].name == name or step <= bands[-1].end):
+            bands[-1] = Band(bands[-1].name, bands[-1].start, max(bands[-1].end, int(step)))
+        else:
+            bands.append(Band(name, bands[-1].end if bands else 0, int(step)))
+    return [] if len(bands) == 1 and not bands[0].name else bands

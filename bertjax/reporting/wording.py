@@ -1,0 +1,58 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import math
+
+_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def short(value: float, digits: int = 3) -> str:
+    """1234567 -> "1.23M"."""
+    for size, letter in _LARGE:
+        if abs(value) >= size:
+            scaled = value / size
+            decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled))))
+            return f"{scaled:.{decimals}f}{letter}"
+    return figure(value)
+
+
+def figure(value: float) -> str:
+    """Four digits that count."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5:
+        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3e}"
+    if abs(value) < 1e-3:
+        return f"{value:.2e}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(decimals, 4)}f}"
+
+
+def percent(value: float) -> str:
+    return f"{value:.1%}" if abs(value) >= 0.01 or value == 0 else f"{value:.2%}"
+
+
+def duration(seconds: float) -> str:
+    """3725 -> "1 h 2 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    for large, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
+    return f"{whole} s"
+
+
+def size(number: float) -> str:
+    """Bytes, in decimal units."""
+    for unit, letters in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.2f} {letters}"
+    return f"{number:.0f} B"
+
+
+def title(name: str) -> str:
+    """A key as words: "f1_macro" -> "f1 macro"."""
+    return name.replace("_", " ")
