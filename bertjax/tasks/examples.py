@@ -1,0 +1,235 @@
+"""What a task is learned from and scored on: examples, the same from a file and from lists in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertjax.data.files import DataError
+from bertjax.keys import ConfigError
+
+KINDS = ("classification", "multi_label", "regression", "embedding")
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text or a pair of texts. ``where``: "path:line" or "texts[3]", for error lines.
+
+    ``label``: str (classification), tuple of str (multi_label), float (regression; embedding, where given), None.
+    """
+
+    where: str
+    text: str
+    second: str | None
+    label: Any
+
+
+@dataclass(frozen=True)
+class TaggedExample:
+    """Words of a sentence and a tag for each; ``where`` is the place of the first word."""
+
+    where: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of a context; ``start`` counts characters."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True)
+class QuestionExample:
+    """A question about a context. ``answers``: () = the context does not answer it, None = not known."""
+
+    where: str
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] | None
+
+
+def text_examples(
+    texts: Sequence[str | Sequence[str]], labels: Sequence[Any] | None = None, *, kind: str = "classification"
+) -> list[TextExample]:
+    """Examples of texts, or pairs of texts, with their labels; ``kind`` is one of ``KINDS``.
+
+    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression, embedding). Raises
+    DataError that names the text, ConfigError for lists of different lengths.
+    """
+    _check_lengths("texts", texts, "labels", labels)
+    examples = []
+    for i, item in enumerate(texts):
+        where = f"texts[{i}]"
+        parts = (item,) if isinstance(item, str) else item
+        if not isinstance(parts, Sequence) or len(parts) not in (1, 2):
+            raise DataError(f"{where}: must be a string or a pair of strings, not {shown(item)}")
+        text, second = parts[0], parts[1] if len(parts) == 2 else None
+        label = None if labels is None else checked_label(labels[i], kind, f"labels[{i}]")
+        check_text(text, where, "the text")
+        if second is not None:
+            check_text(second, where, "the second text")
+        examples.append(TextExample(where, text, second, label))
+    return not_empty(examples, "texts: there is no text")
+
+
+def tagged_examples(
+    sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None
+) -> list[TaggedExample]:
+    """Examples of sentences as lists of words, with a tag for every word. Raises DataError, ConfigError."""
+    _check_lengths("sentences", sentences, "tags", tags)
+    examples = []
+    for i, words in enumerate(sentences):
+        where = f"sentences[{i}]"
+        if isinstance(words, str) or not words or not all(isinstance(word, str) and word for word in words):
+            raise DataError(f"{where}: must be a list of words, each a string that is not empty, not {shown(words)}")
+        own = None if tags is None else tags[i]
+        if own is not None and (len(own) != len(words) or not all(isinstance(tag, str) and tag for tag in own)):
+            raise DataError(f"{where}: must have a tag for each of its {len(words)} words, not {shown(own)}")
+        examples.append(TaggedExample(where, tuple(words), None if own is None else tuple(own)))
+    return not_empty(examples, "sentences: there is no sentence")
+
+
+def question_examples(questions: Sequence[Mapping[str, Any]]) -> list[QuestionExample]:
+    """Examples of objects with ``question``, ``context`` and, where known, ``answers`` and ``id`` (else the index).
+
+    ``answers``: a list of ``{"text": ..., "answer_start": ...}`` as in SQuAD's files, [] where there is no answer.
+    Raises DataError.
+    """
+    examples = []
+    for i, item in enumerate(questions):
+        where = f"questions[{i}]"
+        if not isinstance(item, Mapping):
+            raise DataError(f"{where}: must be an object with 'question' and 'context', not {shown(item)}")
+        examples.append(question_example(where, item, item.get("context"), str(item.get("id", i))))
+    check_distinct(examples)
+    return not_empty(examples, "questions: there is no question")
+
+
+def question_example(where: str, item: Mapping[str, Any], context: Any, id: str) -> QuestionExample:
+    """The example of an object of SQuAD's ``qas``. Raises DataError, above all for an answer not in its context."""
+    place = f"{where}: question {id}"
+    check_text(context, where, "the context")
+    check_text(item.get("question"), place, "the text")
+    if "answers" not in item:
+        return QuestionExample(where, id, item["question"], context, () if item.get("is_impossible") else None)
+    answers = item["answers"]
+    if not isinstance(answers, Sequence) or isinstance(answers, str):
+        raise DataError(f"{place}: 'answers' must be a list, not {shown(answers)}")
+    if item.get("is_impossible", not answers) != (not answers):
+        says = "impossible, yet has answers" if answers else "not impossible, yet has no answer"
+        raise DataError(f"{place}: is marked as {says}")
+    found = tuple(_answer(answer, context, place) for answer in answers)
+    return QuestionExample(where, id, item["question"], context, found)
+
+
+def _answer(item: Any, context: str, place: str) -> Answer:
+    text, start = (item.get("text"), item.get("answer_start")) if isinstance(item, Mapping) else (None, None)
+    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+        raise DataError(f"{place}: an answer must have a string 'text' and a number 'answer_start', not {shown(item)}")
+    if not text.strip():
+        raise DataError(f"{place}: an answer is empty; a question without an answer has the list []")
+    if start < 0 or not context.startswith(text, start):
+        there = shown(context[max(start, 0) :][: len(text)])
+        places = context.find(text)
+        hint = f"it is at {places}" if places >= 0 else "it is nowhere in it"
+        raise DataError(f"{place}: the answer {shown(text)} is not at {start} of its context, {there} is; {hint}")
+    return Answer(text, start)
+
+
+def check_distinct(examples: Iterable[QuestionExample]) -> None:
+    """Raises DataError where two questions have one id."""
+    seen: dict[str, str] = {}
+    for example in examples:
+        if example.id in seen:
+            raise DataError(f"{example.where}: question {example.id} has been at {seen[example.id]} already")
+        seen[example.id] = example.where
+
+
+def check_text(text: Any, where: str, what: str) -> None:
+    """Raises DataError where ``text`` is no string, is blank, or holds half a surrogate pair."""
+    if not isinstance(text, str):
+        raise DataError(f"{where}: {what} must be a string, not {shown(text)}")
+    if not text.strip():
+        raise DataError(f"{where}: {what} is empty")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise DataError(f"{where}: {what} holds half of a surrogate pair, which is no character")
+
+
+def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> Any:
+    """The label of a TextExample from a cell of a file or a Python value. Raises DataError; ConfigError for ``kind``.
+
+    Names of classes are strings without blanks around them: 1 and "1" are one label, True is "true". Several labels
+    are a list, or a string with ``separator`` between them; none at all is fine there.
+    """
+    if kind not in _LABELS:
+        raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}")
+    return _LABELS[kind](value, where, separator)
+
+
+def _name(value: Any, where: str, separator: str = ",") -> str:
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where}: the label is {value}, not a name")
+    name = value.strip() if isinstance(value, str) else str(value) if _is_number(value) else None
+    if name is None:
+        raise DataError(f"{where}: the label must be a string or a number, not {shown(value)}")
+    if not name:
+        raise DataError(f"{where}: the label is empty")
+    return name
+
+
+def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part for part in value.split(separator) if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise DataError(f"{where}: the labels must be a list or a string, not {shown(value)}")
+    return tuple(dict.fromkeys(_name(one, where) for one in value))
+
+
+def _number(value: Any, where: str, separator: str = ",") -> float:
+    try:
+        # float() would read "1_0" as ten.
+        number = float(value) if _is_number(value) or (isinstance(value, str) and "_" not in value) else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise DataError(f"{where}: the label must be a number, not {shown(value)}")
+    if not math.isfinite(number):
+        raise DataError(f"{where}: the label must be a finite number, not {shown(value)}")
+    return number
+
+
+def _is_number(value: Any) -> bool:
+    # NumPy's scalars are none of Python's, but have item().
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_LABELS = {"classification": _name, "multi_label": _names, "regression": _number, "embedding": _number}
+
+
+def shown(value: Any) -> str:
+    """A value for an error line: quoted, on one line, not longer than a few words."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def not_empty(examples: list[Any], message: str) -> list[Any]:
+    """``examples``; raises DataError with ``message`` where there is none."""
+    if not examples:
+        raise DataError(message)
+    return examples
+
+
+def _check_lengths(name: str, items: Sequence[Any], other_name: str, others: Sequence[Any] | None) -> None:
+    if isinstance(items, str) or isinstance(others, str):
+        raise ConfigError(f"{name} and {other_name} must be lists")
+    if others is not None and len(items) != len(others):
+        raise ConfigError(f"{name} and {other_name} must be of one length, not {len(items)} and {len(others)}")

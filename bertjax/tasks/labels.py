@@ -1,0 +1,89 @@
+"""Label maps: the names of labels by id, and ids of examples by a map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bertjax.data.files import DataError
+from bertjax.keys import nearest
+from bertjax.tasks.examples import TaggedExample, TextExample
+
+Labelled = Sequence[TextExample] | Sequence[TaggedExample]
+
+
+def label_map(examples: Labelled) -> tuple[str, ...]:
+    """The names of all labels, an id each, whatever the examples' order; ("score",) for numbers.
+
+    Sorted: "O" before the other tags, numbers by value, the rest by their characters. Raises DataError for an example
+    without a label, and where all texts have one and the same.
+    """
+    if all(isinstance(_label(example), float) for example in examples):
+        return ("score",)
+    names = {name for example in examples for name in _names(example)}
+    last = examples[-1]
+    if not names:
+        raise DataError(f"{last.where}: up to here no example has a label")
+    if len(names) == 1 and isinstance(_label(last), str):
+        raise DataError(f"{last.where}: up to here all examples have the label {names.pop()!r}; there must be two")
+    values = {name: _value(name) for name in names}
+    if None not in values.values():
+        return tuple(sorted(names, key=lambda name: (values[name], name)))
+    return tuple(sorted(names, key=lambda name: (name != "O", name)))
+
+
+def label_ids(examples: Labelled, labels: Sequence[str]) -> Any:
+    """Ids by ``labels``, int32 [N]; float32 [N, C] of zeros and ones where a text has several, float32 [N] of numbers.
+
+    Of tagged sentences a list of N int32 [words]. Raises DataError for a label that is not in the map.
+    """
+    ids = {name: i for i, name in enumerate(labels)}
+    found = [[_id(name, ids, example.where) for name in _names(example)] for example in examples]
+    first = _label(examples[0])
+    if isinstance(examples[0], TaggedExample):
+        return [np.array(row, np.int32) for row in found]
+    if isinstance(first, float):
+        return np.array([_label(example) for example in examples], np.float32)
+    if isinstance(first, str):
+        return np.array(found, np.int32)[:, 0]
+    several = np.zeros((len(examples), len(labels)), np.float32)
+    for row, own in zip(several, found, strict=True):
+        row[own] = 1
+    return several
+
+
+def check_all_used(examples: Labelled, labels: Sequence[str]) -> None:
+    """Raises DataError where a label of the map has no example: nothing would be learned of it."""
+    missing = set(labels) - {name for example in examples for name in _names(example)}
+    if missing and labels != ("score",):
+        names = ", ".join(repr(name) for name in labels if name in missing)
+        raise DataError(f"{examples[-1].where}: up to here no example has the label {names} of the label map")
+
+
+def _label(example: TextExample | TaggedExample) -> Any:
+    label = example.tags if isinstance(example, TaggedExample) else example.label
+    if label is None:
+        raise DataError(f"{example.where}: no label")
+    return label
+
+
+def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
+    label = _label(example)
+    return (label,) if isinstance(label, str) else () if isinstance(label, float) else label
+
+
+def _id(name: str, ids: dict[str, int], where: str) -> int:
+    if name not in ids:
+        raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}")
+    return ids[name]
+
+
+def _value(name: str) -> float | None:
+    try:
+        value = float(name)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

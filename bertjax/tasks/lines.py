@@ -1,0 +1,47 @@
+"""The lines of a labelled file with their numbers. What is no UTF-8 is an error here, not a replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
+
+COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, text without its line break) of every line, decompressed by the file's ending.
+
+    A line ends at \\n or \\r\\n and nowhere else: U+2028 and the like are characters of a text. A byte order mark is
+    passed over. Raises DataError for bytes that are no UTF-8, NULs and files that cannot be read.
+    """
+    for number, line in enumerate(lines(path, Report()), start=1):
+        if len(line) >= LONGEST_LINE - 2:
+            raise DataError(f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} MiB")
+        yield number, decoded(line, path, number)
+
+
+def decoded(line: bytes, path: Path, number: int) -> str:
+    """The text of one line. Raises DataError that names the line and the byte in it (from 0)."""
+    if number == 1 and line.startswith(_WIDE):
+        raise DataError(f"{path}:1: the file is UTF-16; save it as UTF-8")
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = line[error.start]
+        raise DataError(
+            f"{path}:{number}: byte {error.start} of the line, 0x{byte:02x}, is no UTF-8; save the whole file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path}:{number}: the line holds a NUL character; the file is no text, or is not UTF-8")
+    return text
+
+
+def ending(path: Path) -> str:
+    """The ending that says what is in a file, in lower case, without that of its compression: ".tsv" of x.tsv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""

@@ -1,0 +1,192 @@
+"""Scores of predictions, a function a kind of task; by scikit-learn, scipy, seqeval and SQuAD's own rules.
+
+All are fractions of 1 (correlations from -1 to 1); what is undefined, such as the correlation with a constant, is 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from bertjax.tasks import squad_rules
+from bertjax.tasks.examples import QuestionExample
+
+Scores = dict[str, float]
+
+
+def classification(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
+    """Of ids [N]: ``accuracy``, ``f1_macro`` (over the classes that occur), ``mcc``, of two classes ``f1`` of id 1."""
+    from sklearn import metrics
+
+    predictions, labels = _checked(predictions, labels)
+    scores = {
+        "accuracy": metrics.accuracy_score(labels, predictions),
+        "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
+        "mcc": metrics.matthews_corrcoef(labels, predictions),
+    }
+    if len(label_names) == 2:
+        scores["f1"] = metrics.f1_score(labels, predictions, average="binary", pos_label=1, zero_division=cast(Any, 0))
+    return _plain(scores)
+
+
+def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
+    """Of zeros and ones [N, C]: ``f1_micro``, ``f1_macro`` over all labels, ``exact_match`` of whole rows."""
+    from sklearn import metrics
+
+    predictions, labels = _checked(predictions, labels)
+    return _plain(
+        {
+            "f1_micro": metrics.f1_score(labels, predictions, average="micro", zero_division=cast(Any, 0)),
+            "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
+            "exact_match": (predictions == labels).all(axis=1).mean(),
+        }
+    )
+
+
+def regression(predictions: Any, labels: Any, label_names: Sequence[str] = ()) -> Scores:
+    """Of numbers [N]: ``pearson`` and ``spearman`` correlation, ``mse``."""
+    predictions, labels = _checked(predictions, labels)
+    predictions, labels = predictions.astype(np.float64), labels.astype(np.float64)
+    correlations = _correlations(predictions, labels)
+    return _plain({**correlations, "mse": ((predictions - labels) ** 2).mean()})
+
+
+def similarity(predictions: Any, labels: Any, label_names: Sequence[str] = ()) -> Scores:
+    """Of cosines [N] against scores of any scale [N]: ``spearman`` and ``pearson`` correlation."""
+    correlations = _correlations(*_checked(predictions, labels))
+    return _plain({name: correlations[name] for name in ("spearman", "pearson")})
+
+
+def tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
+    """Of N lists of tag ids, one a word: ``accuracy`` of words; of entities first ``f1``, ``precision``, ``recall``.
+
+    Entities as in seqeval (and conlleval): a span and its type must both be right. Only where the tags are of entities.
+    """
+    from sklearn import metrics
+
+    flat_predictions, flat_labels = _flat(predictions, labels)
+    scores = {"accuracy": metrics.accuracy_score(flat_labels, flat_predictions)}
+    if are_entities(label_names):
+        scores = entity_scores(entity_counts(predictions, labels, label_names)) | scores
+    return _plain(scores)
+
+
+def are_entities(label_names: Sequence[str]) -> bool:
+    """Whether tags are "O" and B-, I- (E-, S-) with a type: then entities are scored, not words."""
+    return "O" in label_names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in label_names)
+
+
+def entity_counts(predictions: Any, labels: Any, label_names: Sequence[str]) -> np.ndarray:
+    """int [N, 3] by sentence: entities that are right, predicted, and there."""
+    pairs = _entities(predictions, labels, label_names)
+    counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs]
+    return np.array(counts, np.int64).reshape(-1, 3)
+
+
+def entity_scores(counts: np.ndarray) -> Scores:
+    """``f1``, ``precision`` and ``recall`` from ``entity_counts``; cheap enough to be drawn a thousand times."""
+    right, found, there = (int(n) for n in counts.sum(axis=0))
+    return {
+        "f1": 2 * right / (found + there) if found + there else 0.0,
+        "precision": right / found if found else 0.0,
+        "recall": right / there if there else 0.0,
+    }
+
+
+def answering(
+    predictions: Mapping[str, str], labels: Sequence[QuestionExample], label_names: Sequence[str] = ()
+) -> Scores:
+    """Of texts by question id: ``f1``, ``exact_match`` and their splits, see ``squad_rules.evaluate``."""
+    return squad_rules.evaluate(predictions, labels)
+
+
+# The first score of each is its main one: what the best checkpoint is chosen by.
+SCORES: dict[str, Callable[..., Scores]] = {
+    "classification": classification,
+    "multi_label": multi_label,
+    "regression": regression,
+    "embedding": similarity,
+    "tagging": tagging,
+    "answering": answering,
+}
+
+
+def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, Any]:
+    """For the report: ``labels``, ``confusion`` [true][predicted] and ``per_class``, figures by name of class.
+
+    The figures are precision, recall, f1 and support. Of entities they are by type, while the confusion is of tags;
+    several labels at once have no confusion ([]). Kinds without classes give {}.
+    """
+    from sklearn import metrics
+
+    if kind not in ("classification", "multi_label", "tagging"):
+        return {}
+    ids = range(len(label_names))
+    confusion: list[list[int]] = []
+    if kind == "multi_label":
+        flat_predictions, flat_labels = _checked(predictions, labels)
+    else:
+        flat_predictions, flat_labels = (_flat if kind == "tagging" else _checked)(predictions, labels)
+        confusion = metrics.confusion_matrix(flat_labels, flat_predictions, labels=list(ids)).tolist()
+    if kind == "tagging" and are_entities(label_names):
+        figures = _by_entity(predictions, labels, label_names)
+    else:
+        table: Any = metrics.precision_recall_fscore_support(
+            flat_labels, flat_predictions, labels=list(ids), average=None, zero_division=cast(Any, 0)
+        )
+        figures = {name: _figures(*(column[i] for column in table)) for i, name in enumerate(label_names)}
+    return {"labels": list(label_names), "confusion": confusion, "per_class": figures}
+
+
+def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    right, found, there = Counter(), Counter(), Counter()
+    for ours, theirs in _entities(predictions, labels, label_names):
+        for counter, entities in ((right, ours & theirs), (found, ours), (there, theirs)):
+            counter.update(entity[0] for entity in entities)
+    types = sorted({name[2:] for name in label_names if name != "O"})
+    return {
+        name: entity_scores(np.array([[right[name], found[name], there[name]]])) | {"support": there[name]}
+        for name in types
+    }
+
+
+def _entities(predictions: Any, labels: Any, label_names: Sequence[str]) -> Iterator[tuple[set[Any], set[Any]]]:
+    """(predicted, true) entities by sentence, as (type, first word, last word)."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    for rows in zip(predictions, labels, strict=True):
+        ours, theirs = (set(get_entities([label_names[i] for i in ids])) for ids in rows)
+        yield ours, theirs
+
+
+def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float]:
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+
+
+def _correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    from scipy import stats
+
+    if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return {"pearson": 0.0, "spearman": 0.0}
+    return {"pearson": stats.pearsonr(predictions, labels)[0], "spearman": stats.spearmanr(predictions, labels)[0]}
+
+
+def _checked(predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape or not len(labels):
+        raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must be of one shape, not empty")
+    return predictions, labels
+
+
+def _flat(predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    for i, (ours, theirs) in enumerate(zip(predictions, labels, strict=True)):
+        if len(ours) != len(theirs):
+            raise ValueError(f"sentence {i} has {len(theirs)} labels and {len(ours)} predictions")
+    return _checked(np.concatenate([*map(np.asarray, predictions)]), np.concatenate([*map(np.asarray, labels)]))
+
+
+def _plain(scores: Mapping[str, Any]) -> Scores:
+    return {name: float(value) for name, value in scores.items()}

@@ -1,0 +1,144 @@
+"""Exact match and F1 of answers by the rules of SQuAD's official evaluation, 1.1 and 2.0.
+
+The rules (Rajpurkar et al. 2016, section 6.1; 2018, section 5.1, and the programs that came with the data): answers
+are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single blanks; F1 counts
+words; of several right answers the best counts. All figures are fractions of 1; the official programs print them
+times 100.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from bertjax.data.files import DataError
+from bertjax.tasks.examples import QuestionExample
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+Compare = Callable[[str, str], float]
+
+
+def normalised(answer: str) -> str:
+    """The form in which answers are compared."""
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    """1 where both are the same when normalised."""
+    return float(normalised(prediction) == normalised(answer))
+
+
+def word_f1(prediction: str, answer: str) -> float:
+    """Harmonic mean of precision and recall of words, each counted as often as it occurs; 0 without a common word."""
+    ours, theirs = normalised(prediction).split(), normalised(answer).split()
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def word_f1_or_nothing(prediction: str, answer: str) -> float:
+    """``word_f1`` as in 2.0: where one of them has no word, 1 if neither has, else 0."""
+    if not normalised(prediction) or not normalised(answer):
+        return exact_match(prediction, answer)
+    return word_f1(prediction, answer)
+
+
+def question_scores(
+    predictions: Mapping[str, str], questions: Sequence[QuestionExample]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(exact match, F1) float64 [N] of every question, by 2.0 where one of them has no answer, else by 1.1.
+
+    ``predictions``: text by id, "" for no answer. In 1.1 a question without a prediction scores 0. Raises DataError
+    for questions whose answers are not known, and in 2.0 for a missing prediction.
+    """
+    score = _second_rules if has_unanswerable(questions) else _first_rules
+    exact, f1 = np.zeros(len(questions)), np.zeros(len(questions))
+    for i, question in enumerate(questions):
+        if question.answers is None:
+            raise DataError(f"{question.where}: question {question.id} has no answers to compare with")
+        exact[i], f1[i] = score(predictions.get(question.id), question)
+    return exact, f1
+
+
+def _first_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
+    if prediction is None:
+        return 0.0, 0.0
+    golds = [answer.text for answer in question.answers or ()]
+    return max(exact_match(prediction, gold) for gold in golds), max(word_f1(prediction, gold) for gold in golds)
+
+
+def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
+    if prediction is None:
+        raise DataError(f"{question.where}: there is no prediction for question {question.id}")
+    # An answer of nothing but articles and punctuation does not count.
+    golds = [answer.text for answer in question.answers or () if normalised(answer.text)] or [""]
+    return (
+        max(exact_match(prediction, gold) for gold in golds),
+        max(word_f1_or_nothing(prediction, gold) for gold in golds),
+    )
+
+
+def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:
+    """Whether a question has no answer, as only SQuAD 2.0 has it."""
+    return any(question.answers == () for question in questions)
+
+
+def evaluate(predictions: Mapping[str, str], questions: Sequence[QuestionExample]) -> dict[str, float]:
+    """``f1`` and ``exact_match``; with unanswerable questions also of those with (``has_answer_...``) and without."""
+    return summary(*question_scores(predictions, questions), questions)
+
+
+def summary(exact: np.ndarray, f1: np.ndarray, questions: Sequence[QuestionExample]) -> dict[str, float]:
+    """Means of scores by question, as ``evaluate`` gives them."""
+    scores = {"f1": float(f1.mean()), "exact_match": float(exact.mean())}
+    if has_unanswerable(questions):
+        answered = np.array([bool(question.answers) for question in questions])
+        for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
+            if chosen.any():
+                scores |= {f"{name}_f1": float(f1[chosen].mean()), f"{name}_exact_match": float(exact[chosen].mean())}
+    return scores
+
+
+def with_threshold(
+    scores: np.ndarray, no_answer: np.ndarray, questions: Sequence[QuestionExample], threshold: float
+) -> np.ndarray:
+    """Scores by question [N] where each whose ``no_answer`` score [N] is above ``threshold`` is answered by nothing."""
+    answered = np.array([bool(question.answers) for question in questions])
+    return np.where(no_answer > threshold, (~answered).astype(float), scores)
+
+
+def best_thresholds(
+    predictions: Mapping[str, str], no_answer: Mapping[str, float], questions: Sequence[QuestionExample]
+) -> dict[str, float]:
+    """The thresholds for ``no_answer`` (by id, higher = rather no answer) with the best scores, and these scores.
+
+    ``best_f1``, ``best_f1_threshold``, ``best_exact_match``, ``best_exact_match_threshold``; the least such threshold.
+    ``predictions`` are the best answers that are not empty.
+    """
+    exact, f1 = question_scores(predictions, questions)
+    values = np.array([no_answer[question.id] for question in questions], np.float64)
+    result = {}
+    for name, scores in (("f1", f1), ("exact_match", exact)):
+        best, threshold = _best(scores, values, questions)
+        result |= {f"best_{name}": best, f"best_{name}_threshold": threshold}
+    return result
+
+
+def _best(scores: np.ndarray, values: np.ndarray, questions: Sequence[QuestionExample]) -> tuple[float, float]:
+    """Goes up through the values: at each, the questions up to it get their answer, the others none."""
+    unanswerable = np.array([not question.answers for question in questions], np.float64)
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    gains = np.cumsum(scores[order] - unanswerable[order])
+    # Equal values are on the same side of any threshold: only the last of them is one.
+    is_last = np.append(ordered[1:] != ordered[:-1], True)
+    # Below all values nothing is answered; 0 is the official program's way to say so of probabilities.
+    thresholds = np.append(min(0.0, np.nextafter(ordered[0], -np.inf)), ordered[is_last])
+    totals = np.append(0.0, gains[is_last]) + unanswerable.sum()
+    best = int(np.argmax(totals))
+    return float(totals[best] / len(questions)), float(thresholds[best])
