@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bertjax.inference.encoding import encode
     from bertjax.inference.fill_mask import fill_mask
     from bertjax.interop.models import load_model, save_model
+    from bertjax.interop.task_models import load_task_model, save_task_model
     from bertjax.model.create import create_model
     from bertjax.model.dropout import Noise
     from bertjax.text.tokenizer import load_tokenizer
@@ -35,10 +36,12 @@ __all__ = [
     "encode",
     "fill_mask",
     "load_model",
+    "load_task_model",
     "load_tokenizer",
     "masked_batches",
     "pretraining_loss",
     "save_model",
+    "save_task_model",
     "train",
 ]
 
@@ -50,10 +53,12 @@ _HOMES = {
     "encode": "bertjax.inference.encoding",
     "fill_mask": "bertjax.inference.fill_mask",
     "load_model": "bertjax.interop.models",
+    "load_task_model": "bertjax.interop.task_models",
     "load_tokenizer": "bertjax.text.tokenizer",
     "masked_batches": "bertjax.data.in_memory",
     "pretraining_loss": "bertjax.train.losses",
     "save_model": "bertjax.interop.models",
+    "save_task_model": "bertjax.interop.task_models",
 }
 
 

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from bertjax.config import ModelConfig
@@ -18,6 +19,7 @@ from bertjax.interop import ModelFileError
 from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import HEADS, canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, list_tensors, read_json
+from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
 
 # Everything that a model folder of transformers or bertjax may hold: only such a folder is ever replaced.
@@ -31,17 +33,23 @@ _TOKENIZER = [
     "special_tokens_map.json",
     "added_tokens.json",
 ]
+_NOTHING: Mapping[str, Any] = {}
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a folder holds, before any weight is read. ``tensors``: by canonical name."""
+    """What a folder holds, before any weight is read. ``tensors``: by canonical name.
+
+    values: the parsed config.json; head: the tensors of a task's head, "weight" and "bias", unchecked.
+    """
 
     path: Path
     config: ModelConfig
     tensors: dict[str, TensorInfo]
     missing_heads: list[str]
+    values: dict[str, Any]
+    head: dict[str, TensorInfo]
 
     def read(self, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         """The nested float32 parameters, without missing heads and those in ``skip``. Raises ModelFileError."""
@@ -62,17 +70,22 @@ def open_folder(path: str | Path) -> ModelFolder:
         raise ModelFileError(f"{path} holds no config.json; a model folder has that and model.safetensors")
     if not (path / "model.safetensors").is_file() and not (path / INDEX).is_file():
         raise ModelFileError(_without_weights(path))
-    config = from_config(read_json(path / "config.json"), str(path / "config.json"))
+    values = read_json(path / "config.json")
+    config = from_config(values, str(path / "config.json"))
     tensors: dict[str, TensorInfo] = {}
     for name, info in list_tensors(path).items():
         if canonical(name) in tensors:
             raise ModelFileError(f"{path}: {tensors[canonical(name)].name} and {name} are one and the same")
         tensors[canonical(name)] = info
+    prefix = head_of(architecture(values))
+    head = {part: tensors.pop(f"{prefix}.{part}") for part in ("weight", "bias") if f"{prefix}.{part}" in tensors}
     missing_heads = check_tensors({name: info.shape for name, info in tensors.items()}, config, str(path))
-    not_floats = [info.name for name, info in tensors.items() if not info.is_float and not name.endswith("_ids")]
+    not_floats = [
+        info.name for name, info in (tensors | head).items() if not info.is_float and not name.endswith("_ids")
+    ]
     if not_floats:
         raise ModelFileError(f"{path}: tensor {not_floats[0]} holds integers; weights are F32, F16 or BF16")
-    return ModelFolder(path, config, tensors, missing_heads)
+    return ModelFolder(path, config, tensors, missing_heads, values, head)
 
 
 def _without_weights(path: Path) -> str:
@@ -91,8 +104,12 @@ def export_model(
     params: dict[str, Any],
     tokenizer: Any,
     verify: Callable[[Path], None] = lambda folder: None,
+    values: Mapping[str, Any] = _NOTHING,
+    head: Mapping[str, np.ndarray] = _NOTHING,
 ) -> None:
     """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
+
+    values: what a task adds to config.json; head: the tensors of its head, by their names there.
     It appears under its name only when it is whole: the tensors have been read back and found equal, and
     ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced; what
     else a model folder may hold stays - a README, and without a ``tokenizer`` the tokenizer's files. A folder that
@@ -114,8 +131,8 @@ def export_model(
             _set_longest(building / "tokenizer_config.json", config.max_position_embeddings)
         pad_id = 0 if tokenizer is None else tokenizer.pad_id
         written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
-        (building / "config.json").write_text(json.dumps(written, indent=2) + "\n")
-        tensors = to_tensors(params, config)
+        (building / "config.json").write_text(json.dumps(written | dict(values), indent=2) + "\n")
+        tensors = dict(sorted({**to_tensors(params, config), **head}.items()))
         save_file(tensors, building / "model.safetensors", metadata={"format": "pt"})
         (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
         _check_written(building, tensors)

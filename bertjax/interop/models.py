@@ -99,16 +99,21 @@ def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, .
     for part in open_folder(folder).missing_heads:
         if part in required:
             raise ModelFileError(f"{folder} has no weights of a {HEADS[part]}, which this needs")
+    model = load_model(folder, for_pretraining=for_pretraining)
+    return model, needed_tokenizer(folder, model.config)
+
+
+def needed_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """The tokenizer of a model folder. Raises ModelFileError where it has none, or one of another size."""
     tokenizer = tokenizer_of(folder)
     if tokenizer is None:
         raise ModelFileError(f"{folder} holds no tokenizer: neither spiece.model, tokenizer.json nor vocab.txt")
-    model = load_model(folder, for_pretraining=for_pretraining)
-    if tokenizer.vocab_size != model.config.vocab_size:
+    if tokenizer.vocab_size != config.vocab_size:
         raise ModelFileError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model's embeddings have "
-            f"{model.config.vocab_size}"
+            f"{config.vocab_size}"
         )
-    return model, tokenizer
+    return tokenizer
 
 
 def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
@@ -129,13 +134,18 @@ def _check_computes_same(folder: Path, config: ModelConfig, params: dict[str, An
     opened = open_folder(folder)
     if set(opened.missing_heads) != set(HEADS) - set(params):
         raise ModelFileError(f"{folder} does not hold the heads that were written")
-    length = min(_SAMPLE_LENGTH, config.max_position_embeddings)
-    ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % config.vocab_size
+    ids = sample_ids(config)
     given = _outputs(config, params, ids)
     for name, value in _outputs(opened.config, opened.read(), ids).items():
         # Not to the bit: rows that stand for no token, stripped now, were part of the products.
         if not np.allclose(value, given[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
             raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")
+
+
+def sample_ids(config: ModelConfig) -> np.ndarray:
+    """A made-up batch, on which two models that compute the same give the same."""
+    length = min(_SAMPLE_LENGTH, config.max_position_embeddings)
+    return np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % config.vocab_size
 
 
 def _outputs(config: ModelConfig, params: dict[str, Any], ids: np.ndarray) -> dict[str, np.ndarray]:

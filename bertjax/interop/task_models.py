@@ -1,0 +1,134 @@
+"""Models for tasks from and to folders: an encoder with a classifier, a tagger, an answer head, or none."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from bertjax.config import ConfigError, ModelConfig
+from bertjax.interop import ModelFileError
+from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
+from bertjax.interop.models import model_folder, needed_tokenizer, new_parts, sample_ids
+from bertjax.interop.task_config import WITH_POOLER, architecture, from_task_values, head_of, to_task_values
+from bertjax.model.bert import merge_params, split_params
+from bertjax.model.task import POOLED, TaskConfig, TaskModel, head_name
+from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
+
+_PRETRAINING = ("mlm_head", "nsp_head")
+
+
+def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
+    """A fine-tuned model and its tokenizer, from a Hugging Face folder or a finished run's workdir, in float32.
+
+    The folder is one of transformers' BertForSequenceClassification, BertForTokenClassification,
+    BertForQuestionAnswering or BertModel (embeddings), with the tokenizer's files. Raises ModelFileError (a ValueError)
+    for a missing head, labels that are not those of the classifier, another architecture, and what ``load_model``
+    refuses.
+    """
+    folder = open_folder(model_folder(path))
+    task, params = _read(folder)
+    return _model(folder.config, task, params), needed_tokenizer(folder.path, folder.config)
+
+
+def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer) -> None:
+    """Writes a folder that ``transformers.AutoModelForSequenceClassification``, ``...TokenClassification``,
+    ``...QuestionAnswering`` or ``AutoModel`` load as it is, and ``load_task_model``.
+
+    It counts as done only when it has been read back and computes the same as ``model``; what else is true of
+    ``save_model`` is true here. Raises ModelFileError.
+    """
+    check_is_tokenizer(tokenizer)
+    task = model.task
+    params: dict[str, Any] = jax.tree.map(np.asarray, split_params(model)[1])
+    values = to_task_values(task)
+    encoder = dict(params["bert"])
+    if values["architectures"][0] not in (*WITH_POOLER, "BertModel"):
+        del encoder["pooler"]
+    head = {}
+    if task.kind != "embedding":
+        name = head_name(task.kind)
+        head[f"{name}.weight"] = np.ascontiguousarray(params[name]["kernel"].T.astype(np.float32))
+        head[f"{name}.bias"] = params[name]["bias"].astype(np.float32)
+
+    def verify(written: Path) -> None:
+        opened = open_folder(written)
+        read = _model(opened.config, *_read(opened))
+        if read.task != task:
+            raise ModelFileError(f"{written}: the written task is not the model's own")
+        if not np.allclose(_outputs(read), _outputs(_model(model.config, task, params)), rtol=1e-5, atol=1e-5):
+            raise ModelFileError(f"{written}: the written model does not compute what the model computes")
+
+    export_model(path, model.config, encoder, tokenizer, verify, values, head)
+
+
+def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskModel, Tokenizer]:
+    """The encoder of any model folder or finished run's workdir with a new head, and the folder's tokenizer.
+
+    The head's weights come from ``seed``, those of a pooler that the folder lacks too. Raises ModelFileError, and
+    ConfigError where the model has fewer positions than ``task.max_length``.
+    """
+    folder = open_folder(model_folder(path))
+    encoder = folder.read(skip=_PRETRAINING)
+    if "pooler" in folder.missing_heads:
+        encoder |= new_parts(folder.config, ("pooler",), seed)
+        if task.kind in POOLED:
+            warnings.warn(f"{folder.path} has no pooler: it gets new weights, to be trained", stacklevel=2)
+    return with_new_head(folder.config, encoder, task, seed), needed_tokenizer(folder.path, folder.config)
+
+
+def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig, seed: int) -> TaskModel:
+    """A model for a task on the encoder's nested parameters (of ``Bert``; pretraining heads are left out).
+
+    Raises ConfigError where the encoder has fewer positions than ``task.max_length``.
+    """
+    if task.max_length > config.max_position_embeddings:
+        raise ConfigError(
+            f"max_length = {task.max_length} is more than the model's {config.max_position_embeddings} positions"
+        )
+    params: dict[str, Any] = {"bert": {part: encoder[part] for part in encoder if part not in _PRETRAINING}}
+    if task.kind != "embedding":
+        name = head_name(task.kind)
+        make = lambda: split_params(TaskModel(config, task, nnx.Rngs(seed)))[1][name]
+        params[name] = jax.jit(make)()  # under jit only the head is computed
+    return _model(config, task, params)
+
+
+def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
+    """The task of a folder and its nested parameters, checked against each other."""
+    origin, name = str(folder.path), head_of(architecture(folder.values))
+    shapes = {part: info.shape for part, info in folder.head.items()}
+    for part in ("weight", "bias") if name else ():
+        if part not in shapes:
+            raise ModelFileError(f"{origin} has no {name}.{part}, the head of a {architecture(folder.values)}")
+    outputs = shapes["weight"][0] if len(shapes.get("weight", ())) == 2 else None
+    task = from_task_values(folder.values, outputs, folder.config.max_position_embeddings, f"{origin}/config.json")
+    encoder = folder.read(skip=_PRETRAINING)
+    if "pooler" in folder.missing_heads:
+        if task.kind in POOLED:
+            raise ModelFileError(f"{origin} has no weights of a pooler, which a {architecture(folder.values)} needs")
+        encoder |= new_parts(folder.config, ("pooler",), 0)  # of no effect
+    if name is None:
+        return task, {"bert": encoder}
+    outputs = 2 if task.kind == "answering" else len(task.labels)
+    wanted = {"weight": (outputs, folder.config.hidden_size), "bias": (outputs,)}
+    for part, shape in wanted.items():
+        if shapes[part] != shape:
+            raise ModelFileError(f"{origin}: {name}.{part} has shape {list(shapes[part])}, not {list(shape)}")
+    weight, bias = (folder.head[part].read().astype(np.float32) for part in ("weight", "bias"))
+    return task, {"bert": encoder, name: {"kernel": np.ascontiguousarray(weight.T), "bias": bias}}
+
+
+def _model(config: ModelConfig, task: TaskConfig, params: dict[str, Any]) -> TaskModel:
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(config, task, nnx.Rngs(0))))
+    model: Any = merge_params(graphdef, jax.tree.map(jax.numpy.asarray, params))
+    return model
+
+
+def _outputs(model: TaskModel) -> np.ndarray:
+    output = model(sample_ids(model.config))
+    return np.asarray(output.embeddings if output.logits is None else output.logits)
