@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from bertjax.config import ConfigError
+from bertjax.text.located import Located
 
 T = TypeVar("T")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -53,6 +54,10 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` for many texts at once, on all cores."""
+
+    @abc.abstractmethod
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        """``encode_batch``, with the place of each token in its text."""
 
     @abc.abstractmethod
     def decode(self, ids: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bertjax.config import ConfigError
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, guarded, printable, special_ids
+from bertjax.text.located import Located, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
 # How the first piece of a word begins: SentencePiece's mark, and the space of byte-level BPE.
@@ -66,6 +67,10 @@ class JsonTokenizer(Tokenizer):
             lambda: self._library.encode_batch_fast(list(texts), add_special_tokens=False), self._origin
         )
         return [encoding.ids for encoding in encodings]
+
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        encodings = guarded(lambda: self._library.encode_batch(list(texts), add_special_tokens=False), self._origin)
+        return [located(text, found.ids, found.offsets) for text, found in zip(texts, encodings, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         numbers = [int(i) for i in ids]

@@ -13,6 +13,7 @@ import numpy as np
 
 from bertjax.config import ConfigError
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
+from bertjax.text.located import Located, Offsets, aligned, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
 SPACE_MARK = "\u2581"  # how SentencePiece writes the white space before a word
@@ -68,6 +69,12 @@ class SentencePieceTokenizer(Tokenizer):
         prepared = [prepare_text(text, self.lowercase, self.strip_accents) for text in texts]
         return self._library.encode(prepared, out_type=int)
 
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        prepare = functools.partial(prepare_text, lowercase=self.lowercase, strip_accents=self.strip_accents)
+        prepared = [aligned(text, prepare) for text in texts]
+        answers = self._library.encode([text for text, _ in prepared], out_type="serialized_proto")
+        return [_located(*rest) for rest in zip(texts, prepared, answers, strict=True)]
+
     def decode(self, ids: Sequence[int]) -> str:
         special, parts, run = set(self.special_ids), [], []
         for i in (*(int(i) for i in ids), None):
@@ -120,6 +127,20 @@ def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None) 
     if (lowercase if strip_accents is None else strip_accents) and not text.isascii():
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFKD", text).translate(_accents()))
     return text.lower() if lowercase else text
+
+
+def _located(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> Located:
+    """The tokens in ``text`` from the library's answer on the prepared text, which counts in bytes of UTF-8."""
+    from sentencepiece import sentencepiece_pb2 as messages
+
+    pieces = messages.SentencePieceText.FromString(answer).pieces  # pyright: ignore[reportAttributeAccessIssue]
+    cleaned, origins = prepared
+    at = np.repeat(np.arange(len(cleaned)), [len(character.encode()) for character in cleaned])
+    spans = []
+    for piece in pieces:
+        inside = [origins[i] for i in at[piece.begin : piece.end]]
+        spans.append((inside[0][0], inside[-1][1]) if inside else (0, 0))
+    return located(text, [piece.id for piece in pieces], spans)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import numpy as np
 
 from bertjax.config import ConfigError
 from bertjax.text.interface import ROLES, UNUSED, Tokenizer, fingerprint, guarded, printable, special_ids
+from bertjax.text.located import Located, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -110,6 +111,10 @@ class WordPieceTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        return [located(text, found.ids, found.offsets) for text, found in zip(texts, encodings, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._library.decode([int(i) for i in ids], skip_special_tokens=False)
