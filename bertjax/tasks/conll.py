@@ -16,8 +16,9 @@ _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 _TAGS = ("upos", "xpos", "feats", "deprel")
 _RANGE_OR_EMPTY_NODE = re.compile(r"\d+[-.]\d+")
 
-# (word, tag) of a line, or None for a line that is no word; raises DataError that begins with ``where``.
-_Parse = Callable[[str, str], tuple[str, str] | None]
+# (word, tag) of a line, given the number of words before it in its sentence; None for a line that is no word. Raises
+# DataError that begins with the place, the second argument.
+_Parse = Callable[[str, str, int], tuple[str, str] | None]
 
 
 def read_tagged(path: str | Path, column: str | None = None) -> list[TaggedExample]:
@@ -38,7 +39,7 @@ def _sentences(path: Path, parse: _Parse) -> Iterator[TaggedExample]:
     where = ""
     for number, line in numbered_lines(path):
         if line.strip(" \t\r"):
-            pair = parse(line, f"{path}:{number}")
+            pair = parse(line, f"{path}:{number}", len(words))
             if pair is not None:
                 where = where if words else f"{path}:{number}"
                 words.append(pair)
@@ -59,7 +60,7 @@ def _conll(column: str | None) -> _Parse:
         raise ConfigError(f"column = {column!r} must be the number of a column, from 0; only .conllu has names")
     divided, count, first = True, 0, ""
 
-    def parse(line: str, where: str) -> tuple[str, str] | None:
+    def parse(line: str, where: str, before: int) -> tuple[str, str] | None:
         nonlocal divided, count, first
         if not count:
             divided = "\t" in line
@@ -86,10 +87,9 @@ def _conllu(column: str | None) -> _Parse:
     name = "upos" if column is None else column.lower()
     if name not in _TAGS:
         raise ConfigError(f"column = {column!r} of a .conllu file; {nearest(name, _TAGS)}")
-    position, previous = _FIELDS.index(name), 0
+    position = _FIELDS.index(name)
 
-    def parse(line: str, where: str) -> tuple[str, str] | None:
-        nonlocal previous
+    def parse(line: str, where: str, before: int) -> tuple[str, str] | None:
         if line.startswith("#"):
             return None
         fields = line.split("\t")
@@ -97,9 +97,11 @@ def _conllu(column: str | None) -> _Parse:
             raise DataError(f"{where}: {len(fields)} fields between tabs; CoNLL-U has {len(_FIELDS)}")
         if _RANGE_OR_EMPTY_NODE.fullmatch(fields[0]):
             return None
-        if fields[0] not in ("1", str(previous + 1)):
-            raise DataError(f"{where}: word {shown(fields[0])} after word {previous}")
-        previous = int(fields[0])
+        if fields[0] != str(before + 1):
+            raise DataError(
+                f"{where}: the word is numbered {shown(fields[0])} where {before + 1} comes next; a sentence begins "
+                f"with 1, after a blank line"
+            )
         if not fields[1]:
             raise DataError(f"{where}: the word is empty")
         if name != "feats" and fields[position] in ("", "_"):

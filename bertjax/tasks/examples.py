@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def text_examples(
     Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression, embedding). Raises
     DataError that names the text, ConfigError for lists of different lengths.
     """
-    _check_lengths("texts", texts, "labels", labels)
+    texts, labels = _lists("texts", texts, "labels", labels)
     examples = []
     for i, item in enumerate(texts):
         where = f"texts[{i}]"
@@ -82,7 +84,7 @@ def tagged_examples(
     sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None
 ) -> list[TaggedExample]:
     """Examples of sentences as lists of words, with a tag for every word. Raises DataError, ConfigError."""
-    _check_lengths("sentences", sentences, "tags", tags)
+    sentences, tags = _lists("sentences", sentences, "tags", tags)
     examples = []
     for i, words in enumerate(sentences):
         where = f"sentences[{i}]"
@@ -157,7 +159,7 @@ def check_text(text: Any, where: str, what: str) -> None:
         raise DataError(f"{where}: {what} must be a string, not {shown(text)}")
     if not text.strip():
         raise DataError(f"{where}: {what} is empty")
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    if not text.isascii() and _HALF_CHARACTER.search(text):
         raise DataError(f"{where}: {what} holds half of a surrogate pair, which is no character")
 
 
@@ -228,8 +230,11 @@ def not_empty(examples: list[Any], message: str) -> list[Any]:
     return examples
 
 
-def _check_lengths(name: str, items: Sequence[Any], other_name: str, others: Sequence[Any] | None) -> None:
+def _lists(name: str, items: Any, other_name: str, others: Any) -> tuple[list[Any], list[Any] | None]:
+    """Both as lists, whatever they were (a column of a data frame has an index of its own), of one length."""
     if isinstance(items, str) or isinstance(others, str):
         raise ConfigError(f"{name} and {other_name} must be lists")
+    items, others = list(items), None if others is None else list(others)
     if others is not None and len(items) != len(others):
         raise ConfigError(f"{name} and {other_name} must be of one length, not {len(items)} and {len(others)}")
+    return items, others

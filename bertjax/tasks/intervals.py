@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from bertjax.tasks.drawn_scores import DRAWN
+
+Interval = tuple[float, float]
 
 
 def bootstrap(
@@ -26,7 +30,34 @@ def bootstrap(
     return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
 
 
-def _draws(random: np.random.Generator, count: int, samples: int):
+def score_intervals(
+    kind: str,
+    predictions: Any,
+    labels: Any,
+    label_names: Sequence[str] = (),
+    *,
+    seed: int,
+    samples: int = 1000,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """The interval of every score of ``scores.SCORES[kind]``, under its name; same arguments as there.
+
+    Examples are drawn: whole sentences of a tagging task, questions of an answering one.
+    """
+    function, arrays = DRAWN[kind](predictions, labels, label_names)
+    names = list(function(*arrays))
+    # A score that a draw has not, such as one of questions without answer, is as undefined as others: 0.
+    low, high = bootstrap(
+        lambda *drawn: [function(*drawn).get(name, 0.0) for name in names],
+        *arrays,
+        seed=seed,
+        samples=samples,
+        level=level,
+    )
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def _draws(random: np.random.Generator, count: int, samples: int) -> Iterator[np.ndarray]:
     for _ in range(samples):
         yield random.integers(count, size=count)
 

@@ -147,10 +147,11 @@ def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dic
         for counter, entities in ((right, ours & theirs), (found, ours), (there, theirs)):
             counter.update(entity[0] for entity in entities)
     types = sorted({name[2:] for name in label_names if name != "O"})
-    return {
-        name: entity_scores(np.array([[right[name], found[name], there[name]]])) | {"support": there[name]}
-        for name in types
-    }
+    figures = {}
+    for name in types:
+        own = entity_scores(np.array([[right[name], found[name], there[name]]]))
+        figures[name] = _figures(own["precision"], own["recall"], own["f1"], there[name])
+    return figures
 
 
 def _entities(predictions: Any, labels: Any, label_names: Sequence[str]) -> Iterator[tuple[set[Any], set[Any]]]:

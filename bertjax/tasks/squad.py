@@ -26,8 +26,8 @@ def read_questions(path: str | Path) -> list[QuestionExample]:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: no JSON, or cut short: {error.msg}, column {error.colno}") from None
-    except RecursionError:
-        raise DataError(f"{path}:1: no SQuAD file: nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}:1: no JSON that can be read: {' '.join(str(error).split())[:120]}") from None
     examples = list(_questions(tree, path, _Places(text)))
     check_distinct(examples)
     return not_empty(examples, f"{path}:1: there is no question in it")

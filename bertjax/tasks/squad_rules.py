@@ -90,14 +90,18 @@ def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:
 
 def evaluate(predictions: Mapping[str, str], questions: Sequence[QuestionExample]) -> dict[str, float]:
     """``f1`` and ``exact_match``; with unanswerable questions also of those with (``has_answer_...``) and without."""
-    return summary(*question_scores(predictions, questions), questions)
+    return summary(*question_scores(predictions, questions), has_answer(questions))
 
 
-def summary(exact: np.ndarray, f1: np.ndarray, questions: Sequence[QuestionExample]) -> dict[str, float]:
-    """Means of scores by question, as ``evaluate`` gives them."""
+def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
+    """bool [N]: which questions have an answer."""
+    return np.array([bool(question.answers) for question in questions])
+
+
+def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray) -> dict[str, float]:
+    """Means of scores by question [N], as ``evaluate`` gives them; ``answered``: which questions have an answer."""
     scores = {"f1": float(f1.mean()), "exact_match": float(exact.mean())}
-    if has_unanswerable(questions):
-        answered = np.array([bool(question.answers) for question in questions])
+    if not answered.all():
         for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
             if chosen.any():
                 scores |= {f"{name}_f1": float(f1[chosen].mean()), f"{name}_exact_match": float(exact[chosen].mean())}
@@ -108,8 +112,7 @@ def with_threshold(
     scores: np.ndarray, no_answer: np.ndarray, questions: Sequence[QuestionExample], threshold: float
 ) -> np.ndarray:
     """Scores by question [N] where each whose ``no_answer`` score [N] is above ``threshold`` is answered by nothing."""
-    answered = np.array([bool(question.answers) for question in questions])
-    return np.where(no_answer > threshold, (~answered).astype(float), scores)
+    return np.where(no_answer > threshold, (~has_answer(questions)).astype(np.float64), scores)
 
 
 def best_thresholds(
@@ -131,7 +134,7 @@ def best_thresholds(
 
 def _best(scores: np.ndarray, values: np.ndarray, questions: Sequence[QuestionExample]) -> tuple[float, float]:
     """Goes up through the values: at each, the questions up to it get their answer, the others none."""
-    unanswerable = np.array([not question.answers for question in questions], np.float64)
+    unanswerable = (~has_answer(questions)).astype(np.float64)
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     gains = np.cumsum(scores[order] - unanswerable[order])

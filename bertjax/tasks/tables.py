@@ -21,12 +21,14 @@ _PAIRS = (
     ("premise", "hypothesis"),
     ("question1", "question2"),
     ("question", "sentence"),
+    ("question", "passage"),
+    ("#1 string", "#2 string"),
     ("text1", "text2"),
     ("text", "text_pair"),
     ("anchor", "positive"),
 )
 _SINGLES = ("sentence", "text", "content", "review", "question")
-_LABELS = ("gold_label", "label", "labels", "class", "category", "score")
+_LABELS = ("gold_label", "label", "labels", "class", "category", "is_duplicate", "quality")
 _NUMBERS = ("score", "similarity_score", "label", "gold_label")
 _LABEL_NAMES = {
     "classification": _LABELS,
@@ -113,8 +115,7 @@ def _delimited(records):
                 yield Row(line, dict(enumerate(first)))
             for number, cells in stream:
                 if len(cells) != len(first):
-                    counts = f"{len(cells)} fields where line {line} has {len(first)}"
-                    raise DataError(f"{path}:{number}: {counts}")
+                    raise DataError(f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}")
                 yield Row(number, dict(enumerate(cells)))
 
         return found, rows()
@@ -124,8 +125,6 @@ def _delimited(records):
 
 def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple[_Found, bool]:
     """The columns of a file by number, and whether its first line, ``names``, is a header."""
-    given = [c for c in (columns.text, columns.second, columns.label) if c is not None]
-    is_header = not given or any(not c.isdecimal() for c in given)
 
     def position(column: str) -> int:
         if column.isdecimal():
@@ -138,13 +137,14 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
         what = "several columns" if column.lower() in lower else "no column"
         raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}")
 
-    text, second, label = _usual(names, columns, kind, where)
-    found = _Found(*(None if c is None else position(c) for c in (text, second, label)))
-    if not is_header:
-        # Columns are numbered, but the file may have a header all the same.
-        usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
-        is_header = all(names[i].lower() in usual for i in (found.text, found.second, found.label) if i is not None)
-    return found, is_header
+    wanted = _usual(names, columns, kind, where)
+    positions = [None if column is None else position(column) for column in wanted]
+    # Where columns are numbered, the file may have a header all the same.
+    usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
+    is_header = any(column is not None and not column.isdecimal() for column in wanted) or all(
+        names[i].lower() in usual for i in positions if i is not None
+    )
+    return _Found(*positions), is_header
 
 
 def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | None, str | None]:
@@ -171,7 +171,7 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(shown(name) for name in names)
+    return ", ".join([shown(name) for name in names[:12]] + ["..."] * (len(names) > 12))
 
 
 def _tsv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -189,17 +189,20 @@ def _unquoted(cell: str) -> str:
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader((line + "\n" for _, line in numbered_lines(path)), strict=True)
-    longest = csv.field_size_limit(sys.maxsize)
-    start = 1
+    longest = csv.field_size_limit(sys.maxsize)  # of the whole process: not left so between two records
+    records, start = [], 1
     try:
         for cells in reader:
             if cells:
-                yield start, cells
+                records.append((start, cells))
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{start}: the record that begins here is no csv: {error}") from None
+        raise DataError(
+            f"{path}:{start}: the record that begins here is no csv: {error}; a quote in a quoted cell is doubled"
+        ) from None
     finally:
         csv.field_size_limit(longest)
+    return iter(records)
 
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
