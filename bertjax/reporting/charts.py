@@ -15,7 +15,7 @@ from bertjax.reporting.axes import Axis, step_axis, value_axis
 from bertjax.reporting.markup import Element, node
 from bertjax.reporting.record import Band
 from bertjax.reporting.thinning import MANY, thinned, windowed_means
-from bertjax.reporting.wording import figure, percent, short
+from bertjax.reporting.wording import figure, percent, powered, short
 
 # The plot's own units, stretched to the room there is.
 _WIDTH, _HEIGHT = 1000, 1000
@@ -220,7 +220,7 @@ def tick_text(axis: Axis, tick: float, factor: float) -> str:
     if value == 0:
         return "0"
     if axis.log or decimals > 3:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if abs(value) < 1e-2 else short(value, 1)
+        return powered(value, 2) if abs(value) < 1e-2 else f"{value:g}" if value < 1e3 else short(value, 1)
     if abs(value) >= 1e4:
         return short(value).replace(".00", "").replace(".0", "")
     return f"{value:,.{decimals}f}"

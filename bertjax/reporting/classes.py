@@ -15,8 +15,10 @@ MOST_CLASSES = 30
 _MOST_CONFUSIONS = 10
 _MOST_ERRORS = 50
 _LONGEST_TEXT = 600
+# Longer texts need a wide column.
+_SHORT_TEXT = 60
 # Over this share a cell is so dark that its number is written in the other colour.
-_DARK = 0.55
+_DARK = 0.7
 # Names longer than this, or more of them, stand upright over the columns.
 _SHORT_NAME, _FEW = 7, 5
 
@@ -143,9 +145,12 @@ def _class_cell(name: str, value: Any) -> Element:
 def _error_cell(name: str, value: Any) -> Element:
     known = number(value)
     if known is not None:
-        return node("td", percent(known) if name == "probability" else figure(known), class_="number")
+        return node(
+            "td", percent(known) if name == "probability" else figure(known), class_="number", data_name=title(name)
+        )
     text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, ensure_ascii=False)
     rest = len(text) - _LONGEST_TEXT
     more = node("span", f" … {rest:,} more characters", class_="note") if rest > 0 else None
     # The text's own direction, closed off from the cell around it.
-    return node("td", node("bdi", text[:_LONGEST_TEXT], dir="auto"), more, class_="text" if name == "text" else None)
+    words = node("bdi", text[:_LONGEST_TEXT], dir="auto")
+    return node("td", words, more, class_="text" if len(text) > _SHORT_TEXT else None, data_name=title(name))

@@ -48,7 +48,9 @@ def learning(record: Record) -> list[Element]:
     """The charts of what the model learns."""
     metrics = record.metrics
     losses = PRETRAINING if metrics.train.fields.get("mlm_loss") or metrics.held_out.fields.get("mlm_loss") else (LOSS,)
-    scores = [Chart(title(name), name, PLAIN) for name in metrics.held_out.fields if name not in _NO_SCORES]
+    scores = [
+        Chart(title(name), name, PLAIN, from_zero=False) for name in metrics.held_out.fields if name not in _NO_SCORES
+    ]
     return _drawn((*losses, *scores[:_MOST_SCORES]), record)
 
 
@@ -62,7 +64,7 @@ def legend(record: Record) -> Element | None:
     last = record.metrics.last_step
     bands = [
         node("span", node("i", class_=f"key-band {band_class(index)}"), node("bdi", band.name), f" to step {end:,}")
-        for index, band in enumerate(record.bands())
+        for index, band in enumerate(record.bands)
         if (end := min(band.end, last))
     ]
     kinds = dict.fromkeys(mark_of(event) for event in record.metrics.events)
@@ -81,7 +83,7 @@ def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
 def _drawn(charts: Sequence[Chart], record: Record) -> list[Element]:
     last = max(1, record.metrics.last_step)
     marks = [Mark(event["step"], *mark_of(event)[:2]) for event in record.metrics.events]
-    scene = Scene(last, record.bands(), marks)
+    scene = Scene(last, record.bands, marks)
     found = []
     for chart in charts:
         lines = _lines(chart, record.metrics, last)

@@ -12,6 +12,12 @@ from bertjax.reporting.style import CSS, SCRIPT
 from bertjax.reporting.wording import duration, figure, percent, short, title
 
 _LONGEST_REASON = 600
+# Key figures of an evaluation while pretraining: field -> name and how its values are written.
+_HELD_OUT = {
+    "mlm_loss": ("masked-LM loss", figure),
+    "mlm_accuracy": ("masked-LM accuracy", percent),
+    "nsp_accuracy": ("next-sentence accuracy", percent),
+}
 
 
 def render_page(record: Record, ended: str | None = None) -> str:
@@ -74,19 +80,18 @@ def _key_figures(record: Record) -> list[tuple[str, Child]]:
     spread = numbers(summary.get("spread"))
     for name, value in numbers(summary.get("mean") or summary.get("scores")).items():
         tiles.append((title(name), [figure(value), _small(f" ± {figure(spread[name])}" if name in spread else "")]))
-    last = {name: metrics.held_out.last(name) for name in ("mlm_loss", "mlm_accuracy", "nsp_accuracy")}
+    last = {name: metrics.held_out.last(name) for name in _HELD_OUT}
     held_out = {name: value for name, value in last.items() if value is not None} | numbers(summary.get("held_out"))
     unigram = number(summary.get("unigram_loss")) or metrics.held_out.last("unigram_loss")
     chance = number(summary.get("nsp_chance")) or metrics.held_out.last("nsp_chance")
     what = "training text" if summary.get("held_out_kind") == "copy" else "held out"
-    if "mlm_loss" in held_out:
-        beside = f" unigram {figure(unigram)}" if unigram else ""
-        tiles.append((f"masked-LM loss, {what}", [figure(held_out["mlm_loss"]), _small(beside)]))
-    if "mlm_accuracy" in held_out:
-        tiles.append((f"masked-LM accuracy, {what}", percent(held_out["mlm_accuracy"])))
-    if "nsp_accuracy" in held_out:
-        beside = f" chance {percent(chance)}" if chance else ""
-        tiles.append((f"next-sentence accuracy, {what}", [percent(held_out["nsp_accuracy"]), _small(beside)]))
+    beside = {
+        "mlm_loss": f", unigram {figure(unigram)}" if unigram else "",
+        "nsp_accuracy": f", chance {percent(chance)}" if chance else "",
+    }
+    for name, (words, show) in _HELD_OUT.items():
+        if name in held_out:
+            tiles.append((words, [show(held_out[name]), _small(what + beside.get(name, ""))]))
     if not tiles and (loss := metrics.train.last("loss")) is not None:
         tiles.append(("training loss", figure(loss)))
     return tiles + _costs(record)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bertjax.reporting.rows import Metrics, read_metrics
+
+_MOST_BANDS = 200
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Record:
             return sum(filter(None, planned))
         return count(self.summary.get("steps"))
 
+    @functools.cached_property
     def bands(self) -> list[Band]:
         """The phases that have begun: of the config, or else as the rows name them."""
         planned = {
@@ -61,7 +67,7 @@ class Record:
             for name, steps in planned.items():
                 bands.append(Band(name, end, end := end + int(steps or 0)))
             return [band for band in bands if band.start < max(1, self.metrics.last_step)]
-        return _bands_of(zip(self.metrics.train.steps, self.metrics.train.phases, strict=True))
+        return _bands_of(zip(self.metrics.train.steps, self.metrics.train.phases, strict=True))[:_MOST_BANDS]
 
 
 def read_record(workdir: Path) -> Record:
@@ -124,9 +130,9 @@ def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
 
 def _bands_of(rows: Iterable[tuple[float, str]]) -> list[Band]:
     bands: list[Band] = []
-    for step, name in rows:
-        if bands and (bands[-1].name == name or step <= bands[-1].end):
-            bands[-1] = Band(bands[-1].name, bands[-1].start, max(bands[-1].end, int(step)))
-        else:
-            bands.append(Band(name, bands[-1].end if bands else 0, int(step)))
+    for name, group in itertools.groupby(rows, key=operator.itemgetter(1)):
+        end = int(max(step for step, _ in group))
+        start = bands[-1].end if bands else 0
+        if end > start or not bands:
+            bands.append(Band(name, start, end))
     return [] if len(bands) == 1 and not bands[0].name else bands

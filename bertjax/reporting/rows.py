@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 LARGEST = 1e30
 _LARGEST_STEP = 1 << 53
 _NAN = float("nan")
+_TOGETHER = 4096
 
 
 @dataclass
@@ -24,21 +26,30 @@ class Columns:
     steps: array[float] = field(default_factory=lambda: array("d"))
     phases: list[str] = field(default_factory=list)
     fields: dict[str, array[float]] = field(default_factory=dict)
+    # Rows with the same names in the same order, as most of them have, are turned into columns together.
+    _names: tuple[str, ...] = ()
+    _rows: list[tuple[Any, ...]] = field(default_factory=list)
 
     def add(self, step: int, row: dict[str, Any]) -> None:
-        before = len(self.steps)
+        names = tuple(row)
+        if names != self._names or len(self._rows) == _TOGETHER:
+            self.settle()
+            self._names = names
+        self._rows.append(tuple(row.values()))
         self.steps.append(step)
         phase = row.get("phase")
-        self.phases.append(phase if isinstance(phase, str) else "")
-        for name, value in row.items():
-            number = _number(value)
-            if number is None:
-                continue
-            column = self.fields.get(name)
-            if column is None:
-                column = self.fields[name] = array("d")
-            column.extend([_NAN] * (before - len(column)))
-            column.append(number)
+        self.phases.append(intern(phase) if isinstance(phase, str) else "")
+
+    def settle(self) -> None:
+        """Puts the rows that were added into the columns."""
+        before = len(self.steps) - len(self._rows)
+        for name, values in zip(self._names, zip(*self._rows, strict=True), strict=False):
+            numbers = _numbers(values)
+            if numbers is not None:
+                column = self.fields.setdefault(name, array("d"))
+                column.extend([_NAN] * (before - len(column)))
+                column.frombytes(numbers.tobytes())
+        self._rows = []
 
     def values(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) float64, in the order of steps; empty where no row has a number under this name."""
@@ -79,13 +90,13 @@ class Metrics:
 def read_metrics(path: Path) -> Metrics:
     """The rows of a metrics.jsonl. A last line without its end is one being written, and not counted as damaged."""
     try:
-        with path.open("rb") as file:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             return _take(file)
     except OSError:
         return Metrics(missing=True)
 
 
-def _take(lines: Iterable[bytes]) -> Metrics:
+def _take(lines: Iterable[str]) -> Metrics:
     found = Metrics()
     columns = {"train": found.train, "eval": found.held_out}
     for line in lines:
@@ -99,16 +110,21 @@ def _take(lines: Iterable[bytes]) -> Metrics:
             found.events.append(row)
         elif sound:
             columns[kind].add(step, row)
-        elif line.strip() and line.endswith(b"\n"):
+        elif line.strip() and line.endswith("\n"):
             found.damaged += 1
+    for part in columns.values():
+        part.settle()
     found.events.sort(key=lambda event: event["step"])
     return found
 
 
-def _number(value: Any) -> float | None:
-    """A float that can be drawn, NaN for null and the like; None for what is no number."""
-    if value is None:
-        return _NAN
-    if type(value) is float or type(value) is int:
-        return float(value) if -LARGEST < value < LARGEST else _NAN
-    return None
+def _numbers(values: tuple[Any, ...]) -> np.ndarray | None:
+    """Float64, NaN for what is no number that can be drawn; None where none of them is one."""
+    if not all(isinstance(value, float | int) for value in values):
+        values = tuple(value if isinstance(value, float | int) else _NAN for value in values)
+    try:
+        numbers = np.array(values, np.float64)
+    except OverflowError:  # a whole number of hundreds of digits
+        numbers = np.array([value if abs(value) < LARGEST else _NAN for value in values], np.float64)
+    numbers[~(np.abs(numbers) < LARGEST)] = _NAN
+    return None if np.isnan(numbers).all() else numbers

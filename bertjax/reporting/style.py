@@ -6,13 +6,13 @@ CSS = """
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --text: #1b1f24; --muted: #5b6470; --edge: #d9dde3; --grid: #e6e9ee;
-  --band: #e7ecf5; --train: #2367c9; --held-out: #c2540a; --baseline: #5b6470; --heat: #2367c9;
+  --band: #e7ecf5; --train: #2367c9; --held-out: #c2540a; --baseline: #5b6470; --heat: #174a9c;
   --resumed: #1b7f4b; --setback: #b3261e; --skipped: #8a4fc4; --other: #5b6470; --bar: #dbe7f8;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #14171b; --card: #1c2026; --text: #e6e9ed; --muted: #a0a9b4; --edge: #343b44; --grid: #2a3038;
-    --band: #262d37; --train: #6aa5f8; --held-out: #f29b5c; --baseline: #a0a9b4; --heat: #4d8ff0;
+    --band: #262d37; --train: #6aa5f8; --held-out: #f29b5c; --baseline: #a0a9b4; --heat: #2f6fd6;
     --resumed: #58c98d; --setback: #ff8a80; --skipped: #c79bf2; --other: #a0a9b4; --bar: #24405f;
   }
 }
@@ -31,12 +31,13 @@ p { margin: 6px 0; }
 progress { display: block; width: min(100%, 420px); height: 8px; margin-top: 8px; accent-color: var(--train); }
 .note, .remark, small, .legend { color: var(--muted); font-size: .86rem; }
 .remark { border-left: 3px solid var(--held-out); padding-left: 8px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(128px, 1fr)); gap: 10px; margin: 16px 0 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 10px; margin: 16px 0 0; }
 .tiles div, figure, details.config, .card { background: var(--card); border: 1px solid var(--edge);
   border-radius: 8px; }
 .tiles div { padding: 9px 11px; }
 .tiles dt { color: var(--muted); font-size: .82rem; line-height: 1.25; min-height: 2.5em; }
-.tiles dd { margin: 4px 0 0; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
+.tiles dd { margin: 4px 0 0; font-size: 1.25rem; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tiles small { display: block; font-size: .8rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 14px; }
 figure { margin: 0; padding: 12px 14px 8px 12px; min-width: 0; break-inside: avoid; }
@@ -88,6 +89,7 @@ th.main { color: var(--text); }
 .numbers td, .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .total { font-weight: 600; }
 tbody th { font-weight: 500; }
+.wide th[scope=row] { position: sticky; left: 0; background: var(--card); }
 .bar { background: linear-gradient(90deg, var(--bar) var(--v), transparent var(--v)); print-color-adjust: exact; }
 .heat td { text-align: center; min-width: 44px; padding: 6px 4px; font-variant-numeric: tabular-nums;
   background: color-mix(in srgb, var(--heat) var(--v), var(--card)); print-color-adjust: exact; }
@@ -99,7 +101,7 @@ tbody th { font-weight: 500; }
 .heat.many { font-size: .76rem; } .heat.many td { min-width: 26px; padding: 3px 2px; }
 .heat .dark { color: #fff; } .heat .right { outline: 2px solid var(--text); outline-offset: -2px; }
 .heat .none { color: var(--muted); opacity: .6; }
-.errors td { overflow-wrap: anywhere; } .errors .text { min-width: 15em; }
+.errors td { overflow-wrap: anywhere; min-width: 6em; } .errors .text { min-width: 15em; }
 .errors bdi { white-space: pre-wrap; display: block; }
 dl { margin: 6px 0; }
 dl:not(.tiles) > div { display: flex; gap: 12px; padding: 2px 0; border-bottom: 1px solid var(--grid); }
@@ -114,6 +116,11 @@ details details { margin: 4px 0 4px 14px; }
 @media (max-width: 520px) {
   main { padding: 14px 10px 36px; } .tiles { grid-template-columns: 1fr 1fr; gap: 8px; }
   .tiles dd { font-size: 1.15rem; }
+  .errors, .errors tbody, .errors tr, .errors td { display: block; } .errors thead { display: none; }
+  .errors tr { border: 1px solid var(--edge); padding: 4px 8px; margin-bottom: 8px; }
+  .errors td { border: 0; padding: 2px 0; text-align: left; white-space: normal; }
+  .errors td::before { content: attr(data-name); color: var(--muted); font-size: .8rem; display: block; }
+  table.errors { background: none; } .errors tr { background: var(--card); }
   .plot { height: 180px; margin-left: 42px; } th, td { padding: 4px 6px; }
 }
 @media print {

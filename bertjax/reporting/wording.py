@@ -22,11 +22,17 @@ def figure(value: float) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 1e5:
-        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3e}"
+        return f"{value:,.0f}" if abs(value) < 1e12 else powered(value, 3)
     if abs(value) < 1e-3:
-        return f"{value:.2e}"
+        return powered(value, 2)
     decimals = max(0, 3 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 4)}f}"
+
+
+def powered(value: float, decimals: int) -> str:
+    """0.00015 -> "1.5e-4"."""
+    digits, exponent = f"{value:.{decimals}e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}e{int(exponent)}"
 
 
 def percent(value: float) -> str:

@@ -47,9 +47,13 @@ def pretraining(tmp_path):
             rows.append(train_row(step, phase))
             if step % 200 == 0:
                 rows.append(eval_row(step, phase, mlm_loss=5.0 + 200 / step))
-        rows.insert(30, {"kind": "event", "event": "resumed", "step": 280})
-        rows.insert(50, {"kind": "event", "event": "skipped", "step": 466, "batch": "bad_batches/step-466.npz"})
-        rows.insert(60, {"kind": "event", "event": "went back", "step": 550, "reason": "8 steps in a row were bad"})
+        events = [
+            {"event": "resumed", "step": 280},
+            {"event": "skipped", "step": 466, "batch": "bad_batches/step-466.npz"},
+            {"event": "went back", "step": 550, "reason": "8 steps in a row were bad"},
+        ]
+        rows += [{"kind": "event"} | event for event in events if event["step"] <= steps]
+        rows.sort(key=lambda row: row["step"])
         write_rows(workdir, rows)
         summary = {
             "name": "small-run",
@@ -84,13 +88,16 @@ def fine_tuning(tmp_path):
         for step in range(10, 601, 10):
             phase = f"epoch {(step - 1) // 200 + 1}"
             loss = 1.2 / (1 + step / 100)
-            rows.append({"kind": "train", "step": step, "phase": phase, "loss": loss, "learning_rate": 5e-5 - step * 8e-8})
-            rows[-1] |= {"grad_norm": 2.0 + step % 3, "tokens_per_second": 3800.0, "padding_fraction": 0.04, "seconds": 1}
+            rows.append({"kind": "train", "step": step, "phase": phase, "loss": loss, "seconds": step / 10})
+            rows[-1] |= {"learning_rate": 5e-5 - step * 8e-8, "grad_norm": 2.0 + step % 3}
+            rows[-1] |= {"tokens_per_second": 3800.0 + step % 90, "padding_fraction": 0.04 + step % 7 / 1000}
             if step % 200 == 0:
                 rows.append({"kind": "eval", "step": step, "phase": phase, "loss": 0.4 + step / 4000, "seconds": 9})
                 rows[-1] |= {"accuracy": 0.86 + step / 12000, "f1_macro": 0.84 + step / 12000, "mcc": 0.7 + step / 9000}
         write_rows(workdir, rows)
         confusion = [[(90 if t == p else (t * 7 + p * 3) % 5) for p in range(classes)] for t in range(classes)]
+        if classes > 2:
+            confusion[2][0] = 40
         figures = {"precision": 0.91, "recall": 0.88, "f1": 0.8947, "support": 96}
         texts = [HOSTILE, RIGHT_TO_LEFT, CHINESE, "a long text " * 200, "two\nlines \0 and a zero byte \ud800"]
         errors = [{"text": text, "label": labels[0], "predicted": labels[1], "probability": 0.93} for text in texts]

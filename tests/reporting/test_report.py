@@ -1,0 +1,269 @@
+"""report.html as its readers get it: whole, without network, whatever the workdir holds."""
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+
+from bertjax.reporting import refresh_report, write_report
+
+VOID = {"meta", "link"}
+LARGEST_PAGE = 2 << 20  # bytes
+
+
+class Page(HTMLParser):
+    """Elements as (tag, attributes), text by what it stands in, and headings."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source, self.elements, self.text, self.open = path.read_text("utf-8"), [], "", []
+        self.scripts, self.headings = [], []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        match self.open[-1] if self.open else "":
+            case "script":
+                self.scripts[-1] += data
+            case "h2":
+                self.headings.append(data)
+            case "style":
+                pass
+            case _:
+                self.text += data
+
+    def of_class(self, name):
+        return [attrs for _, attrs in self.elements if name in (attrs.get("class") or "").split()]
+
+    def charts(self):
+        return [attrs["aria-label"].split(".")[0] for tag, attrs in self.elements if tag == "svg"]
+
+
+def report(workdir, ended=None):
+    return Page(write_report(workdir, ended))
+
+
+def test_a_finished_pretraining_run(pretraining):
+    page = report(pretraining())
+    assert ("html", {"lang": "en"}) in page.elements
+    assert page.headings == ["Learning", "Training", "Events", "Config", "Environment"]
+    assert page.charts() == [
+        "Masked-LM loss",
+        "Masked-LM accuracy",
+        "Next-sentence loss",
+        "Next-sentence accuracy",
+        "Learning rate",
+        "Gradient norm",
+        "Throughput, tokens a second",
+        "Padding",
+    ]
+    assert "finished" in page.text and "small-run" in page.text
+    for figure in ("5.200", "unigram 6.400", "80.0%", "chance 51.0%", "4.47M", "5 min 43 s", "0.70%", "1.17 GB"):
+        assert figure in page.text
+    assert "beta2" in page.text and "0.98" in page.text and "4364a9" in page.text
+
+
+def test_phases_are_bands_and_events_are_marks_in_every_chart(pretraining):
+    page = report(pretraining())
+    bands, charts = page.of_class("band"), len(page.charts())
+    assert [band["x"] for band in bands] == ["0", "900"] * charts
+    assert [band["width"] for band in bands] == ["900", "100"] * charts
+    for kind, place in (("resumed", "280"), ("skipped", "466"), ("setback", "550")):
+        marks = [attrs for attrs in page.of_class(kind) if "mark" in attrs["class"]]
+        assert [mark["d"] for mark in marks] == [f"M{place} 0V1000"] * charts
+    assert "8 steps in a row were bad" in page.text and "bad_batches/step-466.npz" in page.text
+
+
+def test_the_held_out_line_has_a_dot_for_each_evaluation_at_its_place(pretraining):
+    page = report(pretraining())
+    dots = next(attrs["d"] for attrs in page.of_class("dots"))
+    # mlm_loss 6, 5.5, 5.333, 5.25, 5.2 at steps 200 ... 1000, on an axis from 4 to 9
+    assert dots == "M200 600h0M400 700h0M600 733.3h0M800 750h0M1000 760h0"
+    loss = next(attrs for tag, attrs in page.elements if tag == "svg")
+    assert loss["data-range"] == "4.0 9.0" and loss["data-last"] == "1000.0"
+    assert "held out: 6.000 at step 200, 5.200 at step 1,000." in loss["aria-label"]
+
+
+def test_a_run_that_goes_on_and_one_that_was_stopped(pretraining):
+    workdir = pretraining(finished=False, steps=640)
+    page = report(workdir)
+    assert "at step 640 of 1,000" in page.text and ("progress", {"value": "640", "max": "1000"}) in page.elements
+    assert "phase2" not in page.text[: page.text.index("All keys")]
+    page = report(workdir, ended="stopped at step 640; <all> is saved")
+    assert "ended at step 640 of 1,000" in page.text and "stopped at step 640; <all> is saved" in page.text
+
+
+def test_a_finished_fine_tuning_run(fine_tuning):
+    page = report(fine_tuning(3))
+    assert page.headings == [
+        "Learning",
+        "Scores",
+        "Confusion matrix",
+        "Classes",
+        "Errors",
+        "Training",
+        "Config",
+        "Environment",
+    ]
+    assert page.charts()[:4] == ["Loss", "accuracy", "f1 macro", "mcc"]
+    assert "± 0.0100" in page.text and "0.8947" in page.text and "93.0%" in page.text
+    # The main score first; a row for each run, one for their mean, one for their spread.
+    assert page.text.index("learning rateepochsseedaccuracymcc") > 0
+    assert page.text.count("5e-53") == 3 and "mean0.9100" in page.text and "spread0.0100" in page.text
+    assert "epoch 1 to step 200" in page.text and "epoch 3 to step 600" in page.text
+
+
+@pytest.mark.parametrize("classes", [2, 3, 30])
+def test_the_confusion_matrix_has_a_cell_for_each_pair_of_classes(fine_tuning, classes):
+    workdir = fine_tuning(classes)
+    counts = json.loads((workdir / "summary.json").read_text())["confusion"]
+    cells = [attrs for attrs in report(workdir).elements if attrs[0] == "td" and "--v" in attrs[1].get("style", "")]
+    cells = [attrs for _, attrs in cells if "of the row" in attrs.get("title", "")]
+    assert len(cells) == classes**2
+    assert [cell["title"] for cell in cells[:2]] == [
+        f"{count / sum(counts[0]):.1%} of the row" for count in counts[0][:2]
+    ]
+    diagonal = [cell for cell in cells if "right" in (cell.get("class") or "").split()]
+    assert len(diagonal) == classes
+
+
+def test_many_classes_get_their_commonest_confusions_instead(fine_tuning):
+    page = report(fine_tuning(31))
+    assert "31 classes: too many for a matrix" in page.text and not page.of_class("heat")
+    assert "class-2 taken for class-0: 40 (" in page.text
+
+
+def test_nothing_is_loaded_and_no_script_but_its_own_may_run(fine_tuning, pretraining):
+    for workdir in (fine_tuning(3), pretraining()):
+        page = report(workdir)
+        for tag, attrs in page.elements:
+            assert not {"src", "srcset", "data", "action", "onerror", "onload", "onclick"} & set(attrs)
+            assert attrs.get("href") in (None, "data:,") and "url(" not in attrs.get("style", "")
+            assert tag not in ("img", "iframe", "object", "base", "form")
+        assert "url(" not in page.source and "@import" not in page.source
+        policy = next(attrs["content"] for tag, attrs in page.elements if "http-equiv" in attrs)
+        assert policy.startswith("default-src 'none'") and re.search(r"script-src 'sha256-[^']+'$", policy)
+        assert len(page.scripts) == 1 and not re.search(r"fetch|XMLHttp|import|innerHTML|eval", page.scripts[0])
+
+
+def test_texts_of_any_kind_are_text(fine_tuning):
+    page = report(fine_tuning(3))
+    assert '<script>alert("x")</script><img src=https://example.org/a.png onerror=alert(1)>' in page.text
+    assert "هذا فيلم رائع (جدا) 2026" in page.text and "这部电影很精彩" in page.text
+    assert "two\nlines \ufffd and a zero byte \ufffd" in page.text and "1,800 more characters" in page.text
+    isolated = [attrs for tag, attrs in page.elements if tag == "bdi" and attrs.get("dir") == "auto"]
+    assert len(isolated) == 15  # three of each example
+
+
+def test_equal_files_give_equal_bytes(pretraining):
+    workdir = pretraining()
+    first = write_report(workdir).read_bytes()
+    assert write_report(workdir).read_bytes() == first
+    assert not list(workdir.glob("*.tmp"))
+
+
+def test_torn_and_damaged_lines_are_passed_over_and_counted(pretraining):
+    workdir = pretraining(finished=False)
+    lines = (workdir / "metrics.jsonl").read_bytes().split(b"\n")
+    lines[5], lines[7], lines[9] = b'{"kind": "train", "st', b"\xff\xfe\x00 no text", b'[{"step": 1}]'
+    lines[11], lines[13] = b'{"kind": "train", "step": -3}', b"[" * 100_000
+    (workdir / "metrics.jsonl").write_bytes(b"\n".join(lines)[:-9])  # the last one is being written
+    page = report(workdir)
+    assert "5 damaged lines of metrics.jsonl passed over" in page.text
+    assert "at step 990 of 1,000" in page.text or "at step 1,000 of 1,000" in page.text
+    assert len(page.charts()) == 8
+
+
+def test_nulls_break_the_line_and_never_reach_the_page(pretraining):
+    workdir = pretraining(finished=False)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n") if line]
+    for row in rows:
+        if row["kind"] == "train" and 300 <= row["step"] <= 400:
+            row |= {"mlm_loss": None, "grad_norm": float("nan"), "learning_rate": 10**400, "padding_fraction": "?"}
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = report(workdir)
+    lines = [attrs["d"] for attrs in page.of_class("line")]
+    assert lines[0].count("M") == 2 and "M410 " in lines[0] and "L290 " in lines[0]
+    assert not any(word in line for line in lines for word in ("nan", "inf"))
+    assert "nan" not in page.text.lower()
+
+
+def test_a_single_row_is_a_dot(pretraining):
+    workdir = pretraining(finished=False)
+    first = (workdir / "metrics.jsonl").read_text().split("\n")[0]
+    (workdir / "metrics.jsonl").write_text(first + "\n")
+    page = report(workdir)
+    assert page.of_class("dots")[0]["d"].endswith("h0") and "at step 1 of 1,000" in page.text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"config": 3}', '{"config": {"phases": {"a": 1}}}', "\xff", "[" * 9000]
+)
+def test_configs_and_summaries_of_any_shape(tmp_path, text):
+    for name in ("config.json", "summary.json"):
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    page = report(tmp_path)
+    assert tmp_path.name in page.text and "no metrics.jsonl" in page.text
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], {}, [[1, 2], [3]], [None], [{"label": None}], {"a": {"b": []}}])
+def test_parts_of_a_summary_of_any_shape(fine_tuning, value):
+    workdir = fine_tuning(2)
+    summary = json.loads((workdir / "summary.json").read_text())
+    for name in summary:
+        (workdir / "summary.json").write_text(json.dumps(summary | {name: value}))
+        assert "Learning" in report(workdir).headings
+
+
+def test_a_summary_of_an_earlier_run_in_the_folder_is_not_shown(pretraining):
+    workdir = pretraining(steps=500)
+    page = report(workdir)
+    assert "at step 500 of 1,000" in page.text and "of an earlier run" in page.text
+
+
+def test_a_long_run_is_thinned_but_keeps_its_extremes(pretraining):
+    rows = 200_000
+    workdir = pretraining(finished=False)
+    row = json.loads((workdir / "metrics.jsonl").read_text().split("\n")[0])
+    rest = json.dumps({name: row[name] for name in row if name not in ("step", "mlm_loss", "grad_norm")})[1:]
+    with (workdir / "metrics.jsonl").open("w") as file:
+        for step in range(1, rows + 1):
+            loss = 9.0 if step == 123_457 else 5 + step % 97 / 97
+            file.write(f'{{"step": {step}, "mlm_loss": {loss}, "grad_norm": {1.5 + step % 89 / 89}, {rest}\n')
+    began = time.process_time()
+    path = write_report(workdir)
+    assert time.process_time() - began < 15  # some 3 s alone on a core
+    assert path.stat().st_size < LARGEST_PAGE / 4
+    line = Page(path).of_class("line")[0]["d"]
+    assert "617.3 0L" in line  # the one high value, at the top of the axis
+    assert 1000 < line.count("L") < 2000
+
+
+def test_an_ordinary_run_takes_no_time(pretraining):
+    workdir = pretraining()
+    write_report(workdir)
+    began = time.process_time()
+    write_report(workdir)
+    assert time.process_time() - began < 0.5  # some 0.02 s
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_no_error(pretraining):
+    workdir, said = pretraining(), []
+    (workdir / "report.html").mkdir()
+    refresh_report(workdir, said.append)
+    assert len(said) == 1 and said[0].startswith("warning: ") and "report.html" in said[0] and "\n" not in said[0]
+    refresh_report(workdir / "nowhere", said.append)
+    assert len(said) == 2
