@@ -48,6 +48,36 @@ def most_context(over: Sequence[Window]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class WordRow:
+    """[CLS] pieces [SEP]. words: by number, those whose tag is read here; positions: where, at their first pieces."""
+
+    input_ids: list[int]
+    words: list[int]
+    positions: list[int]
+
+
+def word_rows(pieces: Sequence[Sequence[int]], cls_id: int, sep_id: int, max_length: int) -> list[WordRow]:
+    """The rows, of ``max_length`` tokens at most, of words given as their pieces (at least one each).
+
+    More pieces than a row holds come in windows that share a quarter; a word's tag is read in one of them, where its
+    first piece has the most context. Raises ValueError where a row has no room.
+    """
+    if max_length < 8:
+        raise ValueError(f"max_length = {max_length} is too small; the least is 8")
+    flat = [piece for word in pieces for piece in word]
+    firsts = np.cumsum([0, *map(len, pieces)])[:-1]
+    over = windows(len(flat), max_length - 2, (max_length - 2) // 4)
+    chosen = most_context(over)
+    rows = []
+    for number, (begin, end) in enumerate(over):
+        words = np.flatnonzero((firsts >= begin) & (firsts < end))
+        words = words[chosen[firsts[words]] == number]
+        positions = firsts[words] - begin + 1
+        rows.append(WordRow([cls_id, *flat[begin:end], sep_id], words.tolist(), positions.tolist()))
+    return rows
+
+
+@dataclass(frozen=True)
 class QuestionRow:
     """[CLS] question [SEP] window of the context [SEP]; its token t is at position t - window.begin + first."""
 

@@ -5,7 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
-from bertjax.tasks.spans import Window, best_spans, most_context, null_score, probabilities, question_rows, windows
+from bertjax.tasks.spans import (
+    Window,
+    WordRow,
+    best_spans,
+    most_context,
+    null_score,
+    probabilities,
+    question_rows,
+    windows,
+    word_rows,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,28 @@ def test_the_most_context():
         by_hand.append(context.index(max(context)))
     assert most_context(over).tolist() == by_hand
     assert by_hand[4] == 0 and by_hand[5] == 1
+
+
+@pytest.mark.parametrize("max_length", [8, 9, 16, 100])
+def test_every_word_is_read_once_at_its_first_piece(max_length):
+    random = np.random.default_rng(max_length)
+    pieces = [[100 * word + piece for piece in range(random.integers(1, 5))] for word in range(1, 25)]
+    rows = word_rows(pieces, 1, 2, max_length)
+    assert sorted(word for row in rows for word in row.words) == list(range(24))
+    for row in rows:
+        assert len(row.input_ids) <= max_length and (row.input_ids[0], row.input_ids[-1]) == (1, 2)
+        assert [row.input_ids[position] for position in row.positions] == [pieces[word][0] for word in row.words]
+    held = {piece for row in rows for piece in row.input_ids[1:-1]}
+    assert held == {piece for word in pieces for piece in word}
+    if max_length == 16:  # none is read at the very edge of a window but at the text's own
+        inner = rows[1]
+        assert 1 not in inner.positions and len(inner.input_ids) - 2 not in inner.positions
+
+
+def test_no_words_are_one_row():
+    assert word_rows([], 1, 2, 8) == [WordRow([1, 2], [], [])]
+    with pytest.raises(ValueError, match="max_length = 7 is too small"):
+        word_rows([[5]], 1, 2, 7)
 
 
 def test_rows_hold_question_and_context():
