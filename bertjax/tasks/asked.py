@@ -1,0 +1,96 @@
+"""Questions about contexts: the rows a model reads, and from its logits the answers in the caller's own text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertjax.tasks.spans import QuestionRow, best_spans, null_score, probabilities, question_rows
+from bertjax.text.interface import Tokenizer
+from bertjax.text.located import Offsets
+
+# Spans among which the probability of an answer is shared out: n_best_size of run_squad.py of the original code.
+_AMONG = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question in rows. spans: where in the context each of its tokens stands, in characters."""
+
+    context: str
+    spans: list[Offsets]
+    rows: list[QuestionRow]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """context[start:end], or where both are None no answer: text "". score: start logit + end logit.
+
+    probability: the softmax of the scores over the best answers, and no answer where that is one of them.
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the logits say: answers, best first (none where the context has no tokens), and no answer."""
+
+    answers: list[Candidate]
+    none: Candidate
+
+    def chosen(self, null_threshold: float | None) -> Candidate:
+        """The best answer; no answer where its score is more than ``null_threshold`` higher. None: always an answer."""
+        if not self.answers:
+            return self.none
+        best = self.answers[0]
+        return self.none if null_threshold is not None and self.none.score - best.score > null_threshold else best
+
+
+def ask(
+    tokenizer: Tokenizer,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    *,
+    max_length: int,
+    stride: int,
+    max_question: int,
+) -> list[Asked]:
+    """Each question about the context beside it, in rows of ``max_length`` tokens at most.
+
+    stride: tokens that two windows of a context share. max_question: tokens beyond which a question is cut.
+    """
+    distinct = list(dict.fromkeys(contexts))
+    places = dict(zip(distinct, tokenizer.locate_batch(distinct), strict=True))
+    asked = []
+    for question, context in zip(tokenizer.encode_batch(questions), contexts, strict=True):
+        ids, spans = places[context]
+        rows = question_rows(question[:max_question], ids, tokenizer.cls_id, tokenizer.sep_id, max_length, stride)
+        asked.append(Asked(context, spans, rows))
+    return asked
+
+
+def find(asked: Asked, logits: Sequence[np.ndarray], max_answer: int, with_none: bool) -> Found:
+    """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2].
+
+    with_none: whether no answer has a share of the probability.
+    """
+    starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
+    by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
+    for span in best_spans(asked.rows, starts, ends, _AMONG, max_answer):
+        place = asked.spans[span.begin][0], asked.spans[span.end - 1][1]
+        by_place.setdefault(place, span.score)
+    null = null_score(starts, ends)
+    with_none = with_none or not by_place
+    shares = probabilities([*by_place.values(), *([null] if with_none else [])])
+    answers = [
+        Candidate(asked.context[begin:end], begin, end, score, float(share))
+        for ((begin, end), score), share in zip(by_place.items(), shares, strict=False)
+    ]
+    return Found(answers, Candidate("", None, None, null, float(shares[-1]) if with_none else 0.0))
