@@ -132,9 +132,8 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     row_flops = train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions)
     speed = throughput(
         float(np.mean(real_tokens)),
-        phase.batch_size,
-        row_flops,
         phase.batch_size * phase.sequence_length,
+        phase.batch_size * row_flops,
         median,
         one_peak * mesh.size if one_peak else None,
     )

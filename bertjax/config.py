@@ -97,7 +97,7 @@ class PhaseConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class UpdateConfig:
     """The update rule and the shape of the learning rate."""
 
     # "bert2018" is AdamW without bias correction; "adamw" has it; "lamb" adds a trust ratio a layer.
@@ -110,6 +110,10 @@ class OptimizerConfig:
     # After the warm-up: lr * (1 - progress) ** power, or constant.
     schedule: str = identity("polynomial", choices=("polynomial", "cosine", "constant"))
     power: float = identity(1.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(UpdateConfig):
     # "run": one schedule over all phases, as in 2018; "phase": each phase has its own, as in NVIDIA's recipe.
     schedule_span: str = identity("run", choices=("run", "phase"))
 

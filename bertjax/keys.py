@@ -52,9 +52,10 @@ def section(kind: type) -> ConfigDict:
             config[f.name] = section(types[f.name])
         elif f.default is None:
             # Holds None, but knows which type an override must have.
-            config[f.name] = placeholder(typing.get_args(types[f.name])[0])
+            wanted = typing.get_args(types[f.name])[0]
+            config[f.name] = placeholder(str if typing.get_origin(wanted) is tuple else wanted)
         else:
-            config[f.name] = ",".join(f.default) if isinstance(f.default, tuple) else f.default
+            config[f.name] = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
     return config
 
 
@@ -111,16 +112,30 @@ def fingerprint(items: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
 
+def _checked_list(value: Any, kind: Any, limits: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    """Strings or numbers, as a list, or separated by commas in one string; a number may stand alone."""
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else [value]
+    items = [item.strip() if isinstance(item, str) else item for item in items]
+    if not items or any(item == "" for item in items):
+        raise ConfigError(f"{name} must hold at least one value, and no empty one; it is {value!r}")
+    return tuple(_checked(_number(item, kind), kind, limits, name) for item in items)
+
+
+def _number(item: Any, kind: Any) -> Any:
+    """A number that is written in a string; whatever is none stays as it is."""
+    try:
+        return kind(item) if isinstance(item, str) and "_" not in item else item
+    except ValueError:
+        return item
+
+
 def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
     options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
     if value is None and type(None) in options:
         return None
     wanted = next(t for t in options if t is not type(None))
     if typing.get_origin(wanted) is tuple:
-        value = [v.strip() for v in value.split(",")] if isinstance(value, str) else value
-        if not isinstance(value, tuple | list) or not value or not all(isinstance(v, str) and v for v in value):
-            raise ConfigError(f"{name} must be a string or a list of strings, not {value!r}")
-        return tuple(value)
+        return _checked_list(value, typing.get_args(wanted)[0], limits, name)
     value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")

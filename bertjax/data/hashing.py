@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     QUOTA = 9
     MASK_CHOICE = 10
     MASK_ACTION = 11
+    EXAMPLE_ORDER = 12
+    BATCH_ORDER = 13
 
 
 def _mix(value: int) -> int:

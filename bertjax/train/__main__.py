@@ -46,29 +46,43 @@ stalled - the same command goes on from the last checkpoint; 75 stopped by a sig
 same command goes on."""
 
 
+# What tells a process of the others; see ``find_cluster``.
+CLUSTER_OPTIONS = {
+    "coordinator": (None, "HOST:PORT of process 0"),
+    "num_processes": (None, "number of processes"),
+    "process_id": (None, "number of this process, from 0"),
+    "bind": (None, "address at which process 0 listens"),
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
         print(HELP)
         return 0 if argv else USAGE
-    options = {
-        "workdir": (None, "folder of the run"),
-        "coordinator": (None, "HOST:PORT of process 0"),
-        "num_processes": (None, "number of processes"),
-        "process_id": (None, "number of this process, from 0"),
-        "bind": (None, "address at which process 0 listens"),
-    }
     try:
-        config, chosen = parse("bertjax.train", argv, options)
-        count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
-        cluster = find_cluster(chosen["coordinator"], count, index)
+        config, chosen = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")} | CLUSTER_OPTIONS)
+        cluster = chosen_cluster(chosen)
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
     workdir = Path(chosen["workdir"] or f"runs/{config.get('name', 'run')}")
+    return run_in_cluster(
+        cluster, lambda stop: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"])
+    )
+
+
+def chosen_cluster(chosen: dict[str, Any]) -> Cluster | None:
+    """The processes that the values of ``CLUSTER_OPTIONS``, or the environment, speak of. Raises FlagError,
+    ConfigError."""
+    count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
+    return find_cluster(chosen["coordinator"], count, index)
+
+
+def run_in_cluster(cluster: Cluster | None, job: Callable[[StopRequest], object]) -> int:
+    """The exit code of a job, which signals ask to stop; one of several processes ends here."""
     with StopRequest() as stop:
-        job = lambda: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"])
-        return guarded(job) if cluster is None else _one_of_many(cluster, job)
+        return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 
 
 def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:

@@ -176,6 +176,14 @@ class Checkpoints:
         self._put_aside({}, None)
         return None
 
+    def restore(self, step: int, shapes: TrainState) -> TrainState:
+        """The state of one step, laid out as ``shapes``. Raises CheckpointError where it is not whole."""
+        self.wait()
+        state, _, damage = self._restored(step, shapes)
+        if damage is not None:
+            raise CheckpointError(f"the checkpoint of step {step} in {self._folder} is damaged ({damage})")
+        return state
+
     def _restored(self, step: int, shapes: TrainState) -> tuple[Any, Any, str | None]:
         """(state, record, None), or what is wrong with the step in the last place."""
         state: Any = None

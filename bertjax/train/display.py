@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,8 +10,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 10.0
+# Values of a row that are shown, each as the word before it.
+_SHOWN = {"loss": "loss", "mlm_loss": "mlm", "nsp_loss": "nsp", "accuracy": "accuracy"}
 
 
 class Display:
@@ -29,6 +33,16 @@ class Display:
             self._say(line)
         else:
             self._console.print(line, markup=False)
+
+    def table(self, table: Table) -> None:
+        """Prints a table; where lines are taken by ``say``, a line at a time."""
+        if self._say is None:
+            self._console.print(table)
+            return
+        plain = Console(file=io.StringIO(), width=160)
+        plain.print(table)
+        for line in plain.file.getvalue().rstrip("\n").split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
+            self._say(line)
 
     def begin(self, step: int, total: int) -> None:
         """The run goes on from ``step``; ``total`` steps are to be completed."""
@@ -74,7 +88,7 @@ class Display:
 
 def describe(row: dict[str, Any]) -> str:
     """A train row in one line of words."""
-    parts = [f"loss {row['loss']:.3f}", f"mlm {row['mlm_loss']:.3f}", f"nsp {row['nsp_loss']:.3f}"]
+    parts = [f"{word} {row[name]:.3f}" for name, word in _SHOWN.items() if name in row]
     parts.append(f"lr {row['learning_rate']:.2e}")
     if row.get("tokens_per_second"):
         parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")

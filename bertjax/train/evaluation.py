@@ -45,3 +45,14 @@ def evaluate(
         result["nsp_chance"] = float(labels.max() / labels.sum())
     result["loss"] = result["mlm_loss"] + result.get("nsp_loss", 0.0)
     return result
+
+
+def evaluation_line(step: int, phase: str, values: dict[str, float]) -> str:
+    """A held-out evaluation in words."""
+    line = (
+        f"held out at step {step} ({phase}): mlm loss {values['mlm_loss']:.3f} (unigram {values['unigram_loss']:.3f}), "
+        f"mlm accuracy {values['mlm_accuracy']:.1%}"
+    )
+    if "nsp_accuracy" in values:
+        line += f", nsp accuracy {values['nsp_accuracy']:.1%} (chance {values['nsp_chance']:.1%})"
+    return line

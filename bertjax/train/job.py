@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bertjax.config import ConfigError, ModelConfig, PhaseConfig, RunConfig
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.embeddings import padded_vocabulary
-from bertjax.model.flops import activation_bytes_per_row
+from bertjax.model.flops import activation_bytes_per_row, train_flops_per_row
 from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import memory_limit
 from bertjax.parallel.lookup import divided_lookup
@@ -23,7 +23,9 @@ from bertjax.parallel.mesh import batch_shards, divisors, one_of
 from bertjax.parallel.sharding import batch_sharding
 from bertjax.train.health import judged
 from bertjax.train.loss_scale import ADJUSTMENTS
+from bertjax.train.losses import PRETRAINING
 from bertjax.train.optimizers import make_optimizer
+from bertjax.train.recorder import Work
 from bertjax.train.schedules import Schedule, run_schedule
 from bertjax.train.state import TrainState, initial_state, sharded_shapes
 from bertjax.train.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
@@ -63,6 +65,7 @@ class Job:
         """The compiled-on-first-call step of a phase."""
         step = make_train_step(
             self.forward,
+            PRETRAINING,
             self.optimizer,
             self.schedule,
             self.run.seed,
@@ -73,7 +76,7 @@ class Job:
         return jit_train_step(step, self.state_shapes(), self.mesh)
 
     def eval_step(self):
-        return jit_eval_step(make_eval_step(self.forward), self.state_shapes().params, self.mesh)
+        return jit_eval_step(make_eval_step(self.forward, PRETRAINING), self.state_shapes().params, self.mesh)
 
 
 def make_job(run: RunConfig, mesh: Mesh) -> Job:
@@ -115,30 +118,45 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
             f"a batch_size of {phase.batch_size} rows does not divide over {shards} devices; "
             f"{below or shards} or {below + shards} would"
         )
-    rows = phase.batch_size // shards
-    most = run.parallel.rows_per_device or rows_that_fit(run, phase, mesh)
+    most = run.parallel.rows_per_device or rows_that_fit(
+        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions
+    )
+    return parts_of(phase.batch_size // shards, most)
+
+
+def parts_of(rows: int, most: int) -> int:
+    """The smallest number of equal parts of ``rows`` that are no larger than ``most``."""
     return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
 
 
-def rows_that_fit(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
-    """Rows of a phase that one device can work on at once, by the formula's estimate."""
+def rows_that_fit(model: ModelConfig, precision: str, mesh: Mesh, length: int, predictions: int) -> int:
+    """Rows of ``length`` that one device can work on at once, by the formula's estimate."""
     # One of this process's own, where there is one: others do not say how much memory they have.
     device = next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
-    element = 4 if run.precision == "float32" or device.platform == "cpu" else 2
-    row = activation_bytes_per_row(run.model, phase.sequence_length, phase.max_predictions, element)
+    element = 4 if precision == "float32" or device.platform == "cpu" else 2
+    row = activation_bytes_per_row(model, length, predictions, element)
     return int(memory_limit(device) * ACTIVATION_SHARE) // row
 
 
 def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
+    return Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
+
+
+def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
+    """What a model is given so that it runs on a mesh: precision, lookup, constrain and whole of ``Bert``."""
     pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
-    return Bert(
-        run.model,
-        nnx.Rngs(run.seed),
-        precision=precision_named(run.precision, mesh.devices.flat[0].platform),
-        lookup=divided_lookup(mesh),
-        constrain=pin(batch_sharding(mesh)),
-        whole=pin(NamedSharding(mesh, PartitionSpec())),
-    )
+    return {
+        "precision": precision_named(precision, mesh.devices.flat[0].platform),
+        "lookup": divided_lookup(mesh),
+        "constrain": pin(batch_sharding(mesh)),
+        "whole": pin(NamedSharding(mesh, PartitionSpec())),
+    }
+
+
+def work_of_step(model: ModelConfig, phase: PhaseConfig) -> Work:
+    """Token places of a step of the phase, and its FLOPs."""
+    row = train_flops_per_row(model, phase.sequence_length, phase.max_predictions)
+    return Work(phase.batch_size * phase.sequence_length, phase.batch_size * row)
 
 
 def describe_job(job: Job) -> list[str]:

@@ -20,14 +20,14 @@ from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
-from bertjax.train.evaluation import evaluate
+from bertjax.train.evaluation import evaluate, evaluation_line
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
 from bertjax.train.inputs import open_corpus_together
-from bertjax.train.job import accumulation_steps, describe_job, make_job
+from bertjax.train.job import accumulation_steps, describe_job, make_job, work_of_step
 from bertjax.train.log import MetricsLog, NoLog
-from bertjax.train.metrics import unigram_log_probs
-from bertjax.train.recorder import Recorder
+from bertjax.train.metrics import TRAIN_FIELDS, unigram_log_probs
+from bertjax.train.recorder import Recorder, Stretch
 from bertjax.train.standing import Standing, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
@@ -86,7 +86,10 @@ def train(
     peak = device_peak * mesh.size if device_peak else None
     log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
     guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
-    recorder = Recorder(run, log, display, here.step, here.totals, peak, guard.judge)
+    starts = [run.phase_start(index) for index in range(len(phases))]
+    stretches = [Stretch(name, s + 1, s + p.steps) for s, (name, p) in zip(starts, run.phases.items(), strict=True)]
+    every = run.logging.every_steps
+    recorder = Recorder(stretches, TRAIN_FIELDS, every, log, display, here.step, here.totals, peak, guard.judge)
     result: dict[str, float] = {}
     evaluated_at = None
 
@@ -109,6 +112,7 @@ def train(
         phase_end = run.phase_start(index) + phase.steps
         here.enter_phase(index)
         recorder.begin_phase(index)
+        work = work_of_step(run.model, phase)
         train_step = progress.slow_at_first(job.train_step(phase))
         with open_batches(
             corpus.train,
@@ -128,7 +132,7 @@ def train(
                 progress.at(IN_STEP, here.step + 1)
                 here.state, metrics = train_step(here.state, to_global(batch, mesh))
                 here.step += 1
-                recorder.push(here.step, metrics)
+                recorder.push(here.step, metrics, work)
                 checkpoints.poll()
 
                 every = run.evaluation.every_steps
@@ -139,7 +143,7 @@ def train(
                     recorder.flush()  # what is saved is good and counts its own step
                 if evaluating:
                     result, evaluated_at = held_out(index), here.step
-                    recorder.evaluated(here.step, result)
+                    recorder.evaluated(here.step, result, evaluation_line(here.step, stretches[index].name, result))
                 if saving:
                     here.totals = recorder.totals()
                     loss = result["loss"] if evaluated_at == here.step else None

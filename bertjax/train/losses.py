@@ -1,12 +1,37 @@
-"""The two pretraining losses, as sums over examples and the weights they are to be divided by. Arrays only."""
+"""What a step minimises, and the two pretraining losses: sums over examples, and the weights that divide them.
+
+Arrays only.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 # Added to the number of masked tokens (google-research/bert run_pretraining.py, get_masked_lm_output).
 MLM_WEIGHT_EPSILON = 1e-5
+
+Batch = dict[str, jax.Array]
+Values = dict[str, jax.Array]  # scalars by name
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss as functions, so that it does not depend on how a batch is split.
+
+    weights(batch): what the sums of a whole (global) batch are divided by. sums(output, batch): of any part of it;
+    those of the parts add up. total(sums, weights): the loss, linear in ``sums``. means(sums, weights): the values
+    that are recorded.
+    """
+
+    weights: Callable[[Batch], Values]
+    sums: Callable[[Any, Batch], Values]
+    total: Callable[[Values, Values], jax.Array]
+    means: Callable[[Values, Values], Values]
 
 
 def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -58,6 +83,9 @@ def mean_metrics(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> d
         "nsp_loss": sums["nsp_loss"] / pairs,
         "nsp_accuracy": sums["nsp_hits"] / pairs,
     }
+
+
+PRETRAINING = Objective(batch_weights, pretraining_sums, total_loss, mean_metrics)
 
 
 def pretraining_loss(output, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:

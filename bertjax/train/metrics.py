@@ -25,14 +25,14 @@ def fetch(metrics: dict[str, jax.Array]) -> dict[str, float]:
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
-def throughput(real_tokens: float, rows: int, row_flops: float, slots: int, seconds: float, peak: float | None):
+def throughput(real_tokens: float, slots: int, flops: float, seconds: float, peak: float | None):
     """tokens_per_second, mfu (None where the peak is not known) and padding_fraction over some steps.
 
-    real_tokens: tokens that are not padding. rows, slots: rows done and token places in them. row_flops: FLOPs of
-    a full row. peak: FLOP/s of all devices. MFU counts real tokens only.
+    real_tokens: tokens that are not padding. slots, flops: token places of the rows done, and FLOPs of these rows
+    were they full. peak: FLOP/s of all devices. MFU counts real tokens only.
     """
     filled = real_tokens / slots
-    mfu = None if peak is None or seconds <= 0 else rows * row_flops * filled / seconds / peak
+    mfu = None if peak is None or seconds <= 0 else flops * filled / seconds / peak
     return {
         "tokens_per_second": real_tokens / seconds if seconds > 0 else 0.0,
         "mfu": mfu,

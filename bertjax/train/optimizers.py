@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertjax.config import OptimizerConfig
+from bertjax.config import UpdateConfig
 
 # Parameters under this path are stacked on a leading layer axis; per-tensor norms are taken layer by layer.
 STACKED = "layers"
@@ -18,7 +18,7 @@ STACKED = "layers"
 Correction = Callable[[float, jax.Array], jax.Array | float]
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(config: UpdateConfig) -> optax.GradientTransformation:
     """Clipping by the global norm, moments, decoupled weight decay, and for LAMB the trust ratio.
 
     What comes out is to be multiplied with the learning rate and subtracted from the parameters.

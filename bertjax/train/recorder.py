@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 
-from bertjax.config import RunConfig
-from bertjax.model.flops import train_flops_per_row
 from bertjax.train import Diverged
 from bertjax.train.display import Display
 from bertjax.train.log import MetricsLog, NoLog
-from bertjax.train.metrics import TRAIN_FIELDS, fetch, throughput
+from bertjax.train.metrics import fetch, throughput
+
+
+class Stretch(NamedTuple):
+    """Updates number ``first`` .. ``last`` (from 1) of a run: a phase of pretraining, an epoch of fine-tuning."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Work(NamedTuple):
+    """What a step has to do: token places of its rows, and FLOPs of these rows were they full."""
+
+    slots: int
+    flops: float
 
 
 class Recorder:
@@ -24,7 +38,9 @@ class Recorder:
 
     def __init__(
         self,
-        run: RunConfig,
+        stretches: Sequence[Stretch],
+        fields: Sequence[str],
+        every_steps: int,
         log: MetricsLog | NoLog,
         display: Display,
         start: int,
@@ -32,17 +48,18 @@ class Recorder:
         peak: float | None,
         judge: Callable[[int, dict[str, float]], None],
     ):
-        """start: updates done before. totals: seconds and real_tokens of the run before this start. peak: FLOP/s.
-        judge: gets every step's metrics, before anything is written of them."""
-        self._judge = judge
-        self._run, self._log, self._display, self._start, self._peak = run, log, display, start, peak
-        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        """fields: metrics that are written to rows, of every ``every_steps``-th update. start: updates done before.
+        totals: seconds and real_tokens of the run before this start. peak: FLOP/s. judge: gets every step's metrics,
+        before anything is written of them."""
+        self._judge, self._stretches, self._fields, self._every_steps = judge, stretches, fields, every_steps
+        self._log, self._display, self._start, self._peak = log, display, start, peak
+        self._pending: tuple[int, dict[str, jax.Array], Work] | None = None
         self._began = time.monotonic()
         self._seconds_before = totals["seconds"]
         self._real_tokens = int(totals["real_tokens"])
         if start:
             self._log.write({"kind": "event", "event": "resumed", "step": start})
-        display.begin(start, run.total_steps)
+        display.begin(start, stretches[-1].last)
 
     def totals(self) -> dict[str, float]:
         """Seconds and real tokens of the whole run up to the last step taken in."""
@@ -58,30 +75,28 @@ class Recorder:
         self._log.write({"kind": "event", "event": "went back", "step": step, "reason": reason})
 
     def begin_phase(self, index: int) -> None:
-        self._name, self._phase = list(self._run.phases.items())[index]
-        self._first = self._run.phase_start(index) + 1
-        self._last = self._run.phase_start(index) + self._phase.steps
-        self._row_flops = train_flops_per_row(self._run.model, self._phase.sequence_length, self._phase.max_predictions)
+        self._stretch = self._stretches[index]
         self._restart_clock()
 
-    def push(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    def push(self, step: int, metrics: dict[str, jax.Array], work: Work) -> None:
         """Takes in the metrics of completed update ``step``; deals with those of the one before."""
         self._finish()
-        self._pending = (step, metrics)
+        self._pending = (step, metrics, work)
 
     def flush(self) -> None:
         """Waits for the newest metrics, so that everything is on record and on disk."""
         self._finish()
         self._log.sync()
 
-    def evaluated(self, step: int, values: dict[str, float]) -> None:
-        """Records a held-out evaluation after ``step`` updates. Raises Diverged where it is not finite."""
+    def evaluated(self, step: int, values: dict[str, float], line: str) -> None:
+        """Records a held-out evaluation after ``step`` updates, and says ``line``. Raises Diverged where a value is
+        not finite."""
         if not all(map(math.isfinite, values.values())):
             raise Diverged(f"the held-out evaluation after step {step} is not finite: {values}")
-        row = {"kind": "eval", "step": step, "phase": self._name, **values, "seconds": self.totals()["seconds"]}
+        row = {"kind": "eval", "step": step, "phase": self._stretch.name, **values, "seconds": self.totals()["seconds"]}
         self._log.write(row)
         self._log.sync()  # a checkpoint that follows makes it final
-        self._display.say(evaluation_line(step, self._name, values))
+        self._display.say(line)
         self._restart_clock()
 
     def close(self) -> None:
@@ -89,38 +104,25 @@ class Recorder:
         self._log.close()
 
     def _restart_clock(self) -> None:
-        self._interval_began, self._interval_tokens, self._interval_steps = time.monotonic(), 0.0, 0
+        self._interval_began, self._interval_tokens, self._interval_work = time.monotonic(), 0.0, Work(0, 0.0)
 
     def _finish(self) -> None:
         if self._pending is None:
             return
-        (step, metrics), self._pending = self._pending, None
+        (step, metrics, work), self._pending = self._pending, None
         values = fetch(metrics)
         self._judge(step, values)
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
-        self._interval_steps += 1
-        milestone = step in (self._start + 1, self._first, self._last)
-        if milestone or step % self._run.logging.every_steps == 0:
-            row = {"kind": "train", "step": step, "phase": self._name}
-            row |= {name: values[name] for name in TRAIN_FIELDS} | self._speed() | {"seconds": self.totals()["seconds"]}
+        self._interval_work = Work(self._interval_work.slots + work.slots, self._interval_work.flops + work.flops)
+        milestone = step in (self._start + 1, self._stretch.first, self._stretch.last)
+        if milestone or step % self._every_steps == 0:
+            row = {"kind": "train", "step": step, "phase": self._stretch.name}
+            row |= {name: values[name] for name in self._fields} | self._speed() | {"seconds": self.totals()["seconds"]}
             self._log.write(row)
             self._display.show(row, milestone)
             self._restart_clock()
 
     def _speed(self) -> dict[str, float | None]:
-        rows = self._interval_steps * self._phase.batch_size
         seconds = time.monotonic() - self._interval_began
-        slots = rows * self._phase.sequence_length
-        return throughput(self._interval_tokens, rows, self._row_flops, slots, seconds, self._peak)
-
-
-def evaluation_line(step: int, phase: str, values: dict[str, float]) -> str:
-    """A held-out evaluation in words."""
-    line = (
-        f"held out at step {step} ({phase}): mlm loss {values['mlm_loss']:.3f} (unigram {values['unigram_loss']:.3f}), "
-        f"mlm accuracy {values['mlm_accuracy']:.1%}"
-    )
-    if "nsp_accuracy" in values:
-        line += f", nsp accuracy {values['nsp_accuracy']:.1%} (chance {values['nsp_chance']:.1%})"
-    return line
+        return throughput(self._interval_tokens, *self._interval_work, seconds, self._peak)

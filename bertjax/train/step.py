@@ -14,17 +14,17 @@ from bertjax.model.dropout import Noise
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
 from bertjax.train.health import Health
 from bertjax.train.loss_scale import LossScale
-from bertjax.train.losses import batch_weights, mean_metrics, pretraining_sums, total_loss
+from bertjax.train.losses import Batch, Objective
 from bertjax.train.schedules import Schedule
 from bertjax.train.state import TrainState
 
-Batch = dict[str, jax.Array]
-# ``(params, batch, noise or None) -> BertOutput``
+# ``(params, batch, noise or None) -> what the model returns``
 Forward = Callable[[Any, Batch, Noise | None], Any]
 
 
 def make_train_step(
     forward: Forward,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     schedule: Schedule,
     seed: int,
@@ -40,13 +40,13 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        weights = batch_weights(batch)
+        weights = objective.weights(batch)
         rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
 
         def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
             noise = Noise(jnp.uint32(seed), state.step.astype(jnp.uint32), part_rows)
-            sums = pretraining_sums(forward(params, part, noise), part)
-            return total_loss(sums, weights) * state.loss_scale.scale, sums
+            sums = objective.sums(forward(params, part, noise), part)
+            return objective.total(sums, weights) * state.loss_scale.scale, sums
 
         grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
         grads = jax.tree.map(lambda g: g / state.loss_scale.scale, grads)
@@ -58,8 +58,7 @@ def make_train_step(
         params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(params))
 
-        means = mean_metrics(sums, weights)
-        loss = means["mlm_loss"] + means["nsp_loss"]
+        means, loss = objective.means(sums, weights), objective.total(sums, weights)
         # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
         absorbed = ~finite & (state.loss_scale.scale > 1.0)
         good, health = judge(state.health, loss, grad_norm, finite, absorbed)
@@ -105,13 +104,13 @@ def accumulate(grad_fn, params: Any, batch: Batch, rows: jax.Array, accumulation
     return jax.lax.scan(add, zeros, parts)[0]
 
 
-def make_eval_step(forward: Forward) -> Callable[[Any, Batch], dict[str, jax.Array]]:
-    """``step(params, batch) -> sums``: those of ``losses.pretraining_sums`` plus mlm_weight and nsp_weight."""
+def make_eval_step(forward: Forward, objective: Objective) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+    """``step(params, batch) -> sums``: those of the objective plus, as ``NAME_weight``, what they are divided by."""
 
     def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
-        weights = batch_weights(batch)
-        sums = pretraining_sums(forward(params, batch, None), batch)
-        return sums | {"mlm_weight": weights["mlm"], "nsp_weight": weights["nsp"]}
+        weights = objective.weights(batch)
+        sums = objective.sums(forward(params, batch, None), batch)
+        return sums | {f"{name}_weight": value for name, value in weights.items()}
 
     return eval_step
 

@@ -45,14 +45,17 @@ def has_checkpoint(workdir: Path) -> bool:
     return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
 
 
-def recorded_config(workdir: Path) -> dict[str, Any] | None:
-    """The config.json of the run in this workdir, or None where there is no run to go on with."""
+def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpus")) -> dict[str, Any] | None:
+    """The config.json of the run in this workdir, or None where there is no run to go on with.
+
+    needed: the objects that it must hold. Raises ConfigError where it cannot be read.
+    """
     path = workdir / "config.json"
     if not has_checkpoint(workdir):
         return None
     try:
         recorded = json.loads(path.read_text())
-        for key in ("identity", "corpus"):
+        for key in needed:
             if not isinstance(recorded.get(key), dict):
                 raise ValueError(f"it has no {key!r}")
         return recorded
@@ -64,7 +67,11 @@ def recorded_config(workdir: Path) -> dict[str, Any] | None:
 
 def check_same_run(recorded: dict[str, Any], run: RunConfig, workdir: Path) -> None:
     """Raises ConfigError that names every identity key in which the run differs from the recorded one."""
-    old, new = recorded["identity"], identity_items(run)
+    check_same_items(recorded["identity"], identity_items(run), workdir)
+
+
+def check_same_items(old: dict[str, Any], new: dict[str, Any], workdir: Path) -> None:
+    """``check_same_run`` on the identity keys themselves."""
     differ = [k for k in sorted(set(old) | set(new)) if old.get(k) != new.get(k)]
     if differ:
         shown = ", ".join(f"{key} (there {old.get(key)!r}, here {new.get(key)!r})" for key in differ)

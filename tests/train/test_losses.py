@@ -47,6 +47,6 @@ def test_unigram_baseline_is_smoothed():
 
 
 def test_throughput_counts_real_tokens_only():
-    speed = throughput(real_tokens=96, rows=2, row_flops=50.0, slots=128, seconds=2.0, peak=100.0)
+    speed = throughput(real_tokens=96, slots=128, flops=100.0, seconds=2.0, peak=100.0)
     assert speed == {"tokens_per_second": 48.0, "mfu": 2 * 50 * 0.75 / 2 / 100, "padding_fraction": 0.25}
-    assert throughput(1, 1, 1.0, 1, 1.0, None)["mfu"] is None
+    assert throughput(1, 1, 1.0, 1.0, None)["mfu"] is None

@@ -1,0 +1,66 @@
+"""Fine-tuning. ``bertjax.finetune.run(config, model, train, eval, workdir)`` does what the command does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertjax.finetune.inputs import Source
+    from bertjax.parallel.cluster import Cluster
+
+
+def run(
+    config: Any,
+    model: str | Path | None = None,
+    train: Source | None = None,
+    eval: Source | None = None,
+    workdir: str | Path | None = None,
+    *,
+    should_stop: Callable[[int], bool] = lambda step: False,
+    say: Callable[[str], None] | None = None,
+    cluster: Cluster | None = None,
+    bind: str | None = None,
+) -> dict[str, Any]:
+    """Fine-tunes a model for a task and returns the summary; resumes where the workdir has a checkpoint.
+
+    config: a ConfigDict (or nested dict) of ``bertjax.finetune.settings``. model: a model folder, or the workdir of a
+    pretraining run. train, eval: labelled files; or lists of texts (or pairs of texts, or of words) with their labels,
+    as ``(texts, labels)``; or questions as dicts like SQuAD's. What is None is taken from the config; workdir is
+    runs/<config.name> then. With several learning rates, epochs or seeds the workdir holds a run of each in ``runs``,
+    and the model of the best. should_stop, say, cluster, bind: as in ``bertjax.train.run``; updates are counted in
+    each trial.
+
+    Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged.
+    """
+    from bertjax.command import exit_code
+    from bertjax.finetune.settings import resolve, to_dict
+    from bertjax.keys import ConfigError
+    from bertjax.parallel.processes import together
+    from bertjax.train.workdir import claimed
+
+    resolved = resolve(config)
+    sources = {
+        "model": resolved.model.path if model is None else model,
+        "train": resolved.data.train if train is None else train,
+        "eval": resolved.data.eval if eval is None else eval,
+    }
+    for name, source in sources.items():
+        if source is None:
+            key = "model.path" if name == "model" else f"data.{name}"
+            raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
+    workdir = Path(f"runs/{resolved.name}" if workdir is None else workdir)
+    with contextlib.ExitStack() as stack:
+        watchdog = resolved.parallel.watchdog_seconds
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code))
+        if processes.first:
+            stack.enter_context(claimed(workdir))
+        processes.must_equal("config", to_dict(resolved))
+        from bertjax.finetune.trials import train_all
+        from bertjax.train.display import Display
+
+        silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
+        display = Display(say if processes.first else silent)
+        return train_all(resolved, sources, workdir, should_stop, display, processes)

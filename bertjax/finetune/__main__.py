@@ -1,0 +1,65 @@
+"""python -m bertjax.finetune --config=FILE --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE]"""
+
+from __future__ import annotations
+
+import sys
+
+from bertjax.command import USAGE, fail, leave
+from bertjax.config import ConfigError
+from bertjax.finetune import run
+from bertjax.flags import FlagError, parse
+from bertjax.train.__main__ import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
+
+HELP = """\
+python -m bertjax.finetune --config=FILE --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
+
+Fine-tunes an encoder for a task on labelled files, evaluates at the end of every epoch, and leaves the best model in
+DIR/model in the Hugging Face layout, with the label map. A DIR that has a checkpoint is resumed.
+
+  --config=FILE      a Python file with get_config(), in configs/finetune: classification.py, multi_label.py,
+                     regression.py (also similarity of pairs), tagging.py, answering.py, embedding.py;
+                     demo.py needs no files
+  --model=DIR        a model folder in the Hugging Face layout, or the workdir of a pretraining run
+  --train, --eval    texts: .tsv .csv .jsonl; tags: CoNLL, .conllu; questions: SQuAD .json (also .gz .xz .zst)
+  --config.KEY=VALUE overrides one key, for example
+                       --config.data.text=review --config.data.label=stars     columns; by number without a header
+                       --config.training.learning_rate=2e-5,5e-5               several values of learning_rate,
+                       --config.training.seed=0,1,2                            epochs, seed: a run of each, with
+                                                                               mean and spread
+                       --config.training.layer_decay=0.9  --config.training.frozen_layers=4
+                       --config.model.max_length=256  --config.precision=bfloat16
+  --workdir=DIR      where the run lives; default runs/<config.name>
+  --help             this text
+
+Several processes: the same command on each, as with bertjax.train; --coordinator=HOST:PORT, --num_processes=N,
+--process_id=I and --bind=ADDRESS where they do not find each other.
+
+Exit codes: 0 done; 2 usage, config or workdir; 3 labelled data or model files; 4 the run diverged; 71 another process
+was lost - the same command goes on; 75 stopped by a signal with everything saved - the same command goes on."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or "--help" in argv or "-h" in argv:
+        print(HELP)
+        return 0 if argv else USAGE
+    options = {
+        "model": (None, "model folder, or workdir of a run"),
+        "train": (None, "labelled file to train on"),
+        "eval": (None, "labelled file to evaluate on"),
+        "workdir": (None, "folder of the run"),
+    }
+    try:
+        config, chosen = parse("bertjax.finetune", argv, options | CLUSTER_OPTIONS)
+        cluster = chosen_cluster(chosen)
+    except (FlagError, ConfigError) as error:
+        return fail(error, USAGE)
+    given = [chosen[name] for name in ("model", "train", "eval", "workdir")]
+    return run_in_cluster(
+        cluster, lambda stop: run(config, *given, should_stop=stop, cluster=cluster, bind=chosen["bind"])
+    )
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,156 @@
+"""Texts and pairs of texts: one label, several labels, or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from bertjax.finetune import objectives
+from bertjax.finetune.batching import Rows, joined
+from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome, softmax
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.inference.encoding import encode_texts
+from bertjax.keys import ConfigError
+from bertjax.model.task import TaskConfig
+from bertjax.tasks.examples import TextExample
+from bertjax.tasks.labels import check_all_used, label_ids, label_map
+from bertjax.tasks.scores import SCORES, per_class
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.train.losses import Objective
+
+_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
+    "classification": objectives.classification,
+    "multi_label": objectives.multi_label,
+    "regression": objectives.regression,
+}
+# Logits -> predictions as the scores take them.
+_PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "classification": lambda logits: logits.argmax(axis=1),
+    "multi_label": lambda logits: (logits > 0).astype(np.int32),
+    "regression": lambda logits: logits[:, 0],
+}
+
+
+def text_family(run: FinetuneConfig, data: Labelled) -> Family:
+    """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
+    names = labels_of(run, data.train)
+    task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
+    own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
+    train, cut = text_rows(data.train, data.tokenizer, task.max_length, labels=own)
+    evaluation, cut_there = text_rows(data.eval, data.tokenizer, task.max_length, labels=held_out)
+    counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)
+    weights = class_weights(run, names, counts)
+
+    def outcome(outputs: list[np.ndarray]) -> Outcome:
+        logits = np.stack(outputs)
+        predictions = _PREDICTIONS[run.task](logits)
+        scores = SCORES[run.task](predictions, held_out, names)
+        details = lambda: (
+            per_class(run.task, predictions, held_out, names)
+            | {"errors": _errors(run.task, data.eval, logits, predictions, held_out, names)}
+        )
+        return Outcome(scores, details)
+
+    return Family(
+        task,
+        _OBJECTIVES[run.task](weights),
+        () if run.task == "regression" else ("accuracy",),
+        train,
+        evaluation,
+        outcome,
+        notes=cut_notes(cut, len(train), cut_there, len(evaluation), task.max_length),
+    )
+
+
+def labels_of(run: FinetuneConfig, train: Sequence[Any]) -> tuple[str, ...]:
+    """The label map: the config's, or that of the training examples. Raises DataError."""
+    if run.task == "regression" or run.data.labels is None:
+        return label_map(train)
+    check_all_used(train, run.data.labels)
+    return run.data.labels
+
+
+def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray) -> Any:
+    """float32 [C] or None, by ``config.training.class_weights``; "balanced" is N / (C * count), as scikit-learn's.
+
+    Raises ConfigError.
+    """
+    given = run.training.class_weights
+    if given is None:
+        return None
+    if given == "balanced":
+        return jnp.asarray(counts.sum() / (len(names) * np.maximum(counts, 1)), jnp.float32)
+    try:
+        values = [float(part) for part in given.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != len(names) or not all(np.isfinite(values)) or min(values) < 0 or sum(values) == 0:
+        raise ConfigError(
+            f"config.training.class_weights = {given!r} must be 'balanced' or {len(names)} numbers, for the labels "
+            f"{', '.join(names)}"
+        )
+    return jnp.asarray(values, jnp.float32)
+
+
+def text_rows(
+    examples: Sequence[TextExample], tokenizer: Tokenizer, max_length: int, **labels: np.ndarray
+) -> tuple[Rows, int]:
+    """(rows, how many were cut to ``max_length``, the longer text of a pair first)."""
+    texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
+    whole = encode_texts(tokenizer, texts)
+    long = [number for number, row in enumerate(whole) if len(row.input_ids) > max_length]
+    for number, row in zip(long, encode_texts(tokenizer, [texts[i] for i in long], max_length), strict=True):
+        whole[number] = row
+    return joined([(row.input_ids, row.token_type_ids) for row in whole], **labels), len(long)
+
+
+def cut_notes(train: int, of_train: int, evaluation: int, of_eval: int, max_length: int) -> list[str]:
+    """One line on texts that were cut, if any were."""
+    if not train + evaluation:
+        return []
+    return [
+        f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts are longer than "
+        f"config.model.max_length = {max_length} tokens and were cut"
+    ]
+
+
+def _errors(
+    kind: str,
+    examples: Sequence[TextExample],
+    logits: np.ndarray,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The examples that are most surely wrong: text, label, predicted, probability; of numbers the furthest off."""
+    if kind == "regression":
+        badness = np.abs(predictions - labels)
+        said = lambda i: {"label": float(labels[i]), "predicted": float(predictions[i]), "probability": None}
+    elif kind == "multi_label":
+        probability = 1.0 / (1.0 + np.exp(-np.abs(logits.astype(np.float64))))
+        wrong = predictions != labels
+        badness = np.where(wrong, probability, 0.0).max(axis=1)
+        listed = lambda row: [name for name, there in zip(names, row, strict=True) if there]
+        said = lambda i: {
+            "label": listed(labels[i]),
+            "predicted": listed(predictions[i]),
+            "probability": float(badness[i]),
+        }
+    else:
+        probability = softmax(logits)
+        badness = np.where(predictions != labels, probability.max(axis=1), 0.0)
+        said = lambda i: {
+            "label": names[int(labels[i])],
+            "predicted": names[int(predictions[i])],
+            "probability": float(badness[i]),
+        }
+    worst = [int(i) for i in np.argsort(-badness, kind="stable")[:MOST_ERRORS] if badness[i] > 0]
+    return [shown_text(examples[i]) | said(i) for i in worst]
+
+
+def shown_text(example: TextExample) -> dict[str, Any]:
+    """The text of an example as an entry of the summary's errors."""
+    return {"text": example.text} | ({} if example.second is None else {"second": example.second})

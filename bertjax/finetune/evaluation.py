@@ -1,0 +1,48 @@
+"""One pass over the evaluation examples: the loss, and the scores of what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from bertjax.finetune.family import Outcome
+from bertjax.finetune.job import Job
+from bertjax.model.task import POOLED
+from bertjax.parallel.sharding import process_rows, to_global
+
+
+def evaluate(job: Job, predict_step: Callable[..., Any], params: Any) -> tuple[float, Outcome]:
+    """(loss over all examples, outcome). Every process gets the same."""
+    batches, rows = job.eval_batches, job.family.eval
+    own = process_rows(batches.rows, job.mesh)
+    by_token = job.family.task.kind not in (*POOLED, "embedding")
+    outputs: list[Any] = [None] * len(rows)
+    totals: list[dict[str, Any]] = [{}, {}]
+    pending = None
+
+    def finish(numbers: np.ndarray, results: Any) -> None:
+        values, *parts = jax.device_get(results)
+        for total, part in zip(totals, parts, strict=True):
+            for name, value in part.items():
+                total[name] = total.get(name, 0.0) + float(value)
+        for row, number in enumerate(numbers):
+            if number >= 0:
+                outputs[number] = values[row, : rows.lengths[number]].copy() if by_token else values[row]
+
+    for numbers, length in batches.evaluation():
+        results = predict_step(params, to_global(batches.make(numbers[own], length), job.mesh))
+        if pending is not None:  # a batch late, so that the device always has work
+            finish(*pending)
+        pending = (numbers, results)
+    if pending is not None:
+        finish(*pending)
+    return float(job.family.objective.total(*totals)), job.family.outcome(outputs)
+
+
+def evaluation_line(step: int, name: str, loss: float, scores: dict[str, float], is_best: bool) -> str:
+    """An evaluation in words."""
+    shown = ", ".join(f"{score.replace('_', ' ')} {value:.4f}" for score, value in scores.items())
+    return f"evaluation at step {step} ({name}): {shown}, loss {loss:.4f}" + "  - the best so far" * is_best

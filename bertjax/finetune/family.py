@@ -1,0 +1,61 @@
+"""What a kind of task brings to the machine that trains them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bertjax.finetune.batching import Rows
+from bertjax.model.task import TaskConfig
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.train.losses import Objective
+
+# Examples of errors that a summary holds.
+MOST_ERRORS = 50
+
+
+class Outcome(NamedTuple):
+    """scores: by name, the main one first. details: for the summary - labels, confusion, per_class, errors.
+    settings: fields of the TaskConfig that follow from the predictions, such as a threshold."""
+
+    scores: dict[str, float]
+    details: Callable[[], dict[str, Any]]
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Family:
+    """A task on its data.
+
+    objective: the loss. fields: what it records besides the loss. train, eval: the rows; ``per_example`` of them make
+    an example. outcome: from the model's outputs of every row of eval - [C] or [S, C], float32, of the row's own
+    tokens; embeddings [H] - to scores. notes: lines about the data for a person.
+    """
+
+    task: TaskConfig
+    objective: Objective
+    fields: tuple[str, ...]
+    train: Rows
+    eval: Rows
+    outcome: Callable[[list[np.ndarray]], Outcome]
+    notes: Sequence[str]
+    per_example: int = 1
+
+
+class Labelled(NamedTuple):
+    """The examples of a run, read but not tokenised."""
+
+    train: list[Any]
+    eval: list[Any]
+    tokenizer: Tokenizer
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float [..., C] -> float64 [..., C]."""
+    wide = logits.astype(np.float64)
+    weights = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)

@@ -1,0 +1,115 @@
+"""What a run starts from: the encoder of a folder or of a run, its tokenizer, and the labelled examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.config import ModelConfig, resolve_model
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.interop.huggingface import folder_path, open_folder
+from bertjax.interop.models import model_folder, needed_tokenizer
+from bertjax.interop.task_models import new_task_model, with_new_head
+from bertjax.keys import ConfigError
+from bertjax.model.task import TaskConfig, TaskModel
+from bertjax.tasks.conll import read_tagged
+from bertjax.tasks.examples import (
+    QuestionExample,
+    TaggedExample,
+    TextExample,
+    question_examples,
+    tagged_examples,
+    text_examples,
+)
+from bertjax.tasks.squad import read_questions
+from bertjax.tasks.tables import Columns, read_texts
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.train.stored_run import is_run, open_run
+
+# A file, or examples in memory: inputs, or (inputs, labels).
+Source = str | Path | Sequence[Any]
+# Files of these kinds of tasks are not tables; the reader gets the config too.
+_READERS: dict[str, Callable[[Any, FinetuneConfig], list[Any]]] = {
+    "tagging": lambda path, run: read_tagged(path, run.data.label),
+    "answering": lambda path, run: read_questions(path),
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The encoder that is fine-tuned. make(task, seed): the model for a task, its head new."""
+
+    path: Path
+    model: ModelConfig
+    tokenizer: Tokenizer
+    fingerprint: str
+    make: Callable[[TaskConfig, int], TaskModel]
+
+
+def open_start(path: str | Path, run: FinetuneConfig) -> Start:
+    """A model folder, a finished run's workdir, or the newest checkpoint of an unfinished one.
+
+    Raises ModelFileError, and ConfigError where the model does not take rows as long as the config's.
+    """
+    path, _ = folder_path(path)
+    if is_run(path) and not (path / "model" / "config.json").is_file():
+        stored = open_run(path)
+        step = stored.steps[-1]
+        config, tokenizer, origin = stored.config.model, stored.tokenizer(), f"{path.resolve()} step {step}"
+        make = lambda task, seed: with_new_head(config, stored.params(step), task, seed)
+    else:
+        folder = open_folder(model_folder(path))
+        config, tokenizer = folder.config, needed_tokenizer(folder.path, folder.config)
+        origin = hashlib.sha256(
+            b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
+        ).hexdigest()
+        make = lambda task, seed: new_task_model(folder.path, task, seed)[0]
+    if run.model.max_length > config.max_position_embeddings:
+        raise ConfigError(
+            f"config.model.max_length = {run.model.max_length} is more than the {config.max_position_embeddings} "
+            f"positions of the model in {path}"
+        )
+    return Start(path, _as_run(config, run), tokenizer, origin, make)
+
+
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
+    """The model's config with what the run's says of it."""
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "recompute")
+    given = {name: value for name in names if (value := getattr(run.model, name)) is not None}
+    return resolve_model(asdict(replace(config, **given)), "config.model.")
+
+
+def read_examples(source: Source, run: FinetuneConfig) -> list[Any]:
+    """The examples of a file, or of lists: see ``bertjax.finetune.run``. Raises DataError, ConfigError."""
+    if isinstance(source, str | Path):
+        columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
+        reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))
+        return reader(Path(source).expanduser(), run)
+    if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
+        return list(source)
+    has_labels = isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str)
+    inputs, labels = source if has_labels else (source, None)
+    if run.task == "answering":
+        return question_examples(inputs)
+    if run.task == "tagging":
+        return tagged_examples(inputs, labels)
+    return text_examples(inputs, labels, kind=run.task)
+
+
+def examples_fingerprint(examples: Sequence[Any]) -> str:
+    """Hex SHA-256 over what the examples say, wherever they are from."""
+    digest = hashlib.sha256()
+    for example in examples:
+        content = repr(replace(example, where="")).encode("utf-8", "backslashreplace")
+        digest.update(np.uint64(len(content)).tobytes() + content)
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""From a config, a model and a task to the functions of a run: forward pass, optimizer, steps, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bertjax.config import ModelConfig
+from bertjax.finetune.batching import Batches
+from bertjax.finetune.family import Family
+from bertjax.finetune.inputs import Start
+from bertjax.finetune.rates import held, multipliers, scale_by_rates
+from bertjax.finetune.settings import FinetuneConfig, Trial
+from bertjax.keys import ConfigError
+from bertjax.model.bert import merge_params, split_params
+from bertjax.model.flops import train_flops_per_row
+from bertjax.model.task import TaskModel
+from bertjax.parallel.mesh import batch_shards
+from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.train.health import judged
+from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
+from bertjax.train.loss_scale import ADJUSTMENTS
+from bertjax.train.losses import Values
+from bertjax.train.optimizers import make_optimizer
+from bertjax.train.recorder import Stretch, Work
+from bertjax.train.schedules import Schedule, warmup_then_decay
+from bertjax.train.state import TrainState, initial_state, sharded_shapes, with_params
+from bertjax.train.step import Batch, jit_train_step, make_train_step
+
+
+@dataclass(frozen=True)
+class Job:
+    """The functions that a trial is made of. ``params``: the first weights, nested dict of arrays on the host."""
+
+    run: FinetuneConfig
+    trial: Trial
+    family: Family
+    model: ModelConfig
+    mesh: Mesh
+    params: Any
+    graphdef: Any
+    rates: Any
+    optimizer: optax.GradientTransformation
+    schedule: Schedule
+    train_batches: Batches
+    eval_batches: Batches
+    parts: int
+
+    @property
+    def steps(self) -> int:
+        return self.trial.epochs * self.train_batches.per_epoch
+
+    def stretches(self) -> list[Stretch]:
+        """The epochs, as updates of the run."""
+        size = self.train_batches.per_epoch
+        return [Stretch(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
+
+    def forward(self, params: Any, batch: Batch, noise: Any):
+        """The model on a batch."""
+        return merge_params(self.graphdef, held(params, self.rates)).on_batch(batch, noise)
+
+    def initial_state(self) -> TrainState:
+        state = initial_state(self._zeros, self.optimizer, self.run.precision, self.mesh)
+        return with_params(state, self.params)
+
+    def state_shapes(self) -> TrainState:
+        return sharded_shapes(self._zeros, self.optimizer, self.run.precision, self.mesh)
+
+    def _zeros(self) -> Any:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), self.params)
+
+    def train_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Values]]:
+        """The step, compiled at the first call with each row length."""
+        step = make_train_step(
+            self.forward,
+            self.family.objective,
+            self.optimizer,
+            self.schedule,
+            self.trial.seed,
+            accumulation=self.parts,
+            adjust_loss_scale=ADJUSTMENTS[self.run.precision],
+            judge=partial(judged, guard=self.run.guard),
+        )
+        return jit_train_step(step, self.state_shapes(), self.mesh)
+
+    def predict_step(self) -> Callable[[Any, Batch], tuple[jax.Array, Values, Values]]:
+        """``(params, batch) -> (logits or embeddings, sums, weights)``, whole on every device."""
+
+        def predict(params: Any, batch: Batch):
+            output = self.forward(params, batch, None)
+            values = output.embeddings if output.logits is None else output.logits
+            return values, self.family.objective.sums(output, batch), self.family.objective.weights(batch)
+
+        return jax.jit(
+            predict,
+            in_shardings=(tree_shardings(self.state_shapes().params, self.mesh), batch_sharding(self.mesh)),
+            out_shardings=NamedSharding(self.mesh, PartitionSpec()),
+        )
+
+    def work(self, length: int) -> Work:
+        """Token places and FLOPs of a step with rows of this length."""
+        rows = self.train_batches.rows
+        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0))
+
+
+def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, mesh: Mesh) -> Job:
+    """Raises ConfigError where the model or the batch cannot be divided as the config says."""
+    model = start.model
+    check_divides(model, mesh)
+    first = start.make(family.task, trial.seed)
+    graphdef = nnx.graphdef(
+        nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
+    )
+    params = split_params(first)[1]
+    training = run.training
+    if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:
+        raise ConfigError(
+            f"config.training.frozen_layers = {training.frozen_layers}, but the model has {model.num_hidden_layers}"
+        )
+    rates = multipliers(params, model, family.task.kind, training.layer_decay, training.frozen_layers)
+    shards, positions = batch_shards(mesh), model.max_position_embeddings
+    make_batches = lambda rows: Batches(
+        rows, training.batch_size, positions, start.tokenizer.pad_id, family.per_example, shards
+    )
+    train_batches = make_batches(family.train)
+    steps = trial.epochs * train_batches.per_epoch
+    schedule = warmup_then_decay(
+        trial.learning_rate,
+        round(training.warmup_fraction * steps),
+        steps,
+        decay=run.optimizer.schedule,
+        power=run.optimizer.power,
+    )
+    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, train_batches.longest, 0)
+    parts = parts_of(train_batches.rows // shards, most)
+    if parts > 1 and family.per_example > 1:
+        raise ConfigError(
+            f"an embedding batch cannot be done in {parts} parts, as each text is told from all others of the batch; "
+            f"use a smaller config.training.batch_size, or more devices, or config.parallel.rows_per_device = 0"
+        )
+    return Job(
+        run,
+        trial,
+        family,
+        model,
+        mesh,
+        params,
+        graphdef,
+        rates,
+        optax.chain(make_optimizer(run.optimizer), scale_by_rates(rates)),
+        schedule,
+        train_batches,
+        make_batches(family.eval),
+        parts,
+    )
+
+
+def describe_job(job: Job) -> list[str]:
+    """What is about to run, in lines for a person."""
+    learned = sum(x.size for x in jax.tree.leaves(job.params))
+    device, batches = job.mesh.devices.flat[0], job.train_batches
+    split = f" in {job.parts} parts" if job.parts > 1 else ""
+    return [
+        f"{job.family.task.kind}: {learned:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
+        f"device{'s' * (job.mesh.size != 1)}, jax {jax.__version__}",
+        f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
+        f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",
+    ]

@@ -1,0 +1,182 @@
+"""The whole of a fine-tuning trial, top to bottom: state, epochs, the best checkpoint, the result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+from jax.sharding import Mesh
+
+from bertjax.finetune.evaluation import evaluate, evaluation_line
+from bertjax.finetune.family import Family
+from bertjax.finetune.inputs import Start
+from bertjax.finetune.job import Job, describe_job, make_job
+from bertjax.finetune.position import Position
+from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
+from bertjax.finetune.summary import summarise, summary_lines
+from bertjax.interop.task_models import save_task_model
+from bertjax.keys import fingerprint
+from bertjax.model.bert import merge_params
+from bertjax.model.task import TaskModel
+from bertjax.parallel.agreement import any_of
+from bertjax.parallel.devices import peak_flops
+from bertjax.parallel.monitor import IN_STEP
+from bertjax.parallel.processes import Processes
+from bertjax.parallel.sharding import gathered, process_rows, to_global
+from bertjax.train import Stopped
+from bertjax.train import workdir as folder
+from bertjax.train.checkpoints import Checkpoints
+from bertjax.train.display import Display
+from bertjax.train.guard import Guard, Setback
+from bertjax.train.log import MetricsLog, NoLog
+from bertjax.train.recorder import Recorder
+from bertjax.train.standing import RANDOM
+from bertjax.train.summary import versions
+
+ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
+
+
+def train(
+    run: FinetuneConfig,
+    trial: Trial,
+    start: Start,
+    family: Family,
+    identity: dict[str, Any],
+    mesh: Mesh,
+    workdir: Path,
+    should_stop: Callable[[int], bool],
+    display: Display,
+    processes: Processes,
+) -> dict[str, Any]:
+    """Trains one trial in ``workdir`` to its end and returns its summary; resumes where there is a checkpoint.
+
+    identity: all that must be the same on resume. Every process goes through all of it; what is written, the first
+    one writes. Raises Stopped, Diverged, CheckpointError, ConfigError.
+    """
+    progress = processes.progress
+
+    # --- Steps ----------------------------------------------------------------------------------------------------
+    job = make_job(run, trial, start, family, mesh)
+    processes.must_equal(f"split of the batch of {trial.name}", {"parts": job.parts})
+    agree = any_of(mesh)
+    for line in describe_job(job):
+        display.say(line)
+    steps, stretches = job.steps, job.stretches()
+    train_step, predict_step = job.train_step(), job.predict_step()
+    by_length: dict[int, Any] = {}  # a new length compiles, which may take its time
+    own = process_rows(job.train_batches.rows, mesh)
+    device_peak = peak_flops(mesh.devices.flat[0])
+
+    # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
+    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say)
+    processes.must_equal(f"folder of checkpoints of {trial.name}", {"steps": checkpoints.steps()})
+    constants = {
+        "identity": fingerprint(identity),
+        "random": RANDOM | {"seed": trial.seed},
+        "versions": versions(),
+    }
+    restored = checkpoints.restore_newest(job.state_shapes())
+    if restored is not None:
+        display.say(f"resuming {workdir} from step {restored[0]}")
+        here = Position.from_checkpoint(*restored, constants)
+    else:
+        here = Position(job.initial_state())
+    if processes.first:
+        folder.clear_leftovers(workdir)
+        record = {"config": to_dict(of_trial(run, trial)), "identity": identity}
+        record |= {"identity_fingerprint": constants["identity"], "versions": versions()}
+        folder.write_json(workdir / "config.json", record)
+    log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
+    fields = (*ROW_FIELDS, *family.fields)
+    peak = device_peak * mesh.size if device_peak else None
+    every = run.logging.every_steps
+    recorder = Recorder(stretches, fields, every, log, display, here.step, here.totals, peak, guard.judge)
+
+    def has_ended() -> bool:
+        patience = run.training.early_stopping
+        return here.step >= steps or bool(patience and here.since_best >= patience)
+
+    def evaluate_here(name: str) -> None:
+        with progress.pause("evaluating"):
+            loss, outcome = evaluate(job, predict_step, here.state.params)
+        is_best = here.evaluated(next(iter(outcome.scores.values())))
+        line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
+        recorder.evaluated(here.step, {"loss": loss, **outcome.scores}, line)
+
+    # --- Epochs -----------------------------------------------------------------------------------------------------
+    def run_epoch(index: int) -> None:
+        recorder.begin_phase(index)
+        while here.step < stretches[index].last and not has_ended():
+            progress.at("making a batch", here.step + 1)
+            numbers, length = job.train_batches.training(trial.seed, here.step + here.offset)
+            batch = job.train_batches.make(numbers[own], length)
+            guard.remember(here.step + 1, batch)
+            progress.at(IN_STEP, here.step + 1)
+            step = by_length.setdefault(length, progress.slow_at_first(train_step))
+            here.state, metrics = step(here.state, to_global(batch, mesh))
+            here.step += 1
+            recorder.push(here.step, metrics, job.work(length))
+            checkpoints.poll()
+
+            asked = run.training.evaluate_every
+            stopping = agree(should_stop(here.step)) and here.step < steps
+            evaluating = here.step == stretches[index].last or bool(asked and here.step % asked == 0)
+            saving = evaluating or stopping or here.step % run.checkpoint.every_steps == 0
+            if saving:
+                recorder.flush()  # what is saved is good and counts its own step
+            if evaluating:
+                evaluate_here(stretches[index].name)
+            if saving:
+                here.totals = recorder.totals()
+                score = here.best["score"] if evaluating and here.best and here.best["step"] == here.step else None
+                kept_by = {"held_out_loss": None if score is None else -score}
+                with progress.pause("saving"):
+                    checkpoints.save(here.step, here.state, constants | here.record() | kept_by)
+            if stopping and not has_ended():
+                with progress.pause("saving"):
+                    checkpoints.wait()
+                raise Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
+
+    with contextlib.closing(recorder), contextlib.closing(checkpoints):  # a save that has begun is finished
+        while not has_ended():
+            index = next(i for i, stretch in enumerate(stretches) if here.step < stretch.last)
+            try:
+                run_epoch(index)
+            except Setback as setback:
+                with progress.pause("going back"):
+                    here.go_back(checkpoints.restore_newest(job.state_shapes()), constants, str(setback))
+                recorder.went_back(here.step, int(here.totals["real_tokens"]), str(setback))
+                display.say(f"{setback}: back to step {here.step}, and on with the batches after")
+        ended_at = here.step
+        if ended_at < steps:
+            display.say(f"no better score in {here.since_best} evaluations: ended at step {ended_at} of {steps}")
+
+        # --- Result: of the best checkpoint ---------------------------------------------------------------------------
+        assert here.best is not None  # every epoch ends with an evaluation
+        state = here.state
+        if here.best["step"] != ended_at:
+            with progress.pause("restoring"):
+                state = checkpoints.restore(here.best["step"], job.state_shapes())
+        with progress.pause("evaluating"):
+            loss, outcome = evaluate(job, predict_step, state.params)
+        summary = summarise(job, here, loss, outcome)
+        with progress.pause("exporting"):
+            params = gathered(state.params, mesh)
+            if processes.first:
+                save_task_model(_plain(job, outcome.settings, params), workdir / "model", start.tokenizer)
+                folder.write_json(workdir / "summary.json", summary)
+    for line in summary_lines(summary, workdir):
+        display.say(line)
+    return summary
+
+
+def _plain(job: Job, settings: Mapping[str, Any], params: Any) -> TaskModel:
+    """The model without its mesh; settings: of the task, as the evaluation has them."""
+    task = dataclasses.replace(job.family.task, **settings)
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model, task, nnx.Rngs(0))))
+    return merge_params(graphdef, params)

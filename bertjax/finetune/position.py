@@ -1,0 +1,75 @@
+"""Where a fine-tuning run stands: the state, and everything else of it that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bertjax.config import ConfigError
+from bertjax.train import Diverged
+from bertjax.train.state import TrainState
+
+
+@dataclass
+class Position:
+    """After ``step`` updates. offset: batches that were left out after setbacks, so that the next batch is number
+    ``step + offset``. totals: seconds and real_tokens of the run. best: step and main score of the best evaluation,
+    None before the first; since_best: evaluations after it."""
+
+    state: TrainState
+    step: int = 0
+    offset: int = 0
+    totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "real_tokens": 0})
+    best: dict[str, Any] | None = None
+    since_best: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    _went_back_to: set[int] = field(default_factory=set)
+
+    @classmethod
+    def from_checkpoint(
+        cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
+    ) -> Position:
+        """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
+        for name in ("identity", "random"):
+            if record[name] != constants[name]:
+                raise ConfigError(
+                    f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
+                    f"{constants[name]!r} here"
+                )
+        fields = ("offset", "totals", "best", "since_best", "skipped")
+        return cls(state, step, *(record[name] for name in fields))
+
+    def record(self) -> dict[str, Any]:
+        """The part of a checkpoint's record that changes from step to step."""
+        return {
+            "step": self.step,
+            "offset": self.offset,
+            "totals": self.totals,
+            "best": self.best,
+            "since_best": self.since_best,
+            "skipped": self.skipped,
+        }
+
+    def evaluated(self, score: float) -> bool:
+        """Takes note of the main score of this step; whether it is the best so far."""
+        if self.best is None or score > self.best["score"]:
+            self.best, self.since_best = {"step": self.step, "score": score}, 0
+            return True
+        self.since_best += 1
+        return False
+
+    def go_back(
+        self, restored: tuple[int, TrainState, dict[str, Any]] | None, constants: dict[str, Any], reason: str
+    ) -> None:
+        """To a checkpoint, but past the batches since. Raises Diverged where that was tried before, or there is no
+        checkpoint."""
+        if restored is None:
+            raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
+        step = restored[0]
+        if step in self._went_back_to:
+            raise Diverged(f"{reason}; to go back to step {step} has not helped, which is the last checkpoint")
+        self._went_back_to.add(step)
+        then, upcoming = Position.from_checkpoint(*restored, constants), self.step + self.offset
+        left_out = {"step": step, "reason": reason, "from": step + then.offset, "to": upcoming}
+        self.state, self.step, self.offset, self.totals = then.state, step, upcoming - step, then.totals
+        self.best, self.since_best, self.skipped = then.best, then.since_best, [*then.skipped, left_out]

@@ -1,0 +1,96 @@
+"""Several learning rates, epochs and seeds: a trial each, the best one becomes the model, mean and spread are kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bertjax.finetune.settings import Trial
+from bertjax.train import workdir as folder
+
+RUNS = "runs"
+
+
+def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a trial that came to its end with the same identity and left its model; else None."""
+    try:
+        recorded = json.loads((workdir / "config.json").read_text())["identity"]
+        summary = json.loads((workdir / "summary.json").read_text())
+    except (OSError, ValueError, KeyError):
+        return None
+    whole = recorded == json.loads(json.dumps(identity)) and (workdir / "model" / "config.json").is_file()
+    return summary if whole and isinstance(summary, dict) else None
+
+
+def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """(number of the best trial, its summary with ``runs``, ``mean`` and ``spread`` of all).
+
+    The best has the highest main score, of equals the first. spread: standard deviation of a sample (0 of one).
+    """
+    main = summaries[0]["main_score"]
+    best = max(range(len(summaries)), key=lambda number: (summaries[number]["scores"][main], -number))
+    scores = [summary["scores"] for summary in summaries]
+    columns = {name: [one[name] for one in scores if name in one] for name in scores[0]}
+    runs = [
+        {"learning_rate": t.learning_rate, "epochs": t.epochs, "seed": t.seed, "scores": one}
+        for t, one in zip(trials, scores, strict=True)
+    ]
+    return best, summaries[best] | {
+        "runs": runs,
+        "mean": {name: statistics.fmean(values) for name, values in columns.items()},
+        "spread": {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in columns.items()},
+    }
+
+
+def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
+    """Puts the model of the best trial and the summary of all into the workdir."""
+    building, model = workdir / ".model.best", workdir / "model"
+    shutil.rmtree(building, ignore_errors=True)
+    shutil.copytree(workdir / RUNS / best.name / "model", building)
+    shutil.rmtree(model, ignore_errors=True)
+    building.replace(model)
+    folder.write_json(workdir / "summary.json", summary)
+
+
+def table_of(summary: dict[str, Any]) -> Table:
+    """All trials with their scores, and mean and spread."""
+    names = list(summary["mean"])
+    table = Table("learning rate", "epochs", "seed", *[name.replace("_", " ") for name in names])
+    for run in summary["runs"]:
+        cells = [f"{run['learning_rate']:g}", str(run["epochs"]), str(run["seed"])]
+        table.add_row(*cells, *[f"{run['scores'][name]:.4f}" for name in names])
+    table.add_section()
+    for what in ("mean", "spread"):
+        table.add_row(what, "", "", *[f"{summary[what][name]:.4f}" for name in names])
+    return table
+
+
+def run_all(
+    trials: Sequence[Trial],
+    workdir: Path,
+    identity_of: Callable[[Trial], dict[str, Any]],
+    train: Callable[[Trial, Path], dict[str, Any]],
+    say: Callable[[str], None],
+    first: bool,
+) -> dict[str, Any]:
+    """Every trial in ``workdir/runs/<its name>``, those that have come to their end not again; the summary of all."""
+    summaries = []
+    for number, trial in enumerate(trials):
+        own = workdir / RUNS / trial.name
+        say(f"trial {number + 1} of {len(trials)}: {trial.name}")
+        summary = finished_summary(own, identity_of(trial))
+        if summary is None:
+            summary = train(trial, own)
+        else:
+            say("  it has come to its end before")
+        summaries.append(summary)
+    best, summary = combined(trials, summaries)
+    if first:
+        keep_best(workdir, trials[best], summary)
+    return summary

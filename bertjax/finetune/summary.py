@@ -1,0 +1,56 @@
+"""What is left of a trial in one page: summary.json and its last printed lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bertjax.finetune.family import Outcome
+from bertjax.finetune.job import Job
+from bertjax.finetune.position import Position
+from bertjax.train.summary import peak_memory, versions
+
+
+def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
+    """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
+    trial, main = job.trial, next(iter(outcome.scores))
+    slots = job.train_batches.slots(trial.seed, 0, here.step)
+    seconds, real_tokens = here.totals["seconds"], here.totals["real_tokens"]
+    return {
+        "name": job.run.name,
+        "task": job.family.task.kind,
+        "main_score": main,
+        "scores": outcome.scores,
+        "loss": loss,
+        "best_step": here.best["step"] if here.best else None,
+        **outcome.details(),
+        "learning_rate": trial.learning_rate,
+        "epochs": trial.epochs,
+        "seed": trial.seed,
+        "examples": {"train": len(job.family.train) // job.family.per_example, "eval": len(job.family.eval)},
+        "steps": here.step,
+        "real_tokens": real_tokens,
+        "seconds": seconds,
+        "tokens_per_second": real_tokens / seconds if seconds else 0.0,
+        "padding_fraction": 1.0 - real_tokens / slots,
+        "peak_memory": peak_memory(),
+        "devices": {
+            "kind": jax.devices()[0].device_kind,
+            "platform": jax.default_backend(),
+            "count": jax.device_count(),
+        },
+        "versions": versions(),
+    }
+
+
+def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
+    """The summary for a person."""
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in summary["scores"].items())
+    return [
+        f"best at step {summary['best_step']}: {shown}",
+        f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
+        f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.1%}",
+        f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}",
+    ]

@@ -1,0 +1,74 @@
+"""From files to trained models: what all trials of a run share is opened once, then each is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bertjax.finetune.classification import text_family
+from bertjax.finetune.family import Family, Labelled
+from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
+from bertjax.finetune.loop import train
+from bertjax.finetune.search import RUNS, run_all, table_of
+from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
+from bertjax.keys import ConfigError
+from bertjax.parallel.mesh import make_mesh
+from bertjax.parallel.processes import Processes
+from bertjax.train.display import Display
+from bertjax.train.summary import versions
+from bertjax.train.workdir import check_same_items, has_checkpoint, recorded_config
+
+FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
+    "classification": text_family,
+    "multi_label": text_family,
+    "regression": text_family,
+}
+
+
+def train_all(
+    run: FinetuneConfig,
+    sources: Mapping[str, Any],
+    workdir: Path,
+    should_stop: Callable[[int], bool],
+    display: Display,
+    processes: Processes,
+) -> dict[str, Any]:
+    """See ``bertjax.finetune.run``. sources: model, train, eval."""
+    mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    start = open_start(sources["model"], run)
+    data = Labelled(read_examples(sources["train"], run), read_examples(sources["eval"], run), start.tokenizer)
+    begins_with = {
+        "model": start.fingerprint,
+        "tokenizer": start.tokenizer.fingerprint,
+        "train": examples_fingerprint(data.train),
+        "eval": examples_fingerprint(data.eval),
+    }
+    processes.must_equal("model or data", begins_with)
+    processes.must_equal("installation", versions())
+    family = FAMILIES[run.task](run, data)
+    display.say(
+        f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on"
+        + (f"; labels: {', '.join(family.task.labels)}" if family.task.labels else "")
+    )
+    for note in family.notes:
+        display.say(note)
+    identity_of = lambda trial: identity_items(of_trial(run, trial), begins_with)
+
+    def train_one(trial: Trial, own: Path) -> dict[str, Any]:
+        identity = identity_of(trial)
+        if processes.first:
+            own.mkdir(parents=True, exist_ok=True)
+            recorded = recorded_config(own, needed=("identity",))
+            if recorded is not None:
+                check_same_items(recorded["identity"], identity, own)
+        return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes)
+
+    todo = trials(run)
+    if len(todo) == 1 and not (workdir / RUNS).is_dir():
+        return train_one(todo[0], workdir)
+    if has_checkpoint(workdir):
+        raise ConfigError(f"workdir {workdir} holds a run of one trial, not of several; use --workdir=ANOTHER_DIR")
+    summary = run_all(todo, workdir, identity_of, train_one, display.say, processes.first)
+    display.table(table_of(summary))
+    return summary

@@ -1,0 +1,70 @@
+"""A tiny model folder, small labelled files, and a config that trains on them in seconds."""
+
+import numpy as np
+import pytest
+
+import bertjax
+from bertjax.finetune.settings import default_config
+from bertjax.text.tokenizer import WordPieceTokenizer
+
+_TEXT = """
+good bad fine awful great poor film book story plot song the a was is very not quite too and it this that paris london
+rome anna peter maria lives works in at with for who where
+"""
+WORDS = _TEXT.split()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """2 layers x 32, 64 positions, a word a token."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *(".", ",", "?"), "##s", "##ing"]
+    tokenizer = WordPieceTokenizer(vocabulary, True, "made up")
+    model = bertjax.create_model(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        seed=1,
+    )
+    bertjax.save_model(model, folder, tokenizer=tokenizer)
+    return folder
+
+
+def sentence(random, mood):
+    """A sentence of 3 to 14 words that holds one word of the mood."""
+    words = list(random.choice(WORDS[6:], random.integers(2, 14)))
+    words.insert(random.integers(0, len(words) + 1), str(random.choice(WORDS[mood:6:2])))
+    return " ".join(map(str, words))
+
+
+def texts(count, seed):
+    """(sentences, labels): "pos" where it says good, fine or great, "neg" for bad, awful or poor."""
+    random = np.random.default_rng(seed)
+    moods = random.integers(0, 2, count)
+    return [sentence(random, mood) for mood in moods], [("pos", "neg")[mood] for mood in moods]
+
+
+@pytest.fixture(scope="session")
+def moods():
+    """(training, evaluation) of classification, in memory."""
+    return texts(150, 0), texts(60, 1)
+
+
+def small_config(task="classification"):
+    config = default_config(task)
+    config.model.max_length = 16
+    config.training.epochs = "2"
+    config.training.batch_size = 8
+    config.training.learning_rate = "3e-3"
+    config.logging.every_steps = 5
+    config.logging.tensorboard = False
+    config.parallel.data = 1
+    return config
+
+
+@pytest.fixture
+def config():
+    return small_config()
