@@ -25,7 +25,8 @@ def classification(predictions: Any, labels: Any, label_names: Sequence[str]) ->
     scores = {
         "accuracy": metrics.accuracy_score(labels, predictions),
         "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
-        "mcc": metrics.matthews_corrcoef(labels, predictions),
+        # Of a single class scikit-learn says 0 and warns.
+        "mcc": metrics.matthews_corrcoef(labels, predictions) if np.ptp([labels, predictions]) else 0.0,
     }
     if len(label_names) == 2:
         scores["f1"] = metrics.f1_score(labels, predictions, average="binary", pos_label=1, zero_division=cast(Any, 0))
@@ -37,10 +38,12 @@ def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Sc
     from sklearn import metrics
 
     predictions, labels = _checked(predictions, labels)
+    each = _by_label(predictions, labels, label_names)
     return _plain(
         {
-            "f1_micro": metrics.f1_score(labels, predictions, average="micro", zero_division=cast(Any, 0)),
-            "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
+            # Column by column, since scikit-learn takes a single one for two classes.
+            "f1_micro": metrics.f1_score(labels.ravel(), predictions.ravel(), zero_division=cast(Any, 0)),
+            "f1_macro": np.mean([figures["f1"] for figures in each.values()]),
             "exact_match": (predictions == labels).all(axis=1).mean(),
         }
     )
@@ -122,23 +125,35 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
     """
     from sklearn import metrics
 
-    if kind not in ("classification", "multi_label", "tagging"):
-        return {}
-    ids = range(len(label_names))
-    confusion: list[list[int]] = []
     if kind == "multi_label":
-        flat_predictions, flat_labels = _checked(predictions, labels)
-    else:
-        flat_predictions, flat_labels = (_flat if kind == "tagging" else _checked)(predictions, labels)
-        confusion = metrics.confusion_matrix(flat_labels, flat_predictions, labels=list(ids)).tolist()
+        figures = _by_label(*_checked(predictions, labels), label_names)
+        return {"labels": list(label_names), "confusion": [], "per_class": figures}
+    if kind not in ("classification", "tagging"):
+        return {}
+    ids = list(range(len(label_names)))
+    flat_predictions, flat_labels = (_flat if kind == "tagging" else _checked)(predictions, labels)
     if kind == "tagging" and are_entities(label_names):
         figures = _by_entity(predictions, labels, label_names)
     else:
         table: Any = metrics.precision_recall_fscore_support(
-            flat_labels, flat_predictions, labels=list(ids), average=None, zero_division=cast(Any, 0)
+            flat_labels, flat_predictions, labels=ids, average=None, zero_division=cast(Any, 0)
         )
         figures = {name: _figures(*(column[i] for column in table)) for i, name in enumerate(label_names)}
+    confusion = metrics.confusion_matrix(flat_labels, flat_predictions, labels=ids).tolist()
     return {"labels": list(label_names), "confusion": confusion, "per_class": figures}
+
+
+def _by_label(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    from sklearn import metrics
+
+    figures = {}
+    for i, name in enumerate(label_names):
+        ours, theirs = predictions[:, i], labels[:, i]
+        table: Any = metrics.precision_recall_fscore_support(
+            theirs, ours, labels=[1], average=None, zero_division=cast(Any, 0)
+        )
+        figures[name] = _figures(*(column[0] for column in table))
+    return figures
 
 
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
