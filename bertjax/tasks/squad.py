@@ -38,7 +38,7 @@ def _whole(path: Path) -> str:
     parts: list[bytes] = []
     for line in lines(path, Report()):
         parts += [line] if len(line) == LONGEST_LINE else [line, b"\n"]
-    data = b"".join(parts)
+    data = b"".join(parts).removesuffix(b"\n")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
