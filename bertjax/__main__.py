@@ -13,6 +13,7 @@ COMMANDS = {
     "train": ("bertjax.train.__main__", "pretrain a model from a config"),
     "prepare": ("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
     "plan": ("bertjax.plan", "what a run would need on machines that are not there"),
+    "evaluate": ("bertjax.evaluate", "scores of a model: held-out loss, BLiMP, text similarity"),
     "export": ("bertjax.export", "a checkpoint of a run as a Hugging Face folder"),
     "describe": ("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
     "predict": ("bertjax.predict", "fill masks, make embeddings"),

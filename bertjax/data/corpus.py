@@ -73,7 +73,7 @@ def prepare(
     that is a prepared corpus is opened as it is. Raises DataError and ConfigError, one line each.
     """
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
-    prepared = [spec for spec in specs if not isinstance(spec, Source) and _is_prepared(Path(spec).expanduser())]
+    prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared(Path(spec).expanduser())]
     if prepared:
         asked = {
             "lowercase": lowercase,
@@ -188,7 +188,8 @@ def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_prepared(path: Path) -> bool:
+def is_prepared(path: Path) -> bool:
+    """Whether a path is the folder of a prepared corpus."""
     return (path / manifests.FILE).is_file()
 
 
@@ -224,7 +225,7 @@ def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
     """What lies at the place of the corpus, if it is this corpus; None if there is nothing."""
     if not final.exists() or (final.is_dir() and not any(final.iterdir())):
         return None
-    if is_output and not _is_prepared(final):
+    if is_output and not is_prepared(final):
         raise DataError(f"{final} exists and is no prepared corpus; choose another output folder")
     try:
         if manifests.read(final)["key"] == key:

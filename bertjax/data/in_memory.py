@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +74,12 @@ def _check_whole(name: str, value: object, low: int, high: int) -> None:
 
 def corpus_of(texts: Sequence[str], tokenizer: Tokenizer) -> Corpus:
     """The texts, tokenised, one document each; without those that hold no token."""
+    return corpus_of_documents((sentences for text in texts if (sentences := split_sentences(text))), tokenizer)
+
+
+def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) -> Corpus:
+    """Documents given as their sentences, tokenised; without those that hold no token."""
     with tempfile.TemporaryDirectory() as folder:
-        documents = (sentences for text in texts if (sentences := split_sentences(text)))
         staged = tokenize(documents, tokenizer, Path(folder))
         names = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
         return Corpus(*(np.array(getattr(staged, name)) for name in names), fingerprint="in memory")

@@ -33,7 +33,7 @@ __all__ = ["Batches", "Cursor", "ExampleSettings", "evaluation_batches", "open_b
 Batch = dict[str, np.ndarray]
 
 # Held-out masks and pairs are the same in every run, whatever its seed.
-_EVALUATION_SEED = 20181011
+EVALUATION_SEED = 20181011
 
 
 class RowStream:
@@ -217,7 +217,7 @@ def evaluation_batches(
     settings: ExampleSettings,
     batch_size: int,
     max_rows: int,
-    seed: int = _EVALUATION_SEED,
+    seed: int = EVALUATION_SEED,
 ) -> Iterator[Batch]:
     """Held-out batches: one pass over the corpus or its first ``max_rows`` rows, always the same.
 

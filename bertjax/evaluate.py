@@ -1,0 +1,143 @@
+"""python -m bertjax.evaluate --model=DIR --suite=NAME [--data=PATH]: what a model is worth, in numbers.
+
+``bertjax.evaluate.run`` does the same from Python, on data in memory, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from bertjax.command import ArgumentParser, guarded
+from bertjax.config import ConfigError, nearest
+from bertjax.evaluation import SUITES, suite_named
+
+_EPILOG = """\
+DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
+
+  mlm    loss (nats), perplexity and accuracy on masked tokens of held-out text, 15 % of it, with masks that are
+         always the same; beside them the loss of the unigram baseline on the same positions, and the gain over it.
+         PATH: text (.txt, .jsonl, both also .gz .xz .zst; .parquet), or a folder that bertjax.prepare made, of which
+         the held-out part is taken; without it, that of the run's own corpus, where DIR is a workdir.
+         --limit counts rows of --max_length tokens (default 128).
+  blimp  minimal pairs: how often the acceptable sentence has the higher pseudo-log-likelihood (each token masked in
+         turn; a tie is wrong), by phenomenon and overall. PATH: a .jsonl file (also .gz .xz .zst) or a folder of them,
+         an object a line: sentence_good, sentence_bad, and as groups field, linguistics_term, UID.
+         --limit counts pairs of each UID.
+  sts    cosines of the embeddings of two texts against human scores: Spearman and Pearson correlation, times 100.
+         PATH: .csv, .tsv or .jsonl with two texts and a score. --limit counts pairs.
+
+Every score has a 95 % confidence interval, by bootstrap over rows or pairs.
+
+  python -m bertjax.evaluate --model=runs/tiny --suite=mlm
+  python -m bertjax.evaluate --model=runs/tiny --suite=blimp --data=blimp.jsonl.xz --limit=50
+  python -m bertjax.evaluate --model=all-MiniLM-L6-v2 --suite=sts --data=stsb-en-test.csv --json
+
+Exit codes: 0 done; 2 usage; 3 the model's files or the data cannot be used."""
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def run(
+    model: Any, suite: str, data: Any = None, *, tokenizer: Any = None, precision: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Scores of a model on a suite: suite, model, data, scores, groups, facts, options, seconds - plain JSON values.
+
+    ``scores`` and the entries of ``groups[heading]`` are {"value", "low", "high", "count"}: a value with its 95 %
+    bootstrap interval over ``count`` examples. Accuracies are fractions, losses nats, correlations times 100.
+
+    model: a path (model folder or workdir) or a model with its ``tokenizer``. suite: "mlm", "blimp", "sts". data: a
+    path, as for the command, or for mlm a list of texts, for blimp a list of (good, bad) or of mappings with
+    sentence_good and sentence_bad, for sts a list of (text, text, score). precision: of a model that is loaded,
+    "float32" (default) or "bfloat16". options: ``bertjax.evaluation.suite.Options``, those that the suite heeds.
+
+    Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
+    """
+    from bertjax.data.progress import shown
+    from bertjax.evaluation.suite import checked_options
+
+    chosen = suite_named(suite)
+    settings = checked_options(suite, chosen, options)
+    is_path = isinstance(model, str | Path)
+    if is_path != (tokenizer is None):
+        raise ConfigError("tokenizer belongs to a model that is not a path, and only to such a one")
+    if data is None and is_path:
+        data = chosen.data_of(model)
+    if data is None:
+        raise ConfigError(f"the suite {suite!r} needs --data=PATH; see --help for what it may be")
+    origin = str(model) if is_path else None
+    if is_path:
+        with warnings.catch_warnings(action="ignore"):  # of heads that the suite does not look at
+            model, tokenizer = chosen.load(model)
+        model.precision = _precision(precision or "float32")
+    elif precision is not None:
+        raise ConfigError("precision is of models that are loaded; a model in memory has its own")
+    began = time.monotonic()
+    with shown() as show:
+        result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model.config, settings), settings, show)
+    return {
+        "suite": suite,
+        "model": origin,
+        "data": str(data) if isinstance(data, str | Path) else None,
+        **dataclasses.asdict(result),
+        "options": {name: getattr(settings, name) for name in chosen.options},
+        "seconds": round(time.monotonic() - began, 3),
+    }
+
+
+def _precision(name: str) -> Any:
+    import jax
+
+    from bertjax.model.precision import precision_named
+
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision = {name!r}; {nearest(str(name), PRECISIONS)}")
+    return precision_named(name, jax.default_backend())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = ArgumentParser("python -m bertjax.evaluate", "Scores a model on a suite.", _EPILOG)
+    parser.add_argument("--model", required=True, metavar="DIR", help="model folder or workdir")
+    parser.add_argument("--suite", required=True, choices=SUITES, metavar="NAME", help=", ".join(SUITES))
+    parser.add_argument("--data", metavar="PATH", help="what to score on")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--output", metavar="FILE", help="writes the JSON object to a file, too")
+    parser.add_argument("--limit", type=int, metavar="N", help="only so many examples")
+    parser.add_argument("--max_length", type=int, metavar="N", help="tokens of a row (mlm) or of a text (sts)")
+    parser.add_argument("--columns", metavar="A,B,C", help="sts: text, text and score, by name or number from 0")
+    parser.add_argument("--pooling", metavar="KIND", help="sts: mean (default) or cls")
+    parser.add_argument("--seed", type=int, metavar="N", help="of masks and of the bootstrap (default 0)")
+    parser.add_argument("--precision", metavar="KIND", help="float32 (default) or bfloat16, quicker and a little off")
+    parser.add_argument("--batch_tokens", type=int, metavar="N", help="tokens at once (default 2048; 65536 off CPUs)")
+    return parser.run(argv, lambda options: guarded(lambda: _run(options)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    names = ("limit", "max_length", "columns", "pooling", "seed", "batch_tokens", "precision")
+    given = {name: getattr(options, name) for name in names}
+    output = None if options.output is None else Path(options.output).expanduser()
+    if output is not None and not output.parent.is_dir():  # to be told before the work, not after it
+        raise ConfigError(f"--output={options.output}: there is no folder {output.parent}")
+    result = run(options.model, options.suite, options.data, **given)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
+    if options.json:
+        print(text)
+        return
+    from rich.console import Console
+
+    from bertjax.evaluation.show import print_result
+
+    print_result(result, suite_named(options.suite).formats, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

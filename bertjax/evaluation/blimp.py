@@ -1,0 +1,143 @@
+"""``blimp``: of two sentences that differ in one thing, is the acceptable one the more probable?
+
+BLiMP, Warstadt et al. 2020. The score of a sentence is its pseudo-log-likelihood; a pair is right where the good
+sentence scores strictly higher, as in the paper. A tie is wrong: a model that cannot tell the two apart has not
+preferred the good one, and half a point for it would pay for tokenizers that lose the difference. Ties are counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.config import ConfigError, ModelConfig
+from bertjax.data.files import DataError
+from bertjax.data.progress import Progress
+from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
+from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.interop.models import load_pair
+from bertjax.model.bert import Bert
+from bertjax.tasks.examples import check_text
+from bertjax.tasks.lines import ending, numbered_lines
+from bertjax.text.tokenizer import Tokenizer
+
+SENTENCES = ("sentence_good", "sentence_bad")
+GROUPS = ("field", "linguistics_term", "UID")  # coarse to fine; the last is the phenomenon that limit counts in
+
+
+@dataclass(frozen=True)
+class MinimalPair:
+    """good, bad: token ids without special tokens. groups: in the order of ``GROUPS``, those that the data has."""
+
+    good: list[int]
+    bad: list[int]
+    groups: dict[str, str]
+
+
+def read_pairs(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> list[MinimalPair]:
+    """The pairs of a file or folder, or of a list of mappings or of (good, bad); ``limit`` of each phenomenon.
+
+    Raises DataError that names file and line.
+    """
+    kept: list[tuple[str, Mapping[str, Any]]] = []
+    seen: Counter[str] = Counter()
+    groups: list[str] | None = None
+    for where, record in _records(data):
+        if groups is None:
+            groups = [name for name in GROUPS if name in record]
+        for name in (*SENTENCES, *groups):
+            if name not in record:
+                raise DataError(f"{where}: no field {name!r}; a pair has {', '.join((*SENTENCES, *groups))}")
+            check_text(record[name], where, f"{name!r}")
+        phenomenon = record.get(GROUPS[-1], "")
+        seen[phenomenon] += 1
+        if options.limit is None or seen[phenomenon] <= options.limit:
+            kept.append((where, record))
+    if not kept:
+        raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: no pairs of sentences in it")
+    ids = tokenizer.encode_batch([record[name] for _, record in kept for name in SENTENCES])
+    pairs = []
+    for index, (where, record) in enumerate(kept):
+        good, bad = ids[2 * index : 2 * index + 2]
+        for name, tokens in zip(SENTENCES, (good, bad), strict=True):
+            if not tokens:
+                raise DataError(f"{where}: {name!r} holds no token")
+            if len(tokens) + SPECIAL_TOKENS > config.max_position_embeddings:
+                raise DataError(
+                    f"{where}: {name!r} has {len(tokens) + SPECIAL_TOKENS} tokens with [CLS] and [SEP]; "
+                    f"the model takes {config.max_position_embeddings}"
+                )
+        pairs.append(MinimalPair(good, bad, {name: record[name] for name in groups or ()}))
+    return pairs
+
+
+def score_pairs(
+    model: Bert, tokenizer: Tokenizer, pairs: list[MinimalPair], options: Options, show: Progress
+) -> Result:
+    """Accuracy over all pairs, and in every field, linguistics_term and UID."""
+    check_fits(model, tokenizer, masked_lm=True)
+    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
+    scores = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=options.tokens_at_once, show=show)
+    good, bad = scores[::2], scores[1::2]
+    right = (good > bad).astype(np.float64)
+    accuracy = lambda chosen: measured(lambda right: {"accuracy": right.mean()}, [right[chosen]], options.seed)
+    groups = {}
+    for heading in pairs[0].groups:
+        names = np.array([pair.groups[heading] for pair in pairs])
+        groups[heading] = {str(name): accuracy(names == name)["accuracy"] for name in np.unique(names)}
+    facts = {"pairs": len(pairs), "ties": int((good == bad).sum()), "masked_rows": sum(map(len, sentences))}
+    return Result(accuracy(slice(None)), groups, facts)
+
+
+def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where, record) of all pairs."""
+    if isinstance(data, str | Path):
+        for path in _files(Path(data).expanduser()):
+            for number, line in numbered_lines(path):
+                if line.strip():
+                    yield f"{path}:{number}", _json_record(f"{path}:{number}", line)
+        return
+    if not isinstance(data, Iterable):
+        raise ConfigError(f"data must be a path or a list of pairs, not {type(data).__name__}")
+    for index, pair in enumerate(data):
+        if isinstance(pair, tuple | list) and len(pair) == 2:
+            pair = dict(zip(SENTENCES, pair, strict=True))
+        if not isinstance(pair, Mapping):
+            raise DataError(f"data[{index}]: a pair is (good, bad) or a mapping with {' and '.join(SENTENCES)}")
+        yield f"data[{index}]", pair
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder: BLiMP is released as one for each phenomenon."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if ending(file) == ".jsonl")
+    if not files:
+        raise DataError(f"{path} holds no .jsonl file")
+    return files
+
+
+def _json_record(where: str, line: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: no JSON: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must be a JSON object with {' and '.join(SENTENCES)}")
+    return value
+
+
+SUITE = Suite(
+    load=partial(load_pair, for_pretraining=True, required=("mlm_head",)),
+    read=read_pairs,
+    score=score_pairs,
+    options=("limit", "batch_tokens", "seed"),
+    formats={"accuracy": ".2%"},
+)

@@ -1,0 +1,58 @@
+"""Suites that a pretraining run measures itself with on its way: those that its config gives data for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from bertjax.config import EvaluationConfig, ModelConfig
+from bertjax.evaluation import suite_named
+from bertjax.evaluation.suite import checked_options
+from bertjax.model.bert import Bert, merge_params
+from bertjax.text.tokenizer import Tokenizer
+
+SUITES = ("mlm", "blimp", "sts")  # sections of config.evaluation
+
+
+class ChosenSuites:
+    """Reads the data of all chosen suites at once, before anything is compiled, and scores parameters when due."""
+
+    def __init__(self, settings: EvaluationConfig, tokenizer: Tokenizer, model: ModelConfig) -> None:
+        """Raises DataError, ConfigError for data that cannot be used."""
+        self._tokenizer = tokenizer
+        self._graphdef = nnx.graphdef(nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0))))
+        self._chosen = []
+        for name in SUITES:
+            own = getattr(settings, name)
+            if own.data is not None:
+                suite = suite_named(name)
+                options = checked_options(name, suite, {"limit": own.limit or None})
+                examples = suite.read(own.data, tokenizer, model, options)
+                self._chosen.append((name, own.every_steps, suite, examples, options))
+
+    def due(self, step: int) -> bool:
+        """Whether a suite is due after ``step`` updates; at the end of each phase all are."""
+        return any(every and step % every == 0 for _, every, *_ in self._chosen)
+
+    def scores(self, step: int, phase_ends: bool, params: Callable[[], Any]) -> dict[str, float]:
+        """The scores of all suites that are due, by suite and name, such as blimp.accuracy.
+
+        params: gives the nested parameters, whole, on the host; asked only where a suite is due.
+        """
+        due = [chosen for chosen in self._chosen if phase_ends or (chosen[1] and step % chosen[1] == 0)]
+        if not due:
+            return {}
+        model = merge_params(self._graphdef, jax.tree.map(jax.numpy.asarray, params()))
+        found = {}
+        for name, _, suite, examples, options in due:
+            result = suite.score(model, self._tokenizer, examples, options, lambda stage, done, total: None)
+            found |= {f"{name}.{score}": measure.value for score, measure in result.scores.items()}
+        return found
+
+
+def in_words(scores: dict[str, float]) -> str:
+    """Scores for the end of a line: nothing, or with a comma before each."""
+    return "".join(f", {name.replace('.', ' ').replace('_', ' ')} {value:.4g}" for name, value in scores.items())

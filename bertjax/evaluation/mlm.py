@@ -1,0 +1,147 @@
+"""``mlm``: how well masked tokens of held-out text are predicted, beside the unigram baseline on the same positions.
+
+The masks are those of pretraining, a pure function of the seed and of an example's place in the text; neither the
+batch size nor the model has any say in them, but the tokenizer and the row length have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bertjax.config import ConfigError, ModelConfig
+from bertjax.data import corpus as corpora
+from bertjax.data.files import DataError, Report
+from bertjax.data.in_memory import corpus_of_documents
+from bertjax.data.index import Corpus
+from bertjax.data.pipeline import EVALUATION_SEED, evaluation_batches
+from bertjax.data.progress import Progress
+from bertjax.data.settings import ExampleSettings
+from bertjax.data.sources import TextList, open_sources
+from bertjax.data.staging import read_sentences
+from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.interop.models import load_pair
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.train.losses import weighted_cross_entropy
+from bertjax.train.metrics import unigram_log_probs
+from bertjax.train.workdir import recorded_config
+
+# The row length of the first phase of pretraining: what every model has seen.
+_ROW_LENGTH = 128
+_MASKED = 0.15
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Text to predict. unigram: log probabilities float64 [V] of the baseline. facts: for the result."""
+
+    corpus: Corpus
+    settings: ExampleSettings
+    unigram: np.ndarray
+    facts: dict[str, Any]
+
+
+def read_text(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> HeldOut:
+    """The held-out split of a prepared corpus, or all text of corpus SPECs, or of a list of texts.
+
+    The baseline of a prepared corpus has the counts of its training split. For other text it has the text's own:
+    the best that any unigram model can do there. Raises DataError, ConfigError.
+    """
+    longest = config.max_position_embeddings
+    length = options.max_length or min(_ROW_LENGTH, longest)
+    if length > longest:
+        raise ConfigError(f"max_length = {length} is longer than the model, which takes {longest} tokens")
+    settings = ExampleSettings("mlm", length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16)
+    if isinstance(data, str | Path) and corpora.is_prepared(Path(data).expanduser()):
+        prepared = corpora.open_prepared(data)
+        if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
+            raise DataError(f"prepared corpus {data} was made with another tokenizer than the model's; give the text")
+        counts, kind = prepared.token_counts, prepared.manifest["held_out"]["kind"]
+        return HeldOut(prepared.held_out, settings, unigram_log_probs(counts), _facts(prepared.held_out, kind))
+    if not isinstance(data, str | Path | Iterable):
+        raise ConfigError(f"data must be a corpus SPEC or a list of texts, not {type(data).__name__}")
+    report = Report()
+    sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
+    corpus = corpus_of_documents(read_sentences(sources, report), tokenizer)
+    if not corpus.num_tokens:
+        raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: there is no text in it")
+    counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)
+    own = np.log(np.maximum(counts, 1) / counts.sum())
+    facts = {"replaced_bytes": report.replaced_bytes, "skipped_lines": report.skipped_lines}
+    return HeldOut(corpus, settings, own, _facts(corpus, "given") | facts)
+
+
+def _facts(corpus: Corpus, kind: str) -> dict[str, Any]:
+    """kind: how the text came to be held out; "copy" is training text."""
+    return {"documents": corpus.num_documents, "tokens": corpus.num_tokens, "held_out_kind": kind}
+
+
+def score_text(model: Bert, tokenizer: Tokenizer, text: HeldOut, options: Options, show: Progress) -> Result:
+    """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows.
+
+    Intervals are by drawing rows.
+    """
+    check_fits(model, tokenizer, masked_lm=True)
+    length = text.settings.sequence_length
+    size, most = max(1, options.tokens_at_once // length), options.limit or 2**62
+    graphdef, params = split_params(model)
+    columns: list[list[np.ndarray]] = []
+    expected = min(most, -(-text.corpus.num_tokens // length))  # about: rows hold special tokens as well
+    batches = evaluation_batches(text.corpus, tokenizer, text.settings, size, most, EVALUATION_SEED + options.seed)
+    for number, batch in enumerate(batches, start=1):
+        weights = batch["masked_lm_weights"]
+        baseline = -(text.unigram[batch["masked_lm_ids"]] * weights).sum(axis=1)
+        losses, hits = jax.device_get(_row_sums(graphdef, params, batch))
+        used = weights.any(axis=1)
+        columns.append([values[used].astype(np.float64) for values in (losses, hits, baseline, weights.sum(axis=1))])
+        show("predicting masked tokens", min(number * size, expected), expected)
+    losses, hits, baseline, masked = (np.concatenate(column) for column in zip(*columns, strict=True))
+    if not len(masked):
+        raise DataError("the text is too short: there is no token in it to mask")
+    scores = measured(_means, [losses, hits, baseline, masked], options.seed)
+    return Result(scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())})
+
+
+def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:
+    """The scores of rows, from the sums over the masked tokens of each."""
+    loss, unigram = losses.sum() / masked.sum(), baseline.sum() / masked.sum()
+    return {
+        "loss": loss,
+        "perplexity": np.exp(loss),
+        "accuracy": hits.sum() / masked.sum(),
+        "unigram_loss": unigram,
+        "gain": unigram - loss,
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _row_sums(graphdef: Any, params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
+    """Sums over the masked tokens of each row: losses in nats and hits, float32 [B]."""
+    logits: Any = merge_params(graphdef, params).on_batch(batch).mlm_logits
+    return jax.vmap(weighted_cross_entropy)(logits, batch["masked_lm_ids"], batch["masked_lm_weights"])
+
+
+def corpus_of_run(path: str | Path) -> Path | None:
+    """The prepared corpus that the run in a workdir was trained on, where it is still there."""
+    recorded = recorded_config(Path(path).expanduser())
+    if recorded is None:
+        return None
+    found = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
+    return None if found is None else found.path
+
+
+SUITE = Suite(
+    load=partial(load_pair, for_pretraining=True, required=("mlm_head",)),
+    read=read_text,
+    score=score_text,
+    options=("limit", "max_length", "batch_tokens", "seed"),
+    formats={"loss": ".4f", "perplexity": ".2f", "accuracy": ".2%", "unigram_loss": ".4f", "gain": ".4f"},
+    data_of=corpus_of_run,
+)

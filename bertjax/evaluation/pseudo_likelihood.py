@@ -1,0 +1,133 @@
+"""Pseudo-log-likelihood of sentences: each token masked in turn, the log probabilities of all of them summed.
+
+Salazar, Liang, Nguyen and Kirchhoff 2020, "Masked Language Model Scoring", equation 1. A sentence of n tokens costs
+n forward passes, so that what is done in a pass is all that counts here: rows of like lengths are batched across
+sentences and masked positions, and the vocabulary product is done at the one masked position of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from bertjax.data.progress import Progress
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.text.tokenizer import Tokenizer
+
+SPECIAL_TOKENS = 2  # [CLS] and [SEP]
+# Padding (tokens) that another compiled shape has to save: what a small model does on two cores while it compiles.
+_WORTH_A_SHAPE = 30_000
+
+
+def pseudo_log_likelihoods(
+    model: Bert,
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int,
+    show: Progress = lambda stage, done, total: None,
+) -> np.ndarray:
+    """The sum over the tokens of each sentence of log p(token | all others), in nats: float64 [n].
+
+    sentences: ids without special tokens, at least one each, that fit the model with [CLS] and [SEP]. Equal ones
+    are done once, so that they have equal scores to the bit. batch_tokens: token places of a batch.
+    """
+    unique: dict[tuple[int, ...], int] = {}
+    which = [unique.setdefault(tuple(sentence), len(unique)) for sentence in sentences]
+    rows = MaskedRows(list(unique), tokenizer)
+    graphdef, params = split_params(model)
+    log_probs = np.zeros(len(rows), np.float64)
+    pending: list[tuple[np.ndarray, jax.Array]] = []  # so that a batch is made while another is computed
+
+    def fetch() -> None:
+        chosen, values = pending.pop()
+        log_probs[chosen] = np.asarray(values, np.float64)[: len(chosen)]
+
+    done = 0
+    for chosen, length, size in rows.batches(batch_tokens):
+        batch, targets = rows.assemble(chosen, length, size)
+        values = _log_probs(graphdef, params, batch, targets)
+        if pending:
+            fetch()
+        pending.append((chosen, values))
+        done += len(chosen)
+        show("masking each token in turn", done, len(rows))
+    if pending:
+        fetch()
+    return rows.sums(log_probs)[which]
+
+
+class MaskedRows:
+    """Every sentence once for each of its tokens, that token masked."""
+
+    def __init__(self, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        sizes = np.array([len(sentence) for sentence in sentences], np.int64)
+        self._tokens = np.array([token for sentence in sentences for token in sentence], np.int32)
+        self._first = np.cumsum(sizes) - sizes  # place of a sentence's first token
+        self._sentence = np.repeat(np.arange(len(sizes)), sizes)  # of a row, which masks the token of its number
+        self._lengths = sizes[self._sentence] + SPECIAL_TOKENS
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def batches(self, batch_tokens: int) -> Iterator[tuple[np.ndarray, int, int]]:
+        """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled."""
+        order = np.argsort(self._lengths, kind="stable")
+        shapes = [(length, max(1, batch_tokens // length)) for length in row_lengths(self._lengths, _WORTH_A_SHAPE)]
+        ends = np.searchsorted(self._lengths[order], [length for length, _ in shapes], side="right")
+        begin = 0
+        while begin < len(order):
+            # The first shape that can still be filled; what is left of a shape goes with longer rows.
+            filled = (s for s, end in zip(shapes, ends, strict=True) if end - begin >= s[1])
+            length, size = next(filled, shapes[-1])
+            yield order[begin : begin + size], length, size
+            begin += size
+
+    def assemble(self, chosen: np.ndarray, length: int, size: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Fields of the model's input int32 [size, length], and the tokens that were masked, int32 [size]."""
+        tokenizer, rows = self._tokenizer, np.arange(len(chosen))
+        lengths, first = self._lengths[chosen], self._first[self._sentence[chosen]]
+        position = chosen - first + 1
+        place = np.arange(length)
+        ids = np.full((size, length), tokenizer.pad_id, np.int32)
+        inside = (place[None, :] >= 1) & (place[None, :] < lengths[:, None] - 1)
+        source = np.clip(first[:, None] + place[None, :] - 1, 0, len(self._tokens) - 1)
+        ids[rows] = np.where(inside, self._tokens[source], tokenizer.pad_id)
+        ids[rows, lengths - 1], ids[rows, 0], ids[rows, position] = (
+            tokenizer.sep_id,
+            tokenizer.cls_id,
+            tokenizer.mask_id,
+        )
+        mask, positions, targets = np.zeros_like(ids), np.zeros((size, 1), np.int32), np.zeros(size, np.int32)
+        mask[:, 0] = 1  # rows beyond the end see something, too
+        mask[rows] = place[None, :] < lengths[:, None]
+        positions[rows, 0], targets[rows] = position, self._tokens[chosen]
+        return {"input_ids": ids, "attention_mask": mask, "masked_lm_positions": positions}, targets
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows of each sentence."""
+        return np.add.reduceat(values, self._first) if len(values) else values
+
+
+def row_lengths(lengths: np.ndarray, worth: int) -> list[int]:
+    """Few row lengths, ascending, for rows of these lengths: another one where it saves ``worth`` tokens of padding."""
+    counts = np.bincount(lengths)
+    up_to = np.cumsum(counts)
+    chosen = [len(counts) - 1]
+    for length in range(len(counts) - 2, 0, -1):
+        if counts[length] and (chosen[-1] - length) * up_to[length] >= worth:
+            chosen.append(length)
+    return chosen[::-1]
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_probs(graphdef: Any, params: Any, batch: Any, targets: jax.Array) -> jax.Array:
+    """log p(target) at the masked position of each row: float32 [B]."""
+    logits: Any = merge_params(graphdef, params)(**batch).mlm_logits
+    at_target = jax.numpy.take_along_axis(logits[:, 0], targets[:, None], axis=-1)[:, 0]
+    return at_target - jax.nn.logsumexp(logits[:, 0], axis=-1)

@@ -1,0 +1,41 @@
+"""Results of a suite as a table for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from bertjax.evaluation.suite import LEVEL
+
+
+def print_result(result: dict[str, Any], formats: dict[str, str], console: Console) -> None:
+    """Prints what ``bertjax.evaluate.run`` returned. formats: score name -> format specification of its numbers."""
+    model, data = result["model"] or "model", result["data"] or "data in memory"
+    main = next(iter(result["scores"]))
+    # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
+    table = Table(box=SIMPLE, title=f"{result['suite']}: {model} on {data}", title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in ("score", f"{LEVEL:.0%} interval", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for heading, groups in reversed(result["groups"].items()):  # the finest first, the whole last
+        table.add_row(f"{main} by {heading.replace('_', ' ')}", style="italic")
+        for group, score in groups.items():
+            table.add_row(group, *_cells(score, formats[main]))
+        table.add_section()
+    for name, score in result["scores"].items():
+        table.add_row(name, *_cells(score, formats[name]), style="bold")
+    console.print(table)
+    facts = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in _shown(result))
+    console.print("  ".join(facts).replace("_", " "), markup=False, highlight=False)
+
+
+def _cells(score: dict[str, Any], spec: str) -> tuple[str, str, str]:
+    low, high = format(score["low"], spec), format(score["high"], spec)
+    return format(score["value"], spec), f"{low} .. {high}", f"{score['count']:,}"
+
+
+def _shown(result: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [*result["facts"].items(), ("seconds", f"{result['seconds']:.1f}")]

@@ -1,0 +1,127 @@
+"""``sts``: do texts that people find similar lie close together? Cosines of embeddings against human scores.
+
+Rank correlation (Spearman) and linear correlation (Pearson), both times 100, as papers on the STS benchmark give
+them; nothing is trained.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.config import ConfigError, ModelConfig, nearest
+from bertjax.data.files import DataError
+from bertjax.data.progress import Progress
+from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.inference.embed import POOLINGS, embed
+from bertjax.interop.models import load_pair
+from bertjax.model.bert import Bert
+from bertjax.tasks.examples import TextExample, text_examples
+from bertjax.tasks.lines import ending, numbered_lines
+from bertjax.tasks.scores import similarity
+from bertjax.tasks.tables import Columns, read_texts
+from bertjax.text.tokenizer import Tokenizer
+
+_LEAST_LENGTH = 5  # of embed
+_TEXT_LENGTH = 32  # about; so many tokens of a batch are one text
+_LOT = 512  # texts between two signs of life
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Two texts each, and how similar people find them."""
+
+    first: list[str]
+    second: list[str]
+    scores: np.ndarray  # float64 [n]
+
+
+def read_scored(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> ScoredPairs:
+    """The pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score); the first ``limit`` of them.
+
+    Columns are found by usual names; a file without a header holds text, text, score unless ``options.columns`` says
+    otherwise. Raises DataError that names file and line.
+    """
+    if options.pooling not in POOLINGS:
+        raise ConfigError(f"pooling = {options.pooling!r}; {nearest(str(options.pooling), POOLINGS)}")
+    if options.max_length is not None and options.max_length < _LEAST_LENGTH:
+        raise ConfigError(f"max_length = {options.max_length} is too small; the least is {_LEAST_LENGTH}")
+    if isinstance(data, str | Path):
+        path = Path(data).expanduser()
+        examples = read_texts(path, _columns(path, options.columns), "regression")
+    else:
+        examples = _in_memory(data)
+    first, second = [example.text for example in examples], [example.second for example in examples]
+    if None in second:
+        raise DataError(f"{examples[second.index(None)].where}: one text; a pair has two, and a score")
+    scores = np.array([example.label for example in examples], np.float64)
+    if len(set(scores[: options.limit])) < 2:
+        raise DataError(f"{examples[0].where}: all scores are the same, so that nothing can go with them")
+    return ScoredPairs(first[: options.limit], [str(text) for text in second][: options.limit], scores[: options.limit])
+
+
+def score_cosines(model: Bert, tokenizer: Tokenizer, pairs: ScoredPairs, options: Options, show: Progress) -> Result:
+    """spearman and pearson correlation of cosines and human scores, times 100."""
+    check_fits(model, tokenizer, masked_lm=False)
+    texts = list(dict.fromkeys(pairs.first + pairs.second))
+    place = {text: index for index, text in enumerate(texts)}
+    vectors = []
+    settings: dict[str, Any] = {"pooling": options.pooling, "max_length": options.max_length, "normalize": True}
+    size = max(1, options.tokens_at_once // _TEXT_LENGTH)
+    for begin in range(0, len(texts), _LOT):
+        vectors.append(embed(model, tokenizer, texts[begin : begin + _LOT], batch_size=size, **settings))
+        show("embedding texts", min(begin + _LOT, len(texts)), len(texts))
+    found = np.concatenate(vectors).astype(np.float64)
+    one, other = (found[[place[text] for text in side]] for side in (pairs.first, pairs.second))
+    correlations = lambda *drawn: {name: 100 * value for name, value in similarity(*drawn).items()}
+    cosines = (one * other).sum(axis=1)
+    return Result(measured(correlations, [cosines, pairs.scores], options.seed), facts={"texts": len(texts)})
+
+
+def _columns(path: Path, given: str | None) -> Columns:
+    """The columns that were named, or numbers for a file without a header; else none, to be found by usual names."""
+    if given is not None:
+        names = [name.strip() for name in given.split(",")]
+        if len(names) != 3 or not all(names):
+            raise ConfigError(f"columns = {given!r} must be three names or numbers: text,text,score")
+        return Columns(*names)
+    separators = {".csv": ",", ".tsv": "\t"}
+    if ending(path) in separators:
+        line = next((line for _, line in numbered_lines(path) if line), "")
+        cells = next(csv.reader([line], delimiter=separators[ending(path)]), [])
+        if len(cells) == 3 and _is_number(cells[2]):
+            return Columns("0", "1", "2")
+    return Columns()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _in_memory(data: Any) -> list[TextExample]:
+    if not isinstance(data, Iterable):
+        raise ConfigError(f"data must be a path or a list of (text, text, score), not {type(data).__name__}")
+    rows = list(data)
+    for index, row in enumerate(rows):
+        if not isinstance(row, tuple | list) or len(row) != 3:
+            raise DataError(f"data[{index}]: must be (text, text, score)")
+    return text_examples([row[:2] for row in rows], [row[2] for row in rows], kind="regression")
+
+
+SUITE = Suite(
+    load=partial(load_pair, for_pretraining=False),
+    read=read_scored,
+    score=score_cosines,
+    options=("limit", "max_length", "pooling", "columns", "batch_tokens", "seed"),
+    formats={"spearman": ".2f", "pearson": ".2f"},
+)

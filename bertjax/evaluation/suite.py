@@ -1,0 +1,113 @@
+"""What a suite is: it reads its data, then scores models on it; and what its results look like."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from bertjax.config import ConfigError, nearest
+from bertjax.data.progress import Progress
+from bertjax.tasks.intervals import bootstrap
+
+# Of the confidence intervals: their level, and the draws behind them.
+LEVEL = 0.95
+SAMPLES = 1000
+_BATCH_TOKENS = {"cpu": 2048}  # what fills the cores and stays in their caches
+_BATCH_TOKENS_OF_ACCELERATORS = 65536
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be asked of suites; each heeds some of them (``Suite.options``).
+
+    limit: examples to look at, counted as the suite says. max_length: tokens of a row or text. batch_tokens: token
+    places worked on at once, of no influence on results but for rounding. pooling: see ``bertjax.embed``. columns:
+    of a labelled file, those of the text, the second text and the label: names of its header or numbers from 0, with
+    commas between them. seed: of masks and of the bootstrap.
+    """
+
+    limit: int | None = None
+    max_length: int | None = None
+    batch_tokens: int | None = None
+    pooling: str = "mean"
+    columns: str | None = None
+    seed: int = 0
+
+    @property
+    def tokens_at_once(self) -> int:
+        """``batch_tokens``, or what suits the device."""
+        return self.batch_tokens or _BATCH_TOKENS.get(jax.default_backend(), _BATCH_TOKENS_OF_ACCELERATORS)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value over ``count`` examples, with its bootstrap confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known."""
+
+    scores: dict[str, Score]
+    groups: dict[str, dict[str, Score]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A way to score models.
+
+    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model config, options)`` -> examples, all
+    checked, so that nothing is wrong with them later; data is what the caller gave: a path, or examples in memory.
+    score: ``(model, tokenizer, examples, options, show)``. options: fields of ``Options`` that it heeds.
+    formats: score name -> how it is shown. data_of: finds the data of a model where none is given, else None.
+    """
+
+    load: Callable[[Any], tuple[Any, Any]]
+    read: Callable[[Any, Any, Any, Options], Any]
+    score: Callable[[Any, Any, Any, Options, Progress], Result]
+    options: tuple[str, ...]
+    formats: dict[str, str]
+    data_of: Callable[[Any], Any] = lambda path: None
+
+
+def checked_options(name: str, suite: Suite, given: dict[str, Any]) -> Options:
+    """The options of a suite; those that are None have their defaults. Raises ConfigError that names the option."""
+    given = {option: value for option, value in given.items() if value is not None}
+    known = {f.name for f in dataclasses.fields(Options)}
+    for option, value in given.items():
+        if option not in suite.options:
+            why = f"the suite {name!r} has no such option" if option in known else "no such option"
+            raise ConfigError(f"{option} = {value!r}: {why}; {nearest(option, suite.options)}")
+        least = 0 if option == "seed" else 1
+        if option not in ("pooling", "columns") and (type(value) is not int or not least <= value < 2**31):
+            raise ConfigError(f"{option} = {value!r} must be a whole number, {least} at least")
+    return Options(**given)
+
+
+def measured(function: Callable[..., Mapping[str, float]], arrays: Sequence[Any], seed: int) -> dict[str, Score]:
+    """The scores ``function(*arrays)``, by name, with intervals; arrays have an entry an example, drawn together."""
+    values = function(*arrays)
+    listed = lambda *drawn: list(function(*drawn).values())
+    lows, highs = bootstrap(listed, *arrays, seed=seed, samples=SAMPLES, level=LEVEL)
+    return {
+        name: Score(float(value), float(low), float(high), len(arrays[0]))
+        for (name, value), low, high in zip(values.items(), lows, highs, strict=True)
+    }
+
+
+def check_fits(model: Any, tokenizer: Any, *, masked_lm: bool) -> None:
+    """Raises ConfigError where model and tokenizer do not go together, or the model lacks the head it needs."""
+    if masked_lm and not model.for_pretraining:
+        raise ConfigError("model has no masked-LM head; make or load it with for_pretraining=True")
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ConfigError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")
