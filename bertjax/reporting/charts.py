@@ -15,7 +15,7 @@ from bertjax.reporting.axes import Axis, step_axis, value_axis
 from bertjax.reporting.markup import Element, node
 from bertjax.reporting.record import Band
 from bertjax.reporting.thinning import MANY, thinned, windowed_means
-from bertjax.reporting.wording import figure, percent, powered, short
+from bertjax.reporting.wording import compact, figure, percent, powered, short
 
 # The plot's own units, stretched to the room there is.
 _WIDTH, _HEIGHT = 1000, 1000
@@ -59,7 +59,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Line:
-    """``role``: train, held-out or baseline (the look). ``steps``, ``values``: float64, NaN where there is a gap."""
+    """``role``: the look - train, held-out, others or baseline. ``steps``, ``values``: float64, NaN is a gap."""
 
     name: str
     role: str
@@ -91,11 +91,7 @@ def draw(chart: Chart, lines: Sequence[Line], scene: Scene) -> Element:
     across = step_axis(scene.last)
     finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
     up = value_axis(finite, chart.from_zero, chart.may_be_log)
-    names = [line.name for line in lines] if len(lines) > 1 else ["last"]
-    legend = [
-        node("span", node("i", class_=f"key {line.role}"), f"{name} ", node("b", unit.show(_last(line))))
-        for line, name in zip(lines, names, strict=True)
-    ]
+    shown = list({line.name: line for line in lines}.values())
     svg = node(
         "svg",
         [_band(band, index, scene.last) for index, band in enumerate(scene.bands)],
@@ -105,7 +101,7 @@ def draw(chart: Chart, lines: Sequence[Line], scene: Scene) -> Element:
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{title}. " + " ".join(_in_words(line, unit) for line in lines),
+        aria_label=f"{title}. " + " ".join(_in_words(line, unit) for line in shown),
         data_last=across.high,
         data_range=f"{up.low!r} {up.high!r}",
         data_log="1" if up.log else None,
@@ -113,7 +109,9 @@ def draw(chart: Chart, lines: Sequence[Line], scene: Scene) -> Element:
     )
     return node(
         "figure",
-        node("figcaption", node("strong", title), f" {unit.name}" if unit.name else None, node("div", legend)),
+        node(
+            "figcaption", node("strong", title), f" {unit.name}" if unit.name else None, node("div", _keys(shown, unit))
+        ),
         node(
             "div",
             svg,
@@ -125,6 +123,20 @@ def draw(chart: Chart, lines: Sequence[Line], scene: Scene) -> Element:
         ),
         class_="chart",
     )
+
+
+def _keys(lines: Sequence[Line], unit: Unit) -> list[Element]:
+    """The legend: how each line looks, and its last value."""
+    names = [line.name for line in lines] if len(lines) > 1 else ["last"]
+    return [
+        node(
+            "span",
+            node("i", class_=f"key {line.role}"),
+            name,
+            node("b", f" {unit.show(_last(line))}") if line.role != "others" else None,
+        )
+        for line, name in zip(lines, names, strict=True)
+    ]
 
 
 def band_class(index: int) -> str:
@@ -140,7 +152,7 @@ def _shapes(line: Line, across: Axis, up: Axis, averaged: bool) -> list[Element]
     path = _path(across.place(line.steps[kept]), up.place(line.values[kept]), gaps)
     faint = " faint" if many else ""
     shapes = [node("path", d=path, class_=f"line {line.role}{faint}", data_name=line.name)]
-    if few and line.role != "baseline":
+    if few and line.role in ("train", "held-out"):
         # A line of no length with round ends is a dot, however the plot is stretched.
         shapes.append(node("path", d=path.replace("L", "h0M") + "h0", class_=f"dots {line.role}"))
     if many:
@@ -220,9 +232,9 @@ def tick_text(axis: Axis, tick: float, factor: float) -> str:
     if value == 0:
         return "0"
     if axis.log or decimals > 3:
-        return powered(value, 2) if abs(value) < 1e-2 else f"{value:g}" if value < 1e3 else short(value, 1)
-    if abs(value) >= 1e4:
-        return short(value).replace(".00", "").replace(".0", "")
+        return powered(value, 2) if abs(value) < 1e-2 else f"{value:g}" if value < 1e3 else compact(value)
+    if axis.high * factor >= 1e4:
+        return compact(value)
     return f"{value:,.{decimals}f}"
 
 

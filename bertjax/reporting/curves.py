@@ -9,8 +9,8 @@ import numpy as np
 
 from bertjax.reporting.charts import NATS, PLAIN, RATE, SHARE, Chart, Line, Mark, Scene, band_class, draw
 from bertjax.reporting.markup import Element, node
-from bertjax.reporting.record import Record
-from bertjax.reporting.rows import Columns, Metrics
+from bertjax.reporting.record import Record, count
+from bertjax.reporting.rows import Columns
 from bertjax.reporting.wording import title
 
 PRETRAINING = (
@@ -42,6 +42,7 @@ MARKS = {
     "skipped": ("skipped", "S", "step skipped"),
 }
 _OTHER = ("other", "E", "other event")
+BEST = ("best", "★", "best evaluation, which became the model")
 
 
 def learning(record: Record) -> list[Element]:
@@ -51,12 +52,12 @@ def learning(record: Record) -> list[Element]:
     scores = [
         Chart(title(name), name, PLAIN, from_zero=False) for name in metrics.held_out.fields if name not in _NO_SCORES
     ]
-    return _drawn((*losses, *scores[:_MOST_SCORES]), record)
+    return _drawn((*losses, *scores[:_MOST_SCORES]), record, compared=True)
 
 
 def machine(record: Record) -> list[Element]:
     """The charts of how the run does."""
-    return _drawn(MACHINE, record)
+    return _drawn(MACHINE, record, compared=False)
 
 
 def legend(record: Record) -> Element | None:
@@ -68,6 +69,8 @@ def legend(record: Record) -> Element | None:
         if (end := min(band.end, last))
     ]
     kinds = dict.fromkeys(mark_of(event) for event in record.metrics.events)
+    if count(record.summary.get("best_step")) is not None:
+        kinds[BEST] = None
     marks = [node("span", node("i", letter, class_=f"letter {kind}"), f" {words}") for kind, letter, words in kinds]
     if len(bands) > _MOST_NAMED_BANDS:
         bands = [node("span", f"{len(bands)} phases as bands")]
@@ -80,25 +83,30 @@ def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
     return MARKS.get(name, _OTHER) if isinstance(name, str) else _OTHER
 
 
-def _drawn(charts: Sequence[Chart], record: Record) -> list[Element]:
-    last = max(1, record.metrics.last_step)
+def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[Element]:
+    last = max(1, *(metrics.last_step for metrics in (record.metrics, *(record.others if compared else ()))))
     marks = [Mark(event["step"], *mark_of(event)[:2]) for event in record.metrics.events]
+    if (best := count(record.summary.get("best_step"))) is not None:
+        marks.append(Mark(best, *BEST[:2]))
     scene = Scene(last, record.bands, marks)
     found = []
     for chart in charts:
-        lines = _lines(chart, record.metrics, last)
+        lines = _lines(chart, record, last, compared)
         if lines and not all(_dull(line.values, chart.dull) for line in lines):
             found.append(draw(chart, lines, scene))
     return found
 
 
-def _lines(chart: Chart, metrics: Metrics, last: int) -> list[Line]:
+def _lines(chart: Chart, record: Record, last: int, compared: bool) -> list[Line]:
+    metrics = record.metrics
     wanted: list[tuple[str, str, Columns, str]] = [
         ("training", "train", metrics.train, chart.field),
         ("held out", "held-out", metrics.held_out, chart.field),
     ]
     if chart.baseline:
         wanted.append((chart.baseline[0], "baseline", metrics.held_out, chart.baseline[1]))
+    if compared:
+        wanted = [("other runs, held out", "others", other.held_out, chart.field) for other in record.others] + wanted
     lines = [Line(name, role, *columns.values(field)) for name, role, columns, field in wanted]
     return [_all_along(line, last) if line.role == "baseline" else line for line in lines if len(line.values)]
 

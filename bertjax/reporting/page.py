@@ -7,7 +7,7 @@ import hashlib
 
 from bertjax.reporting import classes, curves, tables
 from bertjax.reporting.markup import Child, Element, node, render
-from bertjax.reporting.record import Record, count, number, numbers
+from bertjax.reporting.record import Record, count, listing, number, numbers
 from bertjax.reporting.style import CSS, SCRIPT
 from bertjax.reporting.wording import duration, figure, percent, short, title
 
@@ -53,7 +53,7 @@ def render_page(record: Record, ended: str | None = None) -> str:
 
 
 def _heading(record: Record, ended: str | None) -> Element:
-    step, total = record.metrics.last_step, record.total_steps
+    step, total = record.step, record.total_steps
     of_all = f"step {step:,}" + (f" of {total:,}" if total else "")
     if record.summary:
         kind, state = "finished", "finished"
@@ -77,9 +77,10 @@ def _key_figures(record: Record) -> list[tuple[str, Child]]:
     """(name, value): scores first, then what they took."""
     summary, metrics = record.summary, record.metrics
     tiles: list[tuple[str, Child]] = []
-    spread = numbers(summary.get("spread"))
+    spread, runs = numbers(summary.get("spread")), listing(summary.get("runs"))
     for name, value in numbers(summary.get("mean") or summary.get("scores")).items():
-        tiles.append((title(name), [figure(value), _small(f" ± {figure(spread[name])}" if name in spread else "")]))
+        beside = f"mean of {len(runs):,} runs, ± {figure(spread[name])}" if name in spread else ""
+        tiles.append((title(name), [figure(value), _small(beside)]))
     last = {name: metrics.held_out.last(name) for name in _HELD_OUT}
     held_out = {name: value for name, value in last.items() if value is not None} | numbers(summary.get("held_out"))
     unigram = number(summary.get("unigram_loss")) or metrics.held_out.last("unigram_loss")
@@ -102,8 +103,10 @@ def _costs(record: Record) -> list[tuple[str, Child]]:
     known = numbers(summary)
     take = lambda name: known.get(name, train.last(name))
     found: list[tuple[str, Child]] = []
-    if steps := record.metrics.last_step or count(summary.get("steps")):
+    if steps := record.step or count(summary.get("steps")):
         found.append(("steps", f"{steps:,}"))
+    if (examples := numbers(summary.get("examples")).get("train")) is not None:
+        found.append(("training examples", short(examples)))
     if (tokens := known.get("real_tokens")) is not None:
         found.append(("real tokens", short(tokens)))
     if (seconds := take("seconds")) is not None:

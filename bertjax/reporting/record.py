@@ -15,6 +15,8 @@ from typing import Any
 from bertjax.reporting.rows import Metrics, read_metrics
 
 _MOST_BANDS = 200
+# Of a search, so many runs are drawn.
+_MOST_RUNS = 60
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,17 @@ class Band:
 class Record:
     """``folder``: name of the workdir. ``recorded``: config.json. ``summary``: {} while the run goes on.
 
-    ``remarks``: what could not be read, in words.
+    ``saved_step``: that of the newest checkpoint, 0 where there is none. ``remarks``: what could not be read, in words.
+    ``others``: where the folder holds several runs, ``metrics`` and ``recorded`` are of the best, these of the rest.
     """
 
     folder: str
     recorded: dict[str, Any]
     summary: dict[str, Any]
     metrics: Metrics
+    saved_step: int
     remarks: tuple[str, ...]
+    others: tuple[Metrics, ...] = ()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,6 +52,11 @@ class Record:
     def name(self) -> str:
         names = (self.config.get("name"), self.summary.get("name"), self.folder)
         return next(name for name in names if isinstance(name, str) and name)
+
+    @property
+    def step(self) -> int:
+        """How far the run has come, as far as the files tell: not every step has a row."""
+        return max(self.metrics.last_step, self.saved_step)
 
     @property
     def total_steps(self) -> int | None:
@@ -73,9 +83,14 @@ class Record:
 def read_record(workdir: Path) -> Record:
     """Everything that is there; what is not readable is said in ``remarks``."""
     remarks: list[str] = []
-    metrics = read_metrics(workdir / "metrics.jsonl")
-    recorded = _read_object(workdir / "config.json", remarks)
     summary = _read_object(workdir / "summary.json", remarks)
+    own, others = workdir, []
+    if not (workdir / "metrics.jsonl").exists() and (runs := _runs(workdir)):
+        own = next((run for run in runs if _is_of(summary, run)), runs[0])
+        others = [read_metrics(run / "metrics.jsonl") for run in runs if run != own]
+        remarks.append(f"{len(runs):,} runs; curves and config are those of {own.relative_to(workdir)}")
+    metrics = read_metrics(own / "metrics.jsonl")
+    recorded = _read_object(own / "config.json", remarks)
     if metrics.missing:
         remarks.append("there is no metrics.jsonl to read: no curves")
     if metrics.damaged:
@@ -85,7 +100,8 @@ def read_record(workdir: Path) -> Record:
     if steps is not None and metrics.last_step and metrics.last_step < steps:
         remarks.append("summary.json is of an earlier run in this folder: not shown")
         summary = {}
-    return Record(workdir.absolute().name, recorded, summary, metrics, tuple(remarks))
+    saved = _newest(own / "checkpoints")
+    return Record(workdir.absolute().name, recorded, summary, metrics, saved, tuple(remarks), tuple(others))
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -126,6 +142,24 @@ def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         remarks.append(f"{path.name} cannot be read")
     return mapping(value)
+
+
+def _runs(workdir: Path) -> list[Path]:
+    """The folders of the runs of a search, which lie in one folder of the workdir."""
+    return sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))[:_MOST_RUNS]
+
+
+def _is_of(summary: dict[str, Any], run: Path) -> bool:
+    """Whether the summary of a search is that of this run, the best."""
+    own = _read_object(run / "summary.json", [])
+    return bool(own) and all(own.get(name) == summary.get(name) for name in ("learning_rate", "epochs", "seed"))
+
+
+def _newest(checkpoints: Path) -> int:
+    try:
+        return max((int(child.name) for child in checkpoints.iterdir() if child.name.isdecimal()), default=0)
+    except OSError:
+        return 0
 
 
 def _bands_of(rows: Iterable[tuple[float, str]]) -> list[Band]:

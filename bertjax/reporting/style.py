@@ -7,13 +7,13 @@ CSS = """
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --text: #1b1f24; --muted: #5b6470; --edge: #d9dde3; --grid: #e6e9ee;
   --band: #e7ecf5; --train: #2367c9; --held-out: #c2540a; --baseline: #5b6470; --heat: #174a9c;
-  --resumed: #1b7f4b; --setback: #b3261e; --skipped: #8a4fc4; --other: #5b6470; --bar: #dbe7f8;
+  --resumed: #1b7f4b; --setback: #b3261e; --skipped: #8a4fc4; --other: #5b6470; --best: #8a6100; --bar: #dbe7f8;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #14171b; --card: #1c2026; --text: #e6e9ed; --muted: #a0a9b4; --edge: #343b44; --grid: #2a3038;
     --band: #262d37; --train: #6aa5f8; --held-out: #f29b5c; --baseline: #a0a9b4; --heat: #2f6fd6;
-    --resumed: #58c98d; --setback: #ff8a80; --skipped: #c79bf2; --other: #a0a9b4; --bar: #24405f;
+    --resumed: #58c98d; --setback: #ff8a80; --skipped: #c79bf2; --other: #a0a9b4; --best: #e3b64f; --bar: #24405f;
   }
 }
 * { box-sizing: border-box; }
@@ -38,7 +38,7 @@ progress { display: block; width: min(100%, 420px); height: 8px; margin-top: 8px
 .tiles dt { color: var(--muted); font-size: .82rem; line-height: 1.25; min-height: 2.5em; }
 .tiles dd { margin: 4px 0 0; font-size: 1.25rem; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-.tiles small { display: block; font-size: .8rem; }
+.tiles small { display: block; white-space: normal; line-height: 1.25; font-size: .8rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 14px; }
 figure { margin: 0; padding: 12px 14px 8px 12px; min-width: 0; break-inside: avoid; }
 figcaption { font-size: .86rem; color: var(--muted); }
@@ -50,6 +50,7 @@ figcaption b { color: var(--text); font-weight: 600; font-variant-numeric: tabul
 .key.train { color: var(--train); } .key.held-out { color: var(--held-out); }
 .key.held-out::after { content: ""; position: absolute; left: 5px; top: -6px; width: 9px; height: 9px;
   border-radius: 50%; background: currentColor; print-color-adjust: exact; }
+.key.others { color: var(--held-out); opacity: .45; border-top-width: 2px; }
 .key.baseline { color: var(--baseline); border-top: 2px dashed; }
 .plot { position: relative; height: 210px; margin: 22px 8px 24px 46px; }
 .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
@@ -59,12 +60,14 @@ figcaption b { color: var(--text); font-weight: 600; font-variant-numeric: tabul
 .line { stroke-width: 1.6; stroke-linejoin: round; }
 .train { stroke: var(--train); } .held-out { stroke: var(--held-out); } .baseline { stroke: var(--baseline); }
 .line.held-out { stroke-width: 2; } .line.baseline { stroke-dasharray: 5 4; stroke-width: 1.4; }
+.line.others { stroke: var(--held-out); stroke-width: 1; opacity: .45; }
 .line.faint { stroke-width: 1; opacity: .4; }
 .mean { stroke-width: 2; stroke-linejoin: round; }
 .dots { stroke-width: 6; stroke-linecap: round; }
 .mark { stroke-width: 1; opacity: .75; }
 .mark.resumed { stroke: var(--resumed); stroke-dasharray: 6 3; } .mark.setback { stroke: var(--setback); }
 .mark.skipped { stroke: var(--skipped); stroke-dasharray: 2 3; }
+.mark.best { stroke: var(--best); stroke-dasharray: 8 2; }
 .mark.other { stroke: var(--other); stroke-dasharray: 1 4; }
 .plot span { position: absolute; font-size: 11.5px; line-height: 1; color: var(--muted); white-space: nowrap;
   font-variant-numeric: tabular-nums; }
@@ -76,6 +79,7 @@ figcaption b { color: var(--text); font-weight: 600; font-variant-numeric: tabul
   text-align: center; border-radius: 3px; border: 1px solid; background: var(--card); }
 .plot span.letter { font-size: 10px; line-height: 12px; }
 .letter.resumed { color: var(--resumed); } .letter.setback { color: var(--setback); }
+.letter.best { color: var(--best); }
 .letter.skipped { color: var(--skipped); } .letter.other { color: var(--other); }
 .key-band { display: inline-block; width: 18px; height: 12px; border: 1px solid var(--edge); margin-right: 5px;
   vertical-align: -1px; background: var(--card); print-color-adjust: exact; }
@@ -141,7 +145,7 @@ for (const plot of document.querySelectorAll(".plot")) {
   const words = v => data.percent ? (100 * v).toFixed(2) + " %" :
     Math.abs(v) >= 1e4 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(4)));
   let lines = null, tip = null, cursor = null;
-  const read = () => [...svg.querySelectorAll("path.line")].map(path => {
+  const read = () => [...svg.querySelectorAll("path.line:not(.others)")].map(path => {
     const flat = path.getAttribute("d").split(/[ML ]/).filter(Boolean).map(Number);
     return { name: path.dataset.name, xs: flat.filter((_, i) => i % 2 === 0), ys: flat.filter((_, i) => i % 2) };
   });

@@ -7,14 +7,19 @@ import math
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def short(value: float, digits: int = 3) -> str:
+def short(value: float) -> str:
     """1234567 -> "1.23M"."""
     for size, letter in _LARGE:
         if abs(value) >= size:
             scaled = value / size
-            decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled))))
-            return f"{scaled:.{decimals}f}{letter}"
+            return f"{scaled:.{max(0, 2 - math.floor(math.log10(abs(scaled))))}f}{letter}"
     return figure(value)
+
+
+def compact(value: float) -> str:
+    """A round number without zeros: 15000 -> "15k"."""
+    size, letter = next(((size, letter) for size, letter in _LARGE if abs(value) >= size), (1.0, ""))
+    return f"{value / size:.4g}{letter}"
 
 
 def figure(value: float) -> str:

@@ -102,8 +102,9 @@ def test_a_run_that_goes_on_and_one_that_was_stopped(pretraining):
     page = report(workdir)
     assert "at step 640 of 1,000" in page.text and ("progress", {"value": "640", "max": "1000"}) in page.elements
     assert "phase2" not in page.text[: page.text.index("All keys")]
-    page = report(workdir, ended="stopped at step 640; <all> is saved")
-    assert "ended at step 640 of 1,000" in page.text and "stopped at step 640; <all> is saved" in page.text
+    (workdir / "checkpoints" / "643").mkdir(parents=True)  # not every step has a row
+    page = report(workdir, ended="stopped at step 643; <all> is saved")
+    assert "ended at step 643 of 1,000" in page.text and "stopped at step 643; <all> is saved" in page.text
 
 
 def test_a_finished_fine_tuning_run(fine_tuning):
@@ -124,6 +125,31 @@ def test_a_finished_fine_tuning_run(fine_tuning):
     assert page.text.index("learning rateepochsseedaccuracymcc") > 0
     assert page.text.count("5e-53") == 3 and "mean0.9100" in page.text and "spread0.0100" in page.text
     assert "epoch 1 to step 200" in page.text and "epoch 3 to step 600" in page.text
+
+
+def test_a_search_shows_the_best_run_among_the_others(fine_tuning):
+    workdir = fine_tuning(3)
+    summary = json.loads((workdir / "summary.json").read_text()) | {
+        "learning_rate": 5e-5,
+        "epochs": 3,
+        "best_step": 400,
+    }
+    for seed in (0, 1, 2):
+        own = workdir / "runs" / f"seed-{seed}"
+        own.mkdir(parents=True)
+        (own / "summary.json").write_text(json.dumps(summary | {"seed": seed}))
+        rows = (workdir / "metrics.jsonl").read_text().replace('"accuracy": 0.9', f'"accuracy": 0.{90 + seed}')
+        (own / "metrics.jsonl").write_text(rows)
+        (own / "config.json").write_text(json.dumps({"config": {"name": "search", "seed-key": seed}}))
+    (workdir / "metrics.jsonl").unlink()
+    (workdir / "config.json").unlink()
+    (workdir / "summary.json").write_text(json.dumps(summary | {"seed": 1}))
+    page = report(workdir)
+    assert "3 runs; curves and config are those of runs/seed-1" in page.text and "seed-key1" in page.text
+    accuracy = page.charts().index("accuracy")
+    assert accuracy == 1 and len([line for line in page.of_class("others") if line.get("data-name")]) == 2 * 4
+    marks = [attrs["d"] for attrs in page.of_class("best") if "mark" in attrs["class"]]
+    assert marks == ["M666.7 0V1000"] * len(page.charts())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 30])
