@@ -90,7 +90,7 @@ def _heat_map(names: Sequence[str], counts: list[list[int]]) -> Element:
         for index, (name, row) in enumerate(zip(names, counts, strict=True))
     ]
     table = node("table", node("thead", head), node("tbody", body), class_="heat many" if len(names) > 12 else "heat")
-    note = "Rows: true label. Columns: what was predicted. The darker, the larger the share of its row."
+    note = "Rows: true label. Columns: what was predicted. The stronger the colour, the larger the share of its row."
     return node("div", node("p", note, class_="note"), node("div", table, class_="wide"))
 
 
