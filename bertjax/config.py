@@ -153,11 +153,24 @@ class GuardConfig:
 
 
 @dataclass(frozen=True)
+class SuiteConfig:
+    """A suite of ``bertjax.evaluate``, run where it has data: at the end of each phase, and every ``every_steps``."""
+
+    data: str | None = operational(None)
+    every_steps: int = operational(0, low=0)
+    limit: int = operational(0, low=0)  # examples, as the suite counts them; 0: all
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out evaluation: at the end of each phase, and every ``every_steps`` where that is not 0."""
 
     every_steps: int = operational(0, low=0)
     max_rows: int = operational(2048, low=1)
+    # Suites beside it, such as config.evaluation.blimp.data=blimp.jsonl; each comes with a held-out evaluation.
+    mlm: SuiteConfig = SuiteConfig()
+    blimp: SuiteConfig = SuiteConfig()
+    sts: SuiteConfig = SuiteConfig()
 
 
 @dataclass(frozen=True)

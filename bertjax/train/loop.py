@@ -8,6 +8,7 @@ from typing import Any
 
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
+from bertjax.evaluation.chosen import ChosenSuites, in_words
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.devices import peak_flops
@@ -52,6 +53,7 @@ def train(
     corpus = open_corpus_together(run, recorded, display, processes)
     settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
     unigram = unigram_log_probs(corpus.token_counts)
+    suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
 
     # --- Model and steps ----------------------------------------------------------------------------------------
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
@@ -137,13 +139,17 @@ def train(
 
                 every = run.evaluation.every_steps
                 stopping = agree(should_stop(here.step)) and here.step < run.total_steps
-                evaluating = here.step == phase_end or (every and here.step % every == 0)
+                evaluating = here.step == phase_end or (every and here.step % every == 0) or suites.due(here.step)
                 saving = here.step == phase_end or stopping or here.step % run.checkpoint.every_steps == 0
                 if evaluating or saving:
                     recorder.flush()  # what is saved is good and counts its own step
                 if evaluating:
                     result, evaluated_at = held_out(index), here.step
-                    recorder.evaluated(here.step, result, evaluation_line(here.step, stretches[index].name, result))
+                    with progress.pause("evaluating"):
+                        whole_params = lambda: gathered(here.state.params, mesh)
+                        scores = suites.scores(here.step, here.step == phase_end, whole_params)
+                    line = evaluation_line(here.step, stretches[index].name, result) + in_words(scores)
+                    recorder.evaluated(here.step, result | scores, line)
                 if saving:
                     here.totals = recorder.totals()
                     loss = result["loss"] if evaluated_at == here.step else None

@@ -1,0 +1,74 @@
+"""Suites that a pretraining run measures itself with."""
+
+import json
+
+import pytest
+
+import bertjax
+from bertjax.config import ConfigError, default_config, phase, resolve
+from bertjax.data.files import DataError
+
+PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]
+
+
+@pytest.fixture
+def config(corpus_file, tmp_path, monkeypatch):
+    """Two phases of 4 and 2 steps; BLiMP every 3 steps, STS at the end of each phase."""
+    monkeypatch.setenv("BERTJAX_CACHE", str(tmp_path / "cache"))
+    records = [{"sentence_good": good, "sentence_bad": bad, "UID": "agreement"} for good, bad in PAIRS]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (tmp_path / "scores.csv").write_text("A list,The list,4\nA number,A function,2\nIt returns,A list,0\n")
+    config = default_config()
+    config.precision = "float32"
+    config.model.update(vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config.data.corpus = str(corpus_file)
+    config.phases.phase1 = phase(
+        sequence_length=32, batch_size=8, steps=4, max_predictions=5, learning_rate=1e-2, warmup_steps=1
+    )
+    config.phases.phase2 = phase(sequence_length=32, batch_size=8, steps=2, max_predictions=5)
+    config.evaluation.max_rows = 16
+    config.evaluation.blimp.update(data=str(tmp_path / "pairs.jsonl"), every_steps=3)
+    config.evaluation.sts.data = str(tmp_path / "scores.csv")
+    return config
+
+
+def rows(workdir, kind):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def test_scores_are_in_the_rows_of_evaluations(config, tmp_path):
+    said = []
+    bertjax.train.run(config, tmp_path / "run", say=said.append)
+    found = rows(tmp_path / "run", "eval")
+    assert [row["step"] for row in found] == [3, 4, 6]
+    assert all("blimp.accuracy" in row and "mlm_loss" in row for row in found)
+    assert ["sts.spearman" in row for row in found] == [False, True, True]
+    assert sum("blimp accuracy" in line for line in said) == 3
+
+    # Those of the finished model are the ones of the command; and training went as without suites.
+    last = found[-1]
+    for suite, name in (("blimp", "accuracy"), ("sts", "pearson")):
+        expected = bertjax.evaluate.run(tmp_path / "run", suite, config.evaluation[suite].data)
+        assert last[f"{suite}.{name}"] == pytest.approx(expected["scores"][name]["value"], abs=1e-3)
+    config.evaluation.blimp.data = config.evaluation.sts.data = None
+    bertjax.train.run(config, tmp_path / "plain", say=lambda line: None)
+    losses = lambda workdir: [row["loss"] for row in rows(workdir, "train")]
+    assert losses(tmp_path / "plain") == losses(tmp_path / "run")
+    assert [row["step"] for row in rows(tmp_path / "plain", "eval")] == [4, 6]
+
+
+def test_bad_data_is_told_before_anything_is_compiled(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("bertjax.train.loop.make_job", lambda *_: pytest.fail("the model is being made"))
+    (tmp_path / "scores.csv").write_text("A list,The list,much\n")
+    with pytest.raises(DataError, match=r"scores\.csv:1: "):
+        bertjax.train.run(config, tmp_path / "run", say=lambda line: None)
+
+
+def test_keys_of_suites_are_checked_and_operational(config):
+    from bertjax.config import identity_items
+
+    assert not [key for key in identity_items(resolve(config)) if "evaluation" in key]
+    config.evaluation.blimp.every_steps = -1
+    with pytest.raises(ConfigError, match=r"config\.evaluation\.blimp\.every_steps = -1 is too small"):
+        resolve(config)
