@@ -17,10 +17,10 @@ from bertjax.data.hashing import Purpose, derive
 from bertjax.data.permutation import permute
 
 # Batches that are sorted together. More: less padding, and more of the same neighbours in every epoch.
-WINDOW = 64
-# Row lengths: each is a program of its own, so there are few; up to each length they are multiples of this.
-STEPS = ((64, 8), (128, 16), (256, 32))
-COARSEST = 64
+WINDOW = 100
+# Each row length is a program of its own, which takes seconds to compile: so many there are, multiples of this.
+ROW_LENGTHS = 8
+MULTIPLE = 4
 # The value of token labels where there is nothing to learn.
 IGNORED = -1
 
@@ -47,10 +47,27 @@ class Rows:
         return np.diff(self.starts)
 
 
-def row_length(longest: int, limit: int) -> int:
-    """Places of a row for ``longest`` tokens; at most ``limit``."""
-    step = next((step for up_to, step in STEPS if longest <= up_to), COARSEST)
-    return max(min(-(-longest // step) * step, limit), longest)
+def row_lengths(longest: np.ndarray, limit: int) -> np.ndarray:
+    """At most ``ROW_LENGTHS`` lengths for batches whose longest rows are ``longest``, so that together they pad least.
+
+    Ascending; multiples of ``MULTIPLE``, or ``limit``, which no row exceeds.
+    """
+    rounded = np.minimum(-(-longest // MULTIPLE) * MULTIPLE, limit)
+    values, counts = np.unique(rounded, return_counts=True)
+    batches = np.concatenate([[0], np.cumsum(counts)])
+    # slots[j]: the least places for the batches of the first j values in so many lengths; chosen: where the last
+    # of these lengths begins to be used.
+    slots, chosen = np.where(batches > 0, np.inf, 0.0), []
+    for _ in range(min(ROW_LENGTHS, len(values))):
+        costs = slots[None, :] + (batches[1:, None] - batches[None, :]) * values[:, None]
+        costs = np.where(np.arange(len(values) + 1)[None, :] <= np.arange(len(values))[:, None], costs, np.inf)
+        chosen.append(costs.argmin(axis=1))
+        slots = np.concatenate([[np.inf], costs.min(axis=1)])
+    lengths, end = [], len(values)
+    for begins in reversed(chosen):
+        lengths.append(values[end - 1])
+        end = int(begins[end - 1])
+    return np.array(lengths[::-1])
 
 
 class Batches:
@@ -61,17 +78,18 @@ class Batches:
     """
 
     def __init__(self, rows: Rows, batch_size: int, limit: int, pad_id: int, per_example: int = 1, shards: int = 1):
-        self._rows, self._batch_size, self._limit, self._pad_id = rows, batch_size, limit, pad_id
+        self._rows, self._batch_size, self._pad_id = rows, batch_size, pad_id
         self._per_example = per_example
         self.rows = -(-batch_size * per_example // shards) * shards
         self._lengths = rows.lengths.reshape(-1, per_example).max(axis=1)
         self.per_epoch = -(-len(self._lengths) // batch_size)
+        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit)
         self._epoch = lru_cache(maxsize=2)(self._planned)
 
     @property
     def longest(self) -> int:
         """The longest row length of all batches."""
-        return row_length(int(self._lengths.max()), self._limit)
+        return int(self.row_lengths[-1])
 
     def training(self, seed: int, index: int) -> tuple[np.ndarray, int]:
         """(row numbers [rows], -1 for none, row length) of batch ``index`` of a run."""
@@ -117,7 +135,8 @@ class Batches:
     def _batch(self, examples: np.ndarray) -> tuple[np.ndarray, int]:
         numbers = (examples[:, None] * self._per_example + np.arange(self._per_example)[None, :]).reshape(-1)
         filler = np.full(self.rows - len(numbers), -1, numbers.dtype)
-        return np.concatenate([numbers, filler]), row_length(int(self._lengths[examples].max()), self._limit)
+        length = self.row_lengths[np.searchsorted(self.row_lengths, self._lengths[examples].max())]
+        return np.concatenate([numbers, filler]), int(length)
 
 
 def joined(rows: list[tuple[list[int], list[int]]], **labels: np.ndarray) -> Rows:

@@ -100,11 +100,8 @@ def text_rows(
 ) -> tuple[Rows, int]:
     """(rows, how many were cut to ``max_length``, the longer text of a pair first)."""
     texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
-    whole = encode_texts(tokenizer, texts)
-    long = [number for number, row in enumerate(whole) if len(row.input_ids) > max_length]
-    for number, row in zip(long, encode_texts(tokenizer, [texts[i] for i in long], max_length), strict=True):
-        whole[number] = row
-    return joined([(row.input_ids, row.token_type_ids) for row in whole], **labels), len(long)
+    rows = encode_texts(tokenizer, texts, max_length)
+    return joined([(row.input_ids, row.token_type_ids) for row in rows], **labels), sum(row.is_cut for row in rows)
 
 
 def cut_notes(train: int, of_train: int, evaluation: int, of_eval: int, max_length: int) -> list[str]:

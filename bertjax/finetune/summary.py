@@ -29,7 +29,7 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
         "learning_rate": trial.learning_rate,
         "epochs": trial.epochs,
         "seed": trial.seed,
-        "examples": {"train": len(job.family.train) // job.family.per_example, "eval": len(job.family.eval)},
+        "rows": {"train": len(job.family.train), "eval": len(job.family.eval)},
         "steps": here.step,
         "real_tokens": real_tokens,
         "seconds": seconds,

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bertjax.finetune.answering import answering_family
 from bertjax.finetune.classification import text_family
+from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.loop import train
 from bertjax.finetune.search import RUNS, run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
+from bertjax.finetune.tagging import tagging_family
 from bertjax.keys import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
@@ -23,6 +26,9 @@ FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "classification": text_family,
     "multi_label": text_family,
     "regression": text_family,
+    "tagging": tagging_family,
+    "answering": answering_family,
+    "embedding": embedding_family,
 }
 
 

@@ -1,0 +1,94 @@
+"""A tag for each word: learned and read at the word's first piece, long sentences in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bertjax.finetune import objectives
+from bertjax.finetune.batching import IGNORED, Rows, joined
+from bertjax.finetune.classification import class_weights, labels_of
+from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome, softmax
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.model.task import TaskConfig
+from bertjax.tasks.examples import TaggedExample
+from bertjax.tasks.labels import label_ids
+from bertjax.tasks.scores import SCORES, per_class
+from bertjax.tasks.spans import WordRow, word_rows
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.words import encode_words
+
+
+def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
+    """Raises DataError for missing and unknown tags, ConfigError for class weights that do not fit."""
+    names = labels_of(run, data.train)
+    task = TaskConfig("tagging", names, run.model.max_length, run.model.classifier_dropout)
+    own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
+    train, _ = _rows(data.train, own, data.tokenizer, task.max_length)
+    evaluation, read = _rows(data.eval, held_out, data.tokenizer, task.max_length)
+    weights = class_weights(run, names, np.bincount(np.concatenate(own), minlength=len(names)))
+
+    def outcome(outputs: list[np.ndarray]) -> Outcome:
+        logits = [np.zeros((len(tags), len(names)), np.float32) for tags in held_out]
+        for (sentence, row), found in zip(read, outputs, strict=True):
+            logits[sentence][row.words] = found[row.positions]
+        predictions = [one.argmax(axis=1) for one in logits]
+        details = lambda: (
+            per_class("tagging", predictions, held_out, names)
+            | {"errors": _errors(data.eval, logits, predictions, held_out, names)}
+        )
+        return Outcome(SCORES["tagging"](predictions, held_out, names), details)
+
+    windows = len(train) - len(data.train)
+    notes = [
+        f"sentences longer than config.model.max_length = {task.max_length} tokens make {windows:,} further windows"
+    ]
+    return Family(
+        task,
+        objectives.tagging(weights),
+        ("accuracy",),
+        train,
+        evaluation,
+        outcome,
+        notes if windows else [],
+    )
+
+
+def _rows(
+    examples: Sequence[TaggedExample], tags: Sequence[np.ndarray], tokenizer: Tokenizer, max_length: int
+) -> tuple[Rows, list[tuple[int, WordRow]]]:
+    """(rows with their labels, the same rows as (number of the sentence, words that are read there))."""
+    pieces = iter(encode_words(tokenizer, [word for example in examples for word in example.words]))
+    read: list[tuple[int, WordRow]] = []
+    labels: list[np.ndarray] = []
+    for number, example in enumerate(examples):
+        own = [next(pieces) for _ in example.words]
+        for row in word_rows(own, tokenizer.cls_id, tokenizer.sep_id, max_length):
+            label = np.full(len(row.input_ids), IGNORED, np.int32)
+            label[row.positions] = tags[number][row.words]
+            read.append((number, row))
+            labels.append(label)
+    rows = joined([(row.input_ids, [0] * len(row.input_ids)) for _, row in read])
+    return replace(rows, token_labels={"labels": np.concatenate(labels)}), read
+
+
+def _errors(
+    examples: Sequence[TaggedExample],
+    logits: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The sentences with the surest wrong tag: the word in brackets, its tag, the predicted one, its probability."""
+    found = []
+    for example, own, ours, theirs in zip(examples, logits, predictions, labels, strict=True):
+        wrong = np.where(ours != theirs, softmax(own).max(axis=1), 0.0)
+        word = int(wrong.argmax())
+        if wrong[word] > 0:
+            shown = [f"[{w}]" if i == word else w for i, w in enumerate(example.words)]
+            said = {"label": names[int(theirs[word])], "predicted": names[int(ours[word])]}
+            found.append({"text": " ".join(shown)} | said | {"probability": float(wrong[word])})
+    return sorted(found, key=lambda error: -error["probability"])[:MOST_ERRORS]
