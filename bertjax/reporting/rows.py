@@ -15,13 +15,13 @@ import numpy as np
 # A larger number is no measurement, and cannot be drawn.
 LARGEST = 1e30
 _LARGEST_STEP = 1 << 53
-_NAN = float("nan")
+_NAN, _LACKING = float("nan"), float("inf")
 _TOGETHER = 4096
 
 
 @dataclass
 class Columns:
-    """The rows of one kind. ``fields``: name -> values; rows that lack one, or hold null there, have NaN."""
+    """The rows of one kind. ``fields``: name -> values; rows that hold null have NaN, those that lack one infinity."""
 
     steps: array[float] = field(default_factory=lambda: array("d"))
     phases: list[str] = field(default_factory=list)
@@ -45,21 +45,23 @@ class Columns:
         before = len(self.steps) - len(self._rows)
         for name, values in zip(self._names, zip(*self._rows, strict=True), strict=False):
             numbers = _numbers(values)
-            if numbers is not None:
+            if name in self.fields or not np.isnan(numbers).all():
                 column = self.fields.setdefault(name, array("d"))
-                column.extend([_NAN] * (before - len(column)))
+                column.extend([_LACKING] * (before - len(column)))
                 column.frombytes(numbers.tobytes())
         self._rows = []
 
     def values(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(steps, values) float64, in the order of steps; empty where no row has a number under this name."""
+        """(steps, values) float64 of the rows that have this name, in the order of steps; NaN for null.
+
+        Empty where no row has a number under it.
+        """
         column = self.fields.get(name)
         if column is None:
             return np.empty(0), np.empty(0)
-        steps, values = np.asarray(self.steps), np.full(len(self.steps), _NAN)
-        values[: len(column)] = column
-        if np.isnan(values).all():
-            return np.empty(0), np.empty(0)
+        values = np.asarray(column)
+        there = values != _LACKING
+        steps, values = np.asarray(self.steps)[: len(values)][there], values[there]
         order = np.argsort(steps, kind="stable")
         return steps[order], values[order]
 
@@ -118,8 +120,8 @@ def _take(lines: Iterable[str]) -> Metrics:
     return found
 
 
-def _numbers(values: tuple[Any, ...]) -> np.ndarray | None:
-    """Float64, NaN for what is no number that can be drawn; None where none of them is one."""
+def _numbers(values: tuple[Any, ...]) -> np.ndarray:
+    """Float64, NaN for what is no number that can be drawn."""
     if not all(isinstance(value, float | int) for value in values):
         values = tuple(value if isinstance(value, float | int) else _NAN for value in values)
     try:
@@ -127,4 +129,4 @@ def _numbers(values: tuple[Any, ...]) -> np.ndarray | None:
     except OverflowError:  # a whole number of hundreds of digits
         numbers = np.array([value if abs(value) < LARGEST else _NAN for value in values], np.float64)
     numbers[~(np.abs(numbers) < LARGEST)] = _NAN
-    return None if np.isnan(numbers).all() else numbers
+    return numbers

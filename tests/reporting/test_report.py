@@ -227,6 +227,19 @@ def test_nulls_break_the_line_and_never_reach_the_page(pretraining):
     assert "nan" not in page.text.lower()
 
 
+def test_a_score_that_only_some_evaluations_have_is_one_line(pretraining):
+    workdir = pretraining()
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n") if line]
+    for row in rows:
+        if row["kind"] == "eval" and row["step"] % 400:
+            row["blimp_accuracy"] = 0.5 + row["step"] / 10_000
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = report(workdir)
+    assert "blimp accuracy" in page.charts()
+    lines = [attrs["d"] for attrs in page.of_class("line")]
+    assert len([line for line in lines if re.fullmatch(r"M200 [\d.]+L600 [\d.]+L1000 [\d.]+", line)]) == 1
+
+
 def test_a_single_row_is_a_dot(pretraining):
     workdir = pretraining(finished=False)
     first = (workdir / "metrics.jsonl").read_text().split("\n")[0]
