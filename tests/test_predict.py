@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import bertjax
+from bertjax.interop.task_models import new_task_model
+from bertjax.model.task import TaskConfig
 from bertjax.predict import main
 from bertjax.text.vocabulary import train_tokenizer
 
@@ -29,6 +31,35 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("predict") / "model"
     bertjax.save_model(model, path, tokenizer=tokenizer)
     return path
+
+
+@pytest.fixture(scope="module")
+def task_folder(folder, tmp_path_factory):
+    """``task_folder(kind, labels)``: a model folder with a new head."""
+    made = {}
+
+    def make(kind, labels=()):
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind) / "model"
+            bertjax.save_task_model(*_swapped(new_task_model(folder, TaskConfig(kind, labels, 64), 0), made[kind]))
+        return made[kind]
+
+    return make
+
+
+def _swapped(pair, path):
+    model, tokenizer = pair
+    return model, path, tokenizer
+
+
+LABELS = {
+    "classification": ("good", "bad"),
+    "multi_label": ("new", "old"),
+    "regression": ("score",),
+    "tagging": ("O", "B-PER"),
+    "answering": (),
+    "embedding": (),
+}
 
 
 def run(capsys, monkeypatch, *argv, stdin=""):
@@ -67,6 +98,119 @@ def test_embed_is_the_function(folder, capsys, monkeypatch):
     np.testing.assert_allclose(vectors, bertjax.embed(model, tokenizer, TEXTS, normalize=True), atol=1e-5)
     code, out, _ = run(capsys, monkeypatch, "embed", f"--model={folder}", "--normalize", TEXTS[0])
     np.testing.assert_allclose(json.loads(out)["embedding"], vectors[0], atol=1e-5)
+
+
+def answers_to(capsys, monkeypatch, path, task, lines, *options):
+    """(exit code, the answers) to JSON lines, given as Python values."""
+    stdin = "\n".join(map(json.dumps, lines))
+    code, out, _ = run(capsys, monkeypatch, task, f"--model={path}", *options, stdin=stdin)
+    return code, [json.loads(line) for line in out.splitlines()]
+
+
+def loaded(path):
+    return bertjax.load_task_model(path)
+
+
+def test_classify_json_lines(task_folder, capsys, monkeypatch):
+    path = task_folder("classification", LABELS["classification"])
+    lines = [{"text": "The cat sat.", "id": 7}, ["Dogs bark.", "The mat."], "x", {"text": 3}]
+    code, answers = answers_to(capsys, monkeypatch, path, "classify", lines)
+    expected = bertjax.classify(*loaded(path), ["The cat sat.", ("Dogs bark.", "The mat."), "x"])
+    assert code == 3 and answers[3] == {"line": 4, "error": 'must be an object with a string "text", or a string'}
+    assert answers[0]["id"] == 7 and answers[1]["second"] == "The mat."
+    for answer, found in zip(answers, expected, strict=False):
+        assert answer["label"] == found.label
+        assert answer["probabilities"] == pytest.approx(found.probabilities, abs=1e-5)
+
+
+def test_several_labels_and_numbers(task_folder, capsys, monkeypatch):
+    path = task_folder("multi_label", LABELS["multi_label"])
+    _, (answer,) = answers_to(capsys, monkeypatch, path, "classify", ["The cat"], "--threshold=0")
+    assert sorted(answer["labels"]) == ["new", "old"]
+    code, out, _ = run(capsys, monkeypatch, "classify", f"--model={path}", "--threshold=1", "The cat")
+    assert code == 0 and out == "The cat\n  (no label)\n"
+    path = task_folder("regression", LABELS["regression"])
+    _, (answer,) = answers_to(capsys, monkeypatch, path, "classify", ["The cat"])
+    assert answer["score"] == pytest.approx(bertjax.classify(*loaded(path), "The cat").score, abs=1e-5)
+
+
+def test_classify_for_people(task_folder, capsys, monkeypatch):
+    path = task_folder("classification", LABELS["classification"])
+    code, out, _ = run(capsys, monkeypatch, "classify", f"--model={path}", "The cat", "Dogs")
+    lines = out.splitlines()
+    assert code == 0 and (lines[0], lines[3]) == ("The cat", "Dogs")
+    shares = [float(line.split("%")[0]) for line in lines[1:3]]
+    assert shares[0] >= shares[1] and sum(shares) == pytest.approx(100, abs=0.2)
+    assert {line.split("%  ")[1] for line in lines[1:3]} == {"good", "bad"}
+    code, out, _ = run(capsys, monkeypatch, "classify", f"--model={path}", "--pairs", "--json", "The cat", "Dogs")
+    assert json.loads(out)["second"] == "Dogs"
+
+
+def test_tag(task_folder, capsys, monkeypatch):
+    path = task_folder("tagging", LABELS["tagging"])
+    lines = ["The cat,\tsat", {"words": ["The", "cat"], "id": 1}, ["sat"], ""]
+    code, answers = answers_to(capsys, monkeypatch, path, "tag", lines)
+    assert code == 0 and answers[1]["id"] == 1 and answers[3]["words"] == []
+    assert [(word["text"], word["start"], word["end"]) for word in answers[0]["words"]] == [
+        ("The", 0, 3),
+        ("cat", 4, 7),
+        (",", 7, 8),
+        ("sat", 9, 12),
+    ]
+    expected = bertjax.tag(*loaded(path), "The cat,\tsat")
+    assert [word["tag"] for word in answers[0]["words"]] == [word.tag for word in expected.words]
+    assert len(answers[0]["entities"]) == sum(word.tag != "O" for word in expected.words)
+    code, out, _ = run(capsys, monkeypatch, "tag", f"--model={path}", "The cat", "")
+    assert code == 0 and out.startswith("The cat\n  ") and out.endswith("\n\n  (none)\n")
+
+
+def test_answer(task_folder, capsys, monkeypatch):
+    path, context = task_folder("answering"), "The cat sat on the mat. Dogs bark."
+    lines = [{"question": "Who sat?", "context": context, "id": "a"}, {"question": "Who?"}]
+    code, answers = answers_to(capsys, monkeypatch, path, "answer", lines, "--n_best=2")
+    expected = bertjax.answer(*loaded(path), "Who sat?", context)
+    assert code == 3 and answers[1]["line"] == 2 and '"question" and "context"' in answers[1]["error"]
+    assert answers[0]["id"] == "a" and len(answers[0]["n_best"]) == 2
+    assert (answers[0]["answer"], answers[0]["start"], answers[0]["end"]) == (
+        expected.text,
+        expected.start,
+        expected.end,
+    )
+    code, out, _ = run(capsys, monkeypatch, "answer", f"--model={path}", f"--context={context}", "Who sat?", "Who?")
+    assert code == 0 and out.splitlines()[0] == "Who sat?" and len(out.splitlines()) == 8
+    assert f"{expected.text}  [{expected.start}:{expected.end}]" in out.splitlines()[1]
+
+
+@pytest.mark.parametrize("kind", ["embedding", "regression", None])
+def test_similarity(kind, folder, task_folder, capsys, monkeypatch):
+    path = task_folder(kind, LABELS[kind]) if kind else folder
+    lines = [["The cat sat.", "Dogs bark."], {"text": "The cat", "second": "The cat"}, "one alone"]
+    code, answers = answers_to(capsys, monkeypatch, path, "similarity", lines)
+    assert code == 3 and answers[2]["line"] == 3
+    if kind != "regression":
+        assert answers[1]["similarity"] == pytest.approx(1, abs=1e-5) and answers[0]["similarity"] < 1
+    code, out, _ = run(capsys, monkeypatch, "similarity", f"--model={path}", "The cat", "Dogs", "x", "y")
+    assert code == 0 and [line.split("  ")[-1] for line in out.splitlines()] == ["The cat | Dogs", "x | y"]
+
+
+def test_embed_takes_the_models_own_pooling(folder, tmp_path, capsys, monkeypatch):
+    task = TaskConfig("embedding", max_length=64, pooling="cls")
+    bertjax.save_task_model(*_swapped(new_task_model(folder, task, 0), tmp_path / "model"))
+    _, (own,) = answers_to(capsys, monkeypatch, tmp_path / "model", "embed", ["The cat"])
+    _, (cls,) = answers_to(capsys, monkeypatch, folder, "embed", ["The cat"], "--pooling=cls")
+    _, (mean,) = answers_to(capsys, monkeypatch, tmp_path / "model", "embed", ["The cat"], "--pooling=mean")
+    np.testing.assert_allclose(own["embedding"], cls["embedding"], atol=1e-6)
+    assert not np.allclose(own["embedding"], mean["embedding"], atol=1e-3)
+
+
+def test_long_texts_warn_once_in_a_stream(task_folder):
+    """Lots of 16 lines, each with long texts."""
+    path = task_folder("classification", LABELS["classification"])
+    command = [sys.executable, "-m", "bertjax.predict", "classify", f"--model={path}", "--batch_size=1"]
+    lines = "\n".join(json.dumps("the cat " * 60) for _ in range(40))
+    done = subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, text=True, check=True)
+    assert done.stderr == "warning: texts of more than 64 tokens are cut to these; the rest is not looked at\n"
+    assert done.stdout.count("\n") == 40
 
 
 def test_a_count_on_the_terminal_leaves_the_answers_alone(folder, tmp_path):
@@ -124,10 +268,18 @@ def test_a_full_disk_is_one_line(folder):
         (["embed", "--model=FOLDER", "--max_length=3"], 2, "--max_length=3 is too small"),
         (["fill-mask", "--model=FOLDER", "\udcff [MASK]"], 2, "half a surrogate pair"),
         (["embed", "--model=nowhere", "text"], 3, "nowhere is no model folder"),
+        (["classify", "--model=FOLDER", "text"], 3, "is of a 'BertForPreTraining', which is no model for a task"),
+        (["classify", "--model=TAGGER", "text"], 3, "is a model for tagging; this needs one for classification"),
+        (["similarity", "--model=TAGGER", "a", "b"], 3, "is a model for tagging; this needs one for embedding"),
+        (["similarity", "--model=FOLDER", "a", "b", "c"], 2, "two by two; 3 were given"),
+        (["classify", "--model=FOLDER", "--threshold=2", "a"], 2, "a number from 0 to 1"),
+        (["answer", "--model=FOLDER", "Who?"], 2, "--context=TEXT is needed"),
+        (["tag", "--model=TAGGER", "\udcff"], 2, "half a surrogate pair"),
     ],
 )
-def test_mistakes_are_one_line(folder, capsys, monkeypatch, arguments, code, words):
-    arguments = [argument.replace("FOLDER", str(folder)) for argument in arguments]
+def test_mistakes_are_one_line(folder, task_folder, capsys, monkeypatch, arguments, code, words):
+    tagger = str(task_folder("tagging", LABELS["tagging"]))
+    arguments = [argument.replace("FOLDER", str(folder)).replace("TAGGER", tagger) for argument in arguments]
     found, out, err = run(capsys, monkeypatch, *arguments)
     assert found == code and out == ""
     assert err.startswith("error: ") and words in err and err.count("\n") == 1

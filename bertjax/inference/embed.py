@@ -14,6 +14,7 @@ from bertjax.config import nearest
 from bertjax.inference.batches import run_by_length
 from bertjax.inference.encoding import Text, encode_texts, is_single
 from bertjax.model.bert import Bert, BertOutput, merge_params, split_params
+from bertjax.model.task import TaskModel
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
 
@@ -27,11 +28,11 @@ POOLINGS = {"mean": _mean, "cls": lambda output, mask: output.sequence_output[:,
 
 
 def embed(
-    model: Bert,
+    model: Bert | TaskModel,
     tokenizer: Tokenizer,
     texts: Text | Sequence[Text],
     *,
-    pooling: str = "mean",
+    pooling: str | None = None,
     normalize: bool = False,
     batch_size: int = 32,
     max_length: int | None = None,
@@ -39,9 +40,16 @@ def embed(
     """A vector for each text: float32 [n, H]; [H] for a single text or pair that is in no list.
 
     pooling: "mean" of the last layer's outputs over all tokens of the text, [CLS] and [SEP] included, or "cls", its
-    output at [CLS]. normalize: to length 1, so that products are cosines. max_length: tokens of a text that are
-    looked at, by default as many as the model takes. texts may be pairs. Raises ValueError that names the argument.
+    output at [CLS]; by default the model's own where it was made for embedding, else "mean". normalize: to length 1,
+    so that products are cosines. max_length: tokens of a text that are looked at, by default as many as the model
+    takes. texts may be pairs. Raises ValueError that names the argument.
     """
+    if isinstance(model, TaskModel):
+        if model.task.kind == "embedding":
+            pooling = pooling or model.task.pooling
+            max_length = model.task.max_length if max_length is None else max_length
+        model = model.bert
+    pooling = "mean" if pooling is None else pooling
     if pooling not in POOLINGS:
         raise ValueError(f"pooling = {pooling!r}; {nearest(str(pooling), POOLINGS)}")
     if is_single(texts):

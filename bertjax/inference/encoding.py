@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,11 @@ Text = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One text or pair of texts: ids with special tokens, and the token type (0 or 1) of each."""
+    """One text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and whether it was cut."""
 
     input_ids: list[int]
     token_type_ids: list[int]
+    is_cut: bool = False
 
 
 def encode(
@@ -54,13 +56,29 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | 
         if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"texts[{index}] must be a string or a pair of strings, not {type(text).__name__}")
         for part in parts:
-            try:
-                part.encode("utf-8")
-            except UnicodeEncodeError:
-                raise ValueError(f"texts[{index}] holds half a surrogate pair, which is no character") from None
+            check_text(part, f"texts[{index}]")
         pairs.append(parts)
     ids = iter(_with_masks(tokenizer, [part for parts in pairs for part in parts]))
     return [_joined(tokenizer, [next(ids) for _ in parts], max_length) for parts in pairs]
+
+
+def check_text(text: Any, name: str) -> None:
+    """Raises ValueError that names what is no text."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be a string, not {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half a surrogate pair, which is no character") from None
+
+
+def encode_cut(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> list[Encoded]:
+    """``encode_texts``, with a warning where texts are cut; the same for all, so that it is given once."""
+    examples = encode_texts(tokenizer, texts, max_length)
+    if any(example.is_cut for example in examples):
+        message = f"texts of more than {max_length} tokens are cut to these; the rest is not looked at"
+        warnings.warn(message, stacklevel=3)
+    return examples
 
 
 def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> dict[str, np.ndarray]:
@@ -119,10 +137,11 @@ def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
 
 
 def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
+    whole = sum(map(len, parts))
     if max_length is not None:
         parts = _truncated(parts, max_length - len(parts) - 1)
     ids, types = [tokenizer.cls_id], [0]
     for kind, part in enumerate(parts):
         ids += [*part, tokenizer.sep_id]
         types += [kind] * (len(part) + 1)
-    return Encoded(ids, types)
+    return Encoded(ids, types, is_cut=sum(map(len, parts)) < whole)

@@ -4,46 +4,92 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-# Results for many texts at once; ValueError where one of them cannot be used.
-Work = Callable[[list[str]], list[dict[str, Any]]]
+# A parsed line as an object, whose fields are kept in the answer, and what the work takes of it; ValueError says what
+# a line must be.
+Read = Callable[[Any], tuple[dict[str, Any], Any]]
+# Results for many of these at once; ValueError where one of them cannot be used.
+Work = Callable[[list[Any]], list[dict[str, Any]]]
+
+# How the functions behind name the only text of a list, and what it is to the line it came from.
+_ONLY = re.compile(r"\b(text|pair)s\[0\]|\b(question|context)\[0\]")
 
 
-def answered(lines: Iterable[bytes], work: Work, at_once: int) -> Iterator[dict[str, Any]]:
-    """One object for every line that is not empty: the line's own with the results of its "text" added.
+def answered(lines: Iterable[bytes], read: Read, work: Work, at_once: int) -> Iterator[dict[str, Any]]:
+    """One object for every line that is not empty: the line's own with its results added.
 
-    A line is a JSON object with "text", or a JSON string. One that cannot be used is answered by an object with
-    "line", its number, and "error".
+    A line that cannot be used is answered by an object with "line", its number, and "error".
     """
     numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
     for lot in iter(lambda: list(itertools.islice(numbered, at_once)), []):
-        records = [_record(line) for _, line in lot]
-        texts = [record["text"] for record in records if "error" not in record]
-        results = iter(_results(texts, work))
-        for (number, _), record in zip(lot, records, strict=True):
+        records = [_record(line, read) for _, line in lot]
+        results = iter(_results([item for record, item in records if "error" not in record], work))
+        for (number, _), (record, _) in zip(lot, records, strict=True):
             answer = record if "error" in record else record | next(results)
             yield {"line": number, "error": answer["error"]} if "error" in answer else answer
 
 
-def _record(line: bytes) -> dict[str, Any]:
+def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return {"error": f"no JSON: {' '.join(str(error).split())[:200]}"}
-    value = {"text": value} if isinstance(value, str) else value
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        return {"error": 'must be an object with a string "text", or a string'}
-    value.pop("error", None)
-    return value
-
-
-def _results(texts: list[str], work: Work) -> list[dict[str, Any]]:
+        return {"error": f"no JSON: {' '.join(str(error).split())[:200]}"}, None
+    if isinstance(value, dict):
+        value.pop("error", None)
     try:
-        return work(texts) if texts else []
+        return read(value)
     except ValueError as error:
-        if len(texts) == 1:
-            return [{"error": str(error).replace("texts[0]", "text")}]
-        half = len(texts) // 2  # the others should not be done one by one for it
-        return _results(texts[:half], work) + _results(texts[half:], work)
+        return {"error": str(error)}, None
+
+
+def _results(items: list[Any], work: Work) -> list[dict[str, Any]]:
+    try:
+        return work(items) if items else []
+    except ValueError as error:
+        if len(items) == 1:
+            return [{"error": _ONLY.sub(lambda match: match[1] or match[2], str(error))}]
+        half = len(items) // 2  # the others should not be done one by one for it
+        return _results(items[:half], work) + _results(items[half:], work)
+
+
+def read_text(value: Any) -> tuple[dict[str, Any], str]:
+    """{"text": "..."} or "..."."""
+    record = {"text": value} if isinstance(value, str) else value
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError('must be an object with a string "text", or a string')
+    return record, record["text"]
+
+
+def read_pair(value: Any) -> tuple[dict[str, Any], tuple[str, str]]:
+    """{"text": "...", "second": "..."} or ["...", "..."]."""
+    record = {"text": value[0], "second": value[1]} if isinstance(value, list) and len(value) == 2 else value
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in ("text", "second")):
+        raise ValueError('must be an object with the strings "text" and "second", or a list of two strings')
+    return record, (record["text"], record["second"])
+
+
+def read_text_or_pair(value: Any) -> tuple[dict[str, Any], str | tuple[str, str]]:
+    """What ``read_text`` or ``read_pair`` takes."""
+    is_pair = isinstance(value, list) or (isinstance(value, dict) and value.get("second") is not None)
+    return read_pair(value) if is_pair else read_text(value)
+
+
+def read_words(value: Any) -> tuple[dict[str, Any], str | list[str]]:
+    """What ``read_text`` takes, or {"words": ["...", ...]} or ["...", ...]."""
+    record = {"words": value} if isinstance(value, list) else value
+    if not isinstance(record, dict) or "words" not in record:
+        return read_text(value)
+    words = record["words"]
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError('"words" must be a list of strings')
+    return record, words
+
+
+def read_question(value: Any) -> tuple[dict[str, Any], tuple[str, str]]:
+    """{"question": "...", "context": "..."}."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("question", "context")):
+        raise ValueError('must be an object with the strings "question" and "context"')
+    return value, (value["question"], value["context"])

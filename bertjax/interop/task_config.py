@@ -34,8 +34,6 @@ _OWN: dict[str, tuple[tuple[type, ...], float | None]] = {
     "null_threshold": ((int, float, type(None)), None),
 }
 _POOLINGS = ("mean", "cls")
-# What a folder of others is read with, where the model has so many positions.
-_USUAL_LENGTH = 512
 _MOST_LABELS = 1 << 20
 
 
@@ -123,7 +121,7 @@ def _kind(problem_type: Any, outputs: int, origin: str) -> str:
 def _own(settings: Any, positions: int, origin: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ModelFileError(f"{origin}: bertjax must be an object of settings")
-    found: dict[str, Any] = {"max_length": min(_USUAL_LENGTH, positions)}
+    found: dict[str, Any] = {"max_length": positions}
     for name, value in settings.items():
         if name not in _OWN:
             raise ModelFileError(f"{origin}: bertjax has an unknown setting {_short(name)}")

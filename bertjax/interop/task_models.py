@@ -14,7 +14,15 @@ from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer, new_parts, sample_ids
-from bertjax.interop.task_config import WITH_POOLER, architecture, from_task_values, head_of, to_task_values
+from bertjax.interop.safetensors_files import read_json
+from bertjax.interop.task_config import (
+    ARCHITECTURES,
+    WITH_POOLER,
+    architecture,
+    from_task_values,
+    head_of,
+    to_task_values,
+)
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.task import POOLED, TaskConfig, TaskModel, head_name
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
@@ -33,6 +41,12 @@ def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
     folder = open_folder(model_folder(path))
     task, params = _read(folder)
     return _model(folder.config, task, params), needed_tokenizer(folder.path, folder.config)
+
+
+def is_task_model(path: str | Path) -> bool:
+    """Whether the config.json of a model folder or workdir is of an architecture that ``load_task_model`` reads."""
+    file = model_folder(path) / "config.json"
+    return file.is_file() and architecture(read_json(file)) in ARCHITECTURES
 
 
 def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer) -> None:

@@ -131,6 +131,8 @@ def write_transformers_config(directory: Path, tokenizer: Tokenizer, **settings:
     config = {
         "added_tokens_decoder": dict(sorted(added.items(), key=lambda item: int(item[0]))),
         "clean_up_tokenization_spaces": tokenizer.kind == "wordpiece",
+        # transformers 5 gives no token types otherwise, but where the class is BertTokenizer.
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         **names,
         **settings,
     }

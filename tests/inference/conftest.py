@@ -1,8 +1,13 @@
 """A tokenizer and a model with new weights; what they say means nothing, but is the same at every call."""
 
+import functools
+
 import pytest
 
 import bertjax
+from bertjax.interop.task_models import with_new_head
+from bertjax.model.bert import split_params
+from bertjax.model.task import TaskConfig
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = [
@@ -27,3 +32,15 @@ def model(tokenizer):
         max_position_embeddings=40,
         initializer_range=0.2,
     )
+
+
+@pytest.fixture(scope="session")
+def new_task_model(model):
+    """``new_task_model(kind, labels, ...)``: the encoder of ``model`` with a new head; arguments of ``TaskConfig``."""
+    encoder = split_params(model)[1]
+
+    @functools.cache
+    def make(*task, **settings):
+        return with_new_head(model.config, encoder, TaskConfig(*task, **settings), seed=4)
+
+    return make

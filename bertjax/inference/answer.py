@@ -1,0 +1,86 @@
+"""The answer to a question, as it stands in a text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertjax.inference.encoding import Encoded, check_text
+from bertjax.inference.task_outputs import check_task, task_logits
+from bertjax.model.task import TaskConfig, TaskModel
+from bertjax.tasks.asked import Candidate, Found, ask, find
+from bertjax.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """context[start:end], or where the context holds no answer: text "", start and end None.
+
+    score: start logit + end logit; probability: its share among the best answers. n_best: this answer and then the
+    others, best first; no answer is among them where the model knows of it.
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    score: float
+    probability: float
+    n_best: list[Candidate]
+
+
+def answer(
+    model: TaskModel,
+    tokenizer: Tokenizer,
+    question: str | Sequence[str],
+    context: str | Sequence[str],
+    *,
+    n_best: int = 3,
+    batch_size: int = 32,
+) -> Any:
+    """An ``Answer`` to a question about a context; a list of them for a list of questions, with a list of contexts
+    as long, or one context for all.
+
+    Contexts of any length come in windows. There is always an answer where ``model.task.null_threshold`` is None.
+    Raises ValueError and TypeError that name the argument.
+    """
+    if isinstance(question, str):
+        if not isinstance(context, str):
+            raise ValueError("context must be a string where question is one")
+        return answer(model, tokenizer, [question], [context], n_best=n_best, batch_size=batch_size)[0]
+    check_task(model, tokenizer, "answering")
+    if model.config.type_vocab_size < 2:
+        raise ValueError("model knows 1 kind of text; a question and its context are two")
+    if n_best < 1:
+        raise ValueError(f"n_best = {n_best} must be positive")
+    questions = list(question)
+    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+    if len(contexts) != len(questions):
+        raise ValueError(f"question has {len(questions)} texts, context {len(contexts)}")
+    for number, (one, other) in enumerate(zip(questions, contexts, strict=True)):
+        check_text(one, f"question[{number}]")
+        check_text(other, f"context[{number}]")
+    task = model.task
+    asked = ask(
+        tokenizer,
+        questions,
+        contexts,
+        max_length=task.max_length,
+        stride=task.stride,
+        max_question=task.max_question,
+    )
+    rows = [Encoded(row.input_ids, row.token_type_ids) for one in asked for row in one.rows]
+    logits = iter(task_logits(model, tokenizer, rows, batch_size))
+    found = (
+        find(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, task.null_threshold is not None)
+        for one in asked
+    )
+    return [_answer(one, task, n_best) for one in found]
+
+
+def _answer(found: Found, task: TaskConfig, n_best: int) -> Answer:
+    best = found.chosen(task.null_threshold)
+    with_none = [found.none] if task.null_threshold is not None or not found.answers else []
+    others = sorted((c for c in (*found.answers, *with_none) if c is not best), key=lambda c: -c.score)
+    return Answer(best.text, best.start, best.end, best.score, best.probability, [best, *others][:n_best])

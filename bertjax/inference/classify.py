@@ -1,0 +1,82 @@
+"""What a text, or a pair of texts, is: a label, several labels, or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertjax.inference.encoding import Text, encode_cut, is_single
+from bertjax.inference.task_outputs import check_task, task_logits
+from bertjax.model.task import POOLED, TaskConfig, TaskModel
+from bertjax.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most probable label. probabilities: of every label, in the order of their ids."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Every label whose probability is over the threshold, the most probable first. probabilities: of all of them."""
+
+    labels: list[str]
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, on the scale of the labels that the model learned from."""
+
+    score: float
+
+
+def classify(
+    model: TaskModel,
+    tokenizer: Tokenizer,
+    texts: Text | Sequence[Text],
+    *,
+    threshold: float = 0.5,
+    batch_size: int = 32,
+) -> Any:
+    """A ``Classification``, ``Labels`` or ``Score``, by the kind of the model, for one text or pair (a tuple of two
+    strings); a list of them for a list.
+
+    threshold: of the probability of each label, where a text may have several. What is longer than
+    ``model.task.max_length`` tokens is cut, the longer text of a pair first, with a warning. Raises ValueError
+    and TypeError that name the argument.
+    """
+    if is_single(texts):
+        single: Any = [texts]
+        return classify(model, tokenizer, single, threshold=threshold, batch_size=batch_size)[0]
+    check_task(model, tokenizer, *POOLED)
+    examples = encode_cut(tokenizer, list(texts), model.task.max_length)
+    return [_result(model.task, row, threshold) for row in task_logits(model, tokenizer, examples, batch_size)]
+
+
+def _result(task: TaskConfig, logits: np.ndarray, threshold: float) -> Classification | Labels | Score:
+    if task.kind == "regression":
+        return Score(float(logits[0]))
+    probabilities = (_softmax if task.kind == "classification" else _sigmoid)(logits.astype(np.float64))
+    named = {label: float(p) for label, p in zip(task.labels, probabilities, strict=True)}
+    if task.kind == "classification":
+        best = max(named, key=lambda label: named[label])
+        return Classification(best, named[best], named)
+    over = [label for label in named if named[label] > threshold]
+    return Labels(sorted(over, key=lambda label: -named[label]), named)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))  # does not overflow
