@@ -5,8 +5,12 @@ model, tokenizer = bertjax.load_model(path), bertjax.load_tokenizer(path)
 output = model(**bertjax.encode(tokenizer, ["A text.", "Another, longer text."]))
 bertjax.fill_mask(model, tokenizer, "Paris is the [MASK] of France.")
 bertjax.embed(model, tokenizer, texts)
+model, tokenizer = bertjax.load_task_model(path)
+bertjax.classify(model, tokenizer, texts), bertjax.tag(...), bertjax.answer(...), bertjax.similarity(...)
 bertjax.save_model(model, path, tokenizer=tokenizer)
 bertjax.train.run(config, workdir)
+bertjax.finetune.run(config, model, (texts, labels), (texts, labels), workdir)
+bertjax.evaluate.run(model, "blimp", data, tokenizer=tokenizer)
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertjax import train
+    from bertjax import evaluate, finetune, train
     from bertjax.data.in_memory import masked_batches
+    from bertjax.inference.answer import answer
+    from bertjax.inference.classify import classify
     from bertjax.inference.embed import embed
     from bertjax.inference.encoding import encode
     from bertjax.inference.fill_mask import fill_mask
+    from bertjax.inference.similarity import similarity
+    from bertjax.inference.tag import tag
     from bertjax.interop.models import load_model, save_model
     from bertjax.interop.task_models import load_task_model, save_task_model
     from bertjax.model.create import create_model
@@ -31,10 +39,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Noise",
+    "answer",
+    "classify",
     "create_model",
     "embed",
     "encode",
+    "evaluate",
     "fill_mask",
+    "finetune",
     "load_model",
     "load_task_model",
     "load_tokenizer",
@@ -42,12 +54,16 @@ __all__ = [
     "pretraining_loss",
     "save_model",
     "save_task_model",
+    "similarity",
+    "tag",
     "train",
 ]
 
 # Where each of them lives: imported when first asked for, so that a command can answer before jax is there.
 _HOMES = {
     "Noise": "bertjax.model.dropout",
+    "answer": "bertjax.inference.answer",
+    "classify": "bertjax.inference.classify",
     "create_model": "bertjax.model.create",
     "embed": "bertjax.inference.embed",
     "encode": "bertjax.inference.encoding",
@@ -59,14 +75,19 @@ _HOMES = {
     "pretraining_loss": "bertjax.train.losses",
     "save_model": "bertjax.interop.models",
     "save_task_model": "bertjax.interop.task_models",
+    "similarity": "bertjax.inference.similarity",
+    "tag": "bertjax.inference.tag",
 }
+
+# Modules with a ``run``.
+_JOBS = ("evaluate", "finetune", "train")
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "train":
-        return importlib.import_module("bertjax.train")
+    if name in _JOBS:
+        return importlib.import_module(f"bertjax.{name}")
     raise AttributeError(f"module 'bertjax' has no attribute {name!r}")
 
 
