@@ -32,12 +32,16 @@ DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or th
          --limit counts pairs of each UID.
   sts    cosines of the embeddings of two texts against human scores: Spearman and Pearson correlation, times 100.
          PATH: .csv, .tsv or .jsonl with two texts and a score. --limit counts pairs.
+  task   a fine-tuned model on a labelled file, by the scores of its task: accuracy, F1, MCC, Pearson, exact match ...
+         PATH: what bertjax.finetune takes: .csv, .tsv, .jsonl, CoNLL, .conllu, the .json of SQuAD.
+         --limit counts texts, sentences or questions.
 
 Every score has a 95 % confidence interval, by bootstrap over rows or pairs.
 
   python -m bertjax.evaluate --model=runs/tiny --suite=mlm
   python -m bertjax.evaluate --model=runs/tiny --suite=blimp --data=blimp.jsonl.xz --limit=50
   python -m bertjax.evaluate --model=all-MiniLM-L6-v2 --suite=sts --data=stsb-en-test.csv --json
+  python -m bertjax.evaluate --model=runs/sst2 --suite=task --data=sst2/dev.tsv --output=dev.json
 
 Exit codes: 0 done; 2 usage; 3 the model's files or the data cannot be used."""
 
@@ -47,15 +51,16 @@ PRECISIONS = ("float32", "bfloat16")
 def run(
     model: Any, suite: str, data: Any = None, *, tokenizer: Any = None, precision: str | None = None, **options: Any
 ) -> dict[str, Any]:
-    """Scores of a model on a suite: suite, model, data, scores, groups, facts, options, seconds - plain JSON values.
+    """Scores of a model on a suite: suite, model, data, scores, groups, facts, details, options, seconds - plain JSON.
 
     ``scores`` and the entries of ``groups[heading]`` are {"value", "low", "high", "count"}: a value with its 95 %
     bootstrap interval over ``count`` examples. Accuracies are fractions, losses nats, correlations times 100.
 
-    model: a path (model folder or workdir) or a model with its ``tokenizer``. suite: "mlm", "blimp", "sts". data: a
-    path, as for the command, or for mlm a list of texts, for blimp a list of (good, bad) or of mappings with
-    sentence_good and sentence_bad, for sts a list of (text, text, score). precision: of a model that is loaded,
-    "float32" (default) or "bfloat16". options: ``bertjax.evaluation.suite.Options``, those that the suite heeds.
+    model: a path (model folder or workdir) or a model with its ``tokenizer``. suite: "mlm", "blimp", "sts", "task".
+    data: a path, as for the command, or for mlm a list of texts, for blimp a list of (good, bad) or of mappings with
+    sentence_good and sentence_bad, for sts a list of (text, text, score), for task (texts, labels), (sentences, tags)
+    or a list of questions, as for ``bertjax.finetune.run``. precision: of a model that is loaded, "float32" (default)
+    or "bfloat16". options: ``bertjax.evaluation.suite.Options``, those that the suite heeds.
 
     Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
     """
@@ -75,12 +80,12 @@ def run(
     if is_path:
         with warnings.catch_warnings(action="ignore"):  # of heads that the suite does not look at
             model, tokenizer = chosen.load(model)
-        model.precision = _precision(precision or "float32")
+        getattr(model, "bert", model).precision = _precision(precision or "float32")
     elif precision is not None:
         raise ConfigError("precision is of models that are loaded; a model in memory has its own")
     began = time.monotonic()
     with shown() as show:
-        result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model.config, settings), settings, show)
+        result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model, settings), settings, show)
     return {
         "suite": suite,
         "model": origin,
@@ -111,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", help="writes the JSON object to a file, too")
     parser.add_argument("--limit", type=int, metavar="N", help="only so many examples")
     parser.add_argument("--max_length", type=int, metavar="N", help="tokens of a row (mlm) or of a text (sts)")
-    parser.add_argument("--columns", metavar="A,B,C", help="sts: text, text and score, by name or number from 0")
+    parser.add_argument("--columns", metavar="A,B,C", help="sts, task: of text, text and label, by name or number")
     parser.add_argument("--pooling", metavar="KIND", help="sts: mean (default) or cls")
     parser.add_argument("--seed", type=int, metavar="N", help="of masks and of the bootstrap (default 0)")
     parser.add_argument("--precision", metavar="KIND", help="float32 (default) or bfloat16, quicker and a little off")

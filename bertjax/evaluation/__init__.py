@@ -15,6 +15,7 @@ SUITES = {
     "mlm": "bertjax.evaluation.mlm",
     "blimp": "bertjax.evaluation.blimp",
     "sts": "bertjax.evaluation.sts",
+    "task": "bertjax.evaluation.task",
 }
 
 

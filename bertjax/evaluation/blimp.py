@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError, ModelConfig
+from bertjax.config import ConfigError
 from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
@@ -41,11 +41,12 @@ class MinimalPair:
     groups: dict[str, str]
 
 
-def read_pairs(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> list[MinimalPair]:
+def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> list[MinimalPair]:
     """The pairs of a file or folder, or of a list of mappings or of (good, bad); ``limit`` of each phenomenon.
 
     Raises DataError that names file and line.
     """
+    check_fits(model, tokenizer, masked_lm=True)
     kept: list[tuple[str, Mapping[str, Any]]] = []
     seen: Counter[str] = Counter()
     groups: list[str] | None = None
@@ -69,10 +70,10 @@ def read_pairs(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Op
         for name, tokens in zip(SENTENCES, (good, bad), strict=True):
             if not tokens:
                 raise DataError(f"{where}: {name!r} holds no token")
-            if len(tokens) + SPECIAL_TOKENS > config.max_position_embeddings:
+            if len(tokens) + SPECIAL_TOKENS > model.config.max_position_embeddings:
                 raise DataError(
                     f"{where}: {name!r} has {len(tokens) + SPECIAL_TOKENS} tokens with [CLS] and [SEP]; "
-                    f"the model takes {config.max_position_embeddings}"
+                    f"the model takes {model.config.max_position_embeddings}"
                 )
         pairs.append(MinimalPair(good, bad, {name: record[name] for name in groups or ()}))
     return pairs
@@ -82,7 +83,6 @@ def score_pairs(
     model: Bert, tokenizer: Tokenizer, pairs: list[MinimalPair], options: Options, show: Progress
 ) -> Result:
     """Accuracy over all pairs, and in every field, linguistics_term and UID."""
-    check_fits(model, tokenizer, masked_lm=True)
     sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
     scores = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=options.tokens_at_once, show=show)
     good, bad = scores[::2], scores[1::2]

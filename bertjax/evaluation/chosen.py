@@ -23,14 +23,15 @@ class ChosenSuites:
     def __init__(self, settings: EvaluationConfig, tokenizer: Tokenizer, model: ModelConfig) -> None:
         """Raises DataError, ConfigError for data that cannot be used."""
         self._tokenizer = tokenizer
-        self._graphdef = nnx.graphdef(nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0))))
+        shapes = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
+        self._graphdef = nnx.graphdef(shapes)
         self._chosen = []
         for name in SUITES:
             own = getattr(settings, name)
             if own.data is not None:
                 suite = suite_named(name)
                 options = checked_options(name, suite, {"limit": own.limit or None})
-                examples = suite.read(own.data, tokenizer, model, options)
+                examples = suite.read(own.data, tokenizer, shapes, options)
                 self._chosen.append((name, own.every_steps, suite, examples, options))
 
     def due(self, step: int) -> bool:

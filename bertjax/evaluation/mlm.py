@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.config import ConfigError, ModelConfig
+from bertjax.config import ConfigError
 from bertjax.data import corpus as corpora
 from bertjax.data.files import DataError, Report
 from bertjax.data.in_memory import corpus_of_documents
@@ -48,13 +48,14 @@ class HeldOut:
     facts: dict[str, Any]
 
 
-def read_text(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> HeldOut:
+def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> HeldOut:
     """The held-out split of a prepared corpus, or all text of corpus SPECs, or of a list of texts.
 
     The baseline of a prepared corpus has the counts of its training split. For other text it has the text's own:
     the best that any unigram model can do there. Raises DataError, ConfigError.
     """
-    longest = config.max_position_embeddings
+    check_fits(model, tokenizer, masked_lm=True)
+    longest = model.config.max_position_embeddings
     length = options.max_length or min(_ROW_LENGTH, longest)
     if length > longest:
         raise ConfigError(f"max_length = {length} is longer than the model, which takes {longest} tokens")
@@ -88,7 +89,6 @@ def score_text(model: Bert, tokenizer: Tokenizer, text: HeldOut, options: Option
 
     Intervals are by drawing rows.
     """
-    check_fits(model, tokenizer, masked_lm=True)
     length = text.settings.sequence_length
     size, most = max(1, options.tokens_at_once // length), options.limit or 2**62
     graphdef, params = split_params(model)

@@ -15,6 +15,7 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     """Prints what ``bertjax.evaluate.run`` returned. formats: score name -> format specification of its numbers."""
     model, data = result["model"] or "model", result["data"] or "data in memory"
     main = next(iter(result["scores"]))
+    spec = lambda name: formats.get(name, ".4f")
     # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
     table = Table(box=SIMPLE, title=f"{result['suite']}: {model} on {data}", title_justify="left", title_style="bold")
     table.add_column("")
@@ -23,10 +24,10 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     for heading, groups in reversed(result["groups"].items()):  # the finest first, the whole last
         table.add_row(f"{main} by {heading.replace('_', ' ')}", style="italic")
         for group, score in groups.items():
-            table.add_row(group, *_cells(score, formats[main]))
+            table.add_row(group, *_cells(score, spec(main)))
         table.add_section()
     for name, score in result["scores"].items():
-        table.add_row(name, *_cells(score, formats[name]), style="bold")
+        table.add_row(name, *_cells(score, spec(name)), style="bold")
     console.print(table)
     facts = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in _shown(result))
     console.print("  ".join(facts).replace("_", " "), markup=False, highlight=False)

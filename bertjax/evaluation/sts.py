@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError, ModelConfig, nearest
+from bertjax.config import ConfigError, nearest
 from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
-from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
 from bertjax.inference.embed import POOLINGS, embed
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.lines import ending, numbered_lines
-from bertjax.tasks.scores import similarity
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
 
@@ -42,12 +41,13 @@ class ScoredPairs:
     scores: np.ndarray  # float64 [n]
 
 
-def read_scored(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: Options) -> ScoredPairs:
+def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> ScoredPairs:
     """The pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score); the first ``limit`` of them.
 
     Columns are found by usual names; a file without a header holds text, text, score unless ``options.columns`` says
     otherwise. Raises DataError that names file and line.
     """
+    check_fits(model, tokenizer, masked_lm=False)
     if options.pooling not in POOLINGS:
         raise ConfigError(f"pooling = {options.pooling!r}; {nearest(str(options.pooling), POOLINGS)}")
     if options.max_length is not None and options.max_length < _LEAST_LENGTH:
@@ -68,7 +68,6 @@ def read_scored(data: Any, tokenizer: Tokenizer, config: ModelConfig, options: O
 
 def score_cosines(model: Bert, tokenizer: Tokenizer, pairs: ScoredPairs, options: Options, show: Progress) -> Result:
     """spearman and pearson correlation of cosines and human scores, times 100."""
-    check_fits(model, tokenizer, masked_lm=False)
     texts = list(dict.fromkeys(pairs.first + pairs.second))
     place = {text: index for index, text in enumerate(texts)}
     vectors = []
@@ -77,11 +76,11 @@ def score_cosines(model: Bert, tokenizer: Tokenizer, pairs: ScoredPairs, options
     for begin in range(0, len(texts), _LOT):
         vectors.append(embed(model, tokenizer, texts[begin : begin + _LOT], batch_size=size, **settings))
         show("embedding texts", min(begin + _LOT, len(texts)), len(texts))
-    found = np.concatenate(vectors).astype(np.float64)
-    one, other = (found[[place[text] for text in side]] for side in (pairs.first, pairs.second))
-    correlations = lambda *drawn: {name: 100 * value for name, value in similarity(*drawn).items()}
-    cosines = (one * other).sum(axis=1)
-    return Result(measured(correlations, [cosines, pairs.scores], options.seed), facts={"texts": len(texts)})
+    rows = np.concatenate(vectors).astype(np.float64)
+    one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
+    found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
+    times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items()}
+    return Result(times_100, facts={"texts": len(texts)})
 
 
 def _columns(path: Path, given: str | None) -> Columns:

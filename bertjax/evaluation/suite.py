@@ -11,7 +11,9 @@ import jax
 
 from bertjax.config import ConfigError, nearest
 from bertjax.data.progress import Progress
-from bertjax.tasks.intervals import bootstrap
+from bertjax.model.bert import Bert
+from bertjax.tasks.intervals import bootstrap, score_intervals
+from bertjax.tasks.scores import SCORES
 
 # Of the confidence intervals: their level, and the draws behind them.
 LEVEL = 0.95
@@ -55,28 +57,31 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known."""
+    """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known, in
+    numbers and words. details: what is too much for a table."""
 
     scores: dict[str, Score]
     groups: dict[str, dict[str, Score]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Suite:
     """A way to score models.
 
-    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model config, options)`` -> examples, all
-    checked, so that nothing is wrong with them later; data is what the caller gave: a path, or examples in memory.
-    score: ``(model, tokenizer, examples, options, show)``. options: fields of ``Options`` that it heeds.
-    formats: score name -> how it is shown. data_of: finds the data of a model where none is given, else None.
+    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model, options)`` -> examples, all checked,
+    so that nothing is wrong with them later; data is what the caller gave, a path or examples in memory, and of the
+    model only its configs are looked at. score: ``(model, tokenizer, examples, options, show)``. options: fields of
+    ``Options`` that it heeds. formats: score name -> how it is shown, ".4f" where it is not among them. data_of: finds
+    the data of a model where none is given, else None.
     """
 
     load: Callable[[Any], tuple[Any, Any]]
     read: Callable[[Any, Any, Any, Options], Any]
     score: Callable[[Any, Any, Any, Options, Progress], Result]
     options: tuple[str, ...]
-    formats: dict[str, str]
+    formats: dict[str, str] = field(default_factory=dict)
     data_of: Callable[[Any], Any] = lambda path: None
 
 
@@ -105,8 +110,17 @@ def measured(function: Callable[..., Mapping[str, float]], arrays: Sequence[Any]
     }
 
 
+def scored(kind: str, predictions: Any, labels: Any, names: Sequence[str], seed: int) -> dict[str, Score]:
+    """The scores of a kind of task (``tasks.scores``) with their intervals."""
+    intervals = score_intervals(kind, predictions, labels, names, seed=seed, samples=SAMPLES, level=LEVEL)
+    values = SCORES[kind](predictions, labels, names)
+    return {name: Score(value, *intervals[name], len(labels)) for name, value in values.items()}
+
+
 def check_fits(model: Any, tokenizer: Any, *, masked_lm: bool) -> None:
     """Raises ConfigError where model and tokenizer do not go together, or the model lacks the head it needs."""
+    if not isinstance(model, Bert):
+        raise ConfigError(f"model must come from bertjax.load_model(path), not be a {type(model).__name__}")
     if masked_lm and not model.for_pretraining:
         raise ConfigError("model has no masked-LM head; make or load it with for_pretraining=True")
     if tokenizer.vocab_size > model.config.vocab_size:

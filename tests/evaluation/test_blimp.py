@@ -126,3 +126,5 @@ def test_what_cannot_be_read_is_named(model, tokenizer, headless, tmp_path):
         run(model, tokenizer, [("a", "b"), "a"])
     with pytest.raises(ConfigError, match="no masked-LM head"):
         run(headless, tokenizer, pairs())
+    with pytest.raises(ConfigError, match=r"model must come from bertjax\.load_model\(path\), not be a dict"):
+        run({}, tokenizer, pairs())

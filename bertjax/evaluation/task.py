@@ -1,0 +1,148 @@
+"""``task``: a fine-tuned model on a labelled file, by the scores of its kind of task.
+
+Predictions are those of ``bertjax.classify``, ``tag``, ``answer`` and ``similarity``; scores are fractions of 1.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.config import ConfigError
+from bertjax.data.files import DataError
+from bertjax.data.progress import Progress
+from bertjax.evaluation.suite import Options, Result, Suite, scored
+from bertjax.inference.answer import answer
+from bertjax.inference.classify import classify
+from bertjax.inference.similarity import similarity
+from bertjax.inference.tag import tag
+from bertjax.interop.task_models import load_task_model
+from bertjax.model.task import TaskModel
+from bertjax.tasks.conll import read_tagged
+from bertjax.tasks.examples import QuestionExample, TextExample, question_examples, tagged_examples, text_examples
+from bertjax.tasks.labels import label_ids
+from bertjax.tasks.scores import per_class
+from bertjax.tasks.squad import read_questions
+from bertjax.tasks.tables import Columns, read_texts
+from bertjax.text.tokenizer import Tokenizer
+
+_LOT = 512  # examples between two signs of life
+
+
+def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> list[Any]:
+    """The examples of a file for the model's kind of task, or of (inputs, labels) or a list of questions in memory.
+
+    Raises DataError that names file and line, also for a label that the model does not know.
+    """
+    if not isinstance(model, TaskModel):
+        raise ConfigError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
+    kind = model.task.kind
+    examples: Any
+    if isinstance(data, str | Path):
+        examples = _read_file(Path(data).expanduser(), kind, options.columns)
+    elif kind == "answering":
+        examples = question_examples(data)
+    elif not isinstance(data, tuple) or len(data) != 2:
+        raise ConfigError("data must be a path, or a tuple of inputs and labels")
+    else:
+        examples = tagged_examples(*data) if kind == "tagging" else text_examples(*data, kind=kind)
+    examples = examples[: options.limit]
+    if kind == "answering":
+        unknown = (example for example in examples if example.answers is None)
+        for example in unknown:
+            raise DataError(f"{example.where}: question {example.id} has no 'answers' to compare with")
+    elif kind != "embedding":
+        label_ids(examples, model.task.labels)  # raises for one that is missing or unknown
+    else:
+        for example in examples:
+            if example.second is None or example.label is None:
+                raise DataError(f"{example.where}: cosines need two texts and a score")
+    return examples
+
+
+def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: Progress) -> Result:
+    """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
+    kind, names = model.task.kind, model.task.labels
+    found: list[Any] = []
+    size = max(1, options.tokens_at_once // model.task.max_length)
+    for begin in range(0, len(examples), _LOT):
+        found += _PREDICT[kind](model, tokenizer, examples[begin : begin + _LOT], size)
+        show("predicting", min(begin + _LOT, len(examples)), len(examples))
+    predictions, labels = _comparable(kind, found, examples, names)
+    scores = scored(kind, predictions, labels, names, options.seed)
+    return Result(scores, facts={"task": kind}, details=per_class(kind, predictions, labels, names))
+
+
+def _read_file(path: Path, kind: str, columns: str | None) -> list[Any]:
+    """columns: text,label or text,second,label; of tagging the one with the tags."""
+    if kind == "tagging":
+        return read_tagged(path, columns)
+    if kind == "answering":
+        return read_questions(path)
+    names = [name.strip() for name in columns.split(",")] if columns is not None else []
+    if columns is not None and (len(names) not in (2, 3) or not all(names)):
+        raise ConfigError(f"columns = {columns!r} must be two or three names or numbers: text,label or text,text,label")
+    given = Columns(names[0], names[1] if len(names) == 3 else None, names[-1]) if names else Columns()
+    return read_texts(path, given, kind)
+
+
+def _texts(examples: Sequence[TextExample]) -> list[Any]:
+    return [example.text if example.second is None else (example.text, example.second) for example in examples]
+
+
+def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[QuestionExample], size: int) -> list[str]:
+    questions, contexts = [example.question for example in examples], [example.context for example in examples]
+    return [found.text for found in answer(model, tokenizer, questions, contexts, n_best=1, batch_size=size)]
+
+
+def _classified(field: str) -> Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]:
+    """Predictions by ``classify``, of whose results a field is taken."""
+    take = operator.attrgetter(field)
+    return lambda model, tokenizer, examples, size: [
+        take(found) for found in classify(model, tokenizer, _texts(examples), batch_size=size)
+    ]
+
+
+# ``(model, tokenizer, examples, batch size)`` -> what the model says of each: names of labels, numbers or texts.
+_PREDICT: dict[str, Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]] = {
+    "classification": _classified("label"),
+    "multi_label": _classified("labels"),
+    "regression": _classified("score"),
+    "embedding": lambda model, tokenizer, examples, size: list(
+        similarity(model, tokenizer, _texts(examples), batch_size=size)
+    ),
+    "tagging": lambda model, tokenizer, examples, size: [
+        [word.tag for word in found.words]
+        for found in tag(model, tokenizer, [list(example.words) for example in examples], batch_size=size)
+    ],
+    "answering": _answers,
+}
+
+
+def _comparable(kind: str, found: list[Any], examples: list[Any], names: Sequence[str]) -> tuple[Any, Any]:
+    """(predictions, labels) as the scores of the kind take them."""
+    if kind == "answering":
+        return {example.id: text for example, text in zip(examples, found, strict=True)}, examples
+    if kind == "embedding":
+        return np.array(found, np.float64), np.array([example.label for example in examples], np.float64)
+    labels = label_ids(examples, names)
+    ids = {name: number for number, name in enumerate(names)}
+    if kind == "tagging":
+        return [np.array([ids[name] for name in tags], np.int32) for tags in found], labels
+    if kind == "multi_label":
+        return np.array([[name in own for name in names] for own in found], np.int32), labels.astype(np.int32)
+    if kind == "regression":
+        return np.array(found, np.float64), labels
+    return np.array([ids[name] for name in found], np.int32), labels
+
+
+SUITE = Suite(
+    load=load_task_model,
+    read=read_labelled,
+    score=score_task,
+    options=("limit", "columns", "batch_tokens", "seed"),
+)
