@@ -11,6 +11,7 @@ from bertjax.config import nearest
 
 COMMANDS = {
     "train": ("bertjax.train.__main__", "pretrain a model from a config"),
+    "finetune": ("bertjax.finetune.__main__", "train a model for a task on labelled files"),
     "prepare": ("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
     "plan": ("bertjax.plan", "what a run would need on machines that are not there"),
     "evaluate": ("bertjax.evaluate", "scores of a model: held-out loss, BLiMP, text similarity"),

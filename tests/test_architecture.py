@@ -47,6 +47,14 @@ CASES = [
     *rule(under("planning"), "bertjax.text", "bertjax.interop", "bertjax.inference"),
     *rule(lambda path: path.name != "plan.py" and "planning" not in path.parts, "bertjax.planning"),
     *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
+    *rule(under("tasks"), "jax", "flax", "optax", "orbax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
+    *rule(under("tasks"), "bertjax.inference", "bertjax.interop", "bertjax.config", "bertjax.finetune"),
+    *rule(named("finetune/settings.py", "finetune/batching.py"), "jax", "flax", "optax", "bertjax.model"),
+    # What is fine-tuned is used elsewhere; the machine that does it is not.
+    *rule(
+        lambda path: path.name not in ("__main__.py", "__init__.py") and "finetune" not in path.parts,
+        "bertjax.finetune",
+    ),
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
     *rule(
         lambda path: (

@@ -193,6 +193,11 @@ def write_modules(number: int, count: int) -> None:
     sys.stdout.flush()
 
 
+def paragraphs(module: Module) -> list[list[str]]:
+    """The prose of each docstring of a module."""
+    return _read_module(module)[0]
+
+
 def _read_module(module: Module) -> tuple[list[list[str]], int]:
     content = _read(module)
     return [prose(docstring) for docstring in _docstrings(content)], len(content)

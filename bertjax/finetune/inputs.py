@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.config import ModelConfig, resolve_model
+from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer
@@ -89,8 +90,11 @@ def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
     return resolve_model(asdict(replace(config, **given)), "config.model.")
 
 
-def read_examples(source: Source, run: FinetuneConfig) -> list[Any]:
-    """The examples of a file, or of lists: see ``bertjax.finetune.run``. Raises DataError, ConfigError."""
+def read_examples(source: Source, run: FinetuneConfig, held_out: bool) -> list[Any]:
+    """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
+    libraries' docstrings is meant. Raises DataError, ConfigError."""
+    if source == libraries.SOURCE:
+        return libraries.library_examples(held_out)
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
         reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))

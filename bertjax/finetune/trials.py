@@ -43,7 +43,11 @@ def train_all(
     """See ``bertjax.finetune.run``. sources: model, train, eval."""
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     start = open_start(sources["model"], run)
-    data = Labelled(read_examples(sources["train"], run), read_examples(sources["eval"], run), start.tokenizer)
+    data = Labelled(
+        read_examples(sources["train"], run, held_out=False),
+        read_examples(sources["eval"], run, held_out=True),
+        start.tokenizer,
+    )
     begins_with = {
         "model": start.fingerprint,
         "tokenizer": start.tokenizer.fingerprint,

@@ -1,0 +1,16 @@
+"""python -m bertjax.finetune --config=configs/finetune/answering.py --model=DIR --train=train.json --eval=dev.json
+
+Answers as spans of a context, SQuAD 1.1 and 2; long contexts come in windows that share config.model.stride tokens.
+"""
+
+from bertjax.finetune.settings import default_config
+
+
+def get_config():
+    config = default_config("answering")
+    config.training.epochs = "2"
+    config.training.learning_rate = "5e-5"
+    config.training.batch_size = 16
+    config.model.max_length = 384
+    config.model.stride = 128
+    return config

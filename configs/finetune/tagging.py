@@ -1,0 +1,14 @@
+"""python -m bertjax.finetune --config=configs/finetune/tagging.py --model=DIR --train=FILE.conll --eval=FILE.conll
+
+A tag a word: entities (CoNLL, BIO tags), parts of speech (CoNLL-U). --config.data.label names the column of the tag.
+"""
+
+from bertjax.finetune.settings import default_config
+
+
+def get_config():
+    config = default_config("tagging")
+    config.training.epochs = "3"
+    config.training.learning_rate = "1e-4"
+    config.training.batch_size = 16
+    return config
