@@ -207,8 +207,12 @@ class Checkpoints:
     def _whole(self, step: int) -> dict[str, Any]:
         """The record of a step whose folder is complete. Raises Damaged."""
         folder = self._folder / str(step)
-        if not (folder / MARKER).is_file() or not (folder / MARKER).stat().st_size:
-            raise Damaged(f"it has no {MARKER}")
+        try:
+            size = (folder / MARKER).stat().st_size
+        except OSError as error:
+            raise Damaged(f"{MARKER}: {error.strerror or error}") from None
+        if not size:
+            raise Damaged(f"{MARKER} is empty")
         record = read_record(folder)
         if record.get("step") != step or not isinstance(record.get("arrays"), dict):
             raise Damaged(f"its record is that of step {record.get('step')}")
