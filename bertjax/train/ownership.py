@@ -8,6 +8,7 @@ of another machine watches whether it is renewed: clocks of two machines are nev
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -42,6 +43,9 @@ def claimed(workdir: Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         handle = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        if not os.access(workdir, os.W_OK | os.X_OK, effective_ids=True):
+            os.close(handle)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
     try:
