@@ -237,8 +237,14 @@ class Checkpoints:
         if self._first:
             shutil.rmtree(self._damaged, ignore_errors=True) if damaged else None
             for step in damaged:
-                self._damaged.mkdir(exist_ok=True)
-                (self._folder / str(step)).rename(self._damaged / str(step))
+                try:
+                    self._damaged.mkdir(exist_ok=True)
+                    (self._folder / str(step)).rename(self._damaged / str(step))
+                except OSError as error:
+                    raise CheckpointError(
+                        f"{self._folder / str(step)}, which is damaged, cannot be moved to {self._damaged} "
+                        f"({error.strerror or error}); move it away yourself"
+                    ) from None
             for child in self._folder.iterdir() if self._folder.is_dir() else ():
                 if child.is_dir() and not child.name.isdigit():
                     shutil.rmtree(child, ignore_errors=True)
