@@ -45,7 +45,8 @@ def run(
     from bertjax.command import exit_code
     from bertjax.config import resolve, to_dict
     from bertjax.parallel.processes import together
-    from bertjax.train.workdir import check_same_run, claimed, recorded_config
+    from bertjax.train.ownership import claimed
+    from bertjax.train.workdir import check_same_run, recorded_config
 
     resolved, workdir = resolve(config), Path(workdir)
     with contextlib.ExitStack() as stack:

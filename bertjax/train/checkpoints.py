@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from bertjax.config import CheckpointConfig
 from bertjax.parallel.agreement import all_of
-from bertjax.parallel.checksums import make_checksums
+from bertjax.parallel.checksums import Checksums
 from bertjax.parallel.sharding import path_name
 from bertjax.train import CheckpointError, Diverged
 from bertjax.train.record import ITEM, Damaged, read_record, sealed
@@ -41,7 +41,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, config: CheckpointConfig, mesh: Mesh, say: Callable[[str], None]):
         self._folder, self._config, self._say = workdir.absolute() / "checkpoints", config, say
         self._damaged = workdir.absolute() / "damaged"
-        self._checksums, self._all = make_checksums(mesh), all_of(mesh)
+        self._checksums, self._all = Checksums(mesh), all_of(mesh)
         self._first = jax.process_index() == 0
         self._manager: ocp.CheckpointManager | None = None
         self._pending: int | None = None
@@ -71,7 +71,7 @@ class Checkpoints:
             raise Diverged(f"the state after step {step} is not finite; it is not saved")
         self._check_space(step, tree)
         record = sealed(record | {"step": step, "arrays": _described(tree, checksums)})
-        items = {STATE: ocp.args.StandardSave(tree), ITEM: ocp.args.JsonSave(record)}
+        items = {STATE: ocp.args.PyTreeSave(tree), ITEM: ocp.args.JsonSave(record)}
         try:
             saved = self._open().save(step, args=ocp.args.Composite(**items), force=True)
         except Exception as error:  # whatever the storage layer raises
@@ -115,7 +115,9 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            # Not compressed: of floats that saves a twelfth, and takes longer to write and to read.
+            handlers = {STATE: ocp.PyTreeCheckpointHandler(use_compression=False), ITEM: ocp.JsonCheckpointHandler()}
+            self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
         return self._manager
 
     def _not_written(self, step: int, error: Exception) -> CheckpointError:
@@ -158,6 +160,7 @@ class Checkpoints:
         half done is deleted. Raises CheckpointError where none is whole, or where the state is of other arrays.
         """
         self.wait()
+        self._checksums.prepare(_tree(shapes))
         damaged: dict[int, str] = {}
         there = self.steps()
         for step in reversed(there):
@@ -215,8 +218,12 @@ class Checkpoints:
     def _whole(self, step: int) -> dict[str, Any]:
         """The record of a step whose folder is complete. Raises Damaged."""
         folder = self._folder / str(step)
-        if not (folder / MARKER).is_file() or not (folder / MARKER).stat().st_size:
-            raise Damaged(f"it has no {MARKER}")
+        try:
+            size = (folder / MARKER).stat().st_size
+        except OSError as error:
+            raise Damaged(f"{MARKER}: {error.strerror or error}") from None
+        if not size:
+            raise Damaged(f"{MARKER} is empty")
         record = read_record(folder)
         if record.get("step") != step or not isinstance(record.get("arrays"), dict):
             raise Damaged(f"its record is that of step {record.get('step')}")
@@ -238,8 +245,14 @@ class Checkpoints:
         if self._first:
             shutil.rmtree(self._damaged, ignore_errors=True) if damaged else None
             for step in damaged:
-                self._damaged.mkdir(exist_ok=True)
-                (self._folder / str(step)).rename(self._damaged / str(step))
+                try:
+                    self._damaged.mkdir(exist_ok=True)
+                    (self._folder / str(step)).rename(self._damaged / str(step))
+                except OSError as error:
+                    raise CheckpointError(
+                        f"{self._folder / str(step)}, which is damaged, cannot be moved to {self._damaged} "
+                        f"({error.strerror or error}); move it away yourself"
+                    ) from None
             for child in self._folder.iterdir() if self._folder.is_dir() else ():
                 if child.is_dir() and not child.name.isdigit():
                     shutil.rmtree(child, ignore_errors=True)

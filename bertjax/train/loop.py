@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bertjax.parallel.monitor import IN_STEP
 from bertjax.parallel.processes import Processes
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
-from bertjax.train import Stopped
+from bertjax.train import CheckpointError, Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
@@ -177,13 +178,16 @@ def train(
                 display.say(f"{setback}: back to step {here.step}, and on with the data after")
         with progress.pause("saving"):
             checkpoints.wait()
-    except Exception as error:
-        report(ended=str(error))
-        raise
-    finally:
+    except BaseException as error:
         recorder.close()
-        with progress.pause("saving"):
-            checkpoints.close()  # also after an error: a save that has begun is finished
+        # A save that has begun is finished; should that fail too, it is the first error that is reported.
+        with progress.pause("saving"), contextlib.suppress(CheckpointError):
+            checkpoints.close()
+        if isinstance(error, Exception):
+            report(ended=str(error))
+        raise
+    recorder.close()
+    checkpoints.close()
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again

@@ -1,42 +1,15 @@
-"""The folder of a run: who owns it, which run lives in it, and the files written there as a whole."""
+"""The folder of a run: which run lives in it, and the files written there as a whole."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
-
-
-@contextlib.contextmanager
-def claimed(workdir: Path) -> Iterator[None]:
-    """Holds the workdir for this process. Raises ConfigError where another running job holds it.
-
-    The kernel drops the lock when its owner dies, however it dies.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
-            message = f"workdir {workdir} is in use by {owner}; choose another with --workdir=DIR"
-            raise ConfigError(message) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 def has_checkpoint(workdir: Path) -> bool:

@@ -33,9 +33,9 @@ def try_all(trials: list[Trial], source: Path, scratch: Path, report: Path, conf
     os.sched_setaffinity(0, {core})
     jax.config.update("jax_platforms", "cpu")
     # Pure functions of the mesh, compiled once for all trials.
-    checkpoints.make_checksums = functools.cache(checkpoints.make_checksums)
+    checkpoints.Checksums = functools.cache(checkpoints.Checksums)
     run = resolve(runpy.run_path(str(config))["get_config"]())
-    mesh = make_mesh(1, 1, 1)
+    mesh = make_mesh(1, 1, 1, jax.devices()[:1])  # under pytest there are eight
     shapes = make_job(run, mesh).state_shapes()
     older, newer = sorted(int(path.name) for path in source.iterdir())
 

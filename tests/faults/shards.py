@@ -87,7 +87,10 @@ def prepared() -> Path:
     """The corpus of all runs, prepared in several shards. Not to be written to."""
     folder = scene.folder() / "prepared"
     if not folder.exists():
-        condition.forked(_prepare, scene.config_file().parent / "corpus.txt", folder).join()
+        # Other text than that of all other runs: of theirs there is a whole copy in the cache, which would be taken.
+        text = scene.folder() / "shards.txt"
+        text.write_text((scene.config_file().parent / "corpus.txt").read_text() + "\n\nba ba. ba ba ba.\n")
+        condition.forked(_prepare, text, folder).join()
         if len([path for path in _shards(folder) if "train" in path]) < 3:
             raise RuntimeError("the corpus was not prepared in several shards")
     return folder

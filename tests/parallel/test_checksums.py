@@ -4,44 +4,53 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from bertjax.parallel.checksums import make_checksums
+from bertjax.parallel.checksums import Checksums, checksum_program
 from bertjax.parallel.mesh import make_mesh
+from bertjax.parallel.sharding import tree_shardings
 
 random = np.random.default_rng(0)
+LAYERS = "encoder/layers"
 TREE = {
-    "kernel": random.normal(size=(16, 8, 24)).astype(np.float32),
-    "half": random.normal(size=(8, 16)).astype(jnp.bfloat16),
+    "embeddings/word_embeddings": random.normal(size=(64, 24)).astype(np.float32),
+    f"{LAYERS}/attention/query/kernel": random.normal(size=(3, 16, 24)).astype(np.float32),
+    f"{LAYERS}/attention/query/bias": random.normal(size=(3, 16)).astype(jnp.bfloat16),
+    f"{LAYERS}/mlp/output/kernel": random.normal(size=(3, 24, 16)).astype(np.float16),
+    "mlm_head/bias": random.normal(size=(64,)).astype(np.float32),
     "count": np.int32(7),
     "flags": random.random(8) < 0.5,
     "small": random.normal(size=(3,)).astype(np.float16),
 }
 
 
-def sums_of(tree, sizes=(1, 8, 1), axes=("fsdp",)):
+def sums_of(tree, sizes=(1, 8, 1)):
     mesh = make_mesh(*sizes)
-
-    def placed(x):
-        x = np.asarray(x)
-        spec = PartitionSpec(*axes) if x.ndim and x.shape[0] % 8 == 0 else PartitionSpec()
-        return jax.device_put(x, NamedSharding(mesh, spec))
-
-    return make_checksums(mesh)(jax.tree.map(placed, tree))
+    tree = jax.tree.map(np.asarray, tree)
+    return Checksums(mesh)(jax.device_put(tree, tree_shardings(tree, mesh)))
 
 
 @pytest.mark.smoke
 def test_they_do_not_depend_on_the_division():
-    expected = sums_of(TREE, axes=())
+    expected = sums_of(TREE, (8, 1, 1))
     assert set(expected[0]) == set(TREE) and all(len(digits) == 16 for digits in expected[0].values())
     assert len(set(expected[0].values())) == len(TREE) and expected[1]
-    for sizes, axes in (((1, 8, 1), ("fsdp",)), ((2, 2, 2), (("data", "tensor"),)), ((8, 1, 1), ("data",))):
-        assert sums_of(TREE, sizes, axes) == expected
+    for sizes in ((1, 8, 1), (1, 1, 8), (2, 2, 2), (1, 4, 2), (1, 2, 4)):
+        assert sums_of(TREE, sizes) == expected
+
+
+def test_no_device_gets_what_is_not_its_own():
+    mesh = make_mesh(1, 4, 2)
+    name = f"{LAYERS}/attention/query/kernel"
+    tree = jax.device_put({name: TREE[name]}, tree_shardings({name: TREE[name]}, mesh))
+    assert tree[name].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    program = checksum_program(mesh).lower(tree[name], tree[name].sharding.spec).compile().as_text()
+    assert "all-reduce" in program and "all-gather" not in program and "all-to-all" not in program
 
 
 def test_every_flipped_bit_is_seen():
     mesh = make_mesh(1, 8, 1)
-    checksums = make_checksums(mesh)
+    checksums = Checksums(mesh)
     array = random.normal(size=(5, 7)).astype(np.float32)
     expected, _ = checksums({"x": jnp.asarray(array)})
     for place in range(array.size):
@@ -63,6 +72,7 @@ def test_exchanged_and_moved_elements_are_seen():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_told(bad):
-    broken = TREE | {"kernel": TREE["kernel"].copy()}
-    broken["kernel"][3, 2, 1] = bad
+    name = f"{LAYERS}/mlp/output/kernel"
+    broken = TREE | {name: TREE[name].copy()}
+    broken[name][2, 21, 15] = bad
     assert not sums_of(broken)[1]

@@ -1,11 +1,9 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
 from bertjax.config import ConfigError, default_config, phase, resolve
-from bertjax.train.workdir import check_same_run, claimed, config_record, recorded_config, write_json
+from bertjax.train.workdir import check_same_run, config_record, recorded_config, write_json
 
 
 def run(**model):
@@ -13,29 +11,6 @@ def run(**model):
     config.model.update(model)
     config.phases.phase1 = phase(steps=1, learning_rate=1e-3, warmup_steps=0)
     return resolve(config)
-
-
-def test_workdir_has_one_owner(tmp_path):
-    code = (
-        "import sys, pathlib\n"
-        "from bertjax.train.workdir import claimed\n"
-        f"with claimed(pathlib.Path({str(tmp_path)!r})):\n"
-        "    print('mine', flush=True); sys.stdin.read()\n"
-    )
-    owner = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert owner.stdout.readline() == "mine\n"
-    with pytest.raises(ConfigError, match=f"in use by process {owner.pid}.*--workdir"), claimed(tmp_path):
-        pass
-    owner.kill()  # a dead owner holds nothing
-    owner.wait()
-    with claimed(tmp_path):
-        pass
-
-
-def test_unwritable_workdir_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot write to workdir"), claimed(tmp_path / "file" / "run"):
-        pass
 
 
 def test_config_of_another_run_is_refused_by_key(tmp_path):
