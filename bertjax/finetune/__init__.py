@@ -39,7 +39,7 @@ def run(
     from bertjax.finetune.settings import resolve, to_dict
     from bertjax.keys import ConfigError
     from bertjax.parallel.processes import together
-    from bertjax.train.workdir import claimed
+    from bertjax.train.ownership import claimed
 
     resolved = resolve(config)
     sources = {

@@ -94,7 +94,8 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     while not tried[rows].compiled and rows > 1 and len(tried) <= MOST_HALVINGS:
         rows //= 2
         tried[rows] = analysed(rows, True)
-    other = _other_rows(rows, rows_that_fit(run, phase, mesh))
+    by_formula = rows_that_fit(run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions)
+    other = _other_rows(rows, by_formula)
     if len(tried) == 1 and other != rows:
         tried[other] = analysed(other, True)
     counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
