@@ -14,13 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from bertjax.config import ModelConfig
 from bertjax.data.progress import Progress
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.flops import train_flops_per_row
 from bertjax.text.tokenizer import Tokenizer
 
 SPECIAL_TOKENS = 2  # [CLS] and [SEP]
-# Padding (tokens) that another compiled shape has to save: what a small model does on two cores while it compiles.
-_WORTH_A_SHAPE = 30_000
+# About what a device does while a program is compiled, FLOPs: so much must another compiled shape save of padding.
+_FLOPS_OF_COMPILING = {"cpu": 2e11}
+_FLOPS_OF_COMPILING_ELSEWHERE = 1e14
 
 
 def pseudo_log_likelihoods(
@@ -48,7 +51,7 @@ def pseudo_log_likelihoods(
         log_probs[chosen] = np.asarray(values, np.float64)[: len(chosen)]
 
     done = 0
-    for chosen, length, size in rows.batches(batch_tokens):
+    for chosen, length, size in rows.batches(batch_tokens, worth_a_shape(model.config)):
         batch, targets = rows.assemble(chosen, length, size)
         values = _log_probs(graphdef, params, batch, targets)
         if pending:
@@ -75,10 +78,13 @@ class MaskedRows:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def batches(self, batch_tokens: int) -> Iterator[tuple[np.ndarray, int, int]]:
-        """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled."""
+    def batches(self, batch_tokens: int, worth: float) -> Iterator[tuple[np.ndarray, int, int]]:
+        """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled.
+
+        worth: see ``row_lengths``.
+        """
         order = np.argsort(self._lengths, kind="stable")
-        shapes = [(length, max(1, batch_tokens // length)) for length in row_lengths(self._lengths, _WORTH_A_SHAPE)]
+        shapes = [(length, max(1, batch_tokens // length)) for length in row_lengths(self._lengths, worth)]
         ends = np.searchsorted(self._lengths[order], [length for length, _ in shapes], side="right")
         begin = 0
         while begin < len(order):
@@ -114,7 +120,14 @@ class MaskedRows:
         return np.add.reduceat(values, self._first) if len(values) else values
 
 
-def row_lengths(lengths: np.ndarray, worth: int) -> list[int]:
+def worth_a_shape(config: ModelConfig) -> float:
+    """Padding, in tokens, that costs a model of this config as much as compiling it for another shape."""
+    length = 16
+    forward = train_flops_per_row(config, length, 1) / 3  # of forward and backward pass
+    return _FLOPS_OF_COMPILING.get(jax.default_backend(), _FLOPS_OF_COMPILING_ELSEWHERE) * length / forward
+
+
+def row_lengths(lengths: np.ndarray, worth: float) -> list[int]:
     """Few row lengths, ascending, for rows of these lengths: another one where it saves ``worth`` tokens of padding."""
     counts = np.bincount(lengths)
     up_to = np.cumsum(counts)

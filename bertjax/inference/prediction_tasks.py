@@ -12,10 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bertjax.config import ConfigError
-from bertjax.inference import json_lines
+from bertjax.inference import json_lines, show
 from bertjax.interop import ModelFileError
-
-_MOST_SHOWN = 5  # labels of a text that a person is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +62,6 @@ def _rounded(value: Any) -> Any:
 
 def _plain(result: Any) -> dict[str, Any]:
     return _rounded(dataclasses.asdict(result))
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _consecutive(texts: list[str], option: str) -> list[list[str]]:
@@ -140,16 +134,6 @@ def _fill_mask(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_
     return work
 
 
-def _show_fillings(answer: dict[str, Any]) -> None:
-    print(answer["text"])
-    for number, mask in enumerate(answer["fillings"], start=1):
-        if len(answer["fillings"]) > 1:
-            print(f"  mask {number}")
-        width = max(len(filling["token"]) for filling in mask)
-        for filling in mask:
-            print(f"  {filling['score']:6.1%}  {filling['token']:<{width}}  {filling['text']}")
-
-
 # embed
 
 
@@ -191,18 +175,6 @@ def _classify(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_l
     return lambda texts: [_plain(found) for found in classify(model, tokenizer, texts, **settings)]
 
 
-def _show_labels(answer: dict[str, Any]) -> None:
-    print(" | ".join(answer[name] for name in ("text", "second") if name in answer))
-    if "score" in answer:
-        print(f"  {answer['score']:.4g}")
-        return
-    given = answer.get("labels", list(answer["probabilities"]))
-    for label in sorted(given, key=lambda label: -answer["probabilities"][label])[:_MOST_SHOWN]:
-        print(f"  {answer['probabilities'][label]:6.1%}  {label}")
-    if not given:
-        print("  (no label)")
-
-
 # tag
 
 
@@ -217,18 +189,6 @@ def _tag(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_lines.
         return [{name: one[name] for name in kept} for one in found]
 
     return work
-
-
-def _show_tags(answer: dict[str, Any]) -> None:
-    print(answer["text"])
-    found = answer.get("entities", answer["words"])
-    rows = [(one.get("type") or one["tag"], _line(one["text"]), f"[{one['start']}:{one['end']}]") for one in found]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for one, row in zip(found, rows, strict=True):
-        cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        print(f"  {one['probability']:6.1%}  {cells}")
-    if not rows:
-        print("  (none)")
 
 
 # answer
@@ -258,14 +218,6 @@ def _answer(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_lin
     return work
 
 
-def _show_answers(answer: dict[str, Any]) -> None:
-    print(answer["question"])
-    for one in answer["n_best"]:
-        place = "(no answer)" if one["start"] is None else f"{_line(one['text'])}  [{one['start']}:{one['end']}]"
-        given = "*" if (one["start"], one["end"]) == (answer["start"], answer["end"]) else " "
-        print(f"{given} {one['probability']:6.1%}  {place}")
-
-
 # similarity
 
 
@@ -276,10 +228,6 @@ def _similarity(model: Any, tokenizer: Any, options: argparse.Namespace) -> json
         {"similarity": _rounded(float(score))}
         for score in similarity(model, tokenizer, pairs, batch_size=options.batch_size)
     ]
-
-
-def _show_similarity(answer: dict[str, Any]) -> None:
-    print(f"{answer['similarity']:7.4f}  {_line(answer['text'])} | {_line(answer['second'])}")
 
 
 def _texts(options: argparse.Namespace) -> list[Any]:
@@ -299,7 +247,7 @@ TASKS = {
         _texts,
         json_lines.read_text,
         _fill_mask,
-        _show_fillings,
+        show.fillings,
     ),
     "embed": Task(
         "a vector for each text, as JSON lines",
@@ -319,7 +267,7 @@ TASKS = {
         lambda options: _consecutive(options.texts, "--pairs") if options.pairs else options.texts,
         json_lines.read_text_or_pair,
         _classify,
-        _show_labels,
+        show.labels,
     ),
     "tag": Task(
         "a tag for each word, and the entities that tags make",
@@ -329,7 +277,7 @@ TASKS = {
         _texts,
         json_lines.read_words,
         _tag,
-        _show_tags,
+        show.tags,
     ),
     "answer": Task(
         "the answers to questions, as they stand in a context",
@@ -339,7 +287,7 @@ TASKS = {
         _questions,
         json_lines.read_question,
         _answer,
-        _show_answers,
+        show.answers,
     ),
     "similarity": Task(
         "how alike two texts are: a cosine, or the score of a model for pairs",
@@ -349,6 +297,6 @@ TASKS = {
         lambda options: _consecutive(options.texts, "similarity"),
         json_lines.read_pair,
         _similarity,
-        _show_similarity,
+        show.similarity,
     ),
 }

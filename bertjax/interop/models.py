@@ -68,10 +68,13 @@ def _export(path: str | Path, config: ModelConfig, params: dict[str, Any], token
 
 
 def model_folder(path: str | Path) -> Path:
-    """``path`` itself, or the folder ``model`` in it where it is a run's workdir."""
+    """``path`` itself, or the folder ``model`` in it where it is the workdir of a run, or of several trials."""
     path, _ = folder_path(path)
+    has_model = (path / "model" / "config.json").is_file()
+    if has_model and (path / "runs").is_dir() and not (path / "model.safetensors").is_file():
+        return path / "model"
     if (path / "checkpoints").is_dir():
-        if not (path / "model" / "config.json").is_file():
+        if not has_model:
             raise ModelFileError(
                 f"the run in {path} has not finished; python -m bertjax.export --workdir={path} --output=DIR makes a "
                 f"model folder of its newest checkpoint"

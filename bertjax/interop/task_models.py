@@ -15,6 +15,7 @@ from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer, new_parts, sample_ids
 from bertjax.interop.safetensors_files import read_json
+from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.interop.task_config import (
     ARCHITECTURES,
     WITH_POOLER,
@@ -120,7 +121,10 @@ def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
         if part not in shapes:
             raise ModelFileError(f"{origin} has no {name}.{part}, the head of a {architecture(folder.values)}")
     outputs = shapes["weight"][0] if len(shapes.get("weight", ())) == 2 else None
-    task = from_task_values(folder.values, outputs, folder.config.max_position_embeddings, f"{origin}/config.json")
+    positions, values = folder.config.max_position_embeddings, folder.values
+    if name is None and "bertjax" not in values:
+        values = values | {"bertjax": embedding_settings(folder.path, positions)}
+    task = from_task_values(values, outputs, positions, f"{origin}/config.json")
     encoder = folder.read(skip=_PRETRAINING)
     if "pooler" in folder.missing_heads:
         if task.kind in POOLED:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bertjax.evaluation import pseudo_likelihood
-from bertjax.evaluation.pseudo_likelihood import MaskedRows, pseudo_log_likelihoods, row_lengths
+from bertjax.evaluation.pseudo_likelihood import MaskedRows, pseudo_log_likelihoods, row_lengths, worth_a_shape
+from bertjax.model.create import model_config
 
 LENGTHS = [1, 3, 3, 5, 21, 38, 1]
 
@@ -35,7 +36,7 @@ def one_by_one(model, tokenizer, sentences):
 @pytest.mark.parametrize("worth", [1, 10**9])
 def test_batched_is_one_by_one(model, tokenizer, sentences, one_by_one, batch_tokens, worth, monkeypatch):
     """In as many row lengths as there are or in one, in batches of a single row and in one for all."""
-    monkeypatch.setattr(pseudo_likelihood, "_WORTH_A_SHAPE", worth)
+    monkeypatch.setattr(pseudo_likelihood, "worth_a_shape", lambda config: worth)
     found = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=batch_tokens)
     np.testing.assert_allclose(found, one_by_one, atol=1e-4, rtol=0)
 
@@ -48,7 +49,7 @@ def test_equal_sentences_have_equal_scores_to_the_bit(model, tokenizer, sentence
 def test_every_token_is_masked_once(tokenizer, sentences):
     rows = MaskedRows(sentences, tokenizer)
     seen = set()
-    for chosen, length, size in rows.batches(64):
+    for chosen, length, size in rows.batches(64, 1):
         batch, targets = rows.assemble(chosen, length, size)
         assert batch["input_ids"].shape == (size, length)
         for row in range(len(chosen)):
@@ -64,7 +65,7 @@ def test_every_token_is_masked_once(tokenizer, sentences):
 
 
 def test_all_batches_but_the_last_are_full(tokenizer, sentences):
-    *others, (chosen, length, size) = MaskedRows(sentences, tokenizer).batches(64)
+    *others, (chosen, length, size) = MaskedRows(sentences, tokenizer).batches(64, 1)
     assert all(len(c) == s and s * n <= 64 for c, n, s in others)
     assert len(chosen) <= size and length == max(LENGTHS) + 2
 
@@ -74,6 +75,11 @@ def test_a_row_length_must_be_worth_compiling():
     assert row_lengths(lengths, 1) == [5, 10, 40]
     assert row_lengths(lengths, 1000) == [10, 40]
     assert row_lengths(lengths, 10**6) == [40]
+
+
+def test_a_larger_model_has_more_shapes():
+    base, tiny = (worth_a_shape(model_config(preset, {})) for preset in ("bert-base", "bert-tiny"))
+    assert 500 < base < 5_000 and 50_000 < tiny < 500_000  # tokens of padding
 
 
 def test_few_programs_are_compiled(model, tokenizer, sentences):

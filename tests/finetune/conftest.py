@@ -1,5 +1,6 @@
 """A tiny model folder, small labelled files, and a config that trains on them in seconds."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -53,7 +54,7 @@ def moods():
     return texts(150, 0), texts(60, 1)
 
 
-def small_config(task="classification"):
+def _small_config(task):
     config = default_config(task)
     config.model.max_length = 16
     config.training.epochs = "2"
@@ -65,6 +66,24 @@ def small_config(task="classification"):
     return config
 
 
+@pytest.fixture(scope="session")
+def small_config():
+    """``small_config(task)``: two epochs in batches of eight on one device."""
+    return _small_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_many_devices_as_are_asked_for():
+    """Of the eight virtual ones; most runs here are on one."""
+    from bertjax.finetune import trials
+    from bertjax.parallel.mesh import make_mesh
+
+    with pytest.MonkeyPatch.context() as patch:
+        few = lambda *sizes: make_mesh(*sizes, devices=jax.devices()[: abs(int(np.prod(sizes)))])
+        patch.setattr(trials, "make_mesh", few)
+        yield
+
+
 @pytest.fixture
-def config():
-    return small_config()
+def config(small_config):
+    return small_config("classification")

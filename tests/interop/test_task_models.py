@@ -294,6 +294,28 @@ def test_what_is_wrong_is_one_line(kind, tensors, values, words, folder, assert_
     assert words in str(error.value) and str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("modes", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_max_tokens": True}, None),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, None),
+    ],
+)
+def test_what_sentence_transformers_keeps_beside_a_model(modes, pooling, folder):
+    path = folder("embedding", bertjax="none")
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling/config.json").write_text(json.dumps(modes))
+    (path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 20}))
+    if pooling is None:
+        with pytest.raises(ModelFileError, match="pooled otherwise than by mean or cls"):
+            load_task_model(path)
+    else:
+        task = load_task_model(path)[0].task
+        assert (task.pooling, task.max_length) == (pooling, 20)
+
+
 def test_a_tokenizer_is_needed(saved, tmp_path):
     shutil.copytree(saved("tagging")[1], tmp_path / "bare")
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):

@@ -1,0 +1,223 @@
+"""Each kind of task on data that can be learned: rows, labels, scores, and the model that comes out of it."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import bertjax
+import bertjax.finetune
+from bertjax.finetune.answering import answering_family
+from bertjax.finetune.batching import IGNORED
+from bertjax.finetune.embedding import embedding_family, retrieval
+from bertjax.finetune.family import Labelled
+from bertjax.finetune.settings import resolve
+from bertjax.finetune.tagging import tagging_family
+from bertjax.tasks.examples import question_examples, tagged_examples, text_examples
+
+PLACES, PEOPLE = ("paris", "london", "rome"), ("anna", "peter", "maria")
+# Those of the model's vocabulary that are neither.
+WORDS = ["film", "book", "story", "plot", "song", "the", "a", "was", "is", "very", "not", "quite", "too", "and", "it"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model_folder):
+    return bertjax.load_tokenizer(model_folder)
+
+
+def words(random, count):
+    return [str(word) for word in random.choice(WORDS, count)]
+
+
+def tagged(count, seed):
+    """(sentences, tags): places and people among other words."""
+    random = np.random.default_rng(seed)
+    sentences, tags = [], []
+    for _ in range(count):
+        own = words(random, random.integers(3, 12))
+        place, is_place = random.integers(0, len(own)), random.random() < 0.5
+        own[place] = str(random.choice(PLACES if is_place else PEOPLE))
+        sentences.append(own)
+        tags.append(["B-loc" if i == place and is_place else "B-per" if i == place else "O" for i in range(len(own))])
+    return sentences, tags
+
+
+def questions(count, seed):
+    """Where a person lives; every third question has no answer."""
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        person, place = str(random.choice(PEOPLE)), str(random.choice(PLACES))
+        before = " ".join(words(random, random.integers(1, 12)))
+        context = before if number % 3 == 0 else f"{before} {person} lives in {place} . it was good"
+        answers = [] if number % 3 == 0 else [{"text": place, "answer_start": context.index(place)}]
+        found.append({"id": str(number), "question": f"where lives {person} ?", "context": context, "answers": answers})
+    return found
+
+
+def pairs(count, seed):
+    """Sentences with their words in the other order."""
+    random = np.random.default_rng(seed)
+    sentences = [[str(w) for w in random.choice(WORDS, 6, replace=False)] for _ in range(count)]
+    return [(" ".join(own), " ".join(reversed(own))) for own in sentences]
+
+
+@pytest.fixture
+def tuned(model_folder, small_config, tmp_path):
+    """``tuned(kind, training, evaluation, **settings)``: the summary of a run in tmp_path."""
+
+    def run(kind, train, evaluation, **settings):
+        config = small_config(kind)
+        for name, value in settings.items():
+            config["training" if name in config.training else "model"][name] = value
+        return bertjax.finetune.run(config, model_folder, train, evaluation, tmp_path, say=lambda line: None)
+
+    return run
+
+
+# --- Tagging ------------------------------------------------------------------------------------------------------
+
+
+def test_entities_are_learned_and_every_word_of_a_long_sentence_has_a_tag(tuned, tmp_path):
+    summary = tuned("tagging", tagged(120, 0), tagged(30, 1))
+    assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9
+    assert summary["labels"] == ["O", "B-loc", "B-per"] and set(summary["per_class"]) == {"loc", "per"}
+    model, tokenizer = bertjax.load_task_model(tmp_path)
+    sentences, tags = tagged(4, 2)
+    whole = [word for sentence in sentences for word in sentence]
+    assert len(whole) > 16 - 2
+    found = bertjax.tag(model, tokenizer, [whole])[0]
+    assert len(found.words) == len(whole)
+    assert np.mean([w.tag == t for w, t in zip(found.words, itertools.chain(*tags), strict=True)]) > 0.9
+
+
+def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
+    run = resolve({"task": "tagging", "model": {"max_length": 8}})
+    sentence = ["films", "was", "singing"] * 6  # "films" is film ##s
+    tags = [("A", "B", "C")[i % 3] for i in range(18)]
+    data = Labelled(*[tagged_examples([sentence], [tags])] * 2, tokenizer)
+    family = tagging_family(run, data)
+    rows, labels = family.train, family.train.token_labels["labels"]
+    assert len(rows) > 1 and rows.lengths.max() == 8 and len(family.notes) == 1
+    firsts = {"film": 0, "was": 1, "[UNK]": 2}
+    pieces = [tokenizer.token(int(i)) for i in rows.input_ids]
+    assert all(label in (IGNORED, firsts.get(piece)) for piece, label in zip(pieces, labels, strict=True))
+    assert (labels != IGNORED).sum() == len(sentence)
+    # What the rows say, word by word, is what the outcome reads.
+    outputs = [np.eye(3)[np.maximum(own, 0)] for own in np.split(labels, rows.starts[1:-1])]
+    assert family.outcome(outputs).scores["accuracy"] == 1.0
+
+
+# --- Answering ----------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_learned_and_so_is_when_there_is_none(tuned, tmp_path):
+    train, evaluation = questions(120, 0), questions(30, 1)
+    summary = tuned("answering", train, evaluation, max_length=24, stride=6, epochs="3")
+    assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9
+    assert {"has_answer_f1", "no_answer_f1"} <= set(summary["scores"])
+    model, tokenizer = bertjax.load_task_model(tmp_path)
+    assert model.task.null_threshold is not None and model.task.stride == 6
+    asked, contexts = ([one[name] for one in evaluation] for name in ("question", "context"))
+    found = bertjax.answer(model, tokenizer, asked, contexts)
+    golds = [one["answers"][0]["text"] if one["answers"] else "" for one in evaluation]
+    assert (
+        np.mean([one.text == gold for one, gold in zip(found, golds, strict=True)]) == summary["scores"]["exact_match"]
+    )
+
+
+def test_labels_of_windows_are_the_answer_or_cls(tokenizer):
+    run = resolve({"task": "answering", "model": {"max_length": 16, "stride": 4}})
+    context = "the film was very good . anna lives in rome . the book was not good . it is a great song"
+    question = {"question": "where lives anna ?", "context": context, "id": "1"}
+    question["answers"] = [{"text": "in rome", "answer_start": context.index("in rome")}]
+    family = answering_family(run, Labelled(*[question_examples([question])] * 2, tokenizer))
+    rows, labels = family.train, family.train.labels["labels"]
+    assert len(rows) > 2
+    texts = []
+    for row, (first, last) in zip(np.split(rows.input_ids, rows.starts[1:-1]), labels, strict=True):
+        texts.append(" ".join(tokenizer.token(int(i)) for i in row[first : last + 1]))
+    assert set(texts) == {"[CLS]", "in rome"}
+    # A model that says just this is right.
+    outputs = []
+    for size, (first, last) in zip(rows.lengths, labels, strict=True):
+        logits = np.zeros((size, 2), np.float32)
+        logits[first, 0] = logits[last, 1] = 9.0 if first else 0.0
+        outputs.append(logits)
+    outcome = family.outcome(outputs)
+    assert outcome.scores == {"f1": 1.0, "exact_match": 1.0} and outcome.settings == {"null_threshold": None}
+
+
+# --- Several labels, numbers, vectors -----------------------------------------------------------------------------
+
+
+def test_several_labels_at_once(tuned, tmp_path):
+    random = np.random.default_rng(0)
+    texts = [" ".join(words(random, random.integers(3, 9))) for _ in range(200)]
+    labels = [[word for word in ("story", "plot", "song") if word in text.split()] for text in texts]
+    data = [(texts[part], labels[part]) for part in (slice(0, 160), slice(160, 200))]
+    summary = tuned("multi_label", *data, epochs="6")
+    assert summary["labels"] == ["plot", "song", "story"]
+    assert summary["scores"]["f1_micro"] > 0.8
+    assert bertjax.load_task_model(tmp_path)[0].task.kind == "multi_label"
+
+
+def test_numbers(tuned):
+    random = np.random.default_rng(0)
+    texts = [" ".join(words(random, 6)) for _ in range(200)]
+    numbers = [float("good" in text or "song" in text) for text in texts]
+    data = [(texts[part], numbers[part]) for part in (slice(0, 160), slice(160, 200))]
+    summary = tuned("regression", *data, epochs="6")
+    assert summary["main_score"] == "pearson" and summary["scores"]["pearson"] > 0.8
+    assert len(summary["errors"]) and {"text", "label", "predicted"} <= set(summary["errors"][0])
+
+
+def test_vectors_of_pairs(tuned, tmp_path):
+    summary = tuned("embedding", pairs(96, 0), pairs(30, 1), epochs="1")
+    assert summary["scores"]["accuracy"] > 0.9
+    model, tokenizer = bertjax.load_task_model(tmp_path)
+    assert model.task.kind == "embedding"
+    own, other = pairs(2, 5)
+    assert bertjax.similarity(model, tokenizer, own) > bertjax.similarity(model, tokenizer, (own[0], other[0]))
+
+
+def test_scored_pairs_are_scored_by_the_correlation_of_cosines(tokenizer):
+    run = resolve({"task": "embedding", "model": {"max_length": 16}})
+    data = Labelled(
+        text_examples(pairs(3, 0), kind="embedding"),
+        text_examples(pairs(3, 1), [0.1, 0.5, 0.9], kind="embedding"),
+        tokenizer,
+    )
+    angles = np.array([1.2, 0.6, 0.1])
+    vectors = [v for a in angles for v in (np.array([1.0, 0.0]), np.array([np.cos(a), np.sin(a)]))]
+    assert embedding_family(run, data).outcome(vectors).scores["spearman"] == pytest.approx(1.0)
+
+
+def test_retrieval_counts_ranks():
+    first = np.eye(3)
+    second = np.array([[1.0, 0.0, 0.0], [0.0, 0.6, 0.8], [0.0, 0.8, 0.6]])
+    assert retrieval(first, second) == {"accuracy": pytest.approx(1 / 3), "mrr": pytest.approx((1 + 0.5 + 0.5) / 3)}
+
+
+def test_an_embedding_batch_is_not_done_in_parts(model_folder, small_config, tmp_path):
+    from bertjax.keys import ConfigError
+
+    config = small_config("embedding")
+    config.parallel.rows_per_device = 2
+    with pytest.raises(ConfigError, match=r"cannot be done in 8 parts.*rows_per_device = 0"):
+        bertjax.finetune.run(config, model_folder, pairs(20, 0), pairs(4, 1), tmp_path, say=lambda line: None)
+
+
+def test_class_weights_by_counts_or_by_hand():
+    from bertjax.finetune.classification import class_weights
+    from bertjax.keys import ConfigError
+
+    run = lambda given: SimpleNamespace(training=SimpleNamespace(class_weights=given))
+    counts = np.array([30, 10])
+    assert class_weights(run(None), ("a", "b"), counts) is None
+    np.testing.assert_allclose(class_weights(run("balanced"), ("a", "b"), counts), [40 / 60, 40 / 20])
+    np.testing.assert_allclose(class_weights(run("1,2.5"), ("a", "b"), counts), [1.0, 2.5])
+    for wrong in ("1", "1,2,3", "1,x", "1,-1", "0,0", "inf,1"):
+        with pytest.raises(ConfigError, match="'balanced' or 2 numbers, for the labels a, b"):
+            class_weights(run(wrong), ("a", "b"), counts)
