@@ -44,7 +44,7 @@ class Checkpoints:
         self._checksums, self._all = Checksums(mesh), all_of(mesh)
         self._first = jax.process_index() == 0
         self._manager: ocp.CheckpointManager | None = None
-        self._pending: int | None = None
+        self._pending: tuple[int, float | None] | None = None  # step and held-out loss of what is being written
         self._losses: dict[int, float | None] = {}  # of the steps that are whole
         self._deleting: list[threading.Thread] = []
 
@@ -78,7 +78,7 @@ class Checkpoints:
             raise self._not_written(step, error) from error
         if not saved:
             raise CheckpointError(f"the checkpoint of step {step} was not written")
-        self._pending = step
+        self._pending = step, record.get("held_out_loss")
 
     def poll(self) -> None:
         """To be called at every step: takes note of a save that has ended, and raises where it failed."""
@@ -89,17 +89,18 @@ class Checkpoints:
         """Returns when everything is on disk and read back. Raises CheckpointError where a save failed."""
         if self._pending is None:
             return
-        step, self._pending = self._pending, None
+        (step, loss), self._pending = self._pending, None
         try:
             self._open().wait_until_finished()
             self._open().check_for_errors()
         except Exception as error:
             raise self._not_written(step, error) from error
         try:
-            record = self._whole(step)
+            if self._first:  # which gives the step its name; the others may be here before that
+                self._whole(step)
         except Damaged as damage:
             raise CheckpointError(f"the checkpoint of step {step} was not written as it should be: {damage}") from None
-        self._losses[step] = record.get("held_out_loss")
+        self._losses[step] = loss
         self._delete_old()
 
     def close(self) -> None:
@@ -160,6 +161,7 @@ class Checkpoints:
         half done is deleted. Raises CheckpointError where none is whole, or where the state is of other arrays.
         """
         self.wait()
+        self._all(True)  # the first process has named what it waited for
         self._checksums.prepare(_tree(shapes))
         damaged: dict[int, str] = {}
         there = self.steps()
