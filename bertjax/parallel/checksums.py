@@ -31,6 +31,7 @@ class Checksums:
 
     def __init__(self, mesh: Mesh):
         self._mesh, self._compute = mesh, checksum_program(mesh)
+        self._added = jax.jit(_added, out_shardings=NamedSharding(mesh, PartitionSpec()))
         # Arrays of one shape, as parameters and their moments, share a program.
         self._programs: dict[Any, Any] = {}
         self._preparing = threading.Thread()
@@ -43,9 +44,10 @@ class Checksums:
     def __call__(self, tree: Any) -> tuple[dict[str, str], bool]:
         if self._preparing.ident:
             self._preparing.join()
-        found = jax.device_get({name: self._program(name, x)(x) for name, x in _named(tree)})
-        sums = {name: f"{high:08x}{low:08x}" for name, ((high, low), _) in found.items()}
-        return sums, not any(odd for _, odd in found.values())
+        # Each device's part of every sum, and one program in which the devices speak to each other: of several at
+        # once, two processes might run them in different orders, and wait for each other for ever.
+        totals, odd = self._added({name: self._program(name, x)(x) for name, x in _named(tree)})
+        return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not odd
 
     def _program(self, name: str, x: Any) -> Any:
         spec = spec_for(name, x.shape, self._mesh)
@@ -61,26 +63,36 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 
 def checksum_program(mesh: Mesh) -> Any:
-    """What ``Checksums`` runs on the devices, under jit: (array, its spec) -> (uint32 [2], how many devices hold a
-    number that is not finite)."""
+    """What ``Checksums`` runs on the devices, under jit: (array, its spec) -> uint32 [devices, 3], for each device its
+    share of the two sums, and 1 where it holds a number that is not finite."""
 
     @partial(jax.jit, static_argnums=1)
-    def compute(x: jax.Array, spec: PartitionSpec) -> tuple[jax.Array, jax.Array]:
-        of_part = partial(_checksum, spec=spec, mesh=mesh)
-        return jax.shard_map(of_part, mesh=mesh, in_specs=spec, out_specs=PartitionSpec(), check_vma=False)(x)
+    def compute(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+        of_part = partial(_share, spec=spec, mesh=mesh)
+        each = PartitionSpec(tuple(mesh.axis_names))
+        return jax.shard_map(of_part, mesh=mesh, in_specs=spec, out_specs=each, check_vma=False)(x)
 
     return compute
 
 
-def _checksum(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
-    """On one device: the checksum of the whole array from the device's ``part`` of it."""
+def _added(shares: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
+    """The sums of whole arrays, uint32 [2], and whether any number is not finite."""
+    totals = {name: jnp.sum(share, axis=0, dtype=jnp.uint32) for name, share in shares.items()}
+    odd = jnp.any(jnp.asarray([total[2] > 0 for total in totals.values()]))
+    return {name: total[:2] for name, total in totals.items()}, odd
+
+
+def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
+    """uint32 [1, 3]: what this device adds to the checksum of the array that it holds a ``part`` of."""
     axes = [(axis,) if isinstance(axis, str) else axis or () for axis in spec]
     axes += [()] * (part.ndim - len(axes))
     first = [_place(along, mesh) * size for along, size in zip(axes, part.shape, strict=True)]
     whole = [size * math.prod(mesh.shape[a] for a in along) for along, size in zip(axes, part.shape, strict=True)]
-    shared = tuple(axis for along in axes for axis in along)
+    dividing = {axis for along in axes for axis in along}
+    # Of the devices that hold the same part, the first one counts.
+    counts = _place(tuple(axis for axis in mesh.axis_names if axis not in dividing), mesh) == 0
     sums, odd = _sums(part, first, whole)
-    return (jax.lax.psum(sums, shared), jax.lax.psum(odd, shared)) if shared else (sums, odd)
+    return jnp.where(counts, jnp.append(sums, odd.astype(jnp.uint32)), jnp.uint32(0))[None]
 
 
 def _place(axes: tuple[str, ...], mesh: Mesh) -> jax.Array:

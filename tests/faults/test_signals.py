@@ -1,8 +1,10 @@
-"""SIGTERM in a step, in a save, while compiling, and to one of two processes."""
+"""SIGTERM in a step; in a save, while compiling, and to one of two processes are slow."""
 
+import pytest
 from signals import sigterm
 
 
-def test_a_stopped_run_has_saved_and_goes_on():
-    result = sigterm(count=4, seed=0)
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_stopped_run_has_saved_and_goes_on(count):
+    result = sigterm(count, seed=0)
     assert result.ok, result.failures
