@@ -46,6 +46,12 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in codes.items() if isinstance(error, kind)), UNKNOWN)
 
 
+def _said(error: OSError) -> str:
+    place = "" if error.filename is None else f" {error.filename}"  # a write knows no name, an open does
+    what = "cannot open" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write"
+    return f"{what}{place}: {error.strerror or error}"
+
+
 def guarded(job: Callable[[], object]) -> int:
     """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
     try:
@@ -59,7 +65,7 @@ def guarded(job: Callable[[], object]) -> int:
         if isinstance(error, OSError):
             return fail(f"cannot write{f' {error.filename}' if error.filename else ''}: {error.strerror}", code)
         if code != STOPPED:
-            return fail(error, code)
+            return fail(_said(error) if isinstance(error, OSError) else error, code)
         print(error, flush=True)
         return code
     return 0
@@ -80,7 +86,7 @@ def printing(job: Callable[[], int]) -> int:
         # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
-        return 0 if has_enough else fail(f"cannot write: {error.strerror or error}", DATA)
+        return 0 if has_enough else fail(_said(error), DATA)
     return code
 
 
