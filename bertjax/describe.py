@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -77,6 +78,8 @@ def _model(folder: Path) -> dict[str, Any]:
     from bertjax.interop.huggingface import open_folder
     from bertjax.interop.names import BUFFERS, HEADS, TIED, canonical
     from bertjax.interop.safetensors_files import ALL_DTYPES, INDEX, list_tensors, read_header, read_json
+    from bertjax.interop.task_config import architecture, head_of
+    from bertjax.interop.task_models import task_of
 
     whole = (folder / "model.safetensors").is_file() or (folder / INDEX).is_file()
     files = [] if whole else sorted(path for path in folder.glob("*.safetensors") if path.is_file())
@@ -91,9 +94,12 @@ def _model(folder: Path) -> dict[str, Any]:
         again = canonical(name) in BUFFERS or TIED.get(canonical(name)) in stored
         count = 0 if again else math.prod(info.shape)
         rows.append(_row(name, info.dtype, info.shape, count) | {"file": info.file.name})
+    missing, task, why_not = [], None, None
     try:
-        missing = [HEADS[part] for part in open_folder(folder).missing_heads]
-        why_not = None
+        opened = open_folder(folder)
+        missing = [HEADS[part] for part in opened.missing_heads]
+        if head_of(architecture(config)):
+            task, missing = dataclasses.asdict(task_of(opened)), []
     except ModelFileError as error:
         missing, why_not = [], str(error)
     return {
@@ -102,6 +108,7 @@ def _model(folder: Path) -> dict[str, Any]:
         "loadable": why_not is None,
         "why_not": why_not,
         "missing_heads": missing,
+        "task": task,
         "config": config,
         "tensors": rows,
         "parameters": sum(row["parameters"] for row in rows),
@@ -231,6 +238,8 @@ def _show_model(found: dict[str, Any]) -> None:
         print(f"  bertjax cannot load it: {_plain(found['why_not'], longest=600)}")
     if found["missing_heads"]:
         print(f"  without {', '.join(found['missing_heads'])}")
+    if found["task"]:
+        print(f"  for {found['task']['kind']} {_plain(', '.join(found['task']['labels']), longest=600)}".rstrip())
     _show_config(found["config"])
     _show_tensors(found)
 

@@ -21,9 +21,12 @@ from safetensors.numpy import load_file, save_file
 from bertjax.config import default_config, phase, resolve
 from bertjax.describe import main
 from bertjax.interop.models import save_model
+from bertjax.interop.task_models import new_task_model, save_task_model
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.create import create_model
+from bertjax.model.task import TaskConfig
 from bertjax.parallel.mesh import make_mesh
+from bertjax.text.vocabulary import train_tokenizer
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.health import initial_health
 from bertjax.train.loss_scale import initial_loss_scale
@@ -128,6 +131,22 @@ def test_missing_heads_are_named(model, capsys):
     found = described(capsys, model)
     assert found["missing_heads"] == ["masked-LM head", "next-sentence head"]
     assert "without masked-LM head, next-sentence head" in text_of(capsys, model)
+
+
+def test_a_model_for_a_task_with_its_labels(tmp_path, capsys):
+    tokenizer = train_tokenizer("wordpiece", ["the cat sat on the mat"] * 5, 60, lowercase=True)
+    encoder = create_model(**DIMENSIONS | {"vocab_size": tokenizer.vocab_size})
+    save_model(encoder, tmp_path / "encoder", tokenizer=tokenizer)
+    model, _ = new_task_model(tmp_path / "encoder", TaskConfig("tagging", ("O", "B-PER\n"), 16), 0)
+    save_task_model(model, tmp_path / "tagger", tokenizer)
+    found = described(capsys, tmp_path / "tagger")
+    assert found["loadable"] and found["missing_heads"] == []
+    assert (found["task"]["kind"], found["task"]["labels"]) == ("tagging", ["O", "B-PER\n"])
+    assert "  for tagging O, B-PER\\n" in text_of(capsys, tmp_path / "tagger").splitlines()
+    config = json.loads((tmp_path / "tagger/config.json").read_text()) | {"id2label": {"0": "O"}}
+    (tmp_path / "tagger/config.json").write_text(json.dumps(config))
+    found = described(capsys, tmp_path / "tagger")
+    assert not found["loadable"] and "id2label has 1 labels, the classifier 2 outputs" in found["why_not"]
 
 
 def test_a_model_that_bertjax_cannot_load_is_described_with_the_reason(tmp_path, capsys):

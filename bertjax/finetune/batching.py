@@ -18,8 +18,8 @@ from bertjax.data.permutation import permute
 
 # Batches that are sorted together. More: less padding, and more of the same neighbours in every epoch.
 WINDOW = 100
-# Each row length is a program of its own, which takes seconds to compile: so many there are, multiples of this.
-ROW_LENGTHS = 8
+# Each row length is a program of its own, which takes seconds to compile: at most so many, multiples of this.
+ROW_LENGTHS = 12
 MULTIPLE = 4
 # The value of token labels where there is nothing to learn.
 IGNORED = -1
@@ -47,26 +47,29 @@ class Rows:
         return np.diff(self.starts)
 
 
-def row_lengths(longest: np.ndarray, limit: int) -> np.ndarray:
-    """At most ``ROW_LENGTHS`` lengths for batches whose longest rows are ``longest``, so that together they pad least.
+def row_lengths(longest: np.ndarray, limit: int, worth: float) -> np.ndarray:
+    """The lengths for batches whose longest rows are ``longest`` that together pad least, at most ``ROW_LENGTHS``.
 
-    Ascending; multiples of ``MULTIPLE``, or ``limit``, which no row exceeds.
+    Ascending; multiples of ``MULTIPLE``, or ``limit``, which no row exceeds. worth: padding, in places of one row of
+    each batch, that a length more has to save.
     """
     rounded = np.minimum(-(-longest // MULTIPLE) * MULTIPLE, limit)
     values, counts = np.unique(rounded, return_counts=True)
     batches = np.concatenate([[0], np.cumsum(counts)])
-    # slots[j]: the least places for the batches of the first j values in so many lengths; chosen: where the last
-    # of these lengths begins to be used.
-    slots, chosen = np.where(batches > 0, np.inf, 0.0), []
-    for _ in range(min(ROW_LENGTHS, len(values))):
-        costs = slots[None, :] + (batches[1:, None] - batches[None, :]) * values[:, None]
-        costs = np.where(np.arange(len(values) + 1)[None, :] <= np.arange(len(values))[:, None], costs, np.inf)
-        chosen.append(costs.argmin(axis=1))
-        slots = np.concatenate([[np.inf], costs.min(axis=1)])
+    # places[j]: the fewest for the batches of the first j values in so many lengths; begins[j - 1]: the value after
+    # which the last of these lengths begins to be used.
+    places = np.where(batches > 0, np.inf, 0.0)
+    begins, costs = [], []
+    for number in range(1, min(ROW_LENGTHS, len(values)) + 1):
+        after = places[None, :] + (batches[1:, None] - batches[None, :]) * values[:, None]
+        after = np.where(np.arange(len(values) + 1)[None, :] <= np.arange(len(values))[:, None], after, np.inf)
+        begins.append(after.argmin(axis=1))
+        places = np.concatenate([[np.inf], after.min(axis=1)])
+        costs.append(places[-1] + number * worth)
     lengths, end = [], len(values)
-    for begins in reversed(chosen):
+    for chosen in reversed(begins[: int(np.argmin(costs)) + 1]):
         lengths.append(values[end - 1])
-        end = int(begins[end - 1])
+        end = int(chosen[end - 1])
     return np.array(lengths[::-1])
 
 
@@ -74,16 +77,25 @@ class Batches:
     """Batches of ``batch_size`` examples; ``per_example`` rows make one (two of a pair whose texts stand alone).
 
     ``rows``: rows of a batch, more than are filled where ``shards`` do not divide them. limit: the longest row that
-    the model takes.
+    the model takes. worth: tokens of padding in one pass over the rows that compiling for another row length costs.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, limit: int, pad_id: int, per_example: int = 1, shards: int = 1):
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        limit: int,
+        pad_id: int,
+        per_example: int = 1,
+        shards: int = 1,
+        worth: float = 0.0,
+    ):
         self._rows, self._batch_size, self._pad_id = rows, batch_size, pad_id
         self._per_example = per_example
         self.rows = -(-batch_size * per_example // shards) * shards
         self._lengths = rows.lengths.reshape(-1, per_example).max(axis=1)
         self.per_epoch = -(-len(self._lengths) // batch_size)
-        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit)
+        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / self.rows)
         self._epoch = lru_cache(maxsize=2)(self._planned)
 
     @property

@@ -35,6 +35,10 @@ from bertjax.train.schedules import Schedule, warmup_then_decay
 from bertjax.train.state import TrainState, initial_state, sharded_shapes, with_params
 from bertjax.train.step import Batch, jit_train_step, make_train_step
 
+# About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
+FLOPS_OF_COMPILING = {"cpu": 2e12}
+FLOPS_OF_COMPILING_ELSEWHERE = 2e15
+
 
 @dataclass(frozen=True)
 class Job:
@@ -127,8 +131,9 @@ def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, me
         )
     rates = multipliers(params, model, family.task.kind, training.layer_decay, training.frozen_layers)
     shards, positions = batch_shards(mesh), model.max_position_embeddings
+    worth = worth_a_length(model, mesh) / trial.epochs
     make_batches = lambda rows: Batches(
-        rows, training.batch_size, positions, start.tokenizer.pad_id, family.per_example, shards
+        rows, training.batch_size, positions, start.tokenizer.pad_id, family.per_example, shards, worth
     )
     train_batches = make_batches(family.train)
     steps = trial.epochs * train_batches.per_epoch
@@ -161,6 +166,13 @@ def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, me
         make_batches(family.eval),
         parts,
     )
+
+
+def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:
+    """Padding, in tokens, that takes as long as to compile the step for another row length."""
+    length = 32
+    flops = FLOPS_OF_COMPILING.get(mesh.devices.flat[0].platform, FLOPS_OF_COMPILING_ELSEWHERE)
+    return flops * length / train_flops_per_row(model, length, 0)
 
 
 def describe_job(job: Job) -> list[str]:

@@ -113,8 +113,11 @@ def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig
     return _model(config, task, params)
 
 
-def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
-    """The task of a folder and its nested parameters, checked against each other."""
+def task_of(folder: ModelFolder) -> TaskConfig:
+    """The task of an opened folder; its head, and a pooler where that needs one, are there and fit. Reads no weights.
+
+    Raises ModelFileError.
+    """
     origin, name = str(folder.path), head_of(architecture(folder.values))
     shapes = {part: info.shape for part, info in folder.head.items()}
     for part in ("weight", "bias") if name else ():
@@ -125,20 +128,26 @@ def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
     if name is None and "bertjax" not in values:
         values = values | {"bertjax": embedding_settings(folder.path, positions)}
     task = from_task_values(values, outputs, positions, f"{origin}/config.json")
-    encoder = folder.read(skip=_PRETRAINING)
-    if "pooler" in folder.missing_heads:
-        if task.kind in POOLED:
-            raise ModelFileError(f"{origin} has no weights of a pooler, which a {architecture(folder.values)} needs")
-        encoder |= new_parts(folder.config, ("pooler",), 0)  # of no effect
-    if name is None:
-        return task, {"bert": encoder}
+    if "pooler" in folder.missing_heads and task.kind in POOLED:
+        raise ModelFileError(f"{origin} has no weights of a pooler, which a {architecture(folder.values)} needs")
     outputs = 2 if task.kind == "answering" else len(task.labels)
-    wanted = {"weight": (outputs, folder.config.hidden_size), "bias": (outputs,)}
+    wanted = {"weight": (outputs, folder.config.hidden_size), "bias": (outputs,)} if name else {}
     for part, shape in wanted.items():
         if shapes[part] != shape:
             raise ModelFileError(f"{origin}: {name}.{part} has shape {list(shapes[part])}, not {list(shape)}")
+    return task
+
+
+def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
+    """The task of a folder and its nested parameters."""
+    task = task_of(folder)
+    encoder = folder.read(skip=_PRETRAINING)
+    if "pooler" in folder.missing_heads:
+        encoder |= new_parts(folder.config, ("pooler",), 0)  # of no effect
+    if task.kind == "embedding":
+        return task, {"bert": encoder}
     weight, bias = (folder.head[part].read().astype(np.float32) for part in ("weight", "bias"))
-    return task, {"bert": encoder, name: {"kernel": np.ascontiguousarray(weight.T), "bias": bias}}
+    return task, {"bert": encoder, head_name(task.kind): {"kernel": np.ascontiguousarray(weight.T), "bias": bias}}
 
 
 def _model(config: ModelConfig, task: TaskConfig, params: dict[str, Any]) -> TaskModel:

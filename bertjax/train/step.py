@@ -36,8 +36,12 @@ def make_train_step(
 
     Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
     of the whole. A step that ``judge(health, loss, grad_norm, finite, absorbed)`` finds bad leaves parameters and
-    moments as they were (metric ``good`` is 0), so that no state ever holds numbers that are not finite.
+    moments as they were (metric ``good`` is 0), so that no state ever holds numbers that are not finite. Where the
+    gradient is fine and only the result of the update is not finite, the moments have taken it in.
+
+    optimizer: of ``optimizers.make_optimizer``, whose moments follow the extra argument ``good``.
     """
+    update = optax.with_extra_args_support(optimizer).update
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         weights = objective.weights(batch)
@@ -49,27 +53,33 @@ def make_train_step(
             return objective.total(sums, weights) * state.loss_scale.scale, sums
 
         grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
-        grads = jax.tree.map(lambda g: g / state.loss_scale.scale, grads)
-        grad_norm = optax.tree.norm(grads)
+        # The scale is a power of two, so this is exact. What passes over all parameters takes as long as a short batch
+        # on a CPU, so there are few such passes: products fuse into the update, quotients and norms do not.
+        unscale = 1.0 / state.loss_scale.scale
+        grad_norm = optax.tree.norm(grads) * unscale
+        grads = jax.tree.map(lambda g: g * unscale, grads)
+        means, loss = objective.means(sums, weights), objective.total(sums, weights)
+
+        # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
+        can_absorb = state.loss_scale.scale > 1.0
+        verdict = lambda finite: judge(state.health, loss, grad_norm, finite, ~finite & can_absorb)
+        finite = jnp.isfinite(grad_norm)
 
         # The rate is applied here, not in the optimizer: it follows the step, also where a step was skipped.
         learning_rate = schedule(state.step)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        # What is known before the update goes into it: to choose between two sets of moments after it takes longer.
+        known = {"good": verdict(finite)[0], "grad_norm": grad_norm}
+        updates, opt_state = update(grads, state.opt_state, state.params, **known)
         params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
-        finite = jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(params))
-
-        means, loss = objective.means(sums, weights), objective.total(sums, weights)
-        # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
-        absorbed = ~finite & (state.loss_scale.scale > 1.0)
-        good, health = judge(state.health, loss, grad_norm, finite, absorbed)
-        keep_if_good = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+        finite = finite & jnp.isfinite(optax.tree.norm(params))
+        good, health = verdict(finite)
         metrics = means | {
             "loss": loss,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "finite": finite,
             "good": good,
-            "absorbed": absorbed,
+            "absorbed": ~finite & can_absorb,
             "bad_in_a_row": health.bad_in_a_row,
             "mean_loss": health.loss,
             "lowest_mean_loss": health.lowest,
@@ -78,8 +88,8 @@ def make_train_step(
         }
         new_state = TrainState(
             step=state.step + 1,
-            params=keep_if_good(params, state.params),
-            opt_state=keep_if_good(opt_state, state.opt_state),
+            params=jax.tree.map(lambda new, old: jnp.where(good, new, old), params, state.params),
+            opt_state=opt_state,
             loss_scale=adjust_loss_scale(state.loss_scale, finite),
             health=health,
         )

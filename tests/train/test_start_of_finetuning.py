@@ -1,0 +1,44 @@
+"""A run of pretraining is a model to fine-tune: its result, or while it goes on its newest checkpoint."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from bertjax.finetune.inputs import open_start
+from bertjax.finetune.settings import resolve
+from bertjax.keys import ConfigError
+from bertjax.model.bert import split_params
+from bertjax.model.task import TaskConfig
+from bertjax.train.stored_run import open_run
+
+TASK = TaskConfig("classification", ("no", "yes"), max_length=32)
+
+
+def encoder_of(start):
+    params = split_params(start.make(TASK, 3))[1]
+    assert params["classifier"]["kernel"].shape == (16, 2) and set(params["bert"]) == {
+        "embeddings",
+        "encoder",
+        "pooler",
+    }
+    return np.asarray(params["bert"]["encoder"]["layers"]["mlp"]["output"]["kernel"])
+
+
+def test_a_finished_run_and_one_that_goes_on(finished, tmp_path):
+    run = resolve({"task": "classification", "model": {"max_length": 32, "hidden_dropout_prob": 0.2}})
+    whole = open_start(finished, run)
+    assert whole.model.hidden_dropout_prob == 0.2 and whole.tokenizer.vocab_size == whole.model.vocab_size
+    going = tmp_path / "going"
+    shutil.copytree(finished, going)
+    shutil.rmtree(going / "model")
+    begun = open_start(going, run)
+    newest = open_run(going).params(10)["encoder"]["layers"]["mlp"]["output"]["kernel"]
+    for start in (whole, begun):
+        np.testing.assert_array_equal(encoder_of(start), newest)
+    assert begun.tokenizer.fingerprint == whole.tokenizer.fingerprint
+
+
+def test_rows_longer_than_the_model_are_refused(finished):
+    with pytest.raises(ConfigError, match=r"max_length = 1024 is more than the 512 positions"):
+        open_start(finished, resolve({"model": {"max_length": 1024}}))
