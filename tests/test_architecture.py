@@ -37,6 +37,8 @@ def named(*names):
     return lambda path: str(path.relative_to(PACKAGE)) in names
 
 
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
 CASES = [
     *rule(named("keys.py", "batch.py"), "bertjax"),
     *rule(under("text", "data"), "jax", "flax", "optax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
@@ -49,6 +51,8 @@ CASES = [
     *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
     *rule(under("tasks"), "jax", "flax", "optax", "orbax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
     *rule(under("tasks"), "bertjax.inference", "bertjax.interop", "bertjax.config", "bertjax.finetune"),
+    # The page is made from files alone.
+    *rule(under("reporting"), "jax", "flax", "optax", "orbax", *[f"bertjax.{p}" for p in PACKAGES if p != "reporting"]),
     *rule(named("finetune/settings.py", "finetune/batching.py"), "jax", "flax", "optax", "bertjax.model"),
     # What is fine-tuned is used elsewhere; the machine that does it is not.
     *rule(

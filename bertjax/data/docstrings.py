@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The direct dependencies, as in pyproject.toml. Not read from bertjax's own metadata: a checkout has none.
+# The direct dependencies, as in pyproject.toml, without those of fine-tuning's scores: the corpus stays the one that
+# its figures were measured on. Not read from bertjax's own metadata: a checkout has none.
 DEPENDENCIES = (
     "absl-py",
     "array_record",

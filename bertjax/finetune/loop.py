@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bertjax.parallel.devices import peak_flops
 from bertjax.parallel.monitor import IN_STEP
 from bertjax.parallel.processes import Processes
 from bertjax.parallel.sharding import gathered, process_rows, to_global
+from bertjax.reporting import refresh_report
 from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
@@ -108,6 +109,11 @@ def train(
         line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
         recorder.evaluated(here.step, {"loss": loss, **outcome.scores}, line)
 
+    def report(ended: str | None = None) -> None:
+        if processes.first:
+            with progress.pause("writing the report"):
+                refresh_report(workdir, display.say, ended)
+
     # --- Epochs -----------------------------------------------------------------------------------------------------
     def run_epoch(index: int) -> None:
         recorder.begin_phase(index)
@@ -137,12 +143,15 @@ def train(
                 kept_by = {"held_out_loss": None if score is None else -score}
                 with progress.pause("saving"):
                     checkpoints.save(here.step, here.state, constants | here.record() | kept_by)
+            if evaluating:
+                report()
             if stopping and not has_ended():
                 with progress.pause("saving"):
                     checkpoints.wait()
                 raise Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
 
-    with contextlib.closing(recorder), contextlib.closing(checkpoints):  # a save that has begun is finished
+    # A save that has begun is finished; the page says why the run ended.
+    with _reported(report), contextlib.closing(recorder), contextlib.closing(checkpoints):
         while not has_ended():
             index = next(i for i, stretch in enumerate(stretches) if here.step < stretch.last)
             try:
@@ -170,9 +179,20 @@ def train(
             if processes.first:
                 save_task_model(_plain(job, outcome.settings, params), workdir / "model", start.tokenizer)
                 folder.write_json(workdir / "summary.json", summary)
+    report()
     for line in summary_lines(summary, workdir):
         display.say(line)
     return summary
+
+
+@contextlib.contextmanager
+def _reported(report: Callable[[str], None]) -> Iterator[None]:
+    """An error is handed to ``report`` on its way out."""
+    try:
+        yield
+    except Exception as error:
+        report(str(error))
+        raise
 
 
 def _plain(job: Job, settings: Mapping[str, Any], params: Any) -> TaskModel:

@@ -18,6 +18,7 @@ from bertjax.finetune.tagging import tagging_family
 from bertjax.keys import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
+from bertjax.reporting import refresh_report
 from bertjax.train.display import Display
 from bertjax.train.summary import versions
 from bertjax.train.workdir import check_same_items, has_checkpoint, recorded_config
@@ -80,5 +81,8 @@ def train_all(
     if has_checkpoint(workdir):
         raise ConfigError(f"workdir {workdir} holds a run of one trial, not of several; use --workdir=ANOTHER_DIR")
     summary = run_all(todo, workdir, identity_of, train_one, display.say, processes.first)
+    if processes.first:
+        with processes.progress.pause("writing the report"):
+            refresh_report(workdir, display.say)
     display.table(table_of(summary))
     return summary

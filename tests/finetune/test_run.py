@@ -53,6 +53,8 @@ def finished(config, model_folder, moods, uninterrupted):
 def test_what_a_run_leaves_behind(finished, moods):
     for name in ("config.json", "metrics.jsonl", "summary.json", "checkpoints", "model"):
         assert (finished / name).exists()
+    page = (finished / "report.html").read_text()
+    assert "accuracy" in page and ">neg<" in page and ">pos<" in page
     model, tokenizer = bertjax.load_task_model(finished)
     assert model.task.labels == ("neg", "pos") and model.task.max_length == 16
     summary = json.loads((finished / "summary.json").read_text())
@@ -184,7 +186,10 @@ def test_several_rates_and_seeds_make_a_run_each(config, model_folder, moods, tm
         counts = iter(range(1000))
         stop = lambda step: next(counts) == STEPS_AN_EPOCH + 3
         bertjax.finetune.run(config, model_folder, *moods, tmp_path, should_stop=stop, say=lambda line: None)
+    (stopped,) = [path for path in (tmp_path / "runs").iterdir() if not (path / "summary.json").exists()]
+    assert "all is saved in" in (stopped / "report.html").read_text()
     summary = bertjax.finetune.run(config, model_folder, *moods, tmp_path, say=lines.append)
+    assert "0.003" in (tmp_path / "report.html").read_text()
     names = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert names == sorted(f"lr-{rate}_epochs-1_seed-{seed}" for rate in ("0.001", "0.003") for seed in (0, 1))
     found = [run["scores"]["accuracy"] for run in summary["runs"]]
