@@ -80,7 +80,7 @@ def tuned(model_folder, small_config, tmp_path):
 
 
 def test_entities_are_learned_and_every_word_of_a_long_sentence_has_a_tag(tuned, tmp_path):
-    summary = tuned("tagging", tagged(120, 0), tagged(30, 1))
+    summary = tuned("tagging", tagged(120, 0), tagged(30, 1), epochs="8")
     assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9
     assert summary["labels"] == ["O", "B-loc", "B-per"] and set(summary["per_class"]) == {"loc", "per"}
     model, tokenizer = bertjax.load_task_model(tmp_path)
@@ -154,10 +154,10 @@ def test_labels_of_windows_are_the_answer_or_cls(tokenizer):
 
 def test_several_labels_at_once(tuned, tmp_path):
     random = np.random.default_rng(0)
-    texts = [" ".join(words(random, random.integers(3, 9))) for _ in range(200)]
+    texts = [" ".join(words(random, random.integers(3, 9))) for _ in range(400)]
     labels = [[word for word in ("story", "plot", "song") if word in text.split()] for text in texts]
-    data = [(texts[part], labels[part]) for part in (slice(0, 160), slice(160, 200))]
-    summary = tuned("multi_label", *data, epochs="6")
+    data = [(texts[part], labels[part]) for part in (slice(0, 340), slice(340, 400))]
+    summary = tuned("multi_label", *data, epochs="20", hidden_dropout_prob=0.0)
     assert summary["labels"] == ["plot", "song", "story"]
     assert summary["scores"]["f1_micro"] > 0.8
     assert bertjax.load_task_model(tmp_path)[0].task.kind == "multi_label"
@@ -165,9 +165,9 @@ def test_several_labels_at_once(tuned, tmp_path):
 
 def test_numbers(tuned):
     random = np.random.default_rng(0)
-    texts = [" ".join(words(random, 6)) for _ in range(200)]
+    texts = [" ".join(words(random, 6)) for _ in range(400)]
     numbers = [float("good" in text or "song" in text) for text in texts]
-    data = [(texts[part], numbers[part]) for part in (slice(0, 160), slice(160, 200))]
+    data = [(texts[part], numbers[part]) for part in (slice(0, 340), slice(340, 400))]
     summary = tuned("regression", *data, epochs="6")
     assert summary["main_score"] == "pearson" and summary["scores"]["pearson"] > 0.8
     assert len(summary["errors"]) and {"text", "label", "predicted"} <= set(summary["errors"][0])
