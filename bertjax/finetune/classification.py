@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertjax.finetune import objectives
-from bertjax.finetune.batching import Rows, joined
+from bertjax.finetune.batching import Rows
 from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome, softmax
+from bertjax.finetune.fitting import Room, cut_notes, fitted_rows, room_of
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.inference.encoding import encode_texts
 from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
@@ -38,9 +38,10 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
     names = labels_of(run, data.train)
     task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
+    room = room_of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
-    train, cut = text_rows(data.train, data.tokenizer, task.max_length, labels=own)
-    evaluation, cut_there = text_rows(data.eval, data.tokenizer, task.max_length, labels=held_out)
+    train, cut = text_rows(data.train, data.tokenizer, room, labels=own)
+    evaluation, cut_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
     counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)
     weights = class_weights(run, names, counts)
 
@@ -96,22 +97,11 @@ def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray)
 
 
 def text_rows(
-    examples: Sequence[TextExample], tokenizer: Tokenizer, max_length: int, **labels: np.ndarray
+    examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room, **labels: np.ndarray
 ) -> tuple[Rows, int]:
-    """(rows, how many were cut to ``max_length``, the longer text of a pair first)."""
+    """(rows, how many were cut). Raises DataError."""
     texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
-    rows = encode_texts(tokenizer, texts, max_length)
-    return joined([(row.input_ids, row.token_type_ids) for row in rows], **labels), sum(row.is_cut for row in rows)
-
-
-def cut_notes(train: int, of_train: int, evaluation: int, of_eval: int, max_length: int) -> list[str]:
-    """One line on texts that were cut, if any were."""
-    if not train + evaluation:
-        return []
-    return [
-        f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts are longer than "
-        f"config.model.max_length = {max_length} tokens and were cut"
-    ]
+    return fitted_rows(texts, [example.where for example in examples], tokenizer, room, **labels)
 
 
 def _errors(

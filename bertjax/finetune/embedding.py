@@ -8,11 +8,10 @@ import numpy as np
 
 from bertjax.data.files import DataError
 from bertjax.finetune import objectives
-from bertjax.finetune.batching import Rows, joined
-from bertjax.finetune.classification import cut_notes
+from bertjax.finetune.batching import Rows
 from bertjax.finetune.family import Family, Labelled, Outcome
+from bertjax.finetune.fitting import Room, cut_notes, fitted_rows, room_of
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.inference.encoding import encode_texts
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.scores import SCORES
@@ -29,8 +28,9 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
     all second texts is the text's own.
     """
     task = TaskConfig("embedding", max_length=run.model.max_length, pooling=run.model.pooling)
-    train, cut = _rows(data.train, data.tokenizer, task.max_length)
-    evaluation, cut_there = _rows(data.eval, data.tokenizer, task.max_length)
+    room = room_of(run, data)
+    train, cut = _rows(data.train, data.tokenizer, room)
+    evaluation, cut_there = _rows(data.eval, data.tokenizer, room)
     scores = [example.label for example in data.eval]
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
@@ -56,15 +56,15 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
     )
 
 
-def _rows(examples: Sequence[TextExample], tokenizer: Tokenizer, max_length: int) -> tuple[Rows, int]:
+def _rows(examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room) -> tuple[Rows, int]:
     """Rows 2i and 2i + 1 are the texts of pair i; and how many were cut."""
     texts = []
     for example in examples:
         if example.second is None:
             raise DataError(f"{example.where}: an embedding is learned from pairs; there is one text")
         texts += [example.text, example.second]
-    rows = encode_texts(tokenizer, texts, max_length)
-    return joined([(row.input_ids, row.token_type_ids) for row in rows]), sum(row.is_cut for row in rows)
+    places = [example.where for example in examples for _ in range(2)]
+    return fitted_rows(texts, places, tokenizer, room)
 
 
 def retrieval(first: np.ndarray, second: np.ndarray) -> dict[str, float]:

@@ -47,11 +47,12 @@ class Family:
 
 
 class Labelled(NamedTuple):
-    """The examples of a run, read but not tokenised."""
+    """The examples of a run, read but not tokenised; positions: the longest row that the model takes."""
 
     train: list[Any]
     eval: list[Any]
     tokenizer: Tokenizer
+    positions: int | None = None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -47,6 +47,8 @@ class DataConfig:
     second: str | None = identity(None)
     label: str | None = identity(None)
     separator: str = identity(",")  # between the labels of a text with several
+    # Texts of more tokens than the model has positions: refused by file and line, or cut like those over max_length.
+    too_long: str = identity("refuse", choices=("refuse", "cut"))
     labels: tuple[str, ...] | None = identity(None)  # by id; None: those of the training data, sorted
 
 

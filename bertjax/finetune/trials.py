@@ -48,6 +48,7 @@ def train_all(
         read_examples(sources["train"], run, held_out=False),
         read_examples(sources["eval"], run, held_out=True),
         start.tokenizer,
+        start.model.max_position_embeddings,
     )
     begins_with = {
         "model": start.fingerprint,

@@ -17,11 +17,16 @@ Text = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and whether it was cut."""
+    """One text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and how many there were
+    before it was cut (0: it was not)."""
 
     input_ids: list[int]
     token_type_ids: list[int]
-    is_cut: bool = False
+    whole: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        return len(self.input_ids) < self.whole
 
 
 def encode(
@@ -137,11 +142,11 @@ def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
 
 
 def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
-    whole = sum(map(len, parts))
+    whole = sum(map(len, parts)) + len(parts) + 1
     if max_length is not None:
         parts = _truncated(parts, max_length - len(parts) - 1)
     ids, types = [tokenizer.cls_id], [0]
     for kind, part in enumerate(parts):
         ids += [*part, tokenizer.sep_id]
         types += [kind] * (len(part) + 1)
-    return Encoded(ids, types, is_cut=sum(map(len, parts)) < whole)
+    return Encoded(ids, types, whole)

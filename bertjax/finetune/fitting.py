@@ -1,0 +1,54 @@
+"""Texts to rows: what is cut because of its length, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bertjax.data.files import DataError
+from bertjax.finetune.batching import Rows, joined
+from bertjax.finetune.family import Labelled
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.inference.encoding import Text, encode_texts
+from bertjax.text.tokenizer import Tokenizer
+
+
+class Room(NamedTuple):
+    """Tokens of a row; texts over ``max_length`` are cut, those over ``most`` refused (None: cut, too)."""
+
+    max_length: int
+    most: int | None
+
+
+def room_of(run: FinetuneConfig, data: Labelled) -> Room:
+    """By the config, and the positions of the model: what has more, no length of rows lets the model see whole."""
+    return Room(run.model.max_length, data.positions if run.data.too_long == "refuse" else None)
+
+
+def fitted_rows(
+    texts: Sequence[Text], places: Sequence[str], tokenizer: Tokenizer, room: Room, **labels: np.ndarray
+) -> tuple[Rows, int]:
+    """(a row for each text or pair, how many were cut, the longer text of a pair first).
+
+    places: where each stands. Raises DataError.
+    """
+    encoded = encode_texts(tokenizer, texts, room.max_length)
+    for one, place in zip(encoded, places, strict=True):
+        if room.most is not None and one.whole > room.most:
+            raise DataError(
+                f"{place}: {one.whole:,} tokens are more than the {room.most:,} positions of the model; shorten the "
+                "text, or have such texts cut with config.data.too_long = 'cut'"
+            )
+    return joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels), sum(e.is_cut for e in encoded)
+
+
+def cut_notes(train: int, of_train: int, evaluation: int, of_eval: int, max_length: int) -> list[str]:
+    """One line on texts that were cut, if any were."""
+    if not train + evaluation:
+        return []
+    return [
+        f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts are longer than "
+        f"config.model.max_length = {max_length} tokens and were cut"
+    ]
