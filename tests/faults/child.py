@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,8 +60,7 @@ def train(plan: Plan) -> None:
     follow(write, Killer(plan.point, plan.workdir) if plan.point else None)
     if plan.stop_at:
         command.StopRequest.__call__ = lambda self, step: step >= plan.stop_at
-    code = command.main(list(plan.arguments))
-    sys.exit(code)
+    command.leave(command.main(list(plan.arguments)))
 
 
 def _every_process_keeps_programs() -> None:
