@@ -127,7 +127,7 @@ def test_a_workdir_of_another_run_is_refused(config, finished, model_folder, moo
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param({"data": 8}, id="8 devices"),
+        pytest.param({"data": 8}, id="8 devices", marks=pytest.mark.slow),
         pytest.param({"rows_per_device": 2}, id="4 parts"),
         pytest.param({"data": 1, "fsdp": 2, "tensor": 2}, id="2 x 2 devices"),
     ],
