@@ -18,7 +18,7 @@ from bertjax.config import CheckpointConfig
 from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
 from bertjax.parallel.sharding import path_name
-from bertjax.train import CheckpointError, Diverged
+from bertjax.train import CheckpointError, Diverged, orbax_log
 from bertjax.train.record import ITEM, Damaged, read_record, sealed
 from bertjax.train.retention import kept_steps
 from bertjax.train.state import TrainState
@@ -42,6 +42,7 @@ class Checkpoints:
         self._folder, self._config, self._say = workdir.absolute() / "checkpoints", config, say
         self._damaged = workdir.absolute() / "damaged"
         self._checksums, self._all = Checksums(mesh), all_of(mesh)
+        orbax_log.quieten()
         self._first = jax.process_index() == 0
         self._manager: ocp.CheckpointManager | None = None
         self._pending: tuple[int, float | None] | None = None  # step and held-out loss of what is being written
