@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from types import TracebackType
-
-_Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+from typing import Any
 
 
 def quieten() -> None:
     """Leaves out the tracebacks of an error that is also raised: those that Orbax's threads log, and those of writes
     that come to their end after the first failed one, when nobody waits for them any more."""
     logging.getLogger("absl").addFilter(_is_not_told_twice)
-    if not isinstance(sys.excepthook, _WithoutLateWrites):
-        sys.excepthook = _WithoutLateWrites(sys.excepthook)
+    if not isinstance(sys.unraisablehook, _WithoutLateWrites):
+        sys.unraisablehook = _WithoutLateWrites(sys.unraisablehook)
 
 
 def _is_not_told_twice(record: logging.LogRecord) -> bool:
@@ -23,11 +21,15 @@ def _is_not_told_twice(record: logging.LogRecord) -> bool:
 
 
 class _WithoutLateWrites:
-    """The hook that prints uncaught errors, without those of tensorstore's callbacks into a loop that has ended."""
+    """The hook for errors that nobody can catch, without those of tensorstore's callbacks into a loop that has ended.
 
-    def __init__(self, before: _Hook):
+    There is no object to them; a coroutine or a destructor of ours would be named.
+    """
+
+    def __init__(self, before: Callable[[Any], object]):
         self._before = before
 
-    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            self._before(kind, error, trace)
+    def __call__(self, unraisable: Any) -> None:
+        is_late = unraisable.object is None and str(unraisable.exc_value) == "Event loop is closed"
+        if not (is_late and unraisable.exc_type is RuntimeError):
+            self._before(unraisable)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from bertjax.train import orbax_log
 def quiet(monkeypatch):
     """The errors that reach the hook that was there before."""
     seen = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: seen.append(error))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(unraisable.exc_value))
     orbax_log.quieten()
     orbax_log.quieten()
     return seen
@@ -29,8 +30,9 @@ def test_only_orbax_own_tracebacks_are_left_out(quiet):
     assert logged("/lib/orbax/checkpoint/future.py", None) and logged("/lib/jax/lax.py", error)
 
 
-def test_only_late_writes_are_left_out_of_uncaught_errors(quiet):
-    others = [RuntimeError("another"), ValueError("Event loop is closed")]
-    for error in (RuntimeError("Event loop is closed"), *others):
-        sys.excepthook(type(error), error, None)
-    assert quiet == others
+def test_only_late_writes_are_left_out_of_errors_that_nobody_can_catch(quiet):
+    said = "Event loop is closed"
+    others = [(RuntimeError("another"), None), (ValueError(said), None), (RuntimeError(said), "a destructor")]
+    for error, named in [(RuntimeError(said), None), *others]:
+        sys.unraisablehook(SimpleNamespace(exc_type=type(error), exc_value=error, object=named))
+    assert quiet == [error for error, _ in others]
