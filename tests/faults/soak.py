@@ -23,8 +23,9 @@ BAR = "memory flat within every start and over all of them, one metrics row a st
 SECONDS = 60.0  # from one restart to the next
 # Steps of some 50 ms on one core, and a save every ten seconds.
 SETTINGS = {"phases.phase1.batch_size": 256, "phases.phase1.steps": 100_000_000, "checkpoint.every_steps": 200}
-# Of what a start holds from a third of its time on, and of what the first one held: room for an allocator's rounding.
+# Of what a start holds once it has saved twice, and of what the early ones held: room for an allocator's rounding.
 MOST_GROWTH = 0.05
+SETTLED_SAVES = 2
 STOPPED = 75
 
 
@@ -47,9 +48,15 @@ def soak(count: int, seed: int, seconds: float = SECONDS) -> Result:
             )
             break
     else:
-        rows = run.rows()
-        result.failures = [*(line for start in starts for line in start.growth()), *_growth(starts), *_wrong(run, rows)]
-        result.figures = _figures(starts, rows, time.monotonic() - began)
+        rows, followed = run.rows(), sum(start.early() is not None for start in starts)
+        if seconds >= SECONDS and followed < count / 2:
+            result.failures.append(f"only {followed} of {count} starts worked long enough to follow their memory")
+        result.failures += [
+            *(line for start in starts for line in start.growth()),
+            *_growth(starts),
+            *_wrong(run, rows),
+        ]
+        result.figures = _figures(starts, rows, time.monotonic() - began) | {"memory followed in": f"{followed} starts"}
     shutil.rmtree(run.folder)
     return result
 
@@ -59,7 +66,9 @@ class Start:
 
     def __init__(self, run: Run, number: int):
         self._number, self._log, self._rows = number, run.folder / f"log{number}", run.workdir / "metrics.jsonl"
+        self._checkpoints = run.workdir / "checkpoints"
         self.memory: list[float] = []
+        self._saved: list[int] = []  # the newest step on disk when the memory was read
         self.last_step = 0
         environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "BERTJAX_CACHE": str(scene.folder() / "cache")}
         environ |= {"JAX_COMPILATION_CACHE_DIR": str(scene.compiled()), "PYTHONPATH": str(scene.ROOT)}
@@ -77,6 +86,9 @@ class Start:
             end = time.monotonic() + seconds
             while self._process.poll() is None and time.monotonic() < end:
                 self.memory.append(_resident(self._process.pid))
+                self._saved.append(
+                    max((int(p.name) for p in self._checkpoints.glob("*") if p.name.isdigit()), default=0)
+                )
                 time.sleep(seconds / 50)
             self._process.send_signal(ending)
             self._process.wait(60)
@@ -96,11 +108,17 @@ class Start:
         """Megabytes that it held in the end."""
         return max(self.memory[-5:])
 
+    def early(self) -> float | None:
+        """Megabytes that it held when it had compiled everything and saved twice; None where it ended soon after."""
+        saves = [index for index, (a, b) in enumerate(itertools.pairwise(self._saved), 1) if a != b]
+        if len(saves) < SETTLED_SAVES or len(self.memory) - saves[SETTLED_SAVES - 1] < 10:
+            return None
+        return max(self.memory[saves[SETTLED_SAVES - 1] :][:5])
+
     def growth(self) -> list[str]:
-        """A complaint where it held more in the end than after a third of its time."""
-        third = len(self.memory) // 3
-        early = max(self.memory[third : third + 5])
-        if self.most() <= early * (1 + MOST_GROWTH):
+        """A complaint where it held more in the end than when it had settled."""
+        early = self.early()
+        if early is None or self.most() <= early * (1 + MOST_GROWTH):
             return []
         return [f"start {self._number} grew from {early:.0f} to {self.most():.0f} MB"]
 
