@@ -48,7 +48,7 @@ def soak(count: int, seed: int, seconds: float = SECONDS) -> Result:
             )
             break
     else:
-        rows, followed = run.rows(), sum(start.early() is not None for start in starts)
+        rows, followed = run.rows(), sum(start.halves() is not None for start in starts)
         if seconds >= SECONDS and followed < count / 2:
             result.failures.append(f"only {followed} of {count} starts worked long enough to follow their memory")
         result.failures += [
@@ -104,23 +104,27 @@ class Start:
         """The last lines that it has printed."""
         return " / ".join(self._log.read_text(errors="replace").strip().split("\n")[-4:])
 
-    def most(self) -> float:
-        """Megabytes that it held in the end."""
-        return max(self.memory[-5:])
-
-    def early(self) -> float | None:
-        """Megabytes that it held when it had compiled everything and saved twice; None where it ended soon after."""
+    def halves(self) -> tuple[float, float] | None:
+        """The most megabytes that it held in each half of its time from when it had compiled everything and saved
+        twice; None where it ended soon after. A save holds a copy of the state for a while, so single readings differ:
+        each half has several saves."""
         saves = [index for index, (a, b) in enumerate(itertools.pairwise(self._saved), 1) if a != b]
-        if len(saves) < SETTLED_SAVES or len(self.memory) - saves[SETTLED_SAVES - 1] < 10:
+        settled = self.memory[saves[SETTLED_SAVES - 1] :] if len(saves) >= SETTLED_SAVES else []
+        if len(saves) < 2 * SETTLED_SAVES or len(settled) < 10:
             return None
-        return max(self.memory[saves[SETTLED_SAVES - 1] :][:5])
+        middle = len(settled) // 2
+        return max(settled[:middle]), max(settled[middle:])
+
+    def most(self) -> float:
+        """The most megabytes that it held."""
+        return max(self.memory)
 
     def growth(self) -> list[str]:
-        """A complaint where it held more in the end than when it had settled."""
-        early = self.early()
-        if early is None or self.most() <= early * (1 + MOST_GROWTH):
+        """A complaint where it held more in the second half than in the first."""
+        halves = self.halves()
+        if halves is None or halves[1] <= halves[0] * (1 + MOST_GROWTH):
             return []
-        return [f"start {self._number} grew from {early:.0f} to {self.most():.0f} MB"]
+        return [f"start {self._number} grew from {halves[0]:.0f} to {halves[1]:.0f} MB"]
 
 
 def _resident(process: int) -> float:
