@@ -23,8 +23,9 @@ BAR = "memory flat within every start and over all of them, one metrics row a st
 SECONDS = 60.0  # from one restart to the next
 # Steps of some 50 ms on one core, and a save every ten seconds.
 SETTINGS = {"phases.phase1.batch_size": 256, "phases.phase1.steps": 100_000_000, "checkpoint.every_steps": 200}
-# Of what a start holds from a third of its time on, and of what the first one held: room for an allocator's rounding.
+# Of what a start holds once it has saved twice, and of what the early ones held: room for an allocator's rounding.
 MOST_GROWTH = 0.05
+SETTLED_SAVES = 2
 STOPPED = 75
 
 
@@ -47,9 +48,15 @@ def soak(count: int, seed: int, seconds: float = SECONDS) -> Result:
             )
             break
     else:
-        rows = run.rows()
-        result.failures = [*(line for start in starts for line in start.growth()), *_growth(starts), *_wrong(run, rows)]
-        result.figures = _figures(starts, rows, time.monotonic() - began)
+        rows, followed = run.rows(), sum(start.halves() is not None for start in starts)
+        if seconds >= SECONDS and followed < count / 2:
+            result.failures.append(f"only {followed} of {count} starts worked long enough to follow their memory")
+        result.failures += [
+            *(line for start in starts for line in start.growth()),
+            *_growth(starts),
+            *_wrong(run, rows),
+        ]
+        result.figures = _figures(starts, rows, time.monotonic() - began) | {"memory followed in": f"{followed} starts"}
     shutil.rmtree(run.folder)
     return result
 
@@ -59,7 +66,9 @@ class Start:
 
     def __init__(self, run: Run, number: int):
         self._number, self._log, self._rows = number, run.folder / f"log{number}", run.workdir / "metrics.jsonl"
+        self._checkpoints = run.workdir / "checkpoints"
         self.memory: list[float] = []
+        self._saved: list[int] = []  # the newest step on disk when the memory was read
         self.last_step = 0
         environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "BERTJAX_CACHE": str(scene.folder() / "cache")}
         environ |= {"JAX_COMPILATION_CACHE_DIR": str(scene.compiled()), "PYTHONPATH": str(scene.ROOT)}
@@ -77,6 +86,9 @@ class Start:
             end = time.monotonic() + seconds
             while self._process.poll() is None and time.monotonic() < end:
                 self.memory.append(_resident(self._process.pid))
+                self._saved.append(
+                    max((int(p.name) for p in self._checkpoints.glob("*") if p.name.isdigit()), default=0)
+                )
                 time.sleep(seconds / 50)
             self._process.send_signal(ending)
             self._process.wait(60)
@@ -92,17 +104,27 @@ class Start:
         """The last lines that it has printed."""
         return " / ".join(self._log.read_text(errors="replace").strip().split("\n")[-4:])
 
+    def halves(self) -> tuple[float, float] | None:
+        """The most megabytes that it held in each half of its time from when it had compiled everything and saved
+        twice; None where it ended soon after. A save holds a copy of the state for a while, so single readings differ:
+        each half has several saves."""
+        saves = [index for index, (a, b) in enumerate(itertools.pairwise(self._saved), 1) if a != b]
+        settled = self.memory[saves[SETTLED_SAVES - 1] :] if len(saves) >= SETTLED_SAVES else []
+        if len(saves) < 2 * SETTLED_SAVES or len(settled) < 10:
+            return None
+        middle = len(settled) // 2
+        return max(settled[:middle]), max(settled[middle:])
+
     def most(self) -> float:
-        """Megabytes that it held in the end."""
-        return max(self.memory[-5:])
+        """The most megabytes that it held."""
+        return max(self.memory)
 
     def growth(self) -> list[str]:
-        """A complaint where it held more in the end than after a third of its time."""
-        third = len(self.memory) // 3
-        early = max(self.memory[third : third + 5])
-        if self.most() <= early * (1 + MOST_GROWTH):
+        """A complaint where it held more in the second half than in the first."""
+        halves = self.halves()
+        if halves is None or halves[1] <= halves[0] * (1 + MOST_GROWTH):
             return []
-        return [f"start {self._number} grew from {early:.0f} to {self.most():.0f} MB"]
+        return [f"start {self._number} grew from {halves[0]:.0f} to {halves[1]:.0f} MB"]
 
 
 def _resident(process: int) -> float:
