@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# The first step of base takes longer than this on any machine: it is compiled before it runs.
+# What a run does between its start and its first save takes longer than this, and compiles beside it.
 FIRST_STEP_SECONDS = 10.0
 ROOT = Path(__file__).parent.parent.parent
 

@@ -23,7 +23,7 @@ BAR = "memory flat within every start and over all of them, one metrics row a st
 SECONDS = 60.0  # from one restart to the next
 # Steps of some 50 ms on one core, and a save every ten seconds.
 SETTINGS = {"phases.phase1.batch_size": 256, "phases.phase1.steps": 100_000_000, "checkpoint.every_steps": 200}
-# Of what a start holds once it has saved twice, and of what the early ones held: room for an allocator's rounding.
+# Of what a start holds once it has saved twice, and of what early starts held: room for an allocator's rounding.
 MOST_GROWTH = 0.05
 SETTLED_SAVES = 2
 STOPPED = 75
@@ -116,8 +116,8 @@ class Start:
         return max(settled[:middle]), max(settled[middle:])
 
     def most(self) -> float:
-        """The most megabytes that it held."""
-        return max(self.memory)
+        """Megabytes that it held in the end."""
+        return max(self.memory[-5:])
 
     def growth(self) -> list[str]:
         """A complaint where it held more in the second half than in the first."""
