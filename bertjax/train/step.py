@@ -36,8 +36,8 @@ def make_train_step(
 
     Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
     of the whole. A step that ``judge(health, loss, grad_norm, finite, absorbed)`` finds bad leaves parameters and
-    moments as they were (metric ``good`` is 0), so that no state ever holds numbers that are not finite. Where the
-    gradient is fine and only the result of the update is not finite, the moments have taken it in.
+    moments as they were (metric ``good`` is 0). An element of a parameter whose update is beyond float32 stays as it
+    was, too: no state ever holds numbers that are not finite.
 
     optimizer: of ``optimizers.make_optimizer``, whose moments follow the extra argument ``good``.
     """
@@ -61,25 +61,26 @@ def make_train_step(
         means, loss = objective.means(sums, weights), objective.total(sums, weights)
 
         # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
-        can_absorb = state.loss_scale.scale > 1.0
-        verdict = lambda finite: judge(state.health, loss, grad_norm, finite, ~finite & can_absorb)
         finite = jnp.isfinite(grad_norm)
+        absorbed = ~finite & (state.loss_scale.scale > 1.0)
+        good, health = judge(state.health, loss, grad_norm, finite, absorbed)
 
         # The rate is applied here, not in the optimizer: it follows the step, also where a step was skipped.
         learning_rate = schedule(state.step)
-        # What is known before the update goes into it: to choose between two sets of moments after it takes longer.
-        known = {"good": verdict(finite)[0], "grad_norm": grad_norm}
-        updates, opt_state = update(grads, state.opt_state, state.params, **known)
-        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
-        finite = finite & jnp.isfinite(optax.tree.norm(params))
-        good, health = verdict(finite)
+        # All is judged before the update: to look at its result, or to choose between two of them, are passes more.
+        updates, opt_state = update(grads, state.opt_state, state.params, good=good, grad_norm=grad_norm)
+
+        def updated(p: jax.Array, u: jax.Array) -> jax.Array:
+            new = p - learning_rate * u
+            return jnp.where(good & jnp.isfinite(new), new, p)
+
         metrics = means | {
             "loss": loss,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "finite": finite,
             "good": good,
-            "absorbed": ~finite & can_absorb,
+            "absorbed": absorbed,
             "bad_in_a_row": health.bad_in_a_row,
             "mean_loss": health.loss,
             "lowest_mean_loss": health.lowest,
@@ -88,7 +89,7 @@ def make_train_step(
         }
         new_state = TrainState(
             step=state.step + 1,
-            params=jax.tree.map(lambda new, old: jnp.where(good, new, old), params, state.params),
+            params=jax.tree.map(updated, state.params, updates),
             opt_state=opt_state,
             loss_scale=adjust_loss_scale(state.loss_scale, finite),
             health=health,
