@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,8 @@ from bertjax.parallel.sharding import path_name, spec_for
 
 # Start, and multiplier of an element's number in its array: odd numbers without a pattern.
 _START, _MULTIPLIER = 0x243F6A88, 0x9E3779B1
-# Rows of an array that are added element by element before the rest: XLA on CPUs adds up to one number at a quarter of
-# the speed.
-_MOST_PARTS = 8
+# Programs are compiled side by side, as a restart waits for all of them.
+_COMPILING_THREADS = 8
 
 
 class Checksums:
@@ -43,8 +43,9 @@ class Checksums:
         self._preparing.start()
 
     def _compiled(self, arrays: list[tuple[str, Any]]) -> None:
-        for item in arrays:
-            self._program(*item)
+        one_each = {self._key(*item): item for item in arrays}
+        with ThreadPoolExecutor(_COMPILING_THREADS) as threads:
+            list(threads.map(lambda item: self._program(*item), one_each.values()))
         each = NamedSharding(self._mesh, PartitionSpec(tuple(self._mesh.axis_names)))
         share = jax.ShapeDtypeStruct((self._mesh.size, 3), jnp.uint32, sharding=each)
         shares = {name: share for name, _ in arrays}
@@ -60,12 +61,14 @@ class Checksums:
         return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not odd
 
     def _program(self, name: str, x: Any) -> Any:
-        spec = spec_for(name, x.shape, self._mesh)
-        key = x.shape, x.dtype, spec
+        key = self._key(name, x)
         if key not in self._programs:
-            placed = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, spec))
-            self._programs[key] = self._compute.lower(placed, spec).compile()
+            placed = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, key[2]))
+            self._programs[key] = self._compute.lower(placed, key[2]).compile()
         return self._programs[key]
+
+    def _key(self, name: str, x: Any) -> tuple[tuple[int, ...], Any, PartitionSpec]:
+        return x.shape, x.dtype, spec_for(name, x.shape, self._mesh)
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
@@ -127,15 +130,15 @@ def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> tuple[ja
             rows += (jax.lax.broadcasted_iota(jnp.uint32, rows.shape, axis) + first[axis]) * step
         stride *= whole[axis]
     numbers, rows, columns = part.reshape(rows.size, -1), rows.reshape(-1, 1), columns.reshape(1, -1)
-    count = max(n for n in range(1, _MOST_PARTS + 1) if len(numbers) % n == 0)
-    high = low = jnp.zeros([], jnp.uint32)
-    odd = jnp.zeros([], bool)
-    for some, some_rows in zip(jnp.split(numbers, count), jnp.split(rows, count), strict=True):
-        hashed = _mixed(_bits(some) ^ (some_rows + columns))
-        high, low = high + hashed, low + _mixed(hashed + jnp.uint32(_START))
-        if jnp.issubdtype(part.dtype, jnp.floating):
-            odd |= ~jnp.isfinite(some)
-    return jnp.stack([jnp.sum(high, dtype=jnp.uint32), jnp.sum(low, dtype=jnp.uint32)]), jnp.any(odd).astype(jnp.int32)
+    high = _mixed(_bits(numbers) ^ (rows + columns))
+    low = _mixed(high + jnp.uint32(_START))
+    odd = ~jnp.isfinite(numbers) if jnp.issubdtype(part.dtype, jnp.floating) else jnp.zeros(numbers.shape, bool)
+    # One reduction of all three: on CPUs that is one pass and one kernel, where three sums are three passes and ten
+    # kernels, and a restart waits until they are compiled.
+    none = jnp.uint32(0)
+    add = lambda a, b: (a[0] + b[0], a[1] + b[1], a[2] | b[2])
+    high, low, odd = jax.lax.reduce((high, low, odd.astype(jnp.uint32)), (none, none, none), add, (0, 1))
+    return jnp.stack([high, low]), odd.astype(jnp.int32)
 
 
 def _bits(x: jax.Array) -> jax.Array:

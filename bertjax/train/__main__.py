@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, leave
+from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, leave, share_heaps
 from bertjax.config import ConfigError
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.cluster import Cluster, find_cluster
@@ -134,4 +134,5 @@ class StopRequest:
 
 
 if __name__ == "__main__":
+    share_heaps()
     leave(main())

@@ -6,13 +6,16 @@ python tests/benchmarks/checkpoint_cost.py [--config=configs/base.py] [--folder=
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import runpy
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +46,21 @@ def forget(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", default=str(ROOT / "configs" / "base.py"))
     parser.add_argument("--folder", help="on the disk that is to be measured")
     parser.add_argument("--saves", type=int, default=5)
+    parser.add_argument("--restore", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    import jax
+    if options.restore:
+        print(json.dumps(restored(options)))
+    else:
+        measure(options)
 
+
+def opened(options: argparse.Namespace, workdir: Path) -> tuple[Any, Any, Any]:
+    """(the job of the config, the shapes of its state, the checkpoints in a workdir)."""
     from bertjax.config import resolve
     from bertjax.parallel.mesh import make_mesh
     from bertjax.train.checkpoints import Checkpoints
@@ -59,15 +69,35 @@ def main() -> None:
     run = resolve(runpy.run_path(options.config)["get_config"]())
     mesh = make_mesh(-1, 1, 1)
     job = make_job(run, mesh)
-    shapes = job.state_shapes()
+    return job, job.state_shapes(), Checkpoints(workdir, run.checkpoint, mesh, print)
+
+
+def restored(options: argparse.Namespace) -> list[float]:
+    """Seconds of reading the files from the disk, and of the first restore of this process and the one after it."""
+    import jax
+
+    _, shapes, checkpoints = opened(options, options.restore)
+    folder = options.restore / "checkpoints" / str(max(checkpoints.steps()))
+    forget(folder)
+    seconds = [read(folder)[1]]
+    for _ in range(2):
+        forget(folder)
+        began = time.perf_counter()
+        jax.block_until_ready(checkpoints.restore_newest(shapes)[1])
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def measure(options: argparse.Namespace) -> None:
+    import jax
+
+    workdir = Path(tempfile.mkdtemp(prefix="checkpoint-cost-", dir=options.folder))
+    job, shapes, checkpoints = opened(options, workdir)
     state = jax.block_until_ready(filled(job.initial_state()))
     size = sum(x.nbytes for x in jax.tree.leaves(state))
-    print(
-        f"state of {Path(options.config).stem}: {size / 1e9:.2f} GB, on {mesh.size} {jax.default_backend()} device(s)"
-    )
-    workdir = Path(tempfile.mkdtemp(prefix="checkpoint-cost-", dir=options.folder))
+    name, devices = Path(options.config).stem, f"{jax.device_count()} {jax.default_backend()} device(s)"
+    print(f"state of {name}: {size / 1e9:.2f} GB, on {devices}")
     try:
-        checkpoints = Checkpoints(workdir, run.checkpoint, mesh, print)
         checkpoints.restore_newest(shapes)  # none; as every run begins, which compiles in the background
         time.sleep(FIRST_STEP_SECONDS)
         waits, wholes = [], []
@@ -77,24 +107,21 @@ def main() -> None:
             waits.append(time.perf_counter() - began)
             checkpoints.wait()
             wholes.append(time.perf_counter() - began)
-        print(f"the loop waits for a save: first {waits[0]:.2f} s, then median {median(waits)}")
-        print(f"until it is on disk and read back: median {median(wholes)}")
+        print(f"the loop waits for a save: first {waits[0]:.2f} s, then {median(waits[1:])}")
+        print(f"until it is on disk and read back: {median(wholes[1:])}")
         checkpoints.close()
-        fresh = Checkpoints(workdir, run.checkpoint, mesh, print)
         del state
-        for kind, prepare in (("from the disk", forget), ("from memory", read)):
-            restores, reads = [], []
-            for _ in range(options.saves + 1):
-                newest = workdir / "checkpoints" / str(max(checkpoints.steps()))
-                prepare(newest)
-                stored, seconds = read(newest)
-                reads.append(seconds)
-                prepare(newest)
-                began = time.perf_counter()
-                jax.block_until_ready(fresh.restore_newest(shapes)[1])
-                restores.append(time.perf_counter() - began)
-            print(f"reading the {stored / 1e9:.2f} GB of files {kind}: median {median(reads)}")
-            print(f"restoring with verification {kind}: first {restores[0]:.2f} s, then median {median(restores)}")
+        command = [sys.executable, __file__, f"--config={options.config}", f"--restore={workdir}"]
+        rounds = []
+        for _ in range(options.saves):
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            rounds.append(json.loads(said.splitlines()[-1]))
+        reads, firsts, seconds = zip(*rounds, strict=True)
+        print(f"reading the files from the disk: {median(reads)}")
+        print(f"the first restore of a process, with verification: {median(firsts)}")
+        print(f"another one: {median(seconds)}")
+        times = [first / read for first, read in zip(firsts, reads, strict=True)]
+        print(f"first restore / reading: {statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})")
     finally:
         shutil.rmtree(workdir)
 
@@ -109,10 +136,8 @@ def filled(state: Any) -> Any:
     return state.replace(opt_state=jax.jit(lambda tree: jax.tree.map(fill, tree))(state.opt_state))
 
 
-def median(seconds: list[float]) -> str:
-    """Of all but the first."""
-    rest = seconds[1:]
-    return f"{statistics.median(rest):.2f} s ({min(rest):.2f} to {max(rest):.2f})"
+def median(seconds: Sequence[float]) -> str:
+    return f"median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
 if __name__ == "__main__":
