@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bertjax.command import USAGE, fail, leave
+from bertjax.command import USAGE, fail, leave, share_heaps
 from bertjax.config import ConfigError
 from bertjax.finetune import run
 from bertjax.flags import FlagError, parse
@@ -62,4 +62,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    share_heaps()
     leave(main())
