@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -42,7 +43,11 @@ FLOPS_OF_COMPILING_ELSEWHERE = 2e15
 
 @dataclass(frozen=True)
 class Job:
-    """The functions that a trial is made of. ``params``: the first weights, nested dict of arrays on the host."""
+    """The functions that a trial is made of.
+
+    params: the first weights, nested dict of arrays on the host. schedule: of a peak learning rate. programs: what
+    earlier trials of the run have compiled; seed and learning rate are arguments of it.
+    """
 
     run: FinetuneConfig
     trial: Trial
@@ -53,10 +58,11 @@ class Job:
     graphdef: Any
     rates: Any
     optimizer: optax.GradientTransformation
-    schedule: Schedule
+    schedule: Callable[[Any], Schedule]
     train_batches: Batches
     eval_batches: Batches
     parts: int
+    programs: dict[Any, Any]
 
     @property
     def steps(self) -> int:
@@ -83,17 +89,23 @@ class Job:
 
     def train_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Values]]:
         """The step, compiled at the first call with each row length."""
-        step = make_train_step(
-            self.forward,
-            self.family.objective,
-            self.optimizer,
-            self.schedule,
-            self.trial.seed,
-            accumulation=self.parts,
-            adjust_loss_scale=ADJUSTMENTS[self.run.precision],
-            judge=partial(judged, guard=self.run.guard),
-        )
-        return jit_train_step(step, self.state_shapes(), self.mesh)
+
+        def step(state: TrainState, batch: Batch, seed: jax.Array, learning_rate: jax.Array):
+            return make_train_step(
+                self.forward,
+                self.family.objective,
+                self.optimizer,
+                self.schedule(learning_rate),
+                seed,
+                accumulation=self.parts,
+                adjust_loss_scale=ADJUSTMENTS[self.run.precision],
+                judge=partial(judged, guard=self.run.guard),
+            )(state, batch)
+
+        make = lambda: jit_train_step(step, self.state_shapes(), self.mesh, constants=2)
+        program = self._program("train", make)
+        constants = np.uint32(self.trial.seed), np.float32(self.trial.learning_rate)
+        return lambda state, batch: program(state, batch, *constants)
 
     def predict_step(self) -> Callable[[Any, Batch], tuple[jax.Array, Values, Values]]:
         """``(params, batch) -> (logits or embeddings, sums, weights)``, whole on every device."""
@@ -103,11 +115,19 @@ class Job:
             values = output.embeddings if output.logits is None else output.logits
             return values, self.family.objective.sums(output, batch), self.family.objective.weights(batch)
 
-        return jax.jit(
+        make = lambda: jax.jit(
             predict,
             in_shardings=(tree_shardings(self.state_shapes().params, self.mesh), batch_sharding(self.mesh)),
             out_shardings=NamedSharding(self.mesh, PartitionSpec()),
         )
+        return self._program("predict", make)
+
+    def _program(self, name: str, make: Callable[[], Any]) -> Any:
+        """That of a trial before with as many epochs, or a new one."""
+        key = name, self.trial.epochs
+        if key not in self.programs:
+            self.programs[key] = make()
+        return self.programs[key]
 
     def work(self, length: int) -> Work:
         """Token places and FLOPs of a step with rows of this length."""
@@ -115,8 +135,13 @@ class Job:
         return Work(rows * length, rows * train_flops_per_row(self.model, length, 0))
 
 
-def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, mesh: Mesh) -> Job:
-    """Raises ConfigError where the model or the batch cannot be divided as the config says."""
+def make_job(
+    run: FinetuneConfig, trial: Trial, start: Start, family: Family, mesh: Mesh, programs: dict[Any, Any]
+) -> Job:
+    """programs: one dict for all trials of a run, empty at first.
+
+    Raises ConfigError where the model or the batch cannot be divided as the config says.
+    """
     model = start.model
     check_divides(model, mesh)
     first = start.make(family.task, trial.seed)
@@ -137,13 +162,8 @@ def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, me
     )
     train_batches = make_batches(family.train)
     steps = trial.epochs * train_batches.per_epoch
-    schedule = warmup_then_decay(
-        trial.learning_rate,
-        round(training.warmup_fraction * steps),
-        steps,
-        decay=run.optimizer.schedule,
-        power=run.optimizer.power,
-    )
+    shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
+    warmup = round(training.warmup_fraction * steps)
     most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, train_batches.longest, 0)
     parts = parts_of(train_batches.rows // shards, most)
     if parts > 1 and family.per_example > 1:
@@ -161,10 +181,11 @@ def make_job(run: FinetuneConfig, trial: Trial, start: Start, family: Family, me
         graphdef,
         rates,
         optax.chain(make_optimizer(run.optimizer), scale_by_rates(rates)),
-        schedule,
+        lambda peak: warmup_then_decay(peak, warmup, steps, **shape),
         train_batches,
         make_batches(family.eval),
         parts,
+        programs,
     )
 
 

@@ -52,16 +52,17 @@ def train(
     should_stop: Callable[[int], bool],
     display: Display,
     processes: Processes,
+    programs: dict[Any, Any],
 ) -> dict[str, Any]:
     """Trains one trial in ``workdir`` to its end and returns its summary; resumes where there is a checkpoint.
 
-    identity: all that must be the same on resume. Every process goes through all of it; what is written, the first
-    one writes. Raises Stopped, Diverged, CheckpointError, ConfigError.
+    identity: all that must be the same on resume. programs: what trials before it have compiled. Every process goes
+    through all of it; what is written, the first one writes. Raises Stopped, Diverged, CheckpointError, ConfigError.
     """
     progress = processes.progress
 
     # --- Steps ----------------------------------------------------------------------------------------------------
-    job = make_job(run, trial, start, family, mesh)
+    job = make_job(run, trial, start, family, mesh, programs)
     processes.must_equal(f"split of the batch of {trial.name}", {"parts": job.parts})
     agree = any_of(mesh)
     for line in describe_job(job):

@@ -65,6 +65,7 @@ def train_all(
     )
     for note in family.notes:
         display.say(note)
+    programs: dict[Any, Any] = {}
     identity_of = lambda trial: identity_items(of_trial(run, trial), begins_with)
 
     def train_one(trial: Trial, own: Path) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def train_all(
             recorded = recorded_config(own, needed=("identity",))
             if recorded is not None:
                 check_same_items(recorded["identity"], identity, own)
-        return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes)
+        return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes, programs)
 
     todo = trials(run)
     if len(todo) == 1 and not (workdir / RUNS).is_dir():

@@ -27,7 +27,7 @@ def make_train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     schedule: Schedule,
-    seed: int,
+    seed: int | jax.Array,
     accumulation: int,
     adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
     judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
@@ -48,7 +48,7 @@ def make_train_step(
         rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
 
         def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
-            noise = Noise(jnp.uint32(seed), state.step.astype(jnp.uint32), part_rows)
+            noise = Noise(jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32), part_rows)
             sums = objective.sums(forward(params, part, noise), part)
             return objective.total(sums, weights) * state.loss_scale.scale, sums
 
@@ -126,13 +126,16 @@ def make_eval_step(forward: Forward, objective: Objective) -> Callable[[Any, Bat
     return eval_step
 
 
-def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh):
-    """The step under jit: explicit shardings in and out, the old state's memory reused for the new."""
+def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: int = 0):
+    """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
+
+    constants: how many arguments it has after state and batch, the same on every device.
+    """
     shardings = tree_shardings(state_shapes, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(
         train_step,
-        in_shardings=(shardings, batch_sharding(mesh)),
+        in_shardings=(shardings, batch_sharding(mesh), *[replicated] * constants),
         out_shardings=(shardings, replicated),
         donate_argnums=0,
     )

@@ -42,7 +42,7 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     examples = read_examples(options.train, run, held_out=False)
     family = FAMILIES[run.task](run, Labelled(examples, examples[:64], start.tokenizer))
     mesh = make_mesh(-1, 1, 1)
-    job = make_job(run, trials(run)[0], start, family, mesh)
+    job = make_job(run, trials(run)[0], start, family, mesh, {})
     step = job.train_step()
     state = job.initial_state()
     numbers = itertools.count()

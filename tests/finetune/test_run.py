@@ -203,3 +203,10 @@ def test_several_rates_and_seeds_make_a_run_each(config, model_folder, moods, tm
     own = tmp_path / "runs" / f"lr-{best['learning_rate']:g}_epochs-1_seed-{best['seed']}" / "model"
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (own / "model.safetensors").read_bytes()
     assert bertjax.load_task_model(tmp_path)[0].task.kind == "classification"
+
+    # Trials share what is compiled; each is what it would be alone.
+    last = summary["runs"][-1]
+    config.training.learning_rate, config.training.seed = str(last["learning_rate"]), str(last["seed"])
+    bertjax.finetune.run(config, model_folder, *moods, tmp_path / "alone", say=lambda line: None)
+    own = tmp_path / "runs" / f"lr-{last['learning_rate']:g}_epochs-1_seed-{last['seed']}" / "model"
+    assert (tmp_path / "alone/model/model.safetensors").read_bytes() == (own / "model.safetensors").read_bytes()
