@@ -25,6 +25,11 @@ unicodedata unittest uuid warnings weakref zipfile zipimport zlib
 """
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: tests of several processes wait for each other a good part of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
     """Equal programs are compiled once a session: most of the time of the tests is the compiler's."""

@@ -82,7 +82,7 @@ def test_rows_of_the_log(finished):
     assert rates[2 * STEPS_AN_EPOCH] == pytest.approx(3e-3 / 38, rel=1e-4)
 
 
-@pytest.mark.parametrize("stop_at", [7, STEPS_AN_EPOCH, 25])
+@pytest.mark.parametrize("stop_at", [7, STEPS_AN_EPOCH, pytest.param(25, marks=pytest.mark.slow)])
 def test_stopped_and_started_again_is_bit_identical(stop_at, config, finished, model_folder, moods, tmp_path):
     """In an epoch, at its end, and in the next one."""
     workdir = tmp_path / "run"
@@ -128,7 +128,7 @@ def test_a_workdir_of_another_run_is_refused(config, finished, model_folder, moo
     "change",
     [
         pytest.param({"data": 8}, id="8 devices", marks=pytest.mark.slow),
-        pytest.param({"rows_per_device": 2}, id="4 parts"),
+        pytest.param({"rows_per_device": 2}, id="4 parts", marks=pytest.mark.slow),
         pytest.param({"data": 1, "fsdp": 2, "tensor": 2}, id="2 x 2 devices"),
     ],
 )

@@ -84,7 +84,7 @@ def test_rows_of_the_log(finished):
 DETERMINISTIC = (*TRAIN_FIELDS, "step", "phase")
 
 
-@pytest.mark.parametrize("stop_at", [2, 5, 6, 8])
+@pytest.mark.parametrize("stop_at", [2, 6, *(pytest.param(step, marks=pytest.mark.slow) for step in (5, 8))])
 def test_stopped_and_started_again_is_bit_identical(stop_at, config, finished, tmp_path):
     """In phase 1, before the boundary, on it, in phase 2."""
     workdir = tmp_path / "run"

@@ -65,8 +65,8 @@ def rows_per_device(rows):
 @pytest.mark.parametrize(
     ("run", "sizes"),
     [
-        pytest.param(RUN, (8, 1, 1), id="8 devices"),
-        pytest.param(rows_per_device(4), (1, 1, 1), id="4 accumulation steps"),
+        pytest.param(RUN, (8, 1, 1), id="8 devices", marks=pytest.mark.slow),
+        pytest.param(rows_per_device(4), (1, 1, 1), id="4 accumulation steps", marks=pytest.mark.slow),
         pytest.param(rows_per_device(1), (4, 1, 1), id="4 devices x 4 accumulation steps"),
         pytest.param(RUN, (2, 2, 2), id="data x fsdp x tensor = 2 x 2 x 2"),
     ],
