@@ -21,6 +21,7 @@ def config(corpus_file, tmp_path, monkeypatch):
     config = default_config()
     config.precision = "float32"
     config.model.update(vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config.model.intermediate_size = 32
     config.data.corpus = str(corpus_file)
     config.phases.phase1 = phase(
         sequence_length=32, batch_size=8, steps=4, max_predictions=5, learning_rate=1e-2, warmup_steps=1

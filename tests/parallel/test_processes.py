@@ -215,6 +215,7 @@ def check_chain(train, config_file, cache, tmp_path, layouts, total):
         np.testing.assert_allclose(found[step], expected[step], rtol=1e-5)
 
 
+@pytest.mark.slow  # with one process it is in tests/train/test_run.py
 def test_a_checkpoint_goes_on_in_another_layout(train, config_file, cache, tmp_path):
     layouts = [(2, "4,2,1"), (1, "1,1,8")]
     check_chain(train, config_file, cache, tmp_path, layouts, total=3)
@@ -243,19 +244,21 @@ def listening_at(ports):
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
-def test_killing_one_of_four_ends_the_others(train, tmp_path):
-    job = train(4, 1, tmp_path / "run", FOR_EVER)
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_killing_one_ends_the_others(count, train, tmp_path):
+    job = train(count, 1, tmp_path / "run", FOR_EVER)
     job.wait_for("step       1/")
     assert listening_at({job.port}) and listening_at({job.port + 1})
     assert listening_at({job.port, job.port + 1}) <= LOOPBACK  # no other interface
-    job.processes[2].kill()
+    killed = count // 2
+    job.processes[killed].kill()
     began = time.monotonic()
-    codes = job.wait(15, but=[2])
-    assert codes == [71] * 3
+    codes = job.wait(15, but=[killed])
+    assert codes == [71] * (count - 1)
     assert time.monotonic() - began < 15
-    for index in (0, 1, 3):
+    for index in set(range(count)) - {killed}:
         assert len(job.errors(index)) == 1
-        assert "process 2 on" in job.errors(index)[0] and "was lost at step" in job.errors(index)[0]
+        assert f"process {killed} on" in job.errors(index)[0] and "was lost at step" in job.errors(index)[0]
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_a_mesh_that_does_not_divide_the_model_is_refused(sizes, words):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16", "float16"])
 def test_overfits_a_handful_of_rows(precision, synthetic):
     """Without dropout, 16 rows are learned by heart: the loss falls to under a tenth."""
     model = dataclasses.replace(MODEL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
