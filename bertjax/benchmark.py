@@ -94,11 +94,10 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     import jax
 
     from bertjax.data.pipeline import ExampleSettings, open_batches
-    from bertjax.model.flops import train_flops_per_row
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global
-    from bertjax.train.job import accumulation_steps, make_job
+    from bertjax.train.job import accumulation_steps, make_job, work_of_step
     from bertjax.train.metrics import throughput
 
     name, phase = list(run.phases.items())[phase_index]
@@ -129,11 +128,9 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
             step_seconds.append(time.perf_counter() - began)
     median = float(np.median(step_seconds))
     one_peak = peak_flops(mesh.devices.flat[0])
-    row_flops = train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions)
     speed = throughput(
         float(np.mean(real_tokens)),
-        phase.batch_size * phase.sequence_length,
-        phase.batch_size * row_flops,
+        *work_of_step(run.model, phase),
         median,
         one_peak * mesh.size if one_peak else None,
     )

@@ -66,8 +66,6 @@ def guarded(job: Callable[[], object]) -> int:
         code = exit_code(error)
         if code == UNKNOWN:
             raise
-        if isinstance(error, OSError):
-            return fail(f"cannot write{f' {error.filename}' if error.filename else ''}: {error.strerror}", code)
         if code != STOPPED:
             return fail(_said(error) if isinstance(error, OSError) else error, code)
         print(error, flush=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit, softmax
 
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
-from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome, softmax
+from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
 from bertjax.finetune.fitting import Room, cut_notes, fitted_rows, room_of
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.keys import ConfigError
@@ -117,7 +118,7 @@ def _errors(
         badness = np.abs(predictions - labels)
         said = lambda i: {"label": float(labels[i]), "predicted": float(predictions[i]), "probability": None}
     elif kind == "multi_label":
-        probability = 1.0 / (1.0 + np.exp(-np.abs(logits.astype(np.float64))))
+        probability = expit(np.abs(logits.astype(np.float64)))
         wrong = predictions != labels
         badness = np.where(wrong, probability, 0.0).max(axis=1)
         listed = lambda row: [name for name, there in zip(names, row, strict=True) if there]
@@ -127,7 +128,7 @@ def _errors(
             "probability": float(badness[i]),
         }
     else:
-        probability = softmax(logits)
+        probability = softmax(logits.astype(np.float64), axis=-1)
         badness = np.where(predictions != labels, probability.max(axis=1), 0.0)
         said = lambda i: {
             "label": names[int(labels[i])],

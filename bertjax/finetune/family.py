@@ -53,10 +53,3 @@ class Labelled(NamedTuple):
     eval: list[Any]
     tokenizer: Tokenizer
     positions: int | None = None
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float [..., C] -> float64 [..., C]."""
-    wide = logits.astype(np.float64)
-    weights = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)

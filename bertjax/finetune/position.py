@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertjax.config import ConfigError
-from bertjax.train import Diverged
+from bertjax.train.standing import Restored, refuse_another_run, worth_going_back_to
 from bertjax.train.state import TrainState
 
 
@@ -30,12 +29,7 @@ class Position:
         cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
     ) -> Position:
         """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
-        for name in ("identity", "random"):
-            if record[name] != constants[name]:
-                raise ConfigError(
-                    f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
-                    f"{constants[name]!r} here"
-                )
+        refuse_another_run(step, record, constants, ("identity", "random"))
         fields = ("offset", "totals", "best", "since_best", "skipped")
         return cls(state, step, *(record[name] for name in fields))
 
@@ -58,18 +52,11 @@ class Position:
         self.since_best += 1
         return False
 
-    def go_back(
-        self, restored: tuple[int, TrainState, dict[str, Any]] | None, constants: dict[str, Any], reason: str
-    ) -> None:
+    def go_back(self, restored: Restored | None, constants: dict[str, Any], reason: str) -> None:
         """To a checkpoint, but past the batches since. Raises Diverged where that was tried before, or there is no
         checkpoint."""
-        if restored is None:
-            raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
-        step = restored[0]
-        if step in self._went_back_to:
-            raise Diverged(f"{reason}; to go back to step {step} has not helped, which is the last checkpoint")
-        self._went_back_to.add(step)
-        then, upcoming = Position.from_checkpoint(*restored, constants), self.step + self.offset
+        step, state, record = worth_going_back_to(restored, self._went_back_to, reason)
+        then, upcoming = Position.from_checkpoint(step, state, record, constants), self.step + self.offset
         left_out = {"step": step, "reason": reason, "from": step + then.offset, "to": upcoming}
         self.state, self.step, self.offset, self.totals = then.state, step, upcoming - step, then.totals
         self.best, self.since_best, self.skipped = then.best, then.since_best, [*then.skipped, left_out]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.finetune.position import Position
-from bertjax.train.summary import peak_memory, versions
+from bertjax.train.summary import ran_on
 
 
 def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
@@ -35,13 +33,7 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
         "seconds": seconds,
         "tokens_per_second": real_tokens / seconds if seconds else 0.0,
         "padding_fraction": 1.0 - real_tokens / slots,
-        "peak_memory": peak_memory(),
-        "devices": {
-            "kind": jax.devices()[0].device_kind,
-            "platform": jax.default_backend(),
-            "count": jax.device_count(),
-        },
-        "versions": versions(),
+        **ran_on(),
     }
 
 

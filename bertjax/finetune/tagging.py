@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
 from bertjax.finetune.classification import class_weights, labels_of
-from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome, softmax
+from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TaggedExample
@@ -85,7 +86,7 @@ def _errors(
     """The sentences with the surest wrong tag: the word in brackets, its tag, the predicted one, its probability."""
     found = []
     for example, own, ours, theirs in zip(examples, logits, predictions, labels, strict=True):
-        wrong = np.where(ours != theirs, softmax(own).max(axis=1), 0.0)
+        wrong = np.where(ours != theirs, softmax(own.astype(np.float64), axis=-1).max(axis=1), 0.0)
         word = int(wrong.argmax())
         if wrong[word] > 0:
             shown = [f"[{w}]" if i == word else w for i, w in enumerate(example.words)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from bertjax.inference.encoding import Text, encode_cut, is_single
 from bertjax.inference.task_outputs import check_task, task_logits
@@ -64,19 +65,10 @@ def classify(
 def _result(task: TaskConfig, logits: np.ndarray, threshold: float) -> Classification | Labels | Score:
     if task.kind == "regression":
         return Score(float(logits[0]))
-    probabilities = (_softmax if task.kind == "classification" else _sigmoid)(logits.astype(np.float64))
+    probabilities = (softmax if task.kind == "classification" else expit)(logits.astype(np.float64))
     named = {label: float(p) for label, p in zip(task.labels, probabilities, strict=True)}
     if task.kind == "classification":
         best = max(named, key=lambda label: named[label])
         return Classification(best, named[best], named)
     over = [label for label in named if named[label] > threshold]
     return Labels(sorted(over, key=lambda label: -named[label]), named)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))  # does not overflow

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.inference.task_outputs import check_task, task_logits
@@ -100,8 +101,7 @@ def _plain(text: Any, name: str) -> tuple[str, list[Offsets]]:
 
 
 def _tagged(text: str, places: list[Offsets], logits: np.ndarray, labels: Sequence[str]) -> Tagged:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits, axis=1)
     words = [
         TaggedWord(text[begin:end], begin, end, labels[int(best)], float(row[best]))
         for (begin, end), row, best in zip(places, probabilities, probabilities.argmax(axis=1), strict=True)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
-from bertjax.tasks.spans import QuestionRow, best_spans, null_score, probabilities, question_rows
+from bertjax.tasks.spans import QuestionRow, best_spans, null_score, question_rows
 from bertjax.text.interface import Tokenizer
 from bertjax.text.located import Offsets
 
@@ -88,7 +89,7 @@ def find(asked: Asked, logits: Sequence[np.ndarray], max_answer: int, with_none:
         by_place.setdefault(place, span.score)
     null = null_score(starts, ends)
     with_none = with_none or not by_place
-    shares = probabilities([*by_place.values(), *([null] if with_none else [])])
+    shares = softmax([*by_place.values(), *([null] if with_none else [])])
     answers = [
         Candidate(asked.context[begin:end], begin, end, score, float(share))
         for ((begin, end), score), share in zip(by_place.items(), shares, strict=False)

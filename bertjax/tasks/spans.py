@@ -151,11 +151,3 @@ def _highest(scores: np.ndarray, count: int) -> np.ndarray:
 def null_score(starts: Iterable[np.ndarray], ends: Iterable[np.ndarray]) -> float:
     """The score of "no answer": start logit + end logit at [CLS], the lowest over all rows of a question."""
     return float(min(start[0] + end[0] for start, end in zip(starts, ends, strict=True)))
-
-
-def probabilities(scores: Sequence[float]) -> np.ndarray:
-    """The softmax of ``scores``, float64 [n]."""
-    if not len(scores):
-        return np.zeros(0)
-    weights = np.exp(np.asarray(scores, np.float64) - max(scores))
-    return weights / weights.sum()

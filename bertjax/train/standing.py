@@ -10,6 +10,9 @@ from bertjax.data.cursor import Cursor, switch_phase
 from bertjax.train import Diverged
 from bertjax.train.state import TrainState
 
+# A checkpoint: its step, state and record.
+Restored = tuple[int, TrainState, dict[str, Any]]
+
 # How random numbers are made; a change of any of these makes another run of the same config.
 RANDOM = {"data": "counter hash", "dropout": "counter hash", "initial weights": "threefry"}
 
@@ -23,6 +26,28 @@ def run_constants(run: RunConfig, tokenizer: str, corpus: str, versions: dict[st
         "random": RANDOM | {"seed": run.seed},
         "versions": versions,
     }
+
+
+def refuse_another_run(step: int, record: dict[str, Any], constants: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raises ConfigError where a checkpoint's ``record`` differs from the run's ``constants`` in one of ``names``."""
+    for name in names:
+        if record[name] != constants[name]:
+            raise ConfigError(
+                f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
+                f"{constants[name]!r} here"
+            )
+
+
+def worth_going_back_to(restored: Restored | None, before: set[int], reason: str) -> Restored:
+    """``restored``, whose step is added to ``before``. Raises Diverged where there is none, or it has been gone back
+    to already."""
+    if restored is None:
+        raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
+    step = restored[0]
+    if step in before:
+        raise Diverged(f"{reason}; to go back to step {step} has not helped, which is the last checkpoint")
+    before.add(step)
+    return restored
 
 
 @dataclass
@@ -43,12 +68,7 @@ class Standing:
         cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
     ) -> Standing:
         """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
-        for name in ("identity", "tokenizer", "corpus", "random"):
-            if record[name] != constants[name]:
-                raise ConfigError(
-                    f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
-                    f"{constants[name]!r} here"
-                )
+        refuse_another_run(step, record, constants, ("identity", "tokenizer", "corpus", "random"))
         cursor = Cursor.from_json(record["cursor"])
         return cls(state, step, cursor, record["phase"], record["totals"], record["skipped"])
 
@@ -67,18 +87,11 @@ class Standing:
         while self.phase < index:
             self.cursor, self.phase = switch_phase(self.cursor, self.phase), self.phase + 1
 
-    def go_back(
-        self, restored: tuple[int, TrainState, dict[str, Any]] | None, constants: dict[str, Any], reason: str
-    ) -> None:
+    def go_back(self, restored: Restored | None, constants: dict[str, Any], reason: str) -> None:
         """To a checkpoint, but past the data read since. Raises Diverged where that was tried before, or there is
         no checkpoint."""
-        if restored is None:
-            raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
-        step = restored[0]
-        if step in self._went_back_to:
-            raise Diverged(f"{reason}; to go back to step {step} has not helped, which is the last checkpoint")
-        self._went_back_to.add(step)
-        then = Standing.from_checkpoint(*restored, constants)
+        step, state, record = worth_going_back_to(restored, self._went_back_to, reason)
+        then = Standing.from_checkpoint(step, state, record, constants)
         left_out = {"step": step, "reason": reason, "from": then.record()["cursor"], "to": self.cursor.to_json()}
         self.state, self.step, self.totals = then.state, step, then.totals
         self.skipped = [*then.skipped, left_out]

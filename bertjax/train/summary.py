@@ -31,6 +31,16 @@ def peak_memory() -> dict[str, int]:
     return peak
 
 
+def ran_on() -> dict[str, Any]:
+    """What a run had under it, and how much memory it has taken."""
+    devices = {
+        "kind": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "count": jax.device_count(),
+    }
+    return {"peak_memory": peak_memory(), "devices": devices, "versions": versions()}
+
+
 def summarise(
     run: RunConfig, held_out: dict[str, float], totals: dict[str, float], held_out_kind: str
 ) -> dict[str, Any]:
@@ -51,13 +61,7 @@ def summarise(
         "seconds": totals["seconds"],
         "tokens_per_second": totals["real_tokens"] / totals["seconds"],
         "padding_fraction": 1.0 - totals["real_tokens"] / places,
-        "peak_memory": peak_memory(),
-        "devices": {
-            "kind": jax.devices()[0].device_kind,
-            "platform": jax.default_backend(),
-            "count": jax.device_count(),
-        },
-        "versions": versions(),
+        **ran_on(),
     }
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import condition
 import scene
@@ -32,11 +34,17 @@ sys.exit(code)
 """
 
 
-def owners(count: int, seed: int) -> Result:
-    """``count`` owners that are intruded upon and then killed."""
+def processor() -> float:
+    """Seconds that ended children had of a processor: what counts where others keep this machine busy."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def owners(count: int, seed: int, clock: Callable[[], float] = time.monotonic) -> Result:
+    """``count`` owners that are intruded upon and then killed; refusals are timed by ``clock``."""
     result, seconds = Result("owners", BAR), []
     for number in range(seed, seed + count):
-        wrong = _together(number) if number % 5 == 4 else _intruded(number, seconds)
+        wrong = _together(number) if number % 5 == 4 else _intruded(number, seconds, clock)
         result.tried += 1
         if wrong:
             again = f"python tests/faults/catalogue.py --only owners --seed {number} --count 1"
@@ -59,7 +67,7 @@ def slow_steps(seconds: float) -> None:
     loop.to_global = slow
 
 
-def _intruded(seed: int, seconds: list[float]) -> list[str]:
+def _intruded(seed: int, seconds: list[float], clock: Callable[[], float]) -> list[str]:
     """While one trains - every third one stands still - another comes; then it is killed, and the next one goes on."""
     draw, run = random.Random(seed), copy("owned", STEP)
     before = len(run.trace())
@@ -69,7 +77,7 @@ def _intruded(seed: int, seconds: list[float]) -> list[str]:
     (process,) = owner.processes
     if seed % 3 == 2:
         os.kill(process.pid, signal.SIGSTOP)
-    fastest, wrong = _refused(run, f"in use by process {process.pid} on {os.uname().nodename}")
+    fastest, wrong = _refused(run, f"in use by process {process.pid} on {os.uname().nodename}", clock)
     seconds.append(fastest)
     time.sleep(draw.uniform(0, 1.0))
     wrong += [] if process.is_alive() else [f"the owner has ended: {owner.said()}"]
@@ -79,16 +87,16 @@ def _intruded(seed: int, seconds: list[float]) -> list[str]:
     return _closed(run, wrong)
 
 
-def _refused(run: Run, owner: str) -> tuple[float, list[str]]:
+def _refused(run: Run, owner: str, clock: Callable[[], float]) -> tuple[float, list[str]]:
     """The least seconds that a refusal took, and what was wrong with it."""
     fastest, wrong = float("inf"), []
     for _ in range(ATTEMPTS):
-        began = time.monotonic()
+        began = clock()
         command = [f"--config={scene.config_file()}", f"--workdir={run.workdir}", *run.overrides]
         done = subprocess.run(
             [sys.executable, "-c", COMMAND, *command], cwd=scene.ROOT, capture_output=True, text=True, timeout=60
         )
-        fastest = min(fastest, time.monotonic() - began)
+        fastest = min(fastest, clock() - began)
         ended = condition.Ended(done.returncode, done.stderr, time.monotonic())
         wrong = ended.refused(2, owner)
         if done.stdout.split() != ["False"]:

@@ -11,7 +11,6 @@ from bertjax.tasks.spans import (
     best_spans,
     most_context,
     null_score,
-    probabilities,
     question_rows,
     windows,
     word_rows,
@@ -115,10 +114,3 @@ def test_no_context_has_no_span():
 def test_no_answer_counts_by_its_lowest_score():
     starts, ends = np.array([[3.0, 0], [1, 0]]), np.array([[0.5, 0], [-2, 0]])
     assert null_score(starts, ends) == -1.0
-
-
-def test_probabilities_are_a_softmax():
-    from scipy.special import softmax
-
-    np.testing.assert_allclose(probabilities([1000.0, 999.0, -5.0]), softmax([1000.0, 999.0, -5.0]))
-    assert probabilities([]).shape == (0,)
