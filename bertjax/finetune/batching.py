@@ -20,7 +20,7 @@ from bertjax.data.permutation import permute
 WINDOW = 100
 # Each row length is a program of its own, which takes seconds to compile: at most so many, multiples of this.
 ROW_LENGTHS = 12
-MULTIPLE = 4
+MULTIPLE = 2
 # The value of token labels where there is nothing to learn.
 IGNORED = -1
 

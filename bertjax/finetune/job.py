@@ -37,7 +37,7 @@ from bertjax.train.state import TrainState, initial_state, sharded_shapes, with_
 from bertjax.train.step import Batch, jit_train_step, make_train_step
 
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
-FLOPS_OF_COMPILING = {"cpu": 2e12}
+FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
 
 
