@@ -50,7 +50,8 @@ def train(plan: Plan) -> None:
     os.dup2(output, 2)
     os.sched_setaffinity(0, {plan.core})  # the same threads in every run, so the same sums
     os.environ["BERTJAX_CACHE"] = str(plan.cache)
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={plan.devices}"
+    devices = f"--xla_force_host_platform_device_count={plan.devices}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}"  # of two that are alike the last counts
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_compilation_cache_dir", str(plan.compiled))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

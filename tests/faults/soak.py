@@ -70,7 +70,9 @@ class Start:
         self.memory: list[float] = []
         self._saved: list[int] = []  # the newest step on disk when the memory was read
         self.last_step = 0
-        environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "BERTJAX_CACHE": str(scene.folder() / "cache")}
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1"
+        environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+        environ |= {"BERTJAX_CACHE": str(scene.folder() / "cache")}
         environ |= {"JAX_COMPILATION_CACHE_DIR": str(scene.compiled()), "PYTHONPATH": str(scene.ROOT)}
         environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
         command = [sys.executable, "-m", "bertjax.train", f"--config={scene.config_file()}", f"--workdir={run.workdir}"]

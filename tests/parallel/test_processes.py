@@ -52,7 +52,7 @@ class Job:
 
     def __init__(self, folder, count, devices, command, cache=None):
         folder.mkdir(parents=True, exist_ok=True)
-        flags = f"--xla_force_host_platform_device_count={devices}"
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last counts
         environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
         environ |= {"BERTJAX_CACHE": str(cache)} if cache else {}
         self.port = port = free_port()

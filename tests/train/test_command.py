@@ -128,7 +128,8 @@ def test_stopped_by_a_signal_and_started_again(tmp_path):
     text = b"".join(
         b"Document %d says something. It goes on\x00 here. And \xff\xfe ends so.\n\n" % n for n in range(400)
     )
-    environment = os.environ | {"BERTJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"  # the last counts
+    environment = os.environ | {"BERTJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     workdir = tmp_path / "run"
     command = [
         sys.executable,
