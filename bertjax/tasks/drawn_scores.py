@@ -1,12 +1,14 @@
 """The figures of ``scores.py`` in a form that is cheap to take of a thousand draws of the same examples.
 
 A kind's function compares predictions and labels once and returns ``(function, arrays)``: arrays [N, ...] by example,
-and the scores of any draw of their rows. A test holds every one against ``scores.py``.
+and the scores of any draw of their rows. A test holds every one against ``scores.py``. Of
+SQuAD 2.0, a draw without one of the two kinds of questions has no score of that kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ Drawn = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
 def _classification(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn:
     count = len(label_names)
 
-    def function(cells: np.ndarray) -> dict[str, Any]:
-        confusion = np.bincount(cells, minlength=count * count).reshape(count, count).astype(np.float64)
-        right, true, predicted, total = np.diag(confusion), confusion.sum(1), confusion.sum(0), confusion.sum()
+    def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+        drawn = (ours[ours == theirs], theirs, ours)
+        right, true, predicted = (np.bincount(ids, minlength=count).astype(np.float64) for ids in drawn)
+        total = len(ours)
         f1 = _f1(right, true + predicted)
         # Gorodkin 2004: the correlation of more than two classes.
         spread = np.sqrt((total**2 - predicted @ predicted) * (total**2 - true @ true))
@@ -32,7 +35,7 @@ def _classification(predictions: Any, labels: Any, label_names: Sequence[str]) -
         }
         return found | ({"f1": f1[1]} if count == 2 else {})
 
-    return function, (np.asarray(labels) * count + np.asarray(predictions),)
+    return function, (np.asarray(predictions), np.asarray(labels))
 
 
 def _multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn:
@@ -96,7 +99,8 @@ def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn
 
 def _answering(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn:
     exact, f1 = squad_rules.question_scores(predictions, labels)
-    return squad_rules.summary, (exact, f1, squad_rules.has_answer(labels))
+    function = partial(squad_rules.summary, parted=squad_rules.has_unanswerable(labels))
+    return function, (exact, f1, squad_rules.has_answer(labels))
 
 
 DRAWN: dict[str, Callable[[Any, Any, Sequence[str]], Drawn]] = {

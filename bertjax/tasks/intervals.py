@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,21 @@ Interval = tuple[float, float]
 
 
 def bootstrap(
-    function: Callable[..., Any], *arrays: Any, seed: int, samples: int = 1000, level: float = 0.95
+    function: Callable[..., Any], *arrays: np.ndarray, seed: int, samples: int = 1000, level: float = 0.95
 ) -> tuple[Any, Any]:
     """(low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N of its N examples, with repetition.
 
-    ``arrays``: arrays [N, ...] or lists of N, drawn together. What the function returns, a number or an array of
-    them, is what low and high are. The percentile method of Efron & Tibshirani 1993, section 13.3. A pure function of
-    its arguments. Raises ValueError for arrays of different lengths or none.
+    ``arrays`` [N, ...] are drawn together. What the function returns, a number or an array of them, is what low and
+    high are; draws where it is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. A
+    pure function of its arguments. Raises ValueError for arrays of different lengths or none.
     """
     count = len(arrays[0]) if arrays else 0
     if not count or any(len(array) != count for array in arrays):
         raise ValueError(f"arrays must be of one length, at least 1, not {[len(array) for array in arrays]}")
     random = np.random.Generator(np.random.Philox(seed))
-    values = [function(*(_taken(a, drawn) for a in arrays)) for drawn in _draws(random, count, samples)]
-    low, high = np.quantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    draws = (random.integers(count, size=count) for _ in range(samples))
+    values = [function(*(array[drawn] for array in arrays)) for drawn in draws]
+    low, high = np.nanquantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
 
 
@@ -46,21 +47,11 @@ def score_intervals(
     """
     function, arrays = DRAWN[kind](predictions, labels, label_names)
     names = list(function(*arrays))
-    # A score that a draw has not, such as one of questions without answer, is as undefined as others: 0.
     low, high = bootstrap(
-        lambda *drawn: [function(*drawn).get(name, 0.0) for name in names],
+        lambda *drawn: [function(*drawn).get(name, np.nan) for name in names],
         *arrays,
         seed=seed,
         samples=samples,
         level=level,
     )
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
-
-
-def _draws(random: np.random.Generator, count: int, samples: int) -> Iterator[np.ndarray]:
-    for _ in range(samples):
-        yield random.integers(count, size=count)
-
-
-def _taken(array: Sequence[Any] | np.ndarray, indices: np.ndarray) -> Any:
-    return array[indices] if isinstance(array, np.ndarray) else [array[i] for i in indices]

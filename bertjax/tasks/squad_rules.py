@@ -90,7 +90,8 @@ def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:
 
 def evaluate(predictions: Mapping[str, str], questions: Sequence[QuestionExample]) -> dict[str, float]:
     """``f1`` and ``exact_match``; with unanswerable questions also of those with (``has_answer_...``) and without."""
-    return summary(*question_scores(predictions, questions), has_answer(questions))
+    scores = question_scores(predictions, questions)
+    return summary(*scores, has_answer(questions), has_unanswerable(questions))
 
 
 def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
@@ -98,50 +99,34 @@ def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
     return np.array([bool(question.answers) for question in questions])
 
 
-def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray) -> dict[str, float]:
-    """Means of scores by question [N], as ``evaluate`` gives them; ``answered``: which questions have an answer."""
+def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: bool) -> dict[str, float]:
+    """Means of scores by question [N], as ``evaluate`` gives them; ``answered``: which questions have an answer.
+
+    parted: whether the questions with and those without are also scored apart, where there are any.
+    """
     scores = {"f1": float(f1.mean()), "exact_match": float(exact.mean())}
-    if not answered.all():
-        for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
-            if chosen.any():
-                scores |= {f"{name}_f1": float(f1[chosen].mean()), f"{name}_exact_match": float(exact[chosen].mean())}
+    for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
+        if parted and chosen.any():
+            scores |= {f"{name}_f1": float(f1[chosen].mean()), f"{name}_exact_match": float(exact[chosen].mean())}
     return scores
-
-
-def with_threshold(
-    scores: np.ndarray, no_answer: np.ndarray, questions: Sequence[QuestionExample], threshold: float
-) -> np.ndarray:
-    """Scores by question [N] where each whose ``no_answer`` score [N] is above ``threshold`` is answered by nothing."""
-    return np.where(no_answer > threshold, (~has_answer(questions)).astype(np.float64), scores)
 
 
 def best_thresholds(
     predictions: Mapping[str, str], no_answer: Mapping[str, float], questions: Sequence[QuestionExample]
 ) -> dict[str, float]:
-    """The thresholds for ``no_answer`` (by id, higher = rather no answer) with the best scores, and these scores.
-
-    ``best_f1``, ``best_f1_threshold``, ``best_exact_match``, ``best_exact_match_threshold``; the least such threshold.
-    ``predictions`` are the best answers that are not empty.
-    """
-    exact, f1 = question_scores(predictions, questions)
+    """``best_f1_threshold``, the least threshold for ``no_answer`` (by id, higher = rather no answer) with the best F1,
+    and this ``best_f1``. ``predictions`` are the best answers that are not empty."""
+    _, f1 = question_scores(predictions, questions)
     values = np.array([no_answer[question.id] for question in questions], np.float64)
-    result = {}
-    for name, scores in (("f1", f1), ("exact_match", exact)):
-        best, threshold = _best(scores, values, questions)
-        result |= {f"best_{name}": best, f"best_{name}_threshold": threshold}
-    return result
-
-
-def _best(scores: np.ndarray, values: np.ndarray, questions: Sequence[QuestionExample]) -> tuple[float, float]:
-    """Goes up through the values: at each, the questions up to it get their answer, the others none."""
     unanswerable = (~has_answer(questions)).astype(np.float64)
+    # Goes up through the values: at each, the questions up to it get their answer, the others none.
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    gains = np.cumsum(scores[order] - unanswerable[order])
+    gains = np.cumsum(f1[order] - unanswerable[order])
     # Equal values are on the same side of any threshold: only the last of them is one.
     is_last = np.append(ordered[1:] != ordered[:-1], True)
     # Below all values nothing is answered; 0 is the official program's way to say so of probabilities.
     thresholds = np.append(min(0.0, np.nextafter(ordered[0], -np.inf)), ordered[is_last])
     totals = np.append(0.0, gains[is_last]) + unanswerable.sum()
     best = int(np.argmax(totals))
-    return float(totals[best] / len(questions)), float(thresholds[best])
+    return {"best_f1": float(totals[best] / len(questions)), "best_f1_threshold": float(thresholds[best])}

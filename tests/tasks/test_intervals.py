@@ -34,13 +34,13 @@ def test_the_interval_of_a_mean_is_that_of_theory():
 
 def test_arrays_are_drawn_together():
     values = np.arange(20.0)
-    low, high = bootstrap(lambda a, b: np.abs(a - np.array(b)).max(), values, list(values), seed=0, samples=50)
+    low, high = bootstrap(lambda a, b: np.abs(a - b).max(), values, values, seed=0, samples=50)
     assert low == high == 0
     low, high = bootstrap(lambda rows: rows.mean(0), np.stack([values, values + 100], 1), seed=0, samples=50)
     np.testing.assert_allclose([low[1], high[1]], [low[0] + 100, high[0] + 100])
 
 
-@pytest.mark.parametrize("arrays", [(), (np.zeros(0),), (np.zeros(2), [1])])
+@pytest.mark.parametrize("arrays", [(), (np.zeros(0),), (np.zeros(2), np.zeros(1))])
 def test_arrays_of_different_lengths_are_refused(arrays):
     with pytest.raises(ValueError, match="must be of one length, at least 1"):
         bootstrap(np.mean, *arrays, seed=0)
@@ -117,3 +117,21 @@ def test_tags_of_a_draw_are_those_of_the_drawn_sentences(data, size):
     function, arrays = DRAWN["tagging"](predictions, labels, TAGS)
     expected = SCORES["tagging"]([predictions[i] for i in drawn], [labels[i] for i in drawn], TAGS)
     assert function(*(array[drawn] for array in arrays)) == pytest.approx(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn=st.lists(st.integers(0, 4), max_size=8), unanswerable=st.sampled_from([2, 3]))
+def test_questions_of_a_draw_are_scored_as_the_drawn_questions(drawn, unanswerable):
+    predictions, examples = questions()
+    drawn = [*drawn, unanswerable]
+    function, arrays = DRAWN["answering"](predictions, examples, ())
+    expected = SCORES["answering"](predictions, [examples[i] for i in drawn], ())
+    assert function(*(array[drawn] for array in arrays)) == pytest.approx(expected)
+
+
+def test_draws_without_an_unanswerable_question_say_nothing_of_such():
+    item = {"question": "?", "context": "red", "answers": [{"text": "red", "answer_start": 0}]}
+    examples = question_examples([item] * 98 + [item | {"answers": []}] * 2)
+    predictions = {example.id: "red" if example.answers else "" for example in examples}
+    found = score_intervals("answering", predictions, examples, seed=0, samples=200)
+    assert len(found) == 6 and set(found.values()) == {(1.0, 1.0)}
