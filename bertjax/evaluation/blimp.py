@@ -7,7 +7,6 @@ preferred the good one, and half a point for it would pay for tokenizers that lo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measure
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text
-from bertjax.tasks.lines import ending, numbered_lines
+from bertjax.tasks.lines import ending, json_objects
 from bertjax.text.tokenizer import Tokenizer
 
 SENTENCES = ("sentence_good", "sentence_bad")
@@ -100,9 +99,7 @@ def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(where, record) of all pairs."""
     if isinstance(data, str | Path):
         for path in _files(Path(data).expanduser()):
-            for number, line in numbered_lines(path):
-                if line.strip():
-                    yield f"{path}:{number}", _json_record(f"{path}:{number}", line)
+            yield from ((f"{path}:{number}", record) for number, record in json_objects(path))
         return
     if not isinstance(data, Iterable):
         raise ConfigError(f"data must be a path or a list of pairs, not {type(data).__name__}")
@@ -122,16 +119,6 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise DataError(f"{path} holds no .jsonl file")
     return files
-
-
-def _json_record(where: str, line: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: no JSON: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: must be a JSON object with {' and '.join(SENTENCES)}")
-    return value
 
 
 SUITE = Suite(

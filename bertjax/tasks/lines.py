@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
+from bertjax.tasks.examples import shown
 
 COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
@@ -21,6 +24,20 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         if len(line) >= LONGEST_LINE - 2:
             raise DataError(f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} MiB")
         yield number, decoded(line, path, number)
+
+
+def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, object) of every line that is not blank. Raises DataError, also for a line that is no object."""
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: no JSON: {' '.join(str(error).split())[:120]}") from None
+        if not isinstance(value, dict):
+            raise DataError(f"{path}:{number}: must be a JSON object, not {shown(value)}")
+        yield number, value
 
 
 def decoded(line: bytes, path: Path, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 from bertjax.tasks.examples import TextExample, check_text, checked_label, not_empty, shown
-from bertjax.tasks.lines import ending, numbered_lines
+from bertjax.tasks.lines import ending, json_objects, numbered_lines
 
 # The usual names of columns; of several that are there the first one is taken.
 _PAIRS = (
@@ -57,7 +57,7 @@ class Row:
     """One record: its line, and its cells by column (a name or a number)."""
 
     line: int
-    cells: Mapping[str | int, Any]
+    cells: Mapping[Any, Any]
 
 
 def read_texts(path: str | Path, columns: Columns, kind: str) -> list[TextExample]:
@@ -131,11 +131,7 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
             if int(column) < len(names):
                 return int(column)
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
-        lower = [name.lower() for name in names]
-        if lower.count(column.lower()) == 1:
-            return lower.index(column.lower())
-        what = "several columns" if column.lower() in lower else "no column"
-        raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}")
+        return _position(column, names, where)
 
     wanted = _usual(names, columns, kind, where)
     positions = [None if column is None else position(column) for column in wanted]
@@ -145,6 +141,16 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
         names[i].lower() in usual for i in positions if i is not None
     )
     return _Found(*positions), is_header
+
+
+def _position(column: str, names: list[str], where: str) -> int:
+    """The place of the one column of this name, or of the one in another case."""
+    found = [i for i, name in enumerate(names) if name == column]
+    found = found or [i for i, name in enumerate(names) if name.lower() == column.lower()]
+    if len(found) == 1:
+        return found[0]
+    what = "several columns" if found else "no column"
+    raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}")
 
 
 def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | None, str | None]:
@@ -207,38 +213,18 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
     """A reader of a file with a JSON object a line."""
-    given = [c for c in (columns.text, columns.second, columns.label) if c is not None]
-    stream = _json_rows(path)
-    first = next(stream, None)
+    stream = json_objects(path)
+    line, first = next(stream, (1, None))
     if first is None:
         raise DataError(f"{path}:1: the file is empty")
-    names = [str(name) for name in first.cells]
-    missing = [c for c in given if c not in first.cells]
-    if missing:
-        raise DataError(f"{path}:{first.line}: no column {missing[0]!r}; the columns are {_listed(names)}")
-    found = _Found(*_usual(names, columns, kind, f"{path}:{first.line}"))
-    wanted = [c for c in (found.text, found.second, found.label) if c is not None]
+    names, where = list(first), f"{path}:{line}"
+    wanted = [c if c is None else names[_position(c, names, where)] for c in _usual(names, columns, kind, where)]
 
     def rows() -> Iterator[Row]:
-        yield first
-        for row in stream:
+        for number, cells in itertools.chain([(line, first)], stream):
             for column in wanted:
-                if column not in row.cells:
-                    has = _listed([str(name) for name in row.cells])
-                    raise DataError(f"{path}:{row.line}: no column {column!r}; the columns are {has}")
-            yield row
+                if column is not None and column not in cells:
+                    raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
+            yield Row(number, cells)
 
-    return found, rows()
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: no JSON: {' '.join(str(error).split())[:120]}") from None
-        if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: must be a JSON object, not {shown(value)}")
-        yield Row(number, value)
+    return _Found(*wanted), rows()

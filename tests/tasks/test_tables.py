@@ -115,6 +115,16 @@ def test_json_lines_hold_names_numbers_and_truth_values(tmp_path):
     assert examples[1].where.endswith(":3")
 
 
+def test_keys_of_json_lines_may_be_in_any_case(tmp_path):
+    assert short(read(tmp_path / "a.jsonl", '{"Text": "x", "Label": 1}')) == [("x", None, "1")]
+    pairs = '{"sentence1": "a", "Sentence2": "b", "LABEL": 1}\n{"LABEL": 0, "sentence1": "c", "Sentence2": "d"}'
+    assert short(read(tmp_path / "b.jsonl", pairs)) == [("a", "b", "1"), ("c", "d", "0")]
+    named = read(tmp_path / "c.jsonl", '{"Body": "x", "Stance": 1}', Columns(text="body", label="stance"))
+    assert short(named) == [("x", None, "1")]
+    both = '{"Text": "x", "text": "y", "label": 1}'
+    assert short(read(tmp_path / "d.jsonl", both, Columns(text="Text"))) == [("x", None, "1")]
+
+
 def test_several_labels_are_a_list_or_divided_cells(tmp_path):
     cells = "text;labels\na\tx|y | x\nb\t\n".replace(";", "\t")
     examples = read(tmp_path / "a.tsv", cells, Columns(separator="|"), "multi_label")
@@ -164,12 +174,23 @@ BAD = {
         r":1: there is no column 2; the 2 columns are numbered from 0",
     ),
     "column twice": ("a.csv", "text,label,label\nx,1,1\n", {}, r":1: several columns 'label'"),
-    "missing key in the first object": ("a.jsonl", '{"body": 1}', {"text": "text"}, r":1: no column 'text'.*'body'"),
+    "missing key in the first object": (
+        "a.jsonl",
+        '{"body": 1, "label": 1}',
+        {"text": "text"},
+        r":1: no column 'text'.*'body'",
+    ),
     "missing key later": (
         "a.jsonl",
         '{"text": "x", "label": 1}\n{"text": "y"}',
         {},
         r":2: no column 'label'; the columns are 'text'",
+    ),
+    "key in another case later": (
+        "a.jsonl",
+        '{"Text": "x", "label": 1}\n{"text": "y", "label": 1}',
+        {},
+        r":2: no column 'Text'; the columns are 'text', 'label'",
     ),
     "empty tsv": ("a.tsv", "", {}, r":1: the file is empty"),
     "empty csv": ("a.csv", "\n\n", {}, r":1: the file is empty"),
@@ -221,6 +242,13 @@ BAD = {
     ),
     "NaN for a number": ("a.tsv", "text\tscore\nx\tNaN\n", {"kind": "regression"}, r":2: .* finite number, not 'NaN'"),
     "infinite number": ("a.jsonl", '{"text": "x", "score": 1e999}', {"kind": "regression"}, r":1: .* finite number"),
+    "number beyond any float": (
+        "a.jsonl",
+        '{"text": "x", "score": ' + "9" * 400 + "}",
+        {"kind": "regression"},
+        r":1: .* finite number",
+    ),
+    "number beyond float32": ("a.tsv", "text\tscore\nx\t1e39\n", {"kind": "regression"}, r":2: .* finite number"),
     "digits with an underscore": ("a.tsv", "text\tscore\nx\t1_0\n", {"kind": "regression"}, r":2: .* not '1_0'"),
     "truth value for a number": ("a.jsonl", '{"text": "x", "score": true}', {"kind": "regression"}, r":1: .* not True"),
 }
