@@ -76,8 +76,8 @@ def _conll(column: str | None) -> _Parse:
         if len(fields) != count:
             raise DataError(f"{where}: {len(fields)} columns where line {first} has {count}")
         word, tag = fields[0], fields[-1 if column is None else int(column)].strip()
-        if not word or not tag:
-            raise DataError(f"{where}: the {'label' if word else 'word'} is empty")
+        if not word.strip(" ") or not tag:
+            raise DataError(f"{where}: the {'word' if tag else 'label'} is empty")
         return word, tag
 
     return parse
@@ -102,9 +102,9 @@ def _conllu(column: str | None) -> _Parse:
                 f"{where}: the word is numbered {shown(fields[0])} where {before + 1} comes next; a sentence begins "
                 f"with 1, after a blank line"
             )
-        if not fields[1]:
+        if not fields[1].strip(" "):
             raise DataError(f"{where}: the word is empty")
-        if name != "feats" and fields[position] in ("", "_"):
+        if name != "feats" and fields[position].strip() in ("", "_"):
             raise DataError(f"{where}: the word {shown(fields[1])} has no label in its column {name}")
         return fields[1], fields[position]
 

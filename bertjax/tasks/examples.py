@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
+_LARGEST = 3.4028234663852886e38  # of float32, in which numbers are learned
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -86,15 +88,25 @@ def tagged_examples(
     """Examples of sentences as lists of words, with a tag for every word. Raises DataError, ConfigError."""
     sentences, tags = _lists("sentences", sentences, "tags", tags)
     examples = []
-    for i, words in enumerate(sentences):
+    for i, sentence in enumerate(sentences):
         where = f"sentences[{i}]"
-        if isinstance(words, str) or not words or not all(isinstance(word, str) and word for word in words):
-            raise DataError(f"{where}: must be a list of words, each a string that is not empty, not {shown(words)}")
-        own = None if tags is None else tags[i]
-        if own is not None and (len(own) != len(words) or not all(isinstance(tag, str) and tag for tag in own)):
-            raise DataError(f"{where}: must have a tag for each of its {len(words)} words, not {shown(own)}")
-        examples.append(TaggedExample(where, tuple(words), None if own is None else tuple(own)))
+        words = _strings(sentence)
+        if not words or not all(word.strip(" ") for word in words):
+            raise DataError(f"{where}: must be a list of words, each a string that is not empty, not {shown(sentence)}")
+        check_text(" ".join(words), where, "the sentence")
+        own = None
+        if tags is not None and tags[i] is not None:
+            own = tuple(tag.strip() for tag in _strings(tags[i]))
+            if len(own) != len(words) or not all(own):
+                raise DataError(f"{where}: must have a tag for each of its {len(words)} words, not {shown(tags[i])}")
+        examples.append(TaggedExample(where, words, own))
     return not_empty(examples, "sentences: there is no sentence")
+
+
+def _strings(items: Any) -> tuple[str, ...]:
+    """The strings of a list or an array; () where it is none, or holds something else."""
+    found = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else []
+    return tuple(map(str, found)) if all(isinstance(item, str) for item in found) else ()
 
 
 def question_examples(questions: Sequence[Mapping[str, Any]]) -> list[QuestionExample]:
@@ -132,7 +144,7 @@ def question_example(where: str, item: Mapping[str, Any], context: Any, id: str)
 
 def _answer(item: Any, context: str, place: str) -> Answer:
     text, start = (item.get("text"), item.get("answer_start")) if isinstance(item, Mapping) else (None, None)
-    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+    if not isinstance(text, str) or not isinstance(start, numbers.Integral) or isinstance(start, bool):
         raise DataError(f"{place}: an answer must have a string 'text' and a number 'answer_start', not {shown(item)}")
     if not text.strip():
         raise DataError(f"{place}: an answer is empty; a question without an answer has the list []")
@@ -141,7 +153,7 @@ def _answer(item: Any, context: str, place: str) -> Answer:
         places = context.find(text)
         hint = f"it is at {places}" if places >= 0 else "it is nowhere in it"
         raise DataError(f"{place}: the answer {shown(text)} is not at {start} of its context, {there} is; {hint}")
-    return Answer(text, start)
+    return Answer(text, int(start))
 
 
 def check_distinct(examples: Iterable[QuestionExample]) -> None:
@@ -175,11 +187,12 @@ def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> An
 
 
 def _name(value: Any, where: str, separator: str = ",") -> str:
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        return str(value).lower()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(f"{where}: the label is {value}, not a name")
-    name = value.strip() if isinstance(value, str) else str(value) if _is_number(value) else None
+    plain = _plain(value)
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise DataError(f"{where}: the label is {plain}, not a name")
+    name = plain.strip() if isinstance(plain, str) else str(value) if isinstance(plain, int | float) else None
     if name is None:
         raise DataError(f"{where}: the label must be a string or a number, not {shown(value)}")
     if not name:
@@ -196,22 +209,24 @@ def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
 
 
 def _number(value: Any, where: str, separator: str = ",") -> float:
+    plain = _plain(value)
     try:
-        # float() would read "1_0" as ten.
-        number = float(value) if _is_number(value) or (isinstance(value, str) and "_" not in value) else None
-    except ValueError:
+        # float() would read True as one, "1_0" as ten.
+        number = None if isinstance(plain, bool) or (isinstance(plain, str) and "_" in plain) else float(plain)
+    except (TypeError, ValueError):
         number = None
+    except OverflowError:
+        number = math.inf
     if number is None:
         raise DataError(f"{where}: the label must be a number, not {shown(value)}")
-    if not math.isfinite(number):
-        raise DataError(f"{where}: the label must be a finite number, not {shown(value)}")
+    if not abs(number) <= _LARGEST:
+        raise DataError(f"{where}: the label must be a finite number, not {shown(value)}; float32 ends at 3.4e38")
     return number
 
 
-def _is_number(value: Any) -> bool:
-    # NumPy's scalars are none of Python's, but have item().
-    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy's as one of Python's."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 _LABELS = {"classification": _name, "multi_label": _names, "regression": _number, "embedding": _number}

@@ -74,6 +74,7 @@ BAD = {
     "differing columns": ("a.conll", "a\tO\n\nb\tNN\tO\n", None, r":3: 3 columns where line 1 has 2"),
     "empty label": ("a.conll", "a\tO\nb\t\n", None, r":2: the label is empty"),
     "empty word": ("a.conll", "a\tO\n\tO\n", None, r":2: the word is empty"),
+    "blank word": ("a.conll", "a\tO\n \tO\n", None, r":2: the word is empty"),
     "no such column": ("a.conll", "a\tO\n", "2", r":1: there is no column 2; the 2 columns"),
     "mixed encodings": ("a.conll", b"caf\xc3\xa9\tO\ncaf\xe9\tO\n", None, r":2: byte 3 of the line, 0xe9"),
     "missing fields": ("a.conllu", "1\ta\tb\tX\n", None, r":1: 4 fields between tabs; CoNLL-U has 10"),

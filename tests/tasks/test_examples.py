@@ -10,7 +10,7 @@ import pytest
 from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 from bertjax.tasks.conll import read_tagged
-from bertjax.tasks.examples import Answer, question_examples, tagged_examples, text_examples
+from bertjax.tasks.examples import Answer, TaggedExample, question_examples, tagged_examples, text_examples
 from bertjax.tasks.tables import Columns, read_texts
 
 
@@ -34,7 +34,7 @@ def test_texts_are_the_examples_of_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [(1, "1"), (np.int32(1), "1"), (" 1 ", "1"), (True, "true"), (np.bool_(False), "false"), (0.5, "0.5")],
+    [(1, "1"), (np.int32(1), "1"), (" 1 ", "1"), (True, "true"), (np.bool_(False), "false"), (np.float32(0.1), "0.1")],
 )
 def test_names_of_classes(given, name):
     assert text_examples(["a"], [given])[0].label == name
@@ -47,11 +47,17 @@ def test_words_are_the_examples_of_a_file(tmp_path):
     assert tagged_examples(words)[1].tags is None
 
 
+def test_sentences_may_be_arrays():
+    assert tagged_examples([np.array(["EU", "rejects"])], [np.array(["B-ORG", "O "])]) == [
+        TaggedExample("sentences[0]", ("EU", "rejects"), ("B-ORG", "O"))
+    ]
+
+
 def test_questions_without_a_file():
     context = "Rome is in Italy."
     known, none, unknown = question_examples(
         [
-            {"question": "Where?", "context": context, "answers": [{"text": "Italy", "answer_start": 11}]},
+            {"question": "Where?", "context": context, "answers": [{"text": "Italy", "answer_start": np.int64(11)}]},
             {"question": "When?", "context": context, "answers": [], "id": "x"},
             {"question": "Why?", "context": context},
         ]
@@ -68,6 +74,7 @@ BAD_TEXTS = {
     "empty text": (["a", " "], None, "classification", r"texts\[1\]: the text is empty"),
     "empty second text": ([("a", "")], None, "classification", r"texts\[0\]: the second text is empty"),
     "no label": (["a", "b"], ["x", None], "classification", r"labels\[1\]: the label must be a string or a number"),
+    "NaN of NumPy's": (["a"], [np.float32("nan")], "classification", r"labels\[0\]: the label is nan, not a name"),
     "not a number": (["a"], [float("nan")], "regression", r"labels\[0\]: the label must be a finite number"),
     "not a list": (["a"], [5], "multi_label", r"labels\[0\]: the labels must be a list"),
 }
@@ -92,8 +99,12 @@ def test_lists_of_different_lengths():
     [
         (["a sentence"], None, r"sentences\[0\]: must be a list of words"),
         ([["a"], []], None, r"sentences\[1\]: must be a list of words"),
-        ([["a", ""]], None, r"sentences\[0\]: must be a list of words"),
+        ([["a", 5]], None, r"sentences\[0\]: must be a list of words"),
+        ([["a", " "]], None, r"sentences\[0\]: must be a list of words"),
+        ([["a\ud800"]], None, r"sentences\[0\]: the sentence holds half of a surrogate pair"),
         ([["a", "b"]], [["O"]], r"sentences\[0\]: must have a tag for each of its 2 words"),
+        ([["a", "b"]], ["OO"], r"sentences\[0\]: must have a tag for each of its 2 words, not 'OO'"),
+        ([["a", "b"]], [["O", " "]], r"sentences\[0\]: must have a tag for each of its 2 words"),
     ],
 )
 def test_bad_sentences_are_named_by_their_index(sentences, tags, message):
