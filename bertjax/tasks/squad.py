@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
 from bertjax.tasks.examples import QuestionExample, check_distinct, not_empty, question_example, shown
 from bertjax.tasks.lines import decoded
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 def read_questions(path: str | Path) -> list[QuestionExample]:
@@ -28,7 +31,7 @@ def read_questions(path: str | Path) -> list[QuestionExample]:
         raise DataError(f"{path}:{error.lineno}: no JSON, or cut short: {error.msg}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:1: no JSON that can be read: {' '.join(str(error).split())[:120]}") from None
-    examples = list(_questions(tree, path, _Places(text)))
+    examples = list(_questions(tree, path, _Places(text if "\n" in text else "")))
     check_distinct(examples)
     return not_empty(examples, f"{path}:1: there is no question in it")
 
@@ -54,11 +57,12 @@ class _Places:
         self._text, self._position, self._line = text, 0, 1
 
     def line(self, string: str) -> int:
-        """The line of the next such JSON string; that of the one before where it is not found."""
-        position = self._text.find(json.dumps(string), self._position)
-        if position >= 0:
-            self._line += self._text.count("\n", self._position, position)
-            self._position = position + 1
+        """The line of the next such JSON string, however spelled; that of the one before where it is not found."""
+        for found in _STRING.finditer(self._text, self._position):
+            if found[0][1:-1] == string or ("\\" in found[0] and json.loads(found[0]) == string):
+                self._line += self._text.count("\n", self._position, found.start())
+                self._position = found.end()
+                break
         return self._line
 
 

@@ -54,8 +54,16 @@ def test_places_are_the_lines_of_the_ids(ascii_only, tmp_path):
         examples = read(path, tree, indent=indent, ensure_ascii=ascii_only)
         lines = path.read_text().split("\n")
         places = [int(example.where.rpartition(":")[2]) for example in examples]
-        assert ascii_only is False or all('"id"' in lines[place - 1] for place in places)
+        assert all('"id"' in lines[place - 1] for place in places) and len(set(places)) == (3 if indent else 1)
         assert examples[1].id == "b" and re.search('"id": "b"', lines[places[1] - 1])
+
+
+def test_an_id_is_found_however_it_is_spelled(tmp_path):
+    text = json.dumps(document(question("ü/1", "big"), question("x", "is")), indent=1).replace("\\u00fc/", r"\u00FC\/")
+    first, second = read(tmp_path / "a.json", text)
+    lines = text.split("\n")
+    assert r'"id": "\u00FC\/1"' in lines[int(first.where.rpartition(":")[2]) - 1]
+    assert '"id": "x"' in lines[int(second.where.rpartition(":")[2]) - 1]
 
 
 def test_compressed_files_are_read(tmp_path):
