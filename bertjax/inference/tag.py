@@ -12,7 +12,6 @@ from scipy.special import softmax
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskModel
-from bertjax.tasks.entities import entities
 from bertjax.tasks.scores import are_entities
 from bertjax.tasks.spans import word_rows
 from bertjax.text.located import Offsets
@@ -101,13 +100,15 @@ def _plain(text: Any, name: str) -> tuple[str, list[Offsets]]:
 
 
 def _tagged(text: str, places: list[Offsets], logits: np.ndarray, labels: Sequence[str]) -> Tagged:
+    from seqeval.metrics.sequence_labeling import get_entities
+
     probabilities = softmax(logits, axis=1)
     words = [
         TaggedWord(text[begin:end], begin, end, labels[int(best)], float(row[best]))
         for (begin, end), row, best in zip(places, probabilities, probabilities.argmax(axis=1), strict=True)
     ]
-    found = entities([word.tag for word in words]) if are_entities(labels) else []
-    return Tagged(words, [_entity(text, kind, words[begin:end], begin) for kind, begin, end in found])
+    found = get_entities([word.tag for word in words]) if are_entities(labels) else []
+    return Tagged(words, [_entity(text, kind, words[first : last + 1], first) for kind, first, last in found])
 
 
 def _entity(text: str, kind: str, words: list[TaggedWord], first: int) -> TaggedEntity:
