@@ -69,12 +69,18 @@ def legend(record: Record) -> Element | None:
         if (end := min(band.end, last))
     ]
     kinds = dict.fromkeys(mark_of(event) for event in record.metrics.events)
-    if count(record.summary.get("best_step")) is not None:
+    if _best(record) is not None:
         kinds[BEST] = None
     marks = [node("span", node("i", letter, class_=f"letter {kind}"), f" {words}") for kind, letter, words in kinds]
     if len(bands) > _MOST_NAMED_BANDS:
         bands = [node("span", f"{len(bands)} phases as bands")]
     return node("p", bands, marks, class_="legend") if bands or marks else None
+
+
+def _best(record: Record) -> int | None:
+    """The step of the best evaluation, where the curves come so far."""
+    best = count(record.summary.get("best_step"))
+    return best if best is not None and best <= record.metrics.last_step else None
 
 
 def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
@@ -86,9 +92,9 @@ def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
 def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[Element]:
     last = max(1, *(metrics.last_step for metrics in (record.metrics, *(record.others if compared else ()))))
     marks = [Mark(event["step"], *mark_of(event)[:2]) for event in record.metrics.events]
-    if (best := count(record.summary.get("best_step"))) is not None:
+    if (best := _best(record)) is not None:
         marks.append(Mark(best, *BEST[:2]))
-    scene = Scene(last, record.bands, marks)
+    scene = Scene(last, record.bands, sorted(marks, key=lambda mark: mark.step))
     found = []
     for chart in charts:
         lines = _lines(chart, record, last, compared)

@@ -15,8 +15,8 @@ from typing import Any
 from bertjax.reporting.rows import Metrics, read_metrics
 
 _MOST_BANDS = 200
-# Of a search, so many runs are drawn.
-_MOST_RUNS = 60
+# Of a search, so many runs are drawn beside the best.
+_MOST_OTHERS = 60
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def read_record(workdir: Path) -> Record:
     own, others = workdir, []
     if not (workdir / "metrics.jsonl").exists() and (runs := _runs(workdir)):
         own = next((run for run in runs if _is_of(summary, run)), runs[0])
-        others = [read_metrics(run / "metrics.jsonl") for run in runs if run != own]
+        rest = [run for run in runs if run != own][:_MOST_OTHERS]
+        others = [read_metrics(run / "metrics.jsonl") for run in rest]
         remarks.append(f"{len(runs):,} runs; curves and config are those of {own.relative_to(workdir)}")
     metrics = read_metrics(own / "metrics.jsonl")
     recorded = _read_object(own / "config.json", remarks)
@@ -146,7 +147,7 @@ def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
 
 def _runs(workdir: Path) -> list[Path]:
     """The folders of the runs of a search, which lie in one folder of the workdir."""
-    return sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))[:_MOST_RUNS]
+    return sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))
 
 
 def _is_of(summary: dict[str, Any], run: Path) -> bool:

@@ -49,11 +49,10 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     whole = round(seconds)
-    for large, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
-        if whole >= large:
-            rest = whole % large // small
-            return f"{whole // large} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
-    return f"{whole} s"
+    units = ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s")))
+    large, small, names = next(unit for unit in units if whole >= unit[0])
+    rest = whole % large // small
+    return f"{whole // large} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
 
 
 def size(number: float) -> str:
