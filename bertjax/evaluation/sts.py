@@ -6,7 +6,6 @@ them; nothing is trained.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +22,8 @@ from bertjax.inference.embed import POOLINGS, embed
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import TextExample, text_examples
-from bertjax.tasks.lines import ending, numbered_lines
-from bertjax.tasks.tables import Columns, read_texts
+from bertjax.tasks.lines import ending
+from bertjax.tasks.tables import RECORDS, Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
 
 _LEAST_LENGTH = 5  # of embed
@@ -90,10 +89,8 @@ def _columns(path: Path, given: str | None) -> Columns:
         if len(names) != 3 or not all(names):
             raise ConfigError(f"columns = {given!r} must be three names or numbers: text,text,score")
         return Columns(*names)
-    separators = {".csv": ",", ".tsv": "\t"}
-    if ending(path) in separators:
-        line = next((line for _, line in numbered_lines(path) if line), "")
-        cells = next(csv.reader([line], delimiter=separators[ending(path)]), [])
+    if ending(path) in RECORDS:
+        _, cells = next(RECORDS[ending(path)](path), (1, []))
         if len(cells) == 3 and _is_number(cells[2]):
             return Columns("0", "1", "2")
     return Columns()

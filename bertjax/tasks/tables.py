@@ -73,7 +73,7 @@ def read_texts(path: str | Path, columns: Columns, kind: str) -> list[TextExampl
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABEL_NAMES)}")
     if columns.second is not None and columns.text is None:
         raise ConfigError("the column of the second text is given without that of the text")
-    readers = {".tsv": _delimited(_tsv_records), ".csv": _delimited(_csv_records), ".jsonl": _objects}
+    readers = {name: _delimited(records) for name, records in RECORDS.items()} | {".jsonl": _objects}
     if ending(path) not in readers:
         raise DataError(f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst)")
     found, rows = readers[ending(path)](path, columns, kind)
@@ -209,6 +209,10 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     finally:
         csv.field_size_limit(longest)
     return iter(records)
+
+
+# Ending of a file -> (line, cells) of each of its records.
+RECORDS = {".tsv": _tsv_records, ".csv": _csv_records}
 
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:

@@ -45,6 +45,7 @@ def lines(rows, separator=","):
     ("name", "text", "options"),
     [
         ("plain.csv", lines(ROWS), {}),
+        ("two_lines.csv", lines([("The cat sat\non the mat.", *ROWS[0][1:]), *ROWS[1:]]), {}),
         ("named.tsv", "score\tsentence1\tsentence2\n" + lines([(c, a, b) for a, b, c in ROWS], "\t"), {}),
         ("odd.csv", "one,two,three\n" + lines([(a, c, b) for a, b, c in ROWS]), {"columns": "one,three,two"}),
         ("odd.tsv", lines([("x", c, a, b) for a, b, c in ROWS], "\t"), {"columns": "2, 3, 1"}),
@@ -54,6 +55,12 @@ def test_columns_are_found_or_named(headless, tokenizer, tmp_path, name, text, o
     (tmp_path / name).write_text(text + "\n")
     expected = run(headless, tokenizer, ROWS)
     assert run(headless, tokenizer, tmp_path / name, **options)["scores"] == expected["scores"]
+
+
+def test_quotes_of_a_tsv_without_a_header_are_characters(headless, tokenizer, tmp_path):
+    rows = [('"The cat', *ROWS[0][1:]), *ROWS[1:]]
+    (tmp_path / "a.tsv").write_text(lines(rows, "\t"))
+    assert run(headless, tokenizer, tmp_path / "a.tsv")["scores"] == run(headless, tokenizer, rows)["scores"]
 
 
 def test_limit_counts_pairs(headless, tokenizer):
@@ -67,6 +74,7 @@ def test_limit_counts_pairs(headless, tokenizer):
         ("no_score.csv", lines([*ROWS, ("a", "b", "good")]), ":6: the label must be a number, not 'good'"),
         ("short.csv", lines([*ROWS, ("a", "b")]), ":6: fields: 2"),
         ("no_text.csv", lines([*ROWS, ("a", "", 1)]), r":6: the second text .* is empty"),
+        ("returns.csv", lines(ROWS).replace("\n", "\r"), ":1: the record that begins here is no csv"),
         ("single.tsv", "sentence\tscore\na cat\t1\na dog\t2\n", ":2: one text; a pair has two"),
         ("names.csv", "a,b,c\n" + lines(ROWS), "no column has a usual name of a text"),
         ("same.csv", lines([(a, b, 1) for a, b, _ in ROWS]), ":1: all scores are the same"),
