@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import time
 import warnings
@@ -66,6 +67,7 @@ def run(
     """
     from bertjax.data.progress import shown
     from bertjax.evaluation.suite import checked_options
+    from bertjax.interop import ModelFileError
 
     chosen = suite_named(suite)
     settings = checked_options(suite, chosen, options)
@@ -86,6 +88,9 @@ def run(
     began = time.monotonic()
     with shown() as show:
         result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model, settings), settings, show)
+    for name, score in result.scores.items():
+        if not math.isfinite(score.value):
+            raise ModelFileError(f"{origin or 'model'}: its {name} is {score.value}; the weights are of no use")
     return {
         "suite": suite,
         "model": origin,
@@ -130,12 +135,15 @@ def _run(options: argparse.Namespace) -> None:
     output = None if options.output is None else Path(options.output).expanduser()
     if output is not None and not output.parent.is_dir():  # to be told before the work, not after it
         raise ConfigError(f"--output={options.output}: there is no folder {output.parent}")
+    if output is not None and output.is_dir():
+        raise ConfigError(f"--output={options.output} is a folder; it must be a file")
     result = run(options.model, options.suite, options.data, **given)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
     if output is not None:
-        output.write_text(text + "\n", encoding="utf-8")
+        from bertjax.train.workdir import write_json
+
+        write_json(output, result)
     if options.json:
-        print(text)
+        print(json.dumps(result, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 

@@ -1,6 +1,7 @@
 """The command as a person meets it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from bertjax.config import ConfigError
 from bertjax.data.corpus import prepare
 from bertjax.evaluate import main
 from bertjax.evaluation import SUITES, suite_named
+from bertjax.interop import ModelFileError
 from bertjax.text.vocabulary import train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +46,7 @@ def place(tmp_path_factory):
         )
         bertjax.save_model(model, path / name, tokenizer=tokenizer)
     (path / "text.txt").write_text("\n\n".join(TEXTS))
-    records = [{"sentence_good": good, "sentence_bad": bad, "UID": "verbs"} for good, bad in PAIRS]
+    records = [{"sentence_good": good, "sentence_bad": bad, "UID": "[/verbs]"} for good, bad in PAIRS]
     (path / "pairs.jsonl").write_text("\n".join(map(json.dumps, records)))
     (path / "bad.jsonl").write_text(json.dumps(records[0]) + '\n{"sentence_good": "a"}\n')
     (path / "scores.csv").write_text("The cat sat,A cat,3\nDogs bark,A dog,2.5\nThe mat,A dog hears,0\n")
@@ -71,7 +73,7 @@ def test_every_suite_gives_json_and_a_table(place, capsys, suite):
     expected = bertjax.evaluate.run(place / "model", suite, place / DATA[suite])
     assert (result["scores"], result["groups"]) == (expected["scores"], expected["groups"])
     code, out, _ = run(capsys, place, *arguments)
-    assert code == 0 and "95% interval" in out
+    assert code == 0 and "95% interval" in out and all(group in out for group in result["groups"].get("UID", {}))
     for name, score in result["scores"].items():
         cells = [line for line in out.splitlines() if line.startswith(f"  {name} ")][-1].split()
         spec = suite_named(suite).formats[name]
@@ -89,8 +91,20 @@ def test_a_run_is_scored_on_its_own_held_out_text(place, capsys, tmp_path):
     code, out, _ = run(capsys, tmp_path, "--model=PLACE/run", "--suite=mlm", "--json")
     assert code == 0 and json.loads(out)["facts"]["tokens"] == corpus.held_out.num_tokens
     shutil.rmtree(tmp_path / "corpus")
-    code, _, err = run(capsys, tmp_path, "--model=PLACE/run", "--suite=mlm")
-    assert code == 2 and "needs --data" in err
+    for left_out in ("nothing", "corpus"):  # fine-tuning has no corpus
+        recorded.pop(left_out, None)
+        (tmp_path / "run/config.json").write_text(json.dumps(recorded))
+        code, _, err = run(capsys, tmp_path, "--model=PLACE/run", "--suite=mlm")
+        assert code == 2 and "needs --data" in err
+
+
+def test_a_path_that_is_no_text_can_be_written(place, capsys, tmp_path):
+    data = tmp_path / os.fsdecode(b"\xff.csv")
+    shutil.copy(place / "scores.csv", data)
+    arguments = ["--model=PLACE/model", "--suite=sts", f"--data={data}", f"--output={tmp_path}/a.json"]
+    assert run(capsys, place, *arguments)[0] == 0
+    assert json.loads((tmp_path / "a.json").read_text())["data"] == str(data)
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +134,11 @@ def test_a_run_is_scored_on_its_own_held_out_text(place, capsys, tmp_path):
             2,
             "there is no folder",
         ),
+        (
+            ["--model=PLACE/model", "--suite=sts", "--data=PLACE/scores.csv", "--output=PLACE"],
+            2,
+            "is a folder; it must be a file",
+        ),
     ],
 )
 def test_mistakes_are_one_line(place, capsys, arguments, code, words):
@@ -139,6 +158,16 @@ def test_mistakes_in_python_are_named(place):
         bertjax.evaluate.run(model, "blimp", PAIRS)
     with pytest.raises(ConfigError, match="precision"):
         bertjax.evaluate.run(model, "blimp", PAIRS, tokenizer=tokenizer, precision="bfloat16")
+
+
+def test_scores_that_are_no_numbers_are_refused(place):
+    model, tokenizer = (
+        bertjax.load_model(place / "model", for_pretraining=True),
+        bertjax.load_tokenizer(place / "model"),
+    )
+    model.embeddings.word_embeddings[...] *= float("nan")
+    with pytest.raises(ModelFileError, match="model: its loss is nan"):
+        bertjax.evaluate.run(model, "mlm", TEXTS, tokenizer=tokenizer)
 
 
 def test_the_lower_precision_is_near(place):

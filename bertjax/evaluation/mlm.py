@@ -130,8 +130,8 @@ def _row_sums(graphdef: Any, params: Any, batch: Any) -> tuple[jax.Array, jax.Ar
 
 def corpus_of_run(path: str | Path) -> Path | None:
     """The prepared corpus that the run in a workdir was trained on, where it is still there."""
-    recorded = recorded_config(Path(path).expanduser())
-    if recorded is None:
+    recorded = recorded_config(Path(path).expanduser(), needed=("identity",))
+    if recorded is None or "corpus" not in recorded:  # none at all, or of fine-tuning
         return None
     found = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
     return None if found is None else found.path

@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bertjax.evaluation.suite import LEVEL
 
@@ -17,14 +18,15 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     main = next(iter(result["scores"]))
     spec = lambda name: formats.get(name, ".4f")
     # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
-    table = Table(box=SIMPLE, title=f"{result['suite']}: {model} on {data}", title_justify="left", title_style="bold")
+    title = Text(f"{result['suite']}: {model} on {data}")
+    table = Table(box=SIMPLE, title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name in ("score", f"{LEVEL:.0%} interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for heading, groups in reversed(result["groups"].items()):  # the finest first, the whole last
         table.add_row(f"{main} by {heading.replace('_', ' ')}", style="italic")
         for group, score in groups.items():
-            table.add_row(group, *_cells(score, spec(main)))
+            table.add_row(Text(group), *_cells(score, spec(main)))
         table.add_section()
     for name, score in result["scores"].items():
         table.add_row(name, *_cells(score, spec(name)), style="bold")

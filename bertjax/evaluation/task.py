@@ -82,6 +82,8 @@ def _read_file(path: Path, kind: str, columns: str | None) -> list[Any]:
     if kind == "tagging":
         return read_tagged(path, columns)
     if kind == "answering":
+        if columns is not None:
+            raise ConfigError(f"columns = {columns!r}: a file of questions has no columns")
         return read_questions(path)
     names = [name.strip() for name in columns.split(",")] if columns is not None else []
     if columns is not None and (len(names) not in (2, 3) or not all(names)):

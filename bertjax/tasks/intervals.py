@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ def bootstrap(
     random = np.random.Generator(np.random.Philox(seed))
     draws = (random.integers(count, size=count) for _ in range(samples))
     values = [function(*(array[drawn] for array in arrays)) for drawn in draws]
-    low, high = np.nanquantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of nothing but NaNs
+        low, high = np.nanquantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
 
 
