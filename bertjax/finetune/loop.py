@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
+from bertjax.train.ending import orderly_end
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.recorder import Recorder
@@ -93,7 +93,7 @@ def train(
         record |= {"identity_fingerprint": constants["identity"], "versions": versions()}
         folder.write_json(workdir / "config.json", record)
     log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
-    guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
+    guard = Guard(job.guard, workdir, processes.index, display.say, log.write)
     fields = (*ROW_FIELDS, *family.fields)
     peak = device_peak * mesh.size if device_peak else None
     every = run.logging.every_steps
@@ -103,12 +103,14 @@ def train(
         patience = run.training.early_stopping
         return here.step >= steps or bool(patience and here.since_best >= patience)
 
-    def evaluate_here(name: str) -> None:
+    def evaluate_here(name: str) -> float:
         with progress.pause("evaluating"):
             loss, outcome = evaluate(job, predict_step, here.state.params)
-        is_best = here.evaluated(next(iter(outcome.scores.values())))
+        score = next(iter(outcome.scores.values()))
+        is_best = here.evaluated(score)
         line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
         recorder.evaluated(here.step, {"loss": loss, **outcome.scores}, line)
+        return score
 
     def report(ended: str | None = None) -> None:
         if processes.first:
@@ -136,11 +138,9 @@ def train(
             saving = evaluating or stopping or here.step % run.checkpoint.every_steps == 0
             if saving:
                 recorder.flush()  # what is saved is good and counts its own step
-            if evaluating:
-                evaluate_here(stretches[index].name)
+            score = evaluate_here(stretches[index].name) if evaluating else None
             if saving:
                 here.totals = recorder.totals()
-                score = here.best["score"] if evaluating and here.best and here.best["step"] == here.step else None
                 kept_by = {"held_out_loss": None if score is None else -score}
                 with progress.pause("saving"):
                     checkpoints.save(here.step, here.state, constants | here.record() | kept_by)
@@ -151,8 +151,7 @@ def train(
                     checkpoints.wait()
                 raise Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
 
-    # A save that has begun is finished; the page says why the run ended.
-    with _reported(report), contextlib.closing(recorder), contextlib.closing(checkpoints):
+    with orderly_end(recorder, checkpoints, progress, report):
         while not has_ended():
             index = next(i for i, stretch in enumerate(stretches) if here.step < stretch.last)
             try:
@@ -184,16 +183,6 @@ def train(
     for line in summary_lines(summary, workdir):
         display.say(line)
     return summary
-
-
-@contextlib.contextmanager
-def _reported(report: Callable[[str], None]) -> Iterator[None]:
-    """An error is handed to ``report`` on its way out."""
-    try:
-        yield
-    except Exception as error:
-        report(str(error))
-        raise
 
 
 def _plain(job: Job, settings: Mapping[str, Any], params: Any) -> TaskModel:

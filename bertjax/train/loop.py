@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from bertjax.parallel.monitor import IN_STEP
 from bertjax.parallel.processes import Processes
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
-from bertjax.train import CheckpointError, Stopped
+from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
+from bertjax.train.ending import orderly_end
 from bertjax.train.evaluation import evaluate, evaluation_line
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
@@ -165,7 +165,7 @@ def train(
                         f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on"
                     )
 
-    try:
+    with orderly_end(recorder, checkpoints, progress, report):
         while here.step < run.total_steps:
             index = run.phase_at(here.step)
             try:
@@ -178,16 +178,6 @@ def train(
                 display.say(f"{setback}: back to step {here.step}, and on with the data after")
         with progress.pause("saving"):
             checkpoints.wait()
-    except BaseException as error:
-        recorder.close()
-        # A save that has begun is finished; should that fail too, it is the first error that is reported.
-        with progress.pause("saving"), contextlib.suppress(CheckpointError):
-            checkpoints.close()
-        if isinstance(error, Exception):
-            report(ended=str(error))
-        raise
-    recorder.close()
-    checkpoints.close()
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
