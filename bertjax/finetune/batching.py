@@ -7,6 +7,7 @@ NumPy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -92,10 +93,11 @@ class Batches:
     ):
         self._rows, self._batch_size, self._pad_id = rows, batch_size, pad_id
         self._per_example = per_example
-        self.rows = -(-batch_size * per_example // shards) * shards
+        filled, unit = batch_size * per_example, math.lcm(shards, per_example)
+        self.rows = -(-filled // unit) * unit
         self._lengths = rows.lengths.reshape(-1, per_example).max(axis=1)
         self.per_epoch = -(-len(self._lengths) // batch_size)
-        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / self.rows)
+        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / filled)
         self._epoch = lru_cache(maxsize=2)(self._planned)
 
     @property

@@ -64,6 +64,8 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
         evaluation,
         outcome,
         notes=cut_notes(cut, len(train), cut_there, len(evaluation), task.max_length),
+        # A squared error is as large as the square of the scale; where all labels are equal there is none.
+        loss_unit=float(np.var(own, dtype=np.float64)) if run.task == "regression" and np.ptp(own) else 1.0,
     )
 
 

@@ -33,7 +33,8 @@ class Family:
 
     objective: the loss. fields: what it records besides the loss. train, eval: the rows; ``per_example`` of them make
     an example. outcome: from the model's outputs of every row of eval - [C] or [S, C], float32, of the row's own
-    tokens; embeddings [H] - to scores. notes: lines about the data for a person.
+    tokens; embeddings [H] - to scores. notes: lines about the data for a person. loss_unit: what the guard counts a
+    rise of the loss in.
     """
 
     task: TaskConfig
@@ -44,6 +45,7 @@ class Family:
     outcome: Callable[[list[np.ndarray]], Outcome]
     notes: Sequence[str]
     per_example: int = 1
+    loss_unit: float = 1.0
 
 
 class Labelled(NamedTuple):

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ModelConfig, resolve_model
+from bertjax.config import ModelConfig, identity_fingerprint, resolve_model
+from bertjax.data.files import DataError
 from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer
 from bertjax.interop.task_models import new_task_model, with_new_head
-from bertjax.keys import ConfigError
+from bertjax.keys import ConfigError, fingerprint, flatten
+from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import (
@@ -39,6 +41,7 @@ _READERS: dict[str, Callable[[Any, FinetuneConfig], list[Any]]] = {
     "tagging": lambda path, run: read_tagged(path, run.data.label),
     "answering": lambda path, run: read_questions(path),
 }
+_EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,27 @@ class Start:
 
 
 def open_start(path: str | Path, run: FinetuneConfig) -> Start:
-    """A model folder, a finished run's workdir, or the newest checkpoint of an unfinished one.
+    """A model folder, a finished run's workdir, the newest checkpoint of an unfinished one, or the folder of a
+    checkpoint, WORKDIR/checkpoints/STEP.
 
     Raises ModelFileError, and ConfigError where the model does not take rows as long as the config's.
     """
     path, _ = folder_path(path)
-    if is_run(path) and not (path / "model" / "config.json").is_file():
-        stored = open_run(path)
-        step = stored.steps[-1]
-        config, tokenizer, origin = stored.config.model, stored.tokenizer(), f"{path.resolve()} step {step}"
-        make = lambda task, seed: with_new_head(config, stored.params(step), task, seed)
+    workdir = path.parent.parent
+    is_step = path.name.isdigit() and path.parent.name == "checkpoints" and is_run(workdir)
+    if is_step or (is_run(path) and not (path / "model" / "config.json").is_file()):
+        stored = open_run(workdir if is_step else path)
+        step, tokenizer = stored.checked_step(int(path.name) if is_step else None), stored.tokenizer()
+        rows = min(stored.config.model.vocab_size, tokenizer.vocab_size)  # as an export has them
+        config = replace(stored.config.model, vocab_size=rows)
+        origin = f"step {step} of the run {identity_fingerprint(stored.config)}"
+        make = lambda task, seed: with_new_head(config, _with_rows(stored.params(step), rows), task, seed)
     else:
         folder = open_folder(model_folder(path))
         config, tokenizer = folder.config, needed_tokenizer(folder.path, folder.config)
-        origin = hashlib.sha256(
-            b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
-        ).hexdigest()
+        weights = b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
+        settings = {name: value for name, (value, is_identity) in flatten(config).items() if is_identity}
+        origin = fingerprint(settings | {"weights": hashlib.sha256(weights).hexdigest()})
         make = lambda task, seed: new_task_model(folder.path, task, seed)[0]
     if run.model.max_length > config.max_position_embeddings:
         raise ConfigError(
@@ -76,6 +84,13 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
             f"positions of the model in {path}"
         )
     return Start(path, _as_run(config, run), tokenizer, origin, make)
+
+
+def _with_rows(params: dict[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The parameters of a run with so many entries in their vocabulary."""
+    words = params["embeddings"]["word_embeddings"][:vocabulary]
+    words = np.pad(words, [(0, padded_vocabulary(vocabulary) - vocabulary), (0, 0)])
+    return params | {"embeddings": params["embeddings"] | {"word_embeddings": words}}
 
 
 def _digest(file: Path) -> bytes:
@@ -94,12 +109,18 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool) -> list[A
     """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
     libraries' docstrings is meant. Raises DataError, ConfigError."""
     if source == libraries.SOURCE:
+        if run.task != "classification":
+            raise ConfigError(f"{libraries.SOURCE} is for classification, which library a text is of, not {run.task}")
         return libraries.library_examples(held_out)
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
         reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))
-        return reader(Path(source).expanduser(), run)
+        return reader(folder_path(source)[0], run)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
+        wanted = _EXAMPLES.get(run.task, TextExample)
+        for number, example in enumerate(source):
+            if not isinstance(example, wanted):
+                raise DataError(f"example {number} is a {type(example).__name__}; {run.task} takes {wanted.__name__}")
         return list(source)
     has_labels = isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str)
     inputs, labels = source if has_labels else (source, None)

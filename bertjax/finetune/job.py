@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.config import ModelConfig
+from bertjax.config import GuardConfig, ModelConfig
 from bertjax.finetune.batching import Batches
 from bertjax.finetune.family import Family
 from bertjax.finetune.inputs import Start
@@ -68,6 +68,11 @@ class Job:
     def steps(self) -> int:
         return self.trial.epochs * self.train_batches.per_epoch
 
+    @property
+    def guard(self) -> GuardConfig:
+        """That of the config, its loss in units of the task's."""
+        return replace(self.run.guard, loss_rise=self.run.guard.loss_rise * self.family.loss_unit)
+
     def stretches(self) -> list[Stretch]:
         """The epochs, as updates of the run."""
         size = self.train_batches.per_epoch
@@ -99,7 +104,7 @@ class Job:
                 seed,
                 accumulation=self.parts,
                 adjust_loss_scale=ADJUSTMENTS[self.run.precision],
-                judge=partial(judged, guard=self.run.guard),
+                judge=partial(judged, guard=self.guard),
             )(state, batch)
 
         make = lambda: jit_train_step(step, self.state_shapes(), self.mesh, constants=2)
@@ -148,7 +153,7 @@ def make_job(
     graphdef = nnx.graphdef(
         nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
     )
-    params = split_params(first)[1]
+    params = jax.tree.map(np.asarray, split_params(first)[1])
     training = run.training
     if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:
         raise ConfigError(
@@ -198,11 +203,11 @@ def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:
 
 def describe_job(job: Job) -> list[str]:
     """What is about to run, in lines for a person."""
-    learned = sum(x.size for x in jax.tree.leaves(job.params))
+    count = sum(x.size for x in jax.tree.leaves(job.params))
     device, batches = job.mesh.devices.flat[0], job.train_batches
     split = f" in {job.parts} parts" if job.parts > 1 else ""
     return [
-        f"{job.family.task.kind}: {learned:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
+        f"{job.family.task.kind}: {count:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
         f"device{'s' * (job.mesh.size != 1)}, jax {jax.__version__}",
         f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
         f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",

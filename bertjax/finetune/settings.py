@@ -112,7 +112,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        return f"lr-{self.learning_rate:g}_epochs-{self.epochs}_seed-{self.seed}"
+        return f"lr-{self.learning_rate}_epochs-{self.epochs}_seed-{self.seed}"
 
 
 def default_config(task: str) -> ConfigDict:
@@ -136,10 +136,13 @@ def resolve(config: Any) -> FinetuneConfig:
         raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
-    for name in ("epochs", "learning_rate", "seed"):
-        values = getattr(run.training, name)
+    training, several = run.training, {"data.labels": run.data.labels or ()}
+    several |= {f"training.{name}": getattr(training, name) for name in ("epochs", "learning_rate", "seed")}
+    for name, values in several.items():
         if len(set(values)) < len(values):
-            raise ConfigError(f"config.training.{name} has a value twice: {', '.join(map(str, values))}")
+            raise ConfigError(f"config.{name} has a value twice: {', '.join(map(str, values))}")
+    if not run.data.separator:
+        raise ConfigError("config.data.separator is empty; give what stands between two labels")
     return run
 
 

@@ -14,7 +14,9 @@ from bertjax.train.summary import ran_on
 def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
     """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
     trial, main = job.trial, next(iter(outcome.scores))
-    slots = job.train_batches.slots(trial.seed, 0, here.step)
+    slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
+    left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
+    slots = slots_between(0, here.step + here.offset) - left_out
     seconds, real_tokens = here.totals["seconds"], here.totals["real_tokens"]
     return {
         "name": job.run.name,

@@ -63,7 +63,7 @@ def test_little_padding_with_few_row_lengths(lengths):
 def test_row_lengths_are_those_that_pad_least():
     """Against all choices of lengths, one by one."""
     random = np.random.default_rng(1)
-    longest = np.concatenate([random.integers(3, 70, 60), [90, 91]])
+    longest = np.concatenate([random.integers(3, 30, 60), [40, 41]])
     found = row_lengths(longest, limit=512, worth=0.0)
     places = lambda lengths: sum(min(x for x in lengths if x >= n) for n in longest)
     possible = sorted({-(-int(n) // MULTIPLE) * MULTIPLE for n in longest})
@@ -72,7 +72,7 @@ def test_row_lengths_are_those_that_pad_least():
 
 
 @pytest.mark.parametrize(
-    ("longest", "limit", "expected"), [([3], 512, [4]), ([9, 9], 512, [12]), ([60, 62, 7], 62, [8, 60, 62])]
+    ("longest", "limit", "expected"), [([3], 512, [4]), ([9, 9], 512, [10]), ([60, 62, 7], 62, [8, 60, 62])]
 )
 def test_few_row_lengths(longest, limit, expected):
     assert row_lengths(np.array(longest), limit, worth=0.0).tolist() == expected
@@ -81,6 +81,15 @@ def test_few_row_lengths(longest, limit, expected):
 def test_a_length_more_has_to_save_what_it_is_worth():
     longest = np.array([8] * 10 + [16] * 10 + [64])
     assert [len(row_lengths(longest, 512, worth)) for worth in (0, 79, 81, 600, 10_000)] == [3, 3, 2, 2, 1]
+
+
+def test_devices_change_how_many_rows_there_are_and_nothing_else(lengths):
+    one, *others = (Batches(rows_of(lengths), 6, 128, 0, 2, shards, worth=400.0) for shards in (1, 3, 5, 8))
+    assert [batches.rows for batches in (one, *others)] == [12, 12, 20, 16]
+    for batches in others:
+        assert batches.row_lengths.tolist() == one.row_lengths.tolist()
+        for (numbers, length), (expected, there) in zip(epoch(batches, 7), epoch(one, 7), strict=True):
+            assert numbers[:12].tolist() == expected.tolist() and length == there and set(numbers[12:]) <= {-1}
 
 
 def test_the_rest_of_the_last_batch_weighs_nothing():

@@ -10,6 +10,7 @@ import bertjax
 import bertjax.finetune
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.batching import IGNORED
+from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family, retrieval
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
@@ -171,6 +172,16 @@ def test_numbers(tuned):
     summary = tuned("regression", *data, epochs="6")
     assert summary["main_score"] == "pearson" and summary["scores"]["pearson"] > 0.8
     assert len(summary["errors"]) and {"text", "label", "predicted"} <= set(summary["errors"][0])
+
+
+def test_a_rise_of_a_squared_error_is_counted_in_the_variance(tokenizer):
+    def unit(task, labels):
+        examples = text_examples(["good film"] * 4, labels, kind=task)
+        return text_family(resolve({"task": task}), Labelled(examples, examples, tokenizer)).loss_unit
+
+    assert unit("regression", [0.0, 100.0, 0.0, 100.0]) == pytest.approx(2500.0)
+    assert unit("regression", [0.1] * 4) == 1.0
+    assert unit("classification", ["a", "b", "a", "b"]) == 1.0
 
 
 def test_vectors_of_pairs(tuned, tmp_path):

@@ -1,5 +1,6 @@
 """Whole runs: what they leave behind, the best checkpoint, and that a stopped one goes on as if it had not been."""
 
+import itertools
 import json
 import shutil
 
@@ -10,6 +11,7 @@ import pytest
 
 import bertjax
 import bertjax.finetune
+import bertjax.finetune.loop as loop
 from bertjax.config import ConfigError
 from bertjax.train import Stopped
 
@@ -75,10 +77,10 @@ def test_rows_of_the_log(finished):
     assert {row["phase"] for row in train} == {"epoch 1", "epoch 2"}
     assert set(DETERMINISTIC) | {"tokens_per_second", "padding_fraction", "seconds"} <= set(train[0])
     assert train[0]["learning_rate"] == 0.0
-    warm = round(0.1 * 2 * STEPS_AN_EPOCH)
     rates = {row["step"]: row["learning_rate"] for row in train}
     # The rate of update n is that of n - 1 completed ones: up to the peak, then linearly to 0 at the end of the run.
-    assert rates[20] == pytest.approx(3e-3 * (1 - 19 / 38)) and warm == 4
+    # The fifth is the first after the warm-up, which takes a tenth of all.
+    assert rates[5] == pytest.approx(3e-3 * (1 - 4 / 38)) and rates[20] == pytest.approx(3e-3 * (1 - 19 / 38))
     assert rates[2 * STEPS_AN_EPOCH] == pytest.approx(3e-3 / 38, rel=1e-4)
 
 
@@ -140,6 +142,24 @@ def test_losses_do_not_depend_on_the_split(change, config, finished, model_folde
     expected, found = ({row["step"]: row["loss"] for row in rows(where)} for where in (finished, tmp_path))
     assert len(found) >= 5
     np.testing.assert_allclose([expected[step] for step in found], list(found.values()), rtol=1e-4)
+
+
+def test_after_three_bad_steps_it_goes_back_and_past_their_batches(config, model_folder, moods, tmp_path, monkeypatch):
+    place, numbers = loop.to_global, itertools.count(1)
+
+    def poisoned(batch, mesh):
+        bad = next(numbers) in (8, 9, 10)
+        return place(batch | {"weights": batch["weights"] * np.float32(np.inf)} if bad else batch, mesh)
+
+    monkeypatch.setattr(loop, "to_global", poisoned)
+    config.checkpoint.every_steps = 5
+    config.logging.every_steps = 1
+    summary = quiet(config, model_folder, moods, tmp_path)
+    assert summary["steps"] == 2 * STEPS_AN_EPOCH and 0 < summary["padding_fraction"] < 0.4
+    assert [(row["event"], row["step"]) for row in rows(tmp_path, "event")] == [("went back", 5)]
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, 2 * STEPS_AN_EPOCH + 1))
+    (left_out,) = final_state(tmp_path)[1]["skipped"]
+    assert left_out["from"] == 5 and left_out["to"] >= 10
 
 
 def test_the_best_checkpoint_is_kept_and_exported_and_training_ends_early(config, model_folder, moods, tmp_path):

@@ -13,11 +13,11 @@ def test_kinds_are_those_of_the_model():
 
 def test_lists_make_a_trial_of_each_combination():
     config = default_config("classification")
-    config.training.learning_rate = "2e-5, 5e-5"
+    config.training.learning_rate = "2e-5, 2.0000001e-5, 5e-5"
     config.training.seed = "0,1,2"
     run = resolve(config)
     found = trials(run)
-    assert len(found) == len({trial.name for trial in found}) == 6
+    assert len(found) == len({trial.name for trial in found}) == 9
     assert found[-1].name == "lr-5e-05_epochs-3_seed-2"
     one = of_trial(run, found[-1])
     assert one.training.learning_rate == (5e-5,) and trials(one) == [found[-1]]
@@ -53,6 +53,8 @@ def test_numbers_may_stand_alone_and_lists_may_be_lists():
         ({"model": {"attention": "dot_product"}}, "attention_probs_dropout_prob = 0.0"),
         ({"task": "answering", "training": {"class_weights": "balanced"}}, "answering has no classes"),
         ({"parallel": {"data": 0}}, "sizes are positive"),
+        ({"data": {"labels": "neg,pos,pos"}}, "data.labels has a value twice: neg, pos, pos"),
+        ({"data": {"separator": ""}}, "data.separator is empty"),
     ],
 )
 def test_mistakes(change, words):

@@ -7,9 +7,12 @@ import pytest
 
 from bertjax.finetune.inputs import open_start
 from bertjax.finetune.settings import resolve
+from bertjax.interop import ModelFileError
+from bertjax.interop.task_models import load_task_model, save_task_model
 from bertjax.keys import ConfigError
 from bertjax.model.bert import split_params
 from bertjax.model.task import TaskConfig
+from bertjax.text.tokenizer import WordPieceTokenizer
 from bertjax.train.stored_run import open_run
 
 TASK = TaskConfig("classification", ("no", "yes"), max_length=32)
@@ -37,6 +40,29 @@ def test_a_finished_run_and_one_that_goes_on(finished, tmp_path):
     for start in (whole, begun):
         np.testing.assert_array_equal(encoder_of(start), newest)
     assert begun.tokenizer.fingerprint == whole.tokenizer.fingerprint
+
+
+def test_any_checkpoint_is_a_start(finished):
+    run = resolve({"task": "classification", "model": {"max_length": 32}})
+    early, late = (open_start(finished / "checkpoints" / step, run) for step in ("6", "10"))
+    expected = open_run(finished).params(6)["encoder"]["layers"]["mlp"]["output"]["kernel"]
+    np.testing.assert_array_equal(encoder_of(early), expected)
+    assert early.fingerprint != late.fingerprint and not np.array_equal(encoder_of(late), expected)
+    with pytest.raises(ModelFileError, match="no checkpoint of step 7; there are 6, 9, 10"):
+        open_start(finished / "checkpoints" / "7", run)
+
+
+def test_entries_that_stand_for_no_token_are_left_out(finished, tmp_path):
+    """A vocabulary learned on little text may be smaller than the model's."""
+    going = tmp_path / "going"
+    shutil.copytree(finished, going, ignore=shutil.ignore_patterns("model"))
+    whole = open_run(finished).tokenizer()
+    shutil.rmtree(going / "tokenizer")
+    WordPieceTokenizer([whole.token(i) for i in range(whole.vocab_size - 3)]).save(going / "tokenizer")
+    start = open_start(going, resolve({"task": "classification", "model": {"max_length": 32}}))
+    assert start.model.vocab_size == start.tokenizer.vocab_size == whole.vocab_size - 3
+    save_task_model(start.make(TASK, 3), tmp_path / "saved", start.tokenizer)
+    assert load_task_model(tmp_path / "saved")[1].vocab_size == start.tokenizer.vocab_size
 
 
 def test_rows_longer_than_the_model_are_refused(finished):
