@@ -10,12 +10,12 @@ from typing import Any
 
 from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
 from bertjax.config import ConfigError
-from bertjax.inference.prediction_tasks import TASKS, Task, positive
+from bertjax.inference.prediction_tasks import TASKS, Task, positive, refuse_beside_lines
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
 Without TEXT, JSON lines are read from standard input, and one is written for each, in order: the line's own fields with
-the results. For text alone a line may be a string.
+the results, which take the place of fields with their names. For text alone a line may be a string.
 
   python -m bertjax.predict fill-mask --model=runs/tiny "This function returns a [MASK] of strings."
   python -m bertjax.predict embed --model=runs/tiny --normalize < texts.jsonl > vectors.jsonl
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if not options.texts and sys.stdin.isatty():
+    if not options.texts and (sys.stdin is None or sys.stdin.isatty()):
         return fail("no TEXT; give one, or JSON lines on standard input", USAGE)
     failed: list[int] = []
     code = guarded(lambda: failed.append(_predict(options)))
@@ -61,6 +61,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     task = TASKS[options.task]
     values = task.values(options) if options.texts else []
+    if not options.texts:
+        refuse_beside_lines(options)
     model, tokenizer = task.load(options.model)
     work = task.make_work(model, tokenizer, options)
     if not options.texts:

@@ -18,9 +18,10 @@ from bertjax.config import ConfigError, nearest
 from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
 from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
-from bertjax.inference.embed import POOLINGS, embed
+from bertjax.inference.embed import embed
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
+from bertjax.model.pooling import POOLINGS
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.lines import ending
 from bertjax.tasks.tables import RECORDS, Columns, read_texts

@@ -70,6 +70,14 @@ def _consecutive(texts: list[str], option: str) -> list[list[str]]:
     return [texts[begin : begin + 2] for begin in range(0, len(texts), 2)]
 
 
+def refuse_beside_lines(options: argparse.Namespace) -> None:
+    """Raises ConfigError for options that say what the TEXTs are, where JSON lines are read."""
+    if getattr(options, "pairs", False):
+        raise ConfigError('--pairs is about TEXTs; a JSON line says itself that it is a pair, by "second"')
+    if getattr(options, "context", None) is not None:
+        raise ConfigError('--context is about TEXTs; a JSON line holds its own "context"')
+
+
 # Which models a task uses.
 
 

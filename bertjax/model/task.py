@@ -18,6 +18,7 @@ from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import Noise, dropout
 from bertjax.model.encoder import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.layers import Linear
+from bertjax.model.pooling import POOLINGS
 
 # Kinds of tasks by what their head stands on: the pooled output at [CLS], every position, or nothing at all.
 POOLED = ("classification", "multi_label", "regression")
@@ -91,8 +92,7 @@ class TaskModel(nnx.Module):
         output = self.bert.compute(groups=groups, noise=noise, **inputs)
         kind, sequence = self.task.kind, output.sequence_output
         if kind == "embedding":
-            pooled = sequence[:, 0] if self.task.pooling == "cls" else _mean(sequence, groups)
-            return TaskOutput(embeddings=pooled.astype(jnp.float32))
+            return TaskOutput(embeddings=POOLINGS[self.task.pooling](sequence, groups and groups.key > 0))
         features = output.pooled_output if kind in POOLED else sequence
         if kind != "answering":  # transformers' BertForQuestionAnswering has no dropout before its head
             site = FIRST_LAYER_SITE + SITES_PER_LAYER * self.config.num_hidden_layers
@@ -114,15 +114,6 @@ class TaskModel(nnx.Module):
 def head_name(kind: str) -> str:
     """The attribute that holds the head, and the first part of its parameters' paths."""
     return "qa_outputs" if kind == "answering" else "classifier"
-
-
-def _mean(sequence: jax.Array, groups: Groups | None) -> jax.Array:
-    """The mean over the tokens, special ones included: [B, S, H] -> [B, H] (Reimers and Gurevych 2019)."""
-    wide = sequence.astype(jnp.float32)
-    if groups is None:
-        return wide.mean(axis=1)
-    tokens = (groups.key > 0).astype(jnp.float32)
-    return jnp.sum(wide * tokens[:, :, None], axis=1) / jnp.maximum(tokens.sum(axis=1), 1.0)[:, None]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -49,7 +49,6 @@ def test_long_contexts_and_several_questions(reader, tokenizer):
         assert (alone.start, alone.end) == (found.start, found.end)
         assert alone.probability == pytest.approx(found.probability, rel=1e-3)
     assert [f.start for f in bertjax.answer(reader, tokenizer, QUESTIONS, CONTEXT)] == [f.start for f in together[:2]]
-    assert together[2].score >= together[0].score - 1e-3 or together[2].start > len(CONTEXT)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from scipy.special import softmax
 
 import bertjax
 from bertjax.inference.tag import TaggedEntity
+from bertjax.text.words import encode_words
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 ODD = list("a the cat İé日本🙂👩‍👧\u0301\u200b\u200d\ufeff\ufe0f½ﬁ\u00a0\u3000\t\n\r`'\"-.,$")
@@ -56,13 +59,18 @@ def test_offsets_are_into_the_callers_text(tagger, tokenizer, text):
 def test_every_word_of_a_long_text_gets_a_tag(new_task_model, tokenizer):
     """In windows: what is far from the edge of a window is as if the text were nothing but it."""
     small = new_task_model("tagging", LABELS, max_length=16)
-    words = ["the", "cat", "sat", "on", "the", "mat"] * 20
+    of_one_piece = [
+        word for word in (*"abcdef", "the", "cat", "sat", "dog") if len(encode_words(tokenizer, [word])[0]) == 1
+    ]
+    words = random.Random(0).choices(of_one_piece, k=120)
     found = bertjax.tag(small, tokenizer, [words])[0]
     assert [word.text for word in found.words] == words
     assert len({word.probability for word in found.words}) > 10
-    short = words[:5]
-    whole = bertjax.tag(small, tokenizer, [short])[0]
-    assert len(whole.words) == 5 and all(word.probability > 0.2 for word in found.words)
+    # The second window, of 14 words, begins three before the end of the first.
+    alone = bertjax.tag(small, tokenizer, [words[11:25]])[0].words
+    for place in range(14, 22):
+        assert found.words[place].probability == pytest.approx(alone[place - 11].probability, rel=1e-4)
+    assert found.words[12].probability != pytest.approx(alone[1].probability, rel=1e-4)  # read in the first one
 
 
 def test_entities_are_made_of_tags(tagger, tokenizer, monkeypatch):
