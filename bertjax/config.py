@@ -145,7 +145,7 @@ class GuardConfig:
 
     # A step is bad when it is not finite, when its gradient norm is over so many times the running mean,
     gradient_factor: float = operational(100.0, low=1.0)
-    # or when its loss is so many nats over the running mean.
+    # or when its loss is so many nats over the running mean; of numbers to learn, times their variance.
     loss_rise: float = operational(3.0, low=0.0)
     # After so many bad steps in a row, or when the running mean itself rises by loss_rise over its lowest value, the
     # run goes back to its last checkpoint and on with the data after; the second time from there it ends.

@@ -26,12 +26,12 @@ def run(
 ) -> dict[str, Any]:
     """Fine-tunes a model for a task and returns the summary; resumes where the workdir has a checkpoint.
 
-    config: a ConfigDict (or nested dict) of ``bertjax.finetune.settings``. model: a model folder, or the workdir of a
-    pretraining run. train, eval: labelled files; or lists of texts (or pairs of texts, or of words) with their labels,
-    as ``(texts, labels)``; or questions as dicts like SQuAD's. What is None is taken from the config; workdir is
-    runs/<config.name> then. With several learning rates, epochs or seeds the workdir holds a run of each in ``runs``,
-    and the model of the best. should_stop, say, cluster, bind: as in ``bertjax.train.run``; updates are counted in
-    each trial.
+    config: a ConfigDict (or nested dict) of ``bertjax.finetune.settings``. model: a model folder, the workdir of a
+    pretraining run, or one of its checkpoints. train, eval: labelled files; or lists of texts (or pairs of texts, or
+    of words) with their labels, as ``(texts, labels)``; or questions as dicts like SQuAD's. What is None is taken
+    from the config; workdir is runs/<config.name> then. With several learning rates, epochs or seeds the workdir
+    holds a run of each in ``runs``, and the model of the best. should_stop, say, cluster, bind: as in
+    ``bertjax.train.run``; updates are counted in each trial.
 
     Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged.
     """

@@ -19,7 +19,8 @@ DIR/model in the Hugging Face layout, with the label map. A DIR that has a check
   --config=FILE      a Python file with get_config(), in configs/finetune: classification.py, multi_label.py,
                      regression.py (also similarity of pairs), tagging.py, answering.py, embedding.py;
                      demo.py needs no files
-  --model=DIR        a model folder in the Hugging Face layout, or the workdir of a pretraining run
+  --model=DIR        a model folder in the Hugging Face layout, the workdir of a pretraining run (its newest
+                     checkpoint while it goes on), or a checkpoint of one, WORKDIR/checkpoints/STEP
   --train, --eval    texts: .tsv .csv .jsonl; tags: CoNLL, .conllu; questions: SQuAD .json (also .gz .xz .zst)
   --config.KEY=VALUE overrides one key, for example
                        --config.data.text=review --config.data.label=stars     columns; by number without a header
