@@ -1,20 +1,36 @@
 """What a run is given, where it does not fit its task."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 import bertjax
 import bertjax.finetune
 from bertjax.data.files import DataError
+from bertjax.finetune.classification import text_family
+from bertjax.finetune.family import Labelled
 from bertjax.finetune.inputs import open_start, read_examples
 from bertjax.finetune.settings import resolve
 from bertjax.interop import ModelFileError
 from bertjax.keys import ConfigError
-from bertjax.tasks.examples import tagged_examples, text_examples
+from bertjax.tasks.examples import TextExample, tagged_examples, text_examples
 
 
 def test_libraries_are_classes():
     with pytest.raises(ConfigError, match="installed-docs is for classification"):
         read_examples("installed-docs", resolve({"task": "tagging"}), held_out=False)
+
+
+def test_the_demo_bears_docstrings_of_any_length(model_folder, monkeypatch):
+    """What is installed decides how long they are."""
+    source = Path(__file__).parents[2] / "configs/finetune/demo.py"
+    run = resolve(runpy.run_path(str(source))["get_config"]())
+    examples = [TextExample(f"{name}.py", "good film " * 60, None, name) for name in ("flax", "jax")]
+    monkeypatch.setattr("bertjax.finetune.libraries.library_examples", lambda held_out: examples)
+    found = [read_examples(part, run, held_out=False) for part in (run.data.train, run.data.eval)]
+    family = text_family(run, Labelled(*found, bertjax.load_tokenizer(model_folder), positions=64))
+    assert family.train.lengths.tolist() == [64, 64]
 
 
 def test_examples_are_those_of_the_task():
