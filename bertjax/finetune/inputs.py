@@ -18,7 +18,7 @@ from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer
 from bertjax.interop.task_models import new_task_model, with_new_head
 from bertjax.keys import ConfigError, fingerprint, flatten
-from bertjax.model.embeddings import padded_vocabulary
+from bertjax.model.embeddings import padded_rows
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import (
@@ -88,8 +88,7 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
 
 def _with_rows(params: dict[str, Any], vocabulary: int) -> dict[str, Any]:
     """The parameters of a run with so many entries in their vocabulary."""
-    words = params["embeddings"]["word_embeddings"][:vocabulary]
-    words = np.pad(words, [(0, padded_vocabulary(vocabulary) - vocabulary), (0, 0)])
+    words = padded_rows(params["embeddings"]["word_embeddings"][:vocabulary])
     return params | {"embeddings": params["embeddings"] | {"word_embeddings": words}}
 
 

@@ -60,7 +60,7 @@ def train_all(
     processes.must_equal("installation", versions())
     family = FAMILIES[run.task](run, data)
     for rows in (family.train, family.eval):
-        if len(rows) and rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
+        if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
     display.say(
         f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on"

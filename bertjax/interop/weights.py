@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from bertjax.config import ModelConfig
 from bertjax.interop import ModelFileError
 from bertjax.interop.names import BUFFERS, HEADS, NAMES, TIED, Entry, layers_in
-from bertjax.model.embeddings import padded_vocabulary, sinusoidal_positions
+from bertjax.model.embeddings import padded_rows, sinusoidal_positions
 
 # Reads the tensor of a (canonical) name.
 Read = Callable[[str], np.ndarray]
@@ -94,8 +94,7 @@ def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
         return np.stack([laid_out(fetch(entry.name.format(layer=layer))) for layer in layers])
     tensor = laid_out(fetch(entry.name))
     if entry.dims[0] == "vocab_size":
-        padding = padded_vocabulary(config.vocab_size) - config.vocab_size
-        tensor = np.pad(tensor, [(0, padding)] + [(0, 0)] * (tensor.ndim - 1))
+        tensor = padded_rows(tensor)
     return np.ascontiguousarray(tensor)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from bertjax.config import ModelConfig
@@ -19,6 +20,12 @@ VOCABULARY_MULTIPLE = 128  # the vocabulary is padded to this inside the model: 
 def padded_vocabulary(vocab_size: int) -> int:
     """``vocab_size`` rounded up to a multiple of 128."""
     return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def padded_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows of a vocabulary [V, ...] with those of zeros that fill it up: [padded V, ...]."""
+    padding = padded_vocabulary(len(rows)) - len(rows)
+    return np.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
 
 
 def sinusoidal_positions(length: int, hidden_size: int) -> jax.Array:

@@ -1,8 +1,8 @@
 """The figures of ``scores.py`` in a form that is cheap to take of a thousand draws of the same examples.
 
 A kind's function compares predictions and labels once and returns ``(function, arrays)``: arrays [N, ...] by example,
-and the scores of any draw of their rows. A test holds every one against ``scores.py``. Of
-SQuAD 2.0, a draw without one of the two kinds of questions has no score of that kind.
+and the scores of any draw of their rows. A test holds every one against ``scores.py``. Of SQuAD 2.0, a draw without
+one of the two kinds of questions has no score of that kind.
 """
 
 from __future__ import annotations

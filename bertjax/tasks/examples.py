@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
-_LARGEST = 3.4028234663852886e38  # of float32, in which numbers are learned
+_LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 

@@ -15,7 +15,7 @@ from bertjax.config import ConfigError, ModelConfig, RunConfig
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import new_parts, tokenizer_of
 from bertjax.interop.names import HEADS
-from bertjax.model.embeddings import padded_vocabulary
+from bertjax.model.embeddings import padded_rows
 from bertjax.text.tokenizer import SPACE_MARK, Tokenizer
 from bertjax.train.stored_run import is_run, open_run
 
@@ -71,9 +71,7 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
     said = [f"first weights from {origin.path}: {_vocabulary_line(origin, run, tokenizer, int((taken >= 0).sum()))}"]
     for path in _BY_TOKEN:
         if path in params:
-            rows = _by_token(np.asarray(params[path])[: origin.config.vocab_size], taken, run)
-            padding = padded_vocabulary(run.model.vocab_size) - len(rows)
-            params[path] = np.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
+            params[path] = padded_rows(_by_token(np.asarray(params[path])[: origin.config.vocab_size], taken, run))
     if _POSITIONS in params:
         table, wanted = np.asarray(params[_POSITIONS]), run.model.max_position_embeddings
         params[_POSITIONS] = table[np.arange(wanted) % len(table)]
