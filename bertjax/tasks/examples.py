@@ -129,7 +129,7 @@ def question_examples(questions: Sequence[Mapping[str, Any]]) -> list[QuestionEx
 
 def question_example(where: str, item: Mapping[str, Any], context: Any, id: str) -> QuestionExample:
     """The example of an object of SQuAD's ``qas``. Raises DataError, above all for an answer not in its context."""
-    place = f"{where}: question {id}"
+    place = f"{where}: question {named(id)}"
     check_text(context, where, "the context")
     check_text(item.get("question"), place, "the text")
     if "answers" not in item:
@@ -163,7 +163,7 @@ def check_distinct(examples: Iterable[QuestionExample]) -> None:
     seen: dict[str, str] = {}
     for example in examples:
         if example.id in seen:
-            raise DataError(f"{example.where}: question {example.id} has been at {seen[example.id]} already")
+            raise DataError(f"{example.where}: question {named(example.id)} has been at {seen[example.id]} already")
         seen[example.id] = example.where
 
 
@@ -238,6 +238,11 @@ def shown(value: Any) -> str:
     """A value for an error line: quoted, on one line, not longer than a few words."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def named(id: str) -> str:
+    """The id of a question for an error line: as it is, or as ``shown`` where it is long or odd."""
+    return id if len(id) <= 60 and id.isprintable() else shown(id)
 
 
 def not_empty(examples: list[Any], message: str) -> list[Any]:

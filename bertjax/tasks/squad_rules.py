@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bertjax.data.files import DataError
-from bertjax.tasks.examples import QuestionExample
+from bertjax.tasks.examples import QuestionExample, named
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -60,7 +60,7 @@ def question_scores(
     exact, f1 = np.zeros(len(questions)), np.zeros(len(questions))
     for i, question in enumerate(questions):
         if question.answers is None:
-            raise DataError(f"{question.where}: question {question.id} has no answers to compare with")
+            raise DataError(f"{question.where}: question {named(question.id)} has no answers to compare with")
         exact[i], f1[i] = score(predictions.get(question.id), question)
     return exact, f1
 
@@ -74,7 +74,7 @@ def _first_rules(prediction: str | None, question: QuestionExample) -> tuple[flo
 
 def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
     if prediction is None:
-        raise DataError(f"{question.where}: there is no prediction for question {question.id}")
+        raise DataError(f"{question.where}: there is no prediction for question {named(question.id)}")
     # An answer of nothing but articles and punctuation does not count.
     golds = [answer.text for answer in question.answers or () if normalised(answer.text)] or [""]
     return (

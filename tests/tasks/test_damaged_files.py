@@ -65,6 +65,7 @@ PIECES = [
 @given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 30), st.sampled_from(PIECES)), max_size=4))
 @example(changes=[(0.0, 999, b"")])
 @example(changes=[(0.0, 0, b"\xff\xfe")])
+@example(changes=[(0.3359375, 23, b"9" * 5000)])
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files(name, changes, tmp_path_factory):
     content, read = FILES[name]
