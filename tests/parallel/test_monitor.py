@@ -130,8 +130,8 @@ def test_a_process_that_does_not_move_is_found():
     group.progress[0].at(IN_STEP, 6)
     group.progress[1].at("making a batch", 6)
     began = time.monotonic()
-    messages, codes = group.wait_for_end([0, 1], 10)
-    assert time.monotonic() - began < 5
+    messages, codes = group.wait_for_end([0, 1], 30)
+    assert 2 < time.monotonic() - began < 20  # after a stall of 2 s; on a machine that all tests share
     assert codes == {LOST}
     assert all("process 1 on" in message and "stalled at step 6 (making a batch)" in message for message in messages)
 
