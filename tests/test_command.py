@@ -1,6 +1,8 @@
 """Known mistakes are one line and an exit code."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,37 @@ def test_a_stop_is_no_error(capsys):
 def test_what_nobody_has_foreseen_keeps_its_traceback():
     with pytest.raises(OSError, match="strange"):
         raising(OSError(errno.EIO, "strange"))
+
+
+FILLS_TWICE = """
+import resource, sys, threading
+import numpy as np
+from bertjax.command import keep_memory
+
+if sys.argv[1] == "kept":
+    keep_memory()
+
+def faults_of_filling():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(64 << 20, np.uint8).fill(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def twice():
+    faults_of_filling()
+    print(faults_of_filling())
+
+thread = threading.Thread(target=twice)  # as XLA's are
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+@pytest.mark.parametrize(("how", "few"), [("kept", True), ("default", False)])
+def test_pages_of_a_freed_block_are_there_for_the_next(how, few, monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    # Small pages only, as on most machines: one page of 2 MB would be one fault.
+    monkeypatch.setenv("NUMPY_MADVISE_HUGEPAGE", "0")
+    result = subprocess.run([sys.executable, "-c", FILLS_TWICE, how], capture_output=True, text=True, check=True)
+    faults = int(result.stdout)
+    assert faults < 1000 if few else faults > 10_000

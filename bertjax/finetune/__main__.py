@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bertjax.command import USAGE, fail, leave, share_heaps
+from bertjax.command import USAGE, fail, keep_memory, leave
 from bertjax.config import ConfigError
 from bertjax.finetune import run
 from bertjax.flags import FlagError, parse
@@ -63,5 +63,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    share_heaps()
+    keep_memory()
     leave(main())

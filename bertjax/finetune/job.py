@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +40,8 @@ from bertjax.train.step import Batch, jit_train_step, make_train_step
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
 FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
+# Unrolled layers take an eighth off a short step on a CPU, and some seconds more to compile for each row length.
+UNROLLED_FROM = {"cpu": 1000}  # steps
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,6 @@ def make_job(
     model = start.model
     check_divides(model, mesh)
     first = start.make(family.task, trial.seed)
-    graphdef = nnx.graphdef(
-        nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
-    )
     params = jax.tree.map(np.asarray, split_params(first)[1])
     training = run.training
     if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:
@@ -167,6 +167,11 @@ def make_job(
     )
     train_batches = make_batches(family.train)
     steps = trial.epochs * train_batches.per_epoch
+    if run.model.scan_layers is None:
+        model = replace(model, scan_layers=steps < UNROLLED_FROM.get(mesh.devices.flat[0].platform, math.inf))
+    graphdef = nnx.graphdef(
+        nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
+    )
     shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
     warmup = round(training.warmup_fraction * steps)
     most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, train_batches.longest, 0)

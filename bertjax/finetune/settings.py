@@ -28,7 +28,7 @@ class EncoderConfig:
     # Tokens of a row, with special tokens. Longer texts are cut, long sentences and contexts come in windows.
     max_length: int = identity(128, low=8)
     attention: str = operational("explicit", choices=("explicit", "dot_product"))
-    scan_layers: bool = operational(True)
+    scan_layers: bool | None = operational(None)  # None: unrolled where that saves more than it compiles longer
     recompute: str = operational("none", choices=("none", "layer", "all_but_products"))
     pooling: str = identity("mean", choices=("mean", "cls"))  # of embeddings
     # Of answering: tokens that two windows of a context share, and the longest answer.

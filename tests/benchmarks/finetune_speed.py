@@ -1,10 +1,11 @@
 """Fine-tuning side by side: bertjax against a transformers + PyTorch loop that pads to the longest row of the batch.
 
 python tests/benchmarks/finetune_speed.py --model=DIR --train=FILE.tsv [--rounds=7] [--steps=40] [--batch_size=32]
+    [--precision=bfloat16]
 
-Same model, same examples, float32, dropout on, the whole update. Each side is a process of its own; they take turns,
-the other one waiting, and the medians of all rounds are compared. Real tokens a second: padding does not count. What
-compiling takes is left out here; it is in the seconds of a whole run.
+Same model, same examples, same precision, dropout on, the whole update. Each side is a process of its own; they take
+turns, the other one waiting, and the medians of all rounds are compared. Real tokens a second: padding does not count.
+What compiling takes is left out here; it is in the seconds of a whole run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     """A function that takes one step and returns its real tokens."""
     import jax
 
+    from bertjax.command import keep_memory
     from bertjax.finetune.inputs import open_start, read_examples
     from bertjax.finetune.job import make_job
     from bertjax.finetune.settings import default_config, resolve, trials
@@ -34,7 +36,9 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import to_global
 
+    keep_memory()  # as the command does
     config = default_config("classification")
+    config.precision = options.precision
     config.training.batch_size = options.batch_size
     config.training.epochs = "2"
     run = resolve(config)
@@ -69,7 +73,9 @@ def torch_side(options: argparse.Namespace) -> Callable[[], int]:
 
     transformers.logging.set_verbosity_error()
     arguments = [f"--model={options.model}", f"--train={options.train}", f"--eval={options.train}"]
-    settings = peer.parser().parse_args([*arguments, f"--batch_size={options.batch_size}"])
+    settings = peer.parser().parse_args(
+        [*arguments, f"--batch_size={options.batch_size}", f"--precision={options.precision}"]
+    )
     task = peer.classification(transformers.BertTokenizerFast.from_pretrained(options.model), settings)
     transformers.set_seed(0)
     model = task.make(options.model)
@@ -132,6 +138,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
