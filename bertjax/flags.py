@@ -29,6 +29,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
 
     options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
     """
+    argv = _config_first(argv)
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
         "config", None, "config file", flag_values=values, sys_argv=[program, *argv]
@@ -50,6 +51,12 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     if config.value is None:
         raise FlagError("no config; give one with --config=configs/tiny.py")
     return config.value, {name: holder.value for name, holder in holders.items()}
+
+
+def _config_first(argv: list[str]) -> list[str]:
+    """The same with --config before its overrides, where ml_collections needs it."""
+    names_it = lambda i: argv[i].startswith("--config=") or "--config" in argv[max(i - 1, 0) : i + 1]
+    return [argv[i] for i in sorted(range(len(argv)), key=lambda i: not names_it(i))]
 
 
 def _load_config_file(argv: list[str]) -> ConfigDict | None:
