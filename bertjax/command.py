@@ -29,6 +29,7 @@ INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops inst
 # glibc's mallopt(3): how many heaps there are, how many blocks are mappings of their own, how much free memory at the
 # end of a heap goes back to the system.
 _M_ARENA_MAX, _M_MMAP_MAX, _M_TRIM_THRESHOLD = -8, -4, -1
+_KEPT = 1 << 30  # bytes: a step of a small model frees less, compiling leaves more behind
 _ARENAS = 2  # glibc's default is one for every thread, up to eight a core
 
 
@@ -111,7 +112,7 @@ def keep_memory() -> None:
     By default blocks of more than 32 MB come from the system at every allocation and go back to it when they are
     freed: a short step on a CPU spends a sixth of its time on the pages of its gradients and temporaries.
     """
-    _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1})
+    _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _KEPT})
 
 
 def _set_heaps(settings: Mapping[int, int]) -> None:
