@@ -127,9 +127,9 @@ def test_a_connection_that_breaks_ends_all():
 
 def test_a_process_that_does_not_move_is_found():
     group = Group(2, stall_seconds=2.0)
+    began = time.monotonic()
     group.progress[0].at(IN_STEP, 6)
     group.progress[1].at("making a batch", 6)
-    began = time.monotonic()
     messages, codes = group.wait_for_end([0, 1], 30)
     assert 2 < time.monotonic() - began < 20  # after a stall of 2 s; on a machine that all tests share
     assert codes == {LOST}
