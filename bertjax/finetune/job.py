@@ -140,7 +140,7 @@ class Job:
     def work(self, length: int) -> Work:
         """Token places and FLOPs of a step with rows of this length."""
         rows = self.train_batches.rows
-        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0))
+        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.leading))
 
 
 def make_job(

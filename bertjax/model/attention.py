@@ -1,7 +1,8 @@
 """Self-attention: the block with its projections, and the functions that compute the attention itself.
 
 An attention function takes query, key, value [B, N, S, D] and ``Groups`` (or None: every position sees every
-other), and returns [B, N, S, D]. ``drop`` is applied to the attention probabilities [B, N, S, S].
+other), and returns [B, N, S, D]. ``drop`` is applied to the attention probabilities [B, N, S, S]. Queries (and
+their group numbers) may be fewer than keys.
 """
 
 from __future__ import annotations
@@ -83,15 +84,27 @@ class Attention(nnx.Module):
         self.layer_norm = LayerNorm(hidden, config.layer_norm_eps, stack)
         self.config = config
 
-    def __call__(self, x, groups: Groups | None, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
-        """x [B, S, H] -> [B, S, H]; ``site`` and ``site + 1`` number its two dropouts."""
+    def __call__(
+        self,
+        x: jax.Array,
+        groups: Groups | None,
+        precision: Precision,
+        noise: Noise | None,
+        site: jax.Array | int,
+        attend: Callable,
+        leading: int | None = None,
+    ) -> jax.Array:
+        """x [B, S, H] -> [B, S, H], or only the ``leading`` positions of it; ``site`` and ``site + 1`` number its two
+        dropouts."""
         config = self.config
-        B, S, H = x.shape
-        query, key, value = (self._heads(project, x, precision) for project in (self.query, self.key, self.value))
+        key, value = (self._heads(project, x, precision) for project in (self.key, self.value))
+        if leading is not None:
+            x, groups = x[:, :leading], groups and Groups(groups.query[:, :leading], groups.key)
+        query = self._heads(self.query, x, precision)
         rate = config.attention_probs_dropout_prob
         drop = None if noise is None or rate == 0.0 else lambda probs: dropout(probs, rate, noise, site)
         mixed_BxNxSxD = attend(query, key, value, groups, precision, drop)
-        y = self.output(mixed_BxNxSxD.transpose(0, 2, 1, 3).reshape(B, S, H), precision)
+        y = self.output(mixed_BxNxSxD.transpose(0, 2, 1, 3).reshape(x.shape), precision)
         return self.layer_norm(x + dropout(y, config.hidden_dropout_prob, noise, site + 1))
 
     def probabilities(self, x: jax.Array, groups: Groups | None, precision: Precision) -> jax.Array:

@@ -159,8 +159,13 @@ class Bert(nnx.Module):
         cls_positions: jax.Array | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        leading: int | None = None,
     ) -> BertOutput:
-        """The forward pass on checked arguments; see ``__call__``."""
+        """The forward pass on checked arguments; see ``__call__``.
+
+        leading: for who wants no more of ``sequence_output`` than so many positions of each row (1: [CLS]), [B,
+        leading, H]; what the last layer would do at the others is left out. Not with hidden states or attentions.
+        """
         x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup, self.whole)
         embedded = x = self.constrain(x)
 
@@ -170,7 +175,7 @@ class Bert(nnx.Module):
                 {"attentions": layer.attention.probabilities(x, groups, self.precision)} if output_attentions else {}
             )
 
-        x, records = self.encoder(x, groups, self.precision, noise, self.attend, self.constrain, record)
+        x, records = self.encoder(x, groups, self.precision, noise, self.attend, self.constrain, record, leading)
         if output_hidden_states:
             records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
 

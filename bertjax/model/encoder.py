@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,8 +54,18 @@ class EncoderLayer(nnx.Module):
         self.attention = Attention(config, rngs, stack)
         self.mlp = MLP(config, rngs, stack)
 
-    def __call__(self, x, groups: Groups | None, precision: Precision, noise: Noise | None, site, attend) -> jax.Array:
-        x = self.attention(x, groups, precision, noise, site, attend)
+    def __call__(
+        self,
+        x: jax.Array,
+        groups: Groups | None,
+        precision: Precision,
+        noise: Noise | None,
+        site: jax.Array | int,
+        attend: Callable,
+        leading: int | None = None,
+    ) -> jax.Array:
+        """x [B, S, H] -> [B, S, H], or only the ``leading`` positions of it."""
+        x = self.attention(x, groups, precision, noise, site, attend, leading)
         return self.mlp(x, precision, noise, site + 2)
 
 
@@ -66,32 +77,48 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(
-        self, x, groups: Groups | None, precision: Precision, noise: Noise | None, attend, constrain, record: Record
+        self,
+        x: jax.Array,
+        groups: Groups | None,
+        precision: Precision,
+        noise: Noise | None,
+        attend: Callable,
+        constrain: Callable[[jax.Array], jax.Array],
+        record: Record,
+        leading: int | None = None,
     ) -> tuple[jax.Array, Any]:
         """x [B, S, H] -> ([B, S, H], what ``record`` returned, stacked over the layers [L, ...]).
 
-        ``constrain`` pins the sharding of the activations between layers.
+        ``constrain`` pins the sharding of the activations between layers. leading: of the last layer only so many
+        positions of each row are computed, [B, leading, H]; all of them are still keys and values there.
         """
         config = self.config
         graphdef, stacked = nnx.split(self.layers)
 
-        def run_layer(x, params_and_index):
-            params, index = params_and_index
-            layer = nnx.merge(graphdef, params)
-            site = FIRST_LAYER_SITE + SITES_PER_LAYER * index
-            y = constrain(layer(x, groups, precision, noise, site, attend))
-            return y, record(layer, x, y)
+        def run_layer(x, params_and_index, leading: int | None, in_scan: bool):
+            def run(x, params_and_index):
+                params, index = params_and_index
+                layer = nnx.merge(graphdef, params)
+                site = FIRST_LAYER_SITE + SITES_PER_LAYER * index
+                y = constrain(layer(x, groups, precision, noise, site, attend, leading))
+                return y, record(layer, x, y)
 
-        policy = RECOMPUTE_POLICIES[config.recompute]
-        if policy is not None:
-            # Inside a scan nothing can be merged over the loop's edge, so the costly guard against it is not needed.
-            run_layer = jax.checkpoint(run_layer, policy=policy, prevent_cse=not config.scan_layers)
-        indices = jnp.arange(config.num_hidden_layers, dtype=jnp.uint32)
-        if config.scan_layers:
-            return jax.lax.scan(run_layer, x, (stacked, indices))
+            policy = RECOMPUTE_POLICIES[config.recompute]
+            if policy is not None:
+                # Inside a scan nothing can be merged over the loop's edge: the costly guard against it is not needed.
+                run = jax.checkpoint(run, policy=policy, prevent_cse=not in_scan)
+            return run(x, params_and_index)
+
+        L = config.num_hidden_layers
+        layers = stacked, jnp.arange(L, dtype=jnp.uint32)
+        scanned = 0 if not config.scan_layers else L if leading is None else L - 1
         records = []
-        for index in range(config.num_hidden_layers):
-            params = jax.tree.map(lambda p, i=index: p[i], stacked)
-            x, recorded = run_layer(x, (params, indices[index]))
+        if scanned:
+            first = layers if scanned == L else jax.tree.map(lambda p: p[:scanned], layers)
+            x, recorded = jax.lax.scan(partial(run_layer, leading=None, in_scan=True), x, first)
             records.append(recorded)
-        return x, jax.tree.map(lambda *parts: jnp.stack(parts), *records)
+        for index in range(scanned, L):
+            only = leading if index == L - 1 else None
+            x, recorded = run_layer(x, jax.tree.map(lambda p, i=index: p[i], layers), only, in_scan=False)
+            records.append(jax.tree.map(lambda r: r[None], recorded))
+        return x, jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)

@@ -46,6 +46,11 @@ class TaskConfig:
     max_answer: int = 30
     null_threshold: float | None = None
 
+    @property
+    def leading(self) -> int | None:
+        """How many positions of a row, the first ones, the head stands on; None: all."""
+        return 1 if self.kind in POOLED or (self.kind == "embedding" and self.pooling == "cls") else None
+
 
 @struct.dataclass
 class TaskOutput:
@@ -89,8 +94,9 @@ class TaskModel(nnx.Module):
 
     def compute(self, *, groups: Groups | None, noise: Noise | None, **inputs: Any) -> TaskOutput:
         """The forward pass on checked arguments; see ``__call__``."""
-        output = self.bert.compute(groups=groups, noise=noise, **inputs)
-        kind, sequence = self.task.kind, output.sequence_output
+        kind = self.task.kind
+        output = self.bert.compute(groups=groups, noise=noise, leading=self.task.leading, **inputs)
+        sequence = output.sequence_output
         if kind == "embedding":
             return TaskOutput(embeddings=POOLINGS[self.task.pooling](sequence, groups and groups.key > 0))
         features = output.pooled_output if kind in POOLED else sequence

@@ -1,5 +1,8 @@
 """Task heads give what transformers' classes give on the same weights."""
 
+import dataclasses
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from bertjax.config import ModelConfig
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.dropout import Noise
+from bertjax.model.flops import train_flops_per_row
 from bertjax.model.task import KINDS, TaskConfig, TaskModel
 
 CONFIG = ModelConfig(
@@ -141,3 +145,87 @@ def test_logits_are_those_of_transformers(kind):
         expected = output.logits.numpy()
     real = MASK.astype(bool) if kind in ("tagging", "answering") else np.ones(3, bool)
     np.testing.assert_allclose(logits[real], expected[real], atol=1e-5)
+
+
+def plainly(model, noise=None, **inputs):
+    """The logits from the encoder's whole sequence_output, as the definition has them; embeddings likewise."""
+    arguments = model.bert.checked(
+        inputs["input_ids"], None, None, inputs.get("example_ids"), inputs.get("attention_mask"), noise
+    )
+    output = model.bert.compute(**arguments)
+    if model.task.kind == "embedding":
+        return output.sequence_output[:, 0]
+    return model.classifier(output.pooled_output, model.bert.precision)
+
+
+@pytest.mark.parametrize("kind", ["classification", "embedding"])
+@pytest.mark.parametrize("mask", [{}, {"attention_mask": MASK}, {"example_ids": MASK}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"scan_layers": True},
+        {"scan_layers": False},
+        {"scan_layers": True, "recompute": "layer"},
+        {"scan_layers": False, "recompute": "all_but_products"},
+        {"attention": "dot_product", "attention_probs_dropout_prob": 0.0},
+        {"num_hidden_layers": 1},
+    ],
+)
+def test_last_layer_at_cls_alone_is_the_whole_layer_s(kind, mask, how):
+    """What the last layer would do at other positions reaches neither the outputs nor any gradient."""
+    config = dataclasses.replace(CONFIG, num_hidden_layers=3) if "num_hidden_layers" not in how else CONFIG
+    task = TaskConfig(kind, LABELS.get(kind, ()), pooling="cls")
+    graphdef, params = split_params(TaskModel(dataclasses.replace(config, **how), task, nnx.Rngs(0)))
+
+    def loss(params, compute):
+        values = compute(merge_params(graphdef, params))
+        return (values * jax.random.normal(jax.random.key(1), values.shape)).sum(), values
+
+    def ours(model):
+        output = model(IDS, **mask)
+        return output.embeddings if kind == "embedding" else output.logits
+
+    (_, expected), plain = jax.value_and_grad(loss, has_aux=True)(params, lambda m: plainly(m, input_ids=IDS, **mask))
+    (_, values), grads = jax.value_and_grad(loss, has_aux=True)(params, ours)
+    np.testing.assert_allclose(values, expected, atol=2e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6 * max(1.0, float(abs(b).max()))), grads, plain)
+
+
+def test_dropout_of_the_last_layer_does_not_depend_on_how_layers_run():
+    noise = Noise(np.uint32(1), np.uint32(2), np.arange(3, dtype=np.uint32))
+    outputs = []
+    for scan in (True, False):
+        model = TaskModel(
+            dataclasses.replace(CONFIG, scan_layers=scan),
+            TaskConfig("classification", LABELS["classification"]),
+            nnx.Rngs(0),
+        )
+        outputs.append(model(IDS, attention_mask=MASK, noise=noise).logits)
+    np.testing.assert_allclose(*outputs, atol=2e-6)
+    assert np.abs(outputs[0] - model(IDS, attention_mask=MASK).logits).max() > 1e-3
+
+
+def products(jaxpr):
+    """FLOPs of the matrix products in a jaxpr, two per multiply-add."""
+    total = 0
+    for equation in jaxpr.eqns:
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            inner = getattr(inner, "jaxpr", inner)
+            total += products(inner) if hasattr(inner, "eqns") else 0
+        if equation.primitive.name == "dot_general":
+            contracted = equation.params["dimension_numbers"][0][0]
+            sizes = [equation.invars[0].aval.shape[axis] for axis in contracted]
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(sizes)
+    return total
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_flops_by_formula_are_those_of_the_program(kind):
+    config = dataclasses.replace(CONFIG, num_hidden_layers=3, scan_layers=False)
+    task = TaskConfig(kind, LABELS[kind])
+    model = TaskModel(config, task, nnx.Rngs(0))
+    counted = products(jax.make_jaxpr(lambda ids: model(ids).logits)(IDS).jaxpr)
+    (B, S), H = IDS.shape, config.hidden_size
+    of_head = 2 * B * H * 2 * (1 if kind == "classification" else S)
+    beside = of_head + 2 * B * H * H + 2 * B * S * H * 2  # head, pooler, token types as one-hot product
+    assert counted - beside == B * train_flops_per_row(config, S, 0, task.leading) / 3
