@@ -104,7 +104,9 @@ def _stopped(run: Run, reference: Run, moment: str, draw: random.Random) -> tupl
         return [], None, None  # the last step was under way: the run is done
     if codes != [STOPPED] * run.count:
         return [f"ended with {codes}: {start.said()}"], None, None
-    at_signal = max((line["step"] for line in done if line["seconds"] < sent), default=0)
+    # Processes may be a step apart, so it counts what the one that got the signal had done: it asks in the next step,
+    # and all read that in the step after.
+    at_signal = min(_done_before(run.trace(index)[before[index] :], sent) for index in signalled)
     last = max(done, key=lambda line: line["step"])
     wrong = [] if newest == last["step"] else [f"step {last['step']} was done, and the newest checkpoint is {newest}"]
     later = last["step"] - at_signal
@@ -127,6 +129,11 @@ def _moment(moment: str, draw: random.Random) -> Callable[[Trace], bool]:
     stage = {"save": "saving", "compile": "compiling", "compile of phase 2": "compiling", "evaluation": "evaluating"}
     nth = {"save": draw.randint(1, 5), "compile of phase 2": 2}.get(moment, 1)
     return lambda trace: sum(line["what"] == "begin" and line["stage"] == stage[moment] for line in trace) >= nth
+
+
+def _done_before(trace: Trace, moment: float) -> int:
+    """The last step that was done before the moment; 0: none."""
+    return max((line["step"] for line in trace if line["what"] == "done" and line["seconds"] < moment), default=0)
 
 
 def _in(trace: Trace, what: str) -> bool:
