@@ -115,10 +115,11 @@ def _errors(
     labels: np.ndarray,
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The examples that are most surely wrong: text, label, predicted, probability; of numbers the furthest off."""
+    """The examples that are most surely wrong: text, label, predicted, probability; of numbers (no probability) the
+    furthest off."""
     if kind == "regression":
         badness = np.abs(predictions - labels)
-        said = lambda i: {"label": float(labels[i]), "predicted": float(predictions[i]), "probability": None}
+        said = lambda i: {"label": float(labels[i]), "predicted": float(predictions[i])}
     elif kind == "multi_label":
         probability = expit(np.abs(logits.astype(np.float64)))
         wrong = predictions != labels

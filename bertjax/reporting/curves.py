@@ -20,6 +20,7 @@ PRETRAINING = (
     Chart("Next-sentence accuracy", "nsp_accuracy", SHARE, baseline=("chance", "nsp_chance"), dull=0.0),
 )
 LOSS = Chart("Loss", "loss", NATS)
+SQUARED_ERROR = Chart("Loss, squared error", "loss", PLAIN)  # of regression
 MACHINE = (
     Chart("Learning rate", "learning_rate", PLAIN, averaged=False),
     Chart("Gradient norm", "grad_norm", PLAIN, may_be_log=True),
@@ -48,7 +49,8 @@ BEST = ("best", "★", "best evaluation, which became the model")
 def learning(record: Record) -> list[Element]:
     """The charts of what the model learns."""
     metrics = record.metrics
-    losses = PRETRAINING if metrics.train.fields.get("mlm_loss") or metrics.held_out.fields.get("mlm_loss") else (LOSS,)
+    own = (SQUARED_ERROR if record.config.get("task") == "regression" else LOSS,)
+    losses = PRETRAINING if metrics.train.fields.get("mlm_loss") or metrics.held_out.fields.get("mlm_loss") else own
     scores = [
         Chart(title(name), name, PLAIN, from_zero=False) for name in metrics.held_out.fields if name not in _NO_SCORES
     ]

@@ -127,6 +127,16 @@ def test_a_finished_fine_tuning_run(fine_tuning):
     assert "epoch 1 to step 200" in page.text and "epoch 3 to step 600" in page.text
 
 
+def test_the_loss_of_numbers_is_not_in_nats(fine_tuning):
+    workdir = fine_tuning(2)
+    assert report(workdir).charts()[0] == "Loss"
+    recorded = json.loads((workdir / "config.json").read_text())
+    recorded["config"]["task"] = "regression"
+    (workdir / "config.json").write_text(json.dumps(recorded))
+    page = report(workdir)
+    assert page.charts()[0] == "Loss, squared error" and "nats" not in page.text
+
+
 def test_a_search_shows_the_best_run_among_the_others(fine_tuning):
     workdir = fine_tuning(3)
     summary = json.loads((workdir / "summary.json").read_text()) | {
