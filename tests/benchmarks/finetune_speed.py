@@ -1,9 +1,9 @@
-"""Fine-tuning side by side: bertjax against a transformers + PyTorch loop that pads to the longest row of the batch.
+"""Fine-tuning side by side: bertjax against a transformers + PyTorch loop, which pads to the longest row of the batch.
 
 python tests/benchmarks/finetune_speed.py --model=DIR --train=FILE.tsv [--rounds=7] [--steps=40] [--batch_size=32]
-    [--precision=bfloat16]
+    [--precision=bfloat16] [--batches=bucketed]
 
-Same model, same examples, same precision, dropout on, the whole update. Each side is a process of its own; they take
+``--batches`` is the peer's: random as in most loops ("longest"), or sorted by length a hundred at a time as here. Same model, same examples, same precision, dropout on, the whole update. Each side is a process of its own; they take
 turns, the other one waiting, and the medians of all rounds are compared. Real tokens a second: padding does not count.
 What compiling takes is left out here; it is in the seconds of a whole run.
 """
@@ -81,7 +81,9 @@ def torch_side(options: argparse.Namespace) -> Callable[[], int]:
     model = task.make(options.model)
     model.train()
     update = peer.make_update(model, 2 * len(task.train) // options.batch_size, settings)
-    stream = peer.batches(task.train, options.batch_size, np.random.default_rng(0), bucketed=False)
+    stream = peer.batches(
+        task.train, options.batch_size, np.random.default_rng(0), bucketed=options.batches == "bucketed"
+    )
 
     def take() -> int:
         rows = next(stream)
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batches", choices=("longest", "bucketed"), default="longest")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
