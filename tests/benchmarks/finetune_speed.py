@@ -3,9 +3,10 @@
 python tests/benchmarks/finetune_speed.py --model=DIR --train=FILE.tsv [--rounds=7] [--steps=40] [--batch_size=32]
     [--precision=bfloat16] [--batches=bucketed]
 
-``--batches`` is the peer's: random as in most loops ("longest"), or sorted by length a hundred at a time as here. Same model, same examples, same precision, dropout on, the whole update. Each side is a process of its own; they take
-turns, the other one waiting, and the medians of all rounds are compared. Real tokens a second: padding does not count.
-What compiling takes is left out here; it is in the seconds of a whole run.
+``--batches`` is the peer's: random as in most loops ("longest"), or sorted by length a hundred at a time as here. Same
+model, same examples, same precision, dropout on, the whole update. Each side is a process of its own; they take turns,
+the other one waiting, and the medians of all rounds are compared. Real tokens a second: padding does not count. What
+compiling takes is left out here; it is in the seconds of a whole run.
 """
 
 from __future__ import annotations
