@@ -104,14 +104,12 @@ def _stopped(run: Run, reference: Run, moment: str, draw: random.Random) -> tupl
         return [], None, None  # the last step was under way: the run is done
     if codes != [STOPPED] * run.count:
         return [f"ended with {codes}: {start.said()}"], None, None
-    # Processes may be a step apart, so it counts what the one that got the signal had done: it asks in the next step,
-    # and all read that in the step after.
-    at_signal = min(_done_before(run.trace(index)[before[index] :], sent) for index in signalled)
+    had_done = [_done_before(run.trace(index)[before[index] :], sent) for index in range(run.count)]
     last = max(done, key=lambda line: line["step"])
     wrong = [] if newest == last["step"] else [f"step {last['step']} was done, and the newest checkpoint is {newest}"]
-    later = last["step"] - at_signal
+    later = last["step"] - had_done[0]
     if later > MOST_STEPS:
-        wrong.append(f"went on for {later} steps")
+        wrong.append(f"went on for {later} steps; signalled {signalled}, steps done before, by process: {had_done}")
     return wrong, left - last["seconds"], later
 
 
