@@ -64,7 +64,7 @@ def train(
     # --- Steps ----------------------------------------------------------------------------------------------------
     job = make_job(run, trial, start, family, mesh, programs)
     processes.must_equal(f"split of the batch of {trial.name}", {"parts": job.parts})
-    agree = any_of(mesh)
+    agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
     steps, stretches = job.steps, job.stretches()
@@ -133,7 +133,7 @@ def train(
             checkpoints.poll()
 
             asked = run.training.evaluate_every
-            stopping = agree(should_stop(here.step)) and here.step < steps
+            stopping = agree(here.step) and here.step < steps
             evaluating = here.step == stretches[index].last or bool(asked and here.step % asked == 0)
             saving = evaluating or stopping or here.step % run.checkpoint.every_steps == 0
             if saving:

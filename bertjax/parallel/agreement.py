@@ -10,22 +10,26 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def any_of(mesh: Mesh) -> Callable[[bool], bool]:
-    """``agree(asked)``, to be called by every process in every step: whether any of them has asked.
+def any_of(mesh: Mesh, asks: Callable[[int], bool]) -> Callable[[int], bool]:
+    """``agree(step)``, to be called by every process after every step: whether ``asks`` says yes in any of them.
 
     Among several processes it is the answer to the call before: what was asked then is on the devices by now, behind
-    the step that went before it, so nobody waits, and all act on it at the same step.
+    the step that went before it, so nobody waits for more than that step, and all act on it after the same step. Most
+    of a step's time passes in here: a process asks only once the earlier answer has come, so that what happened
+    meanwhile, as a signal does, is told to the others right away and not a step later.
     """
     if jax.process_count() == 1:
-        return lambda asked: asked
+        return asks
     divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
     maximum = jax.jit(jnp.max, out_shardings=everywhere)
     pending: list[jax.Array] = []
 
-    def agree(asked: bool) -> bool:
+    def agree(step: int) -> bool:
+        answer = bool(pending) and bool(pending.pop())
+        asked = asks(step)
         votes = jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([asked], np.int32))
         pending.append(maximum(votes))
-        return len(pending) > 1 and bool(pending.pop(0))
+        return answer
 
     return agree
 

@@ -62,7 +62,7 @@ def train(
     parts = {f"accumulation in {name}": accumulation_steps(run, phase, mesh) for name, phase in run.phases.items()}
     processes.must_equal("installation", versions())
     processes.must_equal("split of the batch, which follows the memory (or config.parallel.rows_per_device),", parts)
-    agree = any_of(mesh)
+    agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
     eval_step = job.eval_step()
@@ -139,7 +139,7 @@ def train(
                 checkpoints.poll()
 
                 every = run.evaluation.every_steps
-                stopping = agree(should_stop(here.step)) and here.step < run.total_steps
+                stopping = agree(here.step) and here.step < run.total_steps
                 evaluating = here.step == phase_end or (every and here.step % every == 0) or suites.due(here.step)
                 saving = here.step == phase_end or stopping or here.step % run.checkpoint.every_steps == 0
                 if evaluating or saving:
