@@ -128,9 +128,9 @@ class Run:
         return Start(processes, logs)
 
     def trace(self, index: int = 0) -> list[dict[str, Any]]:
-        """What process ``index`` has written down, over all starts."""
+        """What process ``index`` has written down, over all starts; a line it is just writing is not there yet."""
         path = self.folder / f"trace{index}"
-        return [json.loads(line) for line in path.read_text().split("\n") if line] if path.exists() else []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
     def wait_for(
         self, start: Start, seen: Callable[[list[dict[str, Any]]], bool], index: int = 0, seconds: float = 120
