@@ -34,7 +34,9 @@ def answered(lines: Iterable[bytes], read: Read, work: Work, at_once: int) -> It
 
 def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line.rstrip())
+    except json.JSONDecodeError as error:
+        return {"error": f"no JSON: {error.msg}, column {error.colno}"}, None
     except (ValueError, RecursionError) as error:
         return {"error": f"no JSON: {' '.join(str(error).split())[:200]}"}, None
     if isinstance(value, dict):

@@ -33,6 +33,8 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: no JSON: {error.msg}, column {error.colno}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: no JSON: {' '.join(str(error).split())[:120]}") from None
         if not isinstance(value, dict):
