@@ -29,7 +29,9 @@ INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops inst
 # glibc's mallopt(3): how many heaps there are, how many blocks are mappings of their own, how much free memory at the
 # end of a heap goes back to the system.
 _M_ARENA_MAX, _M_MMAP_MAX, _M_TRIM_THRESHOLD = -8, -4, -1
-_KEPT = 1 << 30  # bytes: a step of a small model frees less, compiling leaves more behind
+# Bytes of free memory: an eighth of the machine's, as what long rows free is what the next short ones need again,
+# and at most what mallopt takes.
+_KEPT_PART, _KEPT_AT_MOST = 8, (1 << 31) - 1
 _ARENAS = 2  # glibc's default is one for every thread, up to eight a core
 
 
@@ -112,7 +114,10 @@ def keep_memory() -> None:
     By default blocks of more than 32 MB come from the system at every allocation and go back to it when they are
     freed: a short step on a CPU spends a sixth of its time on the pages of its gradients and temporaries.
     """
-    _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _KEPT})
+    if sys.platform == "linux":
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        kept = min(memory // _KEPT_PART, _KEPT_AT_MOST)
+        _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: kept})
 
 
 def _set_heaps(settings: Mapping[int, int]) -> None:

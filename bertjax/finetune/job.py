@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.config import GuardConfig, ModelConfig
+from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
 from bertjax.finetune.family import Family
 from bertjax.finetune.inputs import Start
@@ -95,8 +96,8 @@ class Job:
     def _zeros(self) -> Any:
         return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), self.params)
 
-    def train_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Values]]:
-        """The step, compiled at the first call with each row length."""
+    def train_step(self) -> Ahead:
+        """``step(row length, state, batch, seed, learning rate)``, a program for each row length."""
 
         def step(state: TrainState, batch: Batch, seed: jax.Array, learning_rate: jax.Array):
             return make_train_step(
@@ -110,10 +111,30 @@ class Job:
                 judge=partial(judged, guard=self.guard),
             )(state, batch)
 
-        make = lambda: jit_train_step(step, self.state_shapes(), self.mesh, constants=2)
-        program = self._program("train", make)
-        constants = np.uint32(self.trial.seed), np.float32(self.trial.learning_rate)
-        return lambda state, batch: program(state, batch, *constants)
+        return self._program("train", lambda: Ahead(jit_train_step(step, self.state_shapes(), self.mesh, constants=2)))
+
+    @property
+    def constants(self) -> tuple[np.generic, ...]:
+        """What the step takes after state and batch: seed and learning rate."""
+        return np.uint32(self.trial.seed), np.float32(self.trial.learning_rate)
+
+    def shapes_from(self, index: int) -> dict[int, Callable[[], tuple[Any, ...]]]:
+        """The shapes of what the step takes, by row length: those of batch ``index`` and after, in their order."""
+        sharding, everywhere = batch_sharding(self.mesh), NamedSharding(self.mesh, PartitionSpec())
+        shape = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        rows = np.full(self.train_batches.rows, -1)
+
+        def shapes(length: int) -> tuple[Any, ...]:
+            batch = {name: shape(x, sharding) for name, x in self.train_batches.make(rows, length).items()}
+            return self.state_shapes(), batch, *(shape(x, everywhere) for x in self.constants)
+
+        found: dict[int, Callable[[], tuple[Any, ...]]] = {}
+        for number in range(index, self.steps):
+            length = self.train_batches.training(self.trial.seed, number)[1]
+            found.setdefault(length, partial(shapes, length))
+            if len(found) == len(self.train_batches.row_lengths):
+                break
+        return found
 
     def predict_step(self) -> Callable[[Any, Batch], tuple[jax.Array, Values, Values]]:
         """``(params, batch) -> (logits or embeddings, sums, weights)``, whole on every device."""

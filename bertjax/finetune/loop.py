@@ -127,7 +127,7 @@ def train(
             guard.remember(here.step + 1, batch)
             progress.at(IN_STEP, here.step + 1)
             step = by_length.setdefault(length, progress.slow_at_first(train_step))
-            here.state, metrics = step(here.state, to_global(batch, mesh))
+            here.state, metrics = step(length, here.state, to_global(batch, mesh), *job.constants)
             here.step += 1
             recorder.push(here.step, metrics, job.work(length))
             checkpoints.poll()
@@ -151,7 +151,8 @@ def train(
                     checkpoints.wait()
                 raise Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
 
-    with orderly_end(recorder, checkpoints, progress, report):
+    to_come = {} if has_ended() else job.shapes_from(here.step + here.offset)
+    with orderly_end(recorder, checkpoints, progress, report), train_step.compiling(to_come):
         while not has_ended():
             index = next(i for i, stretch in enumerate(stretches) if here.step < stretch.last)
             try:

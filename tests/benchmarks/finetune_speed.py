@@ -58,7 +58,7 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
             rows, length = job.train_batches.training(0, next(numbers))
             if wanted is None or length == wanted:
                 break
-        state, metrics = step(state, to_global(job.train_batches.make(rows, length), mesh))
+        state, metrics = step(length, state, to_global(job.train_batches.make(rows, length), mesh), *job.constants)
         jax.block_until_ready(metrics)
         return int(family.train.lengths[rows[rows >= 0]].sum())
 
