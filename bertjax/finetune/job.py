@@ -212,7 +212,7 @@ def make_job(
         graphdef,
         rates,
         optax.chain(make_optimizer(run.optimizer), scale_by_rates(rates)),
-        lambda peak: warmup_then_decay(peak, warmup, steps, **shape),
+        lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
         train_batches,
         make_batches(family.eval),
         parts,

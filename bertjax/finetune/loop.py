@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.finetune.evaluation import evaluate, evaluation_line
-from bertjax.finetune.family import Family
+from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.inputs import Start
 from bertjax.finetune.job import Job, describe_job, make_job
 from bertjax.finetune.position import Position
@@ -103,9 +103,13 @@ def train(
         patience = run.training.early_stopping
         return here.step >= steps or bool(patience and here.since_best >= patience)
 
+    latest: dict[int, tuple[float, Outcome]] = {}  # the latest evaluation, by its step
+
     def evaluate_here(name: str) -> float:
         with progress.pause("evaluating"):
             loss, outcome = evaluate(job, predict_step, here.state.params)
+        latest.clear()
+        latest[here.step] = loss, outcome
         score = next(iter(outcome.scores.values()))
         is_best = here.evaluated(score)
         line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
@@ -173,7 +177,7 @@ def train(
             with progress.pause("restoring"):
                 state = checkpoints.restore(here.best["step"], job.state_shapes())
         with progress.pause("evaluating"):
-            loss, outcome = evaluate(job, predict_step, state.params)
+            loss, outcome = latest.get(here.best["step"]) or evaluate(job, predict_step, state.params)
         summary = summarise(job, here, loss, outcome)
         with progress.pause("exporting"):
             params = gathered(state.params, mesh)

@@ -21,19 +21,20 @@ DECAYS: dict[str, Callable[[jax.Array, float], jax.Array]] = {
 
 
 def warmup_then_decay(
-    peak: float | None, warmup_steps: int | None, total_steps: int, decay: str, power: float
+    peak: float | None, warmup_steps: int | None, total_steps: int, decay: str, power: float, decay_from: int = 0
 ) -> Schedule:
-    """peak * step / warmup_steps, then peak * decay(step / total_steps).
+    """peak * step / warmup_steps, then peak * decay((step - decay_from) / (total_steps - decay_from)).
 
-    The decay is measured from step 0, not from the end of the warm-up, so that the rate drops a little where
-    the two meet (google-research/bert optimization.py, create_optimizer). Update number 0 has rate 0.
+    As pretraining has it the decay is measured from step 0, not from the end of the warm-up, so that the rate drops a
+    little where the two meet (google-research/bert optimization.py, create_optimizer). Fine-tuning measures it from
+    there, as transformers' get_linear_schedule_with_warmup does. Update number 0 has rate 0.
     """
     if peak is None or warmup_steps is None:
         raise ValueError("a phase that begins a schedule needs learning_rate and warmup_steps")
 
     def schedule(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
-        progress = jnp.clip(step / max(total_steps, 1), 0.0, 1.0)
+        progress = jnp.clip((step - decay_from) / max(total_steps - decay_from, 1), 0.0, 1.0)
         decayed = peak * DECAYS[decay](progress, power)
         return jnp.where(step < warmup_steps, peak * step / max(warmup_steps, 1), decayed)
 

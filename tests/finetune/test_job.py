@@ -1,6 +1,7 @@
 """How a trial is laid out before it runs."""
 
 import jax
+import numpy as np
 import pytest
 
 from bertjax.finetune.inputs import open_start, read_examples
@@ -8,6 +9,14 @@ from bertjax.finetune.job import UNROLLED_FROM, make_job
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.trials import FAMILIES, Labelled
 from bertjax.parallel.mesh import make_mesh
+
+
+def laid_out(config, model_folder, path):
+    run = resolve(config)
+    start = open_start(model_folder, run)
+    examples = read_examples(path, run, held_out=False)
+    family = FAMILIES[run.task](run, Labelled(examples, examples, start.tokenizer))
+    return make_job(run, trials(run)[0], start, family, make_mesh(1, 1, 1, devices=jax.devices()[:1]), {})
 
 
 @pytest.mark.parametrize(
@@ -18,9 +27,18 @@ def test_layers_are_unrolled_in_long_runs_on_cpus(asked, is_long, scanned, confi
     steps_of_an_epoch = -(-len(moods[0][0]) // config.training.batch_size)
     config.training.epochs = str(-(-UNROLLED_FROM["cpu"] // steps_of_an_epoch) - (not is_long))
     config.model.scan_layers = asked
-    run = resolve(config)
-    start = open_start(model_folder, run)
-    examples = read_examples(moods[0], run, held_out=False)
-    family = FAMILIES[run.task](run, Labelled(examples, examples, start.tokenizer))
-    job = make_job(run, trials(run)[0], start, family, make_mesh(1, 1, 1, devices=jax.devices()[:1]), {})
-    assert job.model.scan_layers is scanned
+    assert laid_out(config, model_folder, moods[0]).model.scan_layers is scanned
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 1.0])
+def test_the_rate_rises_to_its_peak_and_falls_from_there_to_0(fraction, config, model_folder, moods):
+    """As in transformers' get_linear_schedule_with_warmup; in 2018 the fall was measured from the first step."""
+    config.training.epochs = "7"
+    config.training.warmup_fraction = fraction
+    job = laid_out(config, model_folder, moods[0])
+    steps, warmup = job.steps, round(fraction * job.steps)
+    expected = [
+        5e-4 * (step / warmup if step < warmup else (steps - step) / max(steps - warmup, 1)) for step in range(steps)
+    ]
+    schedule = job.schedule(5e-4)
+    np.testing.assert_allclose([float(schedule(step)) for step in range(steps)], expected, rtol=1e-5)
