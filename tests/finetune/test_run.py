@@ -78,7 +78,7 @@ def test_rows_of_the_log(finished):
     assert set(DETERMINISTIC) | {"tokens_per_second", "padding_fraction", "seconds"} <= set(train[0])
     assert train[0]["learning_rate"] == 0.0
     rates = {row["step"]: row["learning_rate"] for row in train}
-    # The rate of update n is that of n - 1 completed ones: up to the peak, from there linearly to 0 at the end of the run.
+    # The rate of update n is that of n - 1 completed ones: up to the peak, then linearly to 0 at the end.
     # The fifth is the first after the warm-up, which takes a tenth of all: four of 38.
     assert rates[5] == pytest.approx(3e-3) and rates[20] == pytest.approx(3e-3 * (38 - 19) / 34)
     assert rates[2 * STEPS_AN_EPOCH] == pytest.approx(3e-3 / 34, rel=1e-4)
