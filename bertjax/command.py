@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TextIO
 
 from bertjax.config import ConfigError
+from bertjax.memory import host_memory
 
 # A full disk, a quota, a limit on a file's size, a folder that may not be written to: no traceback helps there.
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -29,7 +30,7 @@ INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops inst
 # glibc's mallopt(3): how many heaps there are, how many blocks are mappings of their own, how much free memory at the
 # end of a heap goes back to the system.
 _M_ARENA_MAX, _M_MMAP_MAX, _M_TRIM_THRESHOLD = -8, -4, -1
-# Bytes of free memory: an eighth of the machine's, as what long rows free is what the next short ones need again,
+# Bytes of free memory: an eighth of what there is, as what long rows free is what the next short ones need again,
 # and at most what mallopt takes.
 _KEPT_PART, _KEPT_AT_MOST = 8, (1 << 31) - 1
 _ARENAS = 2  # glibc's default is one for every thread, up to eight a core
@@ -115,8 +116,7 @@ def keep_memory() -> None:
     freed: a short step on a CPU spends a sixth of its time on the pages of its gradients and temporaries.
     """
     if sys.platform == "linux":
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        kept = min(memory // _KEPT_PART, _KEPT_AT_MOST)
+        kept = min(host_memory() // _KEPT_PART, _KEPT_AT_MOST)
         _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: kept})
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from bertjax.memory import host_memory
 
 GIB = 2**30
 # The part of a GPU's memory that jax takes when nothing else is said (XLA_PYTHON_CLIENT_MEM_FRACTION).
@@ -74,9 +74,6 @@ CHIPS: tuple[Chip, ...] = (
     ),
 )
 
-# Where Linux says how much memory a container has (cgroup version 2 and 1).
-CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-
 
 def chip_of(device: Any) -> Chip | None:
     """The table's row for a device, or None where it has none (CPUs among them)."""
@@ -101,11 +98,7 @@ def memory_limit(device: Any) -> int:
             return int(stats["bytes_limit"])
         if chip:
             return chip.memory
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in CONTAINER_LIMITS:
-        text = path.read_text().strip() if path.is_file() else ""
-        limits += [int(text)] if text.isdigit() else []
-    return min(limits) // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))
+    return host_memory() // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))
 
 
 def _memory_stats(device: Any) -> dict[str, int]:
