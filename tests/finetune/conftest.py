@@ -13,6 +13,7 @@ good bad fine awful great poor film book story plot song the a was is very not q
 rome anna peter maria lives works in at with for who where
 """
 WORDS = _TEXT.split()
+PLACES, PEOPLE = ("paris", "london", "rome"), ("anna", "peter", "maria")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,46 @@ def texts(count, seed):
 def moods():
     """(training, evaluation) of classification, in memory."""
     return texts(150, 0), texts(60, 1)
+
+
+def _words(random, least, below):
+    return [str(word) for word in random.choice(WORDS[6:21], random.integers(least, below))]
+
+
+def _tagged(count, seed):
+    random = np.random.default_rng(seed)
+    sentences, tags = [], []
+    for _ in range(count):
+        own = _words(random, 3, 12)
+        place, is_place = random.integers(0, len(own)), random.random() < 0.5
+        own[place] = str(random.choice(PLACES if is_place else PEOPLE))
+        sentences.append(own)
+        tags.append(["B-loc" if i == place and is_place else "B-per" if i == place else "O" for i in range(len(own))])
+    return sentences, tags
+
+
+def _questions(count, seed):
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        person, place = str(random.choice(PEOPLE)), str(random.choice(PLACES))
+        before = " ".join(_words(random, 1, 12))
+        context = before if number % 3 == 0 else f"{before} {person} lives in {place} . it was good"
+        answers = [] if number % 3 == 0 else [{"text": place, "answer_start": context.index(place)}]
+        found.append({"id": str(number), "question": f"where lives {person} ?", "context": context, "answers": answers})
+    return found
+
+
+@pytest.fixture(scope="session")
+def tagged():
+    """``tagged(count, seed)``: (sentences, tags), a place or a person among other words."""
+    return _tagged
+
+
+@pytest.fixture(scope="session")
+def questions():
+    """``questions(count, seed)``: where a person lives; every third one has no answer."""
+    return _questions
 
 
 def _small_config(task):

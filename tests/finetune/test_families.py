@@ -17,8 +17,7 @@ from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_family
 from bertjax.tasks.examples import question_examples, tagged_examples, text_examples
 
-PLACES, PEOPLE = ("paris", "london", "rome"), ("anna", "peter", "maria")
-# Those of the model's vocabulary that are neither.
+# Those of the model's vocabulary that are neither places nor people.
 WORDS = ["film", "book", "story", "plot", "song", "the", "a", "was", "is", "very", "not", "quite", "too", "and", "it"]
 
 
@@ -29,32 +28,6 @@ def tokenizer(model_folder):
 
 def words(random, count):
     return [str(word) for word in random.choice(WORDS, count)]
-
-
-def tagged(count, seed):
-    """(sentences, tags): places and people among other words."""
-    random = np.random.default_rng(seed)
-    sentences, tags = [], []
-    for _ in range(count):
-        own = words(random, random.integers(3, 12))
-        place, is_place = random.integers(0, len(own)), random.random() < 0.5
-        own[place] = str(random.choice(PLACES if is_place else PEOPLE))
-        sentences.append(own)
-        tags.append(["B-loc" if i == place and is_place else "B-per" if i == place else "O" for i in range(len(own))])
-    return sentences, tags
-
-
-def questions(count, seed):
-    """Where a person lives; every third question has no answer."""
-    random = np.random.default_rng(seed)
-    found = []
-    for number in range(count):
-        person, place = str(random.choice(PEOPLE)), str(random.choice(PLACES))
-        before = " ".join(words(random, random.integers(1, 12)))
-        context = before if number % 3 == 0 else f"{before} {person} lives in {place} . it was good"
-        answers = [] if number % 3 == 0 else [{"text": place, "answer_start": context.index(place)}]
-        found.append({"id": str(number), "question": f"where lives {person} ?", "context": context, "answers": answers})
-    return found
 
 
 def pairs(count, seed):
@@ -80,7 +53,7 @@ def tuned(model_folder, small_config, tmp_path):
 # --- Tagging ------------------------------------------------------------------------------------------------------
 
 
-def test_entities_are_learned_and_every_word_of_a_long_sentence_has_a_tag(tuned, tmp_path):
+def test_entities_are_learned_and_every_word_of_a_long_sentence_has_a_tag(tuned, tagged, tmp_path):
     summary = tuned("tagging", tagged(120, 0), tagged(30, 1), epochs="8")
     assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9
     assert summary["labels"] == ["O", "B-loc", "B-per"] and set(summary["per_class"]) == {"loc", "per"}
@@ -113,7 +86,7 @@ def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
 # --- Answering ----------------------------------------------------------------------------------------------------
 
 
-def test_answers_are_learned_and_so_is_when_there_is_none(tuned, tmp_path):
+def test_answers_are_learned_and_so_is_when_there_is_none(tuned, questions, tmp_path):
     train, evaluation = questions(120, 0), questions(30, 1)
     summary = tuned("answering", train, evaluation, max_length=24, stride=6, epochs="3")
     assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9

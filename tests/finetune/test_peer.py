@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.inputs import open_start, read_examples
 from bertjax.finetune.job import make_job
 from bertjax.finetune.settings import resolve, trials
@@ -29,36 +30,75 @@ def peer(monkeypatch):
     return importlib.import_module("torch_finetune")
 
 
-def rows_of(batch):
+def rows_of(batch, labels_of):
     """As the peer takes them: lists without padding."""
     rows = []
     for number in np.flatnonzero(batch["weights"]):
         there = batch["example_ids"][number].astype(bool)
         row = {name: batch[name][number][there].tolist() for name in ("input_ids", "token_type_ids")}
-        rows.append(row | {"attention_mask": [1] * int(there.sum()), "labels": int(batch["labels"][number])})
+        rows.append(row | {"attention_mask": [1] * int(there.sum())} | labels_of(batch["labels"][number], there))
     return rows
 
 
-def test_losses_of_a_whole_run_without_dropout(peer, config, model_folder, moods, tmp_path):
+def of_words(labels, there):
+    return {"labels": [-100 if label == IGNORED else int(label) for label in labels[there]]}
+
+
+def masked(model, torch):
+    """The places of padding are no answers, as here; transformers' own loss counts them, with the batch's padding."""
+    heads = model.qa_outputs.forward
+    mask = {}
+    model.register_forward_pre_hook(lambda _, args, inputs: mask.update(inputs), with_kwargs=True)
+    nowhere = lambda: (1.0 - mask["attention_mask"][:, :, None].float()) * -1e9
+    model.qa_outputs.forward = lambda x: heads(x) + nowhere()
+
+
+# The peer's model; a row's labels in its words; a learning rate that learns the task in so few steps.
+PEERS = {
+    "classification": ("AutoModelForSequenceClassification", lambda label, _: {"labels": int(label)}, "5e-3"),
+    "tagging": ("AutoModelForTokenClassification", of_words, "3e-3"),
+    "answering": (
+        "AutoModelForQuestionAnswering",
+        lambda ends, _: {"start_positions": int(ends[0]), "end_positions": int(ends[1])},
+        "3e-3",
+    ),
+}
+
+
+@pytest.fixture
+def data(moods, tagged, questions):
+    """Examples by task."""
+    return {"classification": moods[0], "tagging": tagged(150, 0), "answering": questions(150, 0)}
+
+
+@pytest.mark.parametrize("task", PEERS)
+def test_losses_of_a_whole_run_without_dropout(task, peer, small_config, model_folder, data, tmp_path):
+    of_peer, labels_of, learning_rate = PEERS[task]
+    config = small_config(task)
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
         config.model[name] = 0.0
-    steps = EPOCHS * -(-len(moods[0][0]) // config.training.batch_size)
+    if task == "answering":
+        config.model.max_length, config.model.stride = 24, 6
     config.training.epochs = str(EPOCHS)
+    config.training.learning_rate = learning_rate
+    start = open_start(model_folder, resolve(config))
+    examples = read_examples(data[task], resolve(config), held_out=False)
+    family = FAMILIES[task](resolve(config), Labelled(examples, examples, start.tokenizer))
+    steps = EPOCHS * -(-len(family.train) // config.training.batch_size)
     config.training.warmup_fraction = int(0.1 * steps) / steps  # the peer rounds down
-    config.training.learning_rate = "5e-3"
     run = resolve(config)
-    start = open_start(model_folder, run)
-    examples = read_examples(moods[0], run, held_out=False)
-    family = FAMILIES[run.task](run, Labelled(examples, examples, start.tokenizer))
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     job = make_job(run, trials(run)[0], start, family, mesh, {})
+    assert job.steps == steps
 
     save_task_model(start.make(family.task, job.trial.seed), tmp_path / "model", start.tokenizer)
-    model = peer.transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    model = getattr(peer.transformers, of_peer).from_pretrained(tmp_path / "model")
     for module in model.modules():
         if isinstance(module, peer.torch.nn.Dropout):
             module.p = 0.0
     model.train()
+    if task == "answering":
+        masked(model, peer.torch)
     settings = Namespace(learning_rate=job.trial.learning_rate, precision="float32")
     update = peer.make_update(model, steps, settings)
 
@@ -68,6 +108,6 @@ def test_losses_of_a_whole_run_without_dropout(peer, config, model_folder, moods
         batch = job.train_batches.make(rows, length)
         state, metrics = step(length, state, to_global(batch, mesh), *job.constants)
         ours.append(float(metrics["loss"]))
-        theirs.append(update(rows_of(batch)))
-    assert ours[-1] < 0.1 * ours[0]  # it has learned, so the rate mattered
+        theirs.append(update(rows_of(batch, labels_of)))
+    assert np.mean(ours[-10:]) < 0.3 * ours[0]  # it has learned, so the rate mattered
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4)
