@@ -44,13 +44,11 @@ def of_words(labels, there):
     return {"labels": [-100 if label == IGNORED else int(label) for label in labels[there]]}
 
 
-def masked(model, torch):
-    """The places of padding are no answers, as here; transformers' own loss counts them, with the batch's padding."""
-    heads = model.qa_outputs.forward
-    mask = {}
-    model.register_forward_pre_hook(lambda _, args, inputs: mask.update(inputs), with_kwargs=True)
-    nowhere = lambda: (1.0 - mask["attention_mask"][:, :, None].float()) * -1e9
-    model.qa_outputs.forward = lambda x: heads(x) + nowhere()
+def without_padding(model):
+    """Padding is no answer: transformers' own loss has it in the softmax, so that it depends on the batch's padding."""
+    inputs, forward = {}, model.qa_outputs.forward
+    model.register_forward_pre_hook(lambda _, positional, named: inputs.update(named), with_kwargs=True)
+    model.qa_outputs.forward = lambda x: forward(x) + (inputs["attention_mask"][:, :, None] - 1.0) * 1e9
 
 
 # The peer's model; a row's labels in its words; a learning rate that learns the task in so few steps.
@@ -98,7 +96,7 @@ def test_losses_of_a_whole_run_without_dropout(task, peer, small_config, model_f
             module.p = 0.0
     model.train()
     if task == "answering":
-        masked(model, peer.torch)
+        without_padding(model)
     settings = Namespace(learning_rate=job.trial.learning_rate, precision="float32")
     update = peer.make_update(model, steps, settings)
 
