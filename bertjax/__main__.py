@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-from bertjax.command import USAGE, fail, leave
+from bertjax.command import USAGE, fail, run_as_process
 from bertjax.config import nearest
 
 COMMANDS = {
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def script() -> NoReturn:
     """The console script."""
-    leave(main())
+    run_as_process(main)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertjax.command import USAGE, fail, guarded
+from bertjax.command import USAGE, fail, guarded, printing, run_as_process
 from bertjax.config import RunConfig, nearest, resolve
 from bertjax.flags import FlagError, parse
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         config, chosen = parse("bertjax.benchmark", argv[1:], options)
     except FlagError as error:
         return fail(error, USAGE)
-    return guarded(lambda: _run(argv[0], resolve(config), chosen["seconds"], chosen["json"]))
+    return printing(lambda: guarded(lambda: _run(argv[0], resolve(config), chosen["seconds"], chosen["json"])))
 
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
@@ -150,4 +150,4 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
 BENCHMARKS = {"data": benchmark_data, "train": benchmark_train}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

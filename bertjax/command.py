@@ -20,6 +20,8 @@ from typing import Any, NoReturn, TextIO
 
 from bertjax.config import ConfigError
 from bertjax.memory import host_memory
+from bertjax.showing import note, say
+from bertjax.streams import Lasting, forget, open_standard_files, ready
 
 # A full disk, a quota, a limit on a file's size, a folder that may not be written to: no traceback helps there.
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -38,7 +40,7 @@ _ARENAS = 2  # glibc's default is one for every thread, up to eight a core
 
 def fail(message: object, code: int) -> int:
     """Prints one line on standard error and returns the exit code."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    note(f"error: {' '.join(str(message).split())}")
     return code
 
 
@@ -66,7 +68,7 @@ def guarded(job: Callable[[], object]) -> int:
     """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr, flush=True)
+            warnings.showwarning = lambda message, *_: note(f"warning: {message}")
             job()
     except Exception as error:
         code = exit_code(error)
@@ -74,25 +76,24 @@ def guarded(job: Callable[[], object]) -> int:
             raise
         if code != STOPPED:
             return fail(_said(error) if isinstance(error, OSError) else error, code)
-        print(error, flush=True)
+        say(error)
         return code
     return 0
 
 
 def printing(job: Callable[[], int]) -> int:
     """The exit code of a job whose results go to standard output, which may be closed, full or narrow."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # an odd character is no reason to stop
     try:
-        code = job()
-        sys.stdout.flush()
+        with ready():
+            code = job()
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except OSError as error:
         if error.filename is not None:  # not of standard output
             raise
         # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
         return 0 if has_enough else fail(_said(error), DATA)
     return code
@@ -127,11 +128,20 @@ def _set_heaps(settings: Mapping[int, int]) -> None:
                 ctypes.CDLL(None).mallopt(name, value)
 
 
+def run_as_process(main: Callable[[], int]) -> NoReturn:
+    """Runs a command and ends the process with its exit code."""
+    open_standard_files()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # before the command's own work began
+        code = fail("interrupted", INTERRUPTED)
+    leave(code)
+
+
 def leave(code: int) -> NoReturn:
     """Ends the process. After an error at once: a library's thread that never ends must not keep it."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        Lasting(stream).flush()
     if code:
         os._exit(code)
     sys.exit(0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bertjax.command import ArgumentParser, guarded
+from bertjax.command import ArgumentParser, guarded, run_as_process
 
 _EPILOG = """\
 PATH is one of
@@ -291,4 +291,4 @@ _SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -9,13 +9,12 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from bertjax.command import ArgumentParser, guarded
+from bertjax.command import ArgumentParser, guarded, run_as_process
 from bertjax.config import ConfigError, nearest
 from bertjax.evaluation import SUITES, suite_named
 
@@ -153,4 +152,4 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from bertjax.command import USAGE, fail, guarded, printing
+from bertjax.command import USAGE, fail, guarded, printing, run_as_process
 from bertjax.config import RunConfig, resolve
 from bertjax.flags import FlagError, parse
 
@@ -71,4 +71,4 @@ def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

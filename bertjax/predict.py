@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
+from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded, run_as_process
 from bertjax.config import ConfigError
 from bertjax.inference.prediction_tasks import TASKS, Task, positive, refuse_beside_lines
 
@@ -118,4 +118,4 @@ def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

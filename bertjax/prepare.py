@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from bertjax.command import ArgumentParser, guarded
+from bertjax.command import ArgumentParser, guarded, run_as_process
 
 _EPILOG = """\
 SPEC is one of
@@ -99,4 +98,4 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

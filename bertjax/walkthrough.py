@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from typing import Any
 
 import numpy as np
 from scipy.special import erf, log_softmax, softmax
 
-from bertjax.command import ArgumentParser, guarded
+from bertjax.command import ArgumentParser, guarded, run_as_process
 from bertjax.config import ConfigError
 
 SENTENCE = "This function returns the number of items in the list."
@@ -206,4 +205,4 @@ def same(name: str, mine: np.ndarray, theirs: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -1,5 +1,6 @@
 """CPU with eight virtual devices, strict shapes, no network; programs compiled once."""
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -60,6 +61,17 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def broken_pipe():
+    """A text stream whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    yield stream
+    with contextlib.suppress(OSError, ValueError):
+        stream.close()
 
 
 @pytest.fixture(scope="session")

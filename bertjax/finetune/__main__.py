@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bertjax.command import USAGE, fail, keep_memory, leave
+from bertjax.command import USAGE, fail, keep_memory, run_as_process
 from bertjax.config import ConfigError
 from bertjax.finetune import run
 from bertjax.flags import FlagError, parse
@@ -64,4 +64,4 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     keep_memory()
-    leave(main())
+    run_as_process(main)

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, leave, share_heaps
+from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, run_as_process, share_heaps
 from bertjax.config import ConfigError
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.cluster import Cluster, find_cluster
+from bertjax.showing import say
+from bertjax.streams import lasting, ready
 from bertjax.train import run
 
 HELP = """\
@@ -80,8 +82,11 @@ def chosen_cluster(chosen: dict[str, Any]) -> Cluster | None:
 
 
 def run_in_cluster(cluster: Cluster | None, job: Callable[[StopRequest], object]) -> int:
-    """The exit code of a job, which signals ask to stop; one of several processes ends here."""
-    with StopRequest() as stop:
+    """The exit code of a job, which signals ask to stop; one of several processes ends here.
+
+    Nobody has to watch: what cannot be printed any more is lost, and the job goes on.
+    """
+    with ready(), lasting("stdout"), StopRequest() as stop:
         return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 
 
@@ -91,7 +96,7 @@ def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:
     sys.stdout, sys.stderr = (NumberedLines(stream, cluster.process_id) for stream in (sys.stdout, sys.stderr))
     try:
         here = f"process {cluster.process_id} of {cluster.num_processes} on {socket.gethostname()}"
-        print(f"{here}, found by {cluster.found_by}; process 0 is at {cluster.host}:{cluster.port}", flush=True)
+        say(f"{here}, found by {cluster.found_by}; process 0 is at {cluster.host}:{cluster.port}")
         code = guarded(job)
     except BaseException:
         traceback.print_exc()
@@ -108,14 +113,21 @@ def _whole_number(name: str, text: str | None) -> int | None:
 
 
 class StopRequest:
-    """SIGTERM and SIGINT: the first asks the run to save and stop, a second leaves at once."""
+    """SIGTERM, SIGINT and SIGHUP: the first asks the run to save and stop, a second leaves at once.
+
+    A hang-up is never that second: when a terminal closes, shell and kernel each send one, and service managers send
+    one after their SIGTERM.
+    """
 
     def __init__(self) -> None:
         self._asked = False
+        self._insisting = False  # whether a signal other than a hang-up has asked
         self._running = False
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        hang_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # started by nohup
+        numbers = (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * hang_up)
+        self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,11 +140,12 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: Any) -> None:
         # Before the first step is done there is nothing to save; and whoever asks twice does not want to wait.
-        if self._asked or not self._running:
+        if not self._running or (self._insisting and number != signal.SIGHUP):
             os._exit(STOPPED)
         self._asked = True
+        self._insisting = self._insisting or number != signal.SIGHUP
 
 
 if __name__ == "__main__":
     share_heaps()
-    leave(main())
+    run_as_process(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from bertjax.showing import plain
+from bertjax.streams import Lasting
 
 SECONDS_BETWEEN_LINES = 10.0
 # Values of a row that are shown, each as the word before it.
@@ -22,7 +26,8 @@ class Display:
 
     def __init__(self, say: Callable[[str], None] | None = None):
         """say: takes plain lines; default: standard output, live where that is a terminal."""
-        self._console = Console(highlight=False, soft_wrap=True)
+        # Whoever watches may leave; the run does not end for that.
+        self._console = Console(highlight=False, soft_wrap=True, file=Lasting(sys.stdout))
         self._say = say
         self._progress: Progress | None = None
         self._task: Any = None
@@ -30,9 +35,9 @@ class Display:
 
     def say(self, line: str) -> None:
         if self._say is not None:
-            self._say(line)
+            self._say(plain(line))
         else:
-            self._console.print(line, markup=False)
+            self._console.print(plain(line), markup=False)
 
     def table(self, table: Table) -> None:
         """Prints a table; where lines are taken by ``say``, a line at a time."""
@@ -50,7 +55,7 @@ class Display:
         self._started = (time.monotonic(), step)
         if self._say is None and self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -66,7 +71,7 @@ class Display:
         """A train row. Plain output prints milestones, and at most one line in ten seconds beside them."""
         line = f"{row['phase']}  {describe(row)}"
         if self._progress is not None:
-            self._progress.update(self._task, completed=row["step"], description=line)
+            self._progress.update(self._task, completed=row["step"], description=plain(line))
             return
         now = time.monotonic()
         if milestone or now - self._last_line >= SECONDS_BETWEEN_LINES:

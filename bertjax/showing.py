@@ -1,0 +1,46 @@
+"""Text that is safe to show: nothing in it can steer a terminal or hide what stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+
+# Control characters (a tab is harmless), invisible ones that change the direction or the order of what follows, line
+# breaks of other kinds, and lone surrogates, which stand for bytes of a file name that are not UTF-8.
+_UNSAFE = re.compile(
+    "[\0-\x08\x0a-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+_UNSAFE_IN_TEXT = re.compile(_UNSAFE.pattern.replace("\x0a-\x1f", "\x0b-\x1f"))
+
+
+def plain(text: object) -> str:
+    """``text`` as one line in which whatever could steer a terminal is spelled out, as Python spells it: ``\\x1b``."""
+    return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+def plain_text(text: object) -> str:
+    """``plain`` that keeps line breaks, for text of several lines."""
+    return _UNSAFE_IN_TEXT.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+def plain_json(text: str) -> str:
+    """JSON with the same characters written as JSON's own escapes: the same value, safe to show."""
+    return _UNSAFE_IN_TEXT.sub(_as_json, text)
+
+
+def _as_json(match: re.Match[str]) -> str:
+    pairs = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{pairs[i : i + 4]}" for i in range(0, len(pairs), 4))
+
+
+def say(line: object = "") -> None:
+    """Prints one line on standard output, at once. Raises OSError where that is closed or full."""
+    print(plain(line), flush=True)
+
+
+def note(line: object) -> None:
+    """Prints one line on standard error, if anybody is there."""
+    with contextlib.suppress(OSError, ValueError):  # gone, full, or closed by the caller
+        print(plain(line), file=sys.stderr, flush=True)
