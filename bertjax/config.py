@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,13 @@ from bertjax.keys import (
     build,
     fingerprint,
     flatten,
+    follows,
     identity,
+    keys_of,
     named_sections,
     nearest,
+    not_a_key,
+    not_set,
     operational,
     section,
 )
@@ -36,7 +41,8 @@ __all__ = ["ConfigError", "nearest"]  # imported from here by whoever deals with
 class ModelConfig:
     """The encoder; names and meanings of Hugging Face's BertConfig."""
 
-    vocab_size: int = identity(30522, low=6, high=2**31 - 1)
+    # Not set: that of the tokenizer given, or of the prepared corpus; 30522 are learned where there is neither.
+    vocab_size: int = follows(30522, low=6, high=2**31 - 1)
     hidden_size: int = identity(768, low=1, high=2**20)
     num_hidden_layers: int = identity(12, low=1, high=2**16)
     num_attention_heads: int = identity(12, low=1, high=2**20)
@@ -65,11 +71,12 @@ class DataConfig:
 
     # One corpus SPEC or several, as a list or separated by commas (see ``python -m bertjax.prepare --help``).
     corpus: tuple[str, ...] = identity(("installed-docs",))
-    # "wordpiece" or "sentencepiece" train a vocabulary of model.vocab_size on the corpus; else a path.
-    tokenizer: str = identity("wordpiece")
-    lowercase: bool = identity(True)
-    sentencepiece_type: str = identity("unigram", choices=("unigram", "bpe"))
-    held_out_fraction: float = identity(0.02, low=0.0, high=0.5)
+    # "wordpiece" or "sentencepiece" train a vocabulary of model.vocab_size on the corpus; else a path. This key and
+    # the next three are those of a corpus that is prepared already, and need not be set for it.
+    tokenizer: str = follows("wordpiece")
+    lowercase: bool = follows(True)
+    sentencepiece_type: str = follows("unigram", choices=("unigram", "bpe"))
+    held_out_fraction: float = follows(0.02, low=0.0, high=0.5)
     objective: str = identity("mlm_nsp", choices=("mlm_nsp", "mlm"))
     packing: bool = identity(True)
     # Enough that short documents, and what a phase leaves of a block, still fill rows of 512.
@@ -90,7 +97,8 @@ class PhaseConfig:
     sequence_length: int = identity(128, low=8)
     batch_size: int = identity(256, low=1)  # rows, over all devices and accumulation steps
     steps: int = identity(1000, low=0)
-    max_predictions: int = identity(20, low=1)
+    # Masked positions of a row at most. Not set: data.masked_lm_prob of sequence_length, 20 of 128 and 77 of 512.
+    max_predictions: int = follows(20, low=1)
     # None in a later phase whose schedule began in an earlier one (optimizer.schedule_span = "run").
     learning_rate: float | None = identity(None, low=0.0)
     warmup_steps: int | None = identity(None, low=0)
@@ -195,6 +203,8 @@ class RunConfig:  # resolved; ``phases`` keeps the order of the config
     init_from: str | None = identity(None)
     precision: str = identity("bfloat16", choices=("float32", "bfloat16", "float16"))
     seed: int = identity(0, low=0, high=2**31 - 1)
+    # Names of keys that nobody has set and that follow something else, such as the corpus, which is opened later.
+    unset: frozenset[str] = not_a_key(frozenset())
 
     @property
     def total_steps(self) -> int:
@@ -227,12 +237,30 @@ def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     run = build(RunConfig, tree, "config.")
+    run = _with_predictions(dataclasses.replace(run, unset=not_set(run, tree)))
     _check_combinations(run)
     return run
 
 
+def most_predictions(masked_lm_prob: float, length: int) -> int:
+    """Masked positions that a row of so many tokens needs at most: 20 of 128 and 77 of 512 at a probability of 0.15."""
+    return max(1, math.ceil(round(masked_lm_prob * length, 6)))  # 0.1 * 30 is a little over 3
+
+
+def _with_predictions(run: RunConfig) -> RunConfig:
+    """The run with ``max_predictions`` in the phases that do not set it."""
+    phases = dict(run.phases)
+    for name, phase in phases.items():
+        if f"phases.{name}.max_predictions" in run.unset:
+            most = most_predictions(run.data.masked_lm_prob, phase.sequence_length)
+            phases[name] = dataclasses.replace(phase, max_predictions=most)
+    return dataclasses.replace(run, phases=phases)
+
+
 def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
     """A model's config alone, checked; ``path`` stands before the keys' names in errors. Raises ConfigError."""
+    for name in (name for name, value in values.items() if value is None):  # here there is nothing to follow
+        raise ConfigError(f"{path}{name} is None; it must have a value")
     model = build(ModelConfig, values, path)
     _check_model(model, path)
     return model
@@ -240,7 +268,8 @@ def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
 
 def to_dict(run: RunConfig) -> dict[str, Any]:
     """The resolved config as plain JSON values, sections nested."""
-    return json.loads(json.dumps(dataclasses.asdict(run)))
+    tree = {f.name: getattr(run, f.name) for f in keys_of(run)}
+    return json.loads(json.dumps(tree, default=dataclasses.asdict))
 
 
 def identity_items(run: RunConfig) -> dict[str, Any]:

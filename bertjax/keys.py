@@ -32,6 +32,12 @@ def identity(default: Any, **limits: Any) -> Any:
     return field(default=default, metadata={"identity": True, **limits})
 
 
+def follows(default: Any, **limits: Any) -> Any:
+    """An identity key that follows something else unless it is set: the corpus, or another key. ``default`` is its
+    value where there is nothing to follow."""
+    return field(default=default, metadata={"identity": True, "follows": True, **limits})
+
+
 def operational(default: Any, **limits: Any) -> Any:
     """A key that may change between two starts of the same run."""
     return field(default=default, metadata={"identity": False, **limits})
@@ -42,17 +48,30 @@ def named_sections(example: str) -> Any:
     return field(default_factory=dict, metadata={"example": example})
 
 
+def not_a_key(default: Any) -> Any:
+    """A field beside the keys, which no config can set."""
+    return field(default=default, metadata={"not_a_key": True})
+
+
+def keys_of(kind: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are keys or sections."""
+    return [f for f in dataclasses.fields(kind) if "not_a_key" not in f.metadata]
+
+
 def section(kind: type) -> ConfigDict:
-    """A ConfigDict with every key of a dataclass at its default; named sections are left out."""
+    """A ConfigDict with every key of a dataclass at its default; named sections are left out.
+
+    A key that follows something else holds None, which stands for not set.
+    """
     config, types = ConfigDict(), typing.get_type_hints(kind)
-    for f in dataclasses.fields(kind):
+    for f in keys_of(kind):
         if "example" in f.metadata:
             continue
         if dataclasses.is_dataclass(types[f.name]):
             config[f.name] = section(types[f.name])
-        elif f.default is None:
+        elif f.default is None or "follows" in f.metadata:
             # Holds None, but knows which type an override must have.
-            wanted = typing.get_args(types[f.name])[0]
+            wanted = (*typing.get_args(types[f.name]), types[f.name])[0]
             config[f.name] = placeholder(str if typing.get_origin(wanted) is tuple else wanted)
         else:
             config[f.name] = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
@@ -64,11 +83,13 @@ def build(kind: type, tree: Any, path: str) -> Any:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path[:-1]} must be a section with keys, not {tree!r}")
     types = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = {f.name: f for f in keys_of(kind)}
     values = {}
     for key, value in tree.items():
         if key not in fields:
             raise ConfigError(f"unknown config key {path}{key}; {nearest(key, fields)}")
+        if value is None and "follows" in fields[key].metadata:
+            continue
         if typing.get_origin(types[key]) is collections.abc.Mapping:
             values[key] = _named(typing.get_args(types[key])[1], value, path, key, fields[key].metadata["example"])
         elif dataclasses.is_dataclass(types[key]):
@@ -84,6 +105,22 @@ def _named(kind: Any, sections: Any, path: str, key: str, example: str) -> dict[
     return {name: build(kind, value, f"{path}{key}.{name}.") for name, value in sections.items()}
 
 
+def not_set(config: Any, tree: Mapping[str, Any], path: str = "") -> frozenset[str]:
+    """Dotted names of the keys of a dataclass that follow something else and that the nested dict it was built from
+    does not set."""
+    names: set[str] = set()
+    for f in keys_of(config):
+        item, given = getattr(config, f.name), tree.get(f.name)
+        if dataclasses.is_dataclass(item):
+            names |= not_set(item, given or {}, f"{path}{f.name}.")
+        elif "example" in f.metadata:
+            for name, one in item.items():
+                names |= not_set(one, (given or {}).get(name) or {}, f"{path}{f.name}.{name}.")
+        elif "follows" in f.metadata and given is None:
+            names.add(path + f.name)
+    return frozenset(names)
+
+
 def nearest(name: str, allowed: typing.Iterable[str]) -> str:
     """', did you mean X?' for the allowed name closest to ``name``; all of them where none is close."""
     allowed = sorted(allowed)
@@ -94,7 +131,7 @@ def nearest(name: str, allowed: typing.Iterable[str]) -> str:
 def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
     """Dotted name -> (JSON value, whether it is identity) of every key of a dataclass; ``path`` stands before."""
     flat: dict[str, tuple[Any, bool]] = {}
-    for f in dataclasses.fields(value):
+    for f in keys_of(value):
         item = getattr(value, f.name)
         if dataclasses.is_dataclass(item):
             flat |= flatten(item, f"{path}{f.name}.")

@@ -11,7 +11,6 @@ def get_config():
     config = default_config()
     config.name = "large"
 
-    config.model.vocab_size = 30522
     config.model.hidden_size = 1024
     config.model.num_hidden_layers = 24
     config.model.num_attention_heads = 16
@@ -19,9 +18,9 @@ def get_config():
     config.model.hidden_act = "gelu_new"  # the tanh form of the original code
 
     config.phases.phase1 = phase(
-        sequence_length=128, batch_size=256, steps=900_000, max_predictions=20, learning_rate=1e-4, warmup_steps=10_000
+        sequence_length=128, batch_size=256, steps=900_000, learning_rate=1e-4, warmup_steps=10_000
     )
-    config.phases.phase2 = phase(sequence_length=512, batch_size=256, steps=100_000, max_predictions=77)
+    config.phases.phase2 = phase(sequence_length=512, batch_size=256, steps=100_000)
     config.optimizer.name = "bert2018"
 
     config.checkpoint.every_steps = 5_000

@@ -18,9 +18,9 @@ def get_config():
     config.model.intermediate_size = 2048
 
     config.phases.phase1 = phase(
-        sequence_length=128, batch_size=512, steps=45_000, max_predictions=20, learning_rate=5e-4, warmup_steps=2_500
+        sequence_length=128, batch_size=512, steps=45_000, learning_rate=5e-4, warmup_steps=2_500
     )
-    config.phases.phase2 = phase(sequence_length=512, batch_size=128, steps=5_000, max_predictions=77)
+    config.phases.phase2 = phase(sequence_length=512, batch_size=128, steps=5_000)
     config.optimizer.name = "adamw"
     config.optimizer.beta2 = 0.98
 

@@ -22,10 +22,8 @@ def get_config():
     # Two layers compile fast enough unrolled.
     config.model.scan_layers = False
 
-    config.phases.phase1 = phase(
-        sequence_length=128, batch_size=16, steps=2000, max_predictions=20, learning_rate=1.5e-3, warmup_steps=100
-    )
-    config.phases.phase2 = phase(sequence_length=512, batch_size=8, steps=100, max_predictions=77)
+    config.phases.phase1 = phase(sequence_length=128, batch_size=16, steps=2000, learning_rate=1.5e-3, warmup_steps=100)
+    config.phases.phase2 = phase(sequence_length=512, batch_size=8, steps=100)
     config.optimizer.name = "adamw"
     config.optimizer.beta2 = 0.98
 

@@ -11,6 +11,7 @@ from bertjax.config import (
     resolve,
     to_dict,
 )
+from bertjax.train.cautions import config_cautions as cautions
 
 
 def valid():
@@ -113,3 +114,73 @@ def test_schedule_of_its_own_in_each_phase():
         optimizer__schedule_span="phase", phases__phase2__learning_rate=1e-4, phases__phase2__warmup_steps=1
     )
     assert run.phases["phase2"].learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("length", "probability", "most"),
+    [(128, 0.15, 20), (512, 0.15, 77), (128, 0.4, 52), (30, 0.1, 3), (8, 0.001, 1), (512, 0.9, 461), (8192, 0.3, 2458)],
+)
+def test_as_many_predictions_as_the_masking_needs(length, probability, most):
+    run = resolve_with(
+        phases__phase1__sequence_length=length,
+        data__masked_lm_prob=probability,
+        model__max_position_embeddings=max(length, 512),
+    )
+    assert run.phases["phase1"].max_predictions == most
+    assert not cautions(run)
+
+
+def test_a_stored_run_keeps_its_predictions():
+    """A config.json holds what was resolved when it was written, such as the 20 that every length once had."""
+    stored = to_dict(resolve(valid()))
+    assert [p["max_predictions"] for p in stored["phases"].values()] == [20, 77]
+    stored["phases"]["phase2"]["max_predictions"] = 20
+    again = resolve(stored)
+    assert again.phases["phase2"].max_predictions == 20
+    assert not again.unset
+    assert identity_items(again)["phases.phase2.max_predictions"] == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"phases__phase2__max_predictions": 20}, ["phase2.max_predictions = 20", "3.9%", "max_predictions=77"]),
+        ({"phases__phase2__max_predictions": 76}, ["phase2.max_predictions = 76", "max_predictions=77"]),
+        (
+            {
+                "data__masked_lm_prob": 0.4,
+                "phases__phase1__max_predictions": 20,
+                "phases__phase2__max_predictions": 205,
+            },
+            ["phase1.max_predictions = 20", "masked_lm_prob = 0.4", "max_predictions=52"],
+        ),
+        ({"phases__phase1__warmup_steps": 5}, ["phase1.warmup_steps = 5", "5 steps"]),
+        ({"phases__phase1__warmup_steps": 500}, ["phase1.warmup_steps = 500", "5 steps", "only rises"]),
+        (
+            {
+                "optimizer__schedule_span": "phase",
+                "phases__phase2__learning_rate": 1e-4,
+                "phases__phase2__warmup_steps": 2,
+            },
+            ["phase2.warmup_steps = 2", "2 steps"],
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_said(changes, words):
+    (line,) = cautions(resolve_with(**changes))
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"phases__phase1__max_predictions": 128, "phases__phase2__max_predictions": 77},
+        {"phases__phase1__warmup_steps": 4},
+        {"phases__phase1__warmup_steps": 0},
+    ],
+)
+def test_nothing_is_said_of_what_is_usual(changes):
+    assert cautions(resolve_with(**changes)) == []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.config import ConfigError, most_predictions
 from bertjax.data.corpus import check_objective
 from bertjax.data.index import Corpus
 from bertjax.data.pipeline import evaluation_batches
@@ -51,7 +50,7 @@ def masked_batches(
         raise ConfigError(f"masked_lm_prob = {masked_lm_prob!r} must lie between 0 and 1")
     _check_whole("sequence_length", sequence_length, 1, 2**20)
     if max_predictions is None:
-        max_predictions = math.ceil(masked_lm_prob * sequence_length)
+        max_predictions = most_predictions(masked_lm_prob, sequence_length)
     _check_whole("max_predictions", max_predictions, 1, sequence_length)
     _check_whole("batch_size", batch_size, 1, 2**20)
     _check_whole("seed", seed, 0, 2**31 - 1)

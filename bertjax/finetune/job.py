@@ -26,8 +26,9 @@ from bertjax.keys import ConfigError
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.task import TaskModel
-from bertjax.parallel.mesh import batch_shards
+from bertjax.parallel.mesh import batch_shards, one_of
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.train.cautions import better_sizes, in_parts
 from bertjax.train.health import judged
 from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
 from bertjax.train.loss_scale import ADJUSTMENTS
@@ -66,6 +67,7 @@ class Job:
     train_batches: Batches
     eval_batches: Batches
     parts: int
+    cautions: list[str]
     programs: dict[Any, Any]
 
     @property
@@ -216,8 +218,26 @@ def make_job(
         train_batches,
         make_batches(family.eval),
         parts,
+        _cautions(run, steps, warmup, train_batches.rows // shards, most),
         programs,
     )
+
+
+def _cautions(run: FinetuneConfig, steps: int, warmup: int, rows: int, most: int) -> list[str]:
+    """What a config may say but hardly means, a line each with the way out. rows: of a step on a device."""
+    lines, better = [], better_sizes(rows, most)
+    if warmup >= steps:
+        lines.append(
+            f"config.training.warmup_fraction = {run.training.warmup_fraction:g} is all of the {steps} steps: the rate "
+            f"only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
+        )
+    if better:
+        sizes = one_of([run.training.batch_size * n // rows for n in better[1]])
+        lines.append(
+            f"config.training.batch_size = {run.training.batch_size} is done in {in_parts(rows, *better)}; "
+            f"about {sizes} would be done in fewer"
+        )
+    return lines
 
 
 def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:

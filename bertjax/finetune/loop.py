@@ -67,6 +67,8 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
+    for line in job.cautions:
+        display.say(f"warning: {line}")
     steps, stretches = job.steps, job.stretches()
     train_step, predict_step = job.train_step(), job.predict_step()
     by_length: dict[int, Any] = {}  # a new length compiles, which may take its time
@@ -93,6 +95,8 @@ def train(
         record |= {"identity_fingerprint": constants["identity"], "versions": versions()}
         folder.write_json(workdir / "config.json", record)
     log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    for line in job.cautions if restored is None else []:  # of a run that goes on they are in its log
+        log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(job.guard, workdir, processes.index, display.say, log.write)
     fields = (*ROW_FIELDS, *family.fields)
     peak = device_peak * mesh.size if device_peak else None

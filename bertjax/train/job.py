@@ -118,10 +118,14 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
             f"a batch_size of {phase.batch_size} rows does not divide over {shards} devices; "
             f"{below or shards} or {below + shards} would"
         )
-    most = run.parallel.rows_per_device or rows_that_fit(
+    return parts_of(phase.batch_size // shards, most_rows(run, phase, mesh))
+
+
+def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
+    """Rows of a phase that a device works on at once at most."""
+    return run.parallel.rows_per_device or rows_that_fit(
         run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions
     )
-    return parts_of(phase.batch_size // shards, most)
 
 
 def parts_of(rows: int, most: int) -> int:

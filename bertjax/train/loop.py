@@ -19,6 +19,7 @@ from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.train import Stopped
 from bertjax.train import workdir as folder
+from bertjax.train.cautions import cautions
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.ending import orderly_end
@@ -65,6 +66,9 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
+    warnings = cautions(run, mesh)
+    for line in warnings:
+        display.say(f"warning: {line}")
     eval_step = job.eval_step()
     device_peak = peak_flops(mesh.devices.flat[0])
 
@@ -88,6 +92,8 @@ def train(
         folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
     peak = device_peak * mesh.size if device_peak else None
     log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    for line in warnings if restored is None else []:  # of a run that goes on they are in its log
+        log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
     starts = [run.phase_start(index) for index in range(len(phases))]
     stretches = [Stretch(name, s + 1, s + p.steps) for s, (name, p) in zip(starts, run.phases.items(), strict=True)]

@@ -42,3 +42,23 @@ def test_the_rate_rises_to_its_peak_and_falls_from_there_to_0(fraction, config, 
     ]
     schedule = job.schedule(5e-4)
     np.testing.assert_allclose([float(schedule(step)) for step in range(steps)], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("training.warmup_fraction", 1.0, ["warmup_fraction = 1", "only rises", "warmup_fraction=0.1"]),
+        ("training.batch_size", 11, ["batch_size = 11", "11 parts of 1 row a device", "10 or 12"]),
+        ("training.warmup_fraction", 0.5, []),
+        ("training.batch_size", 8, []),
+    ],
+)
+def test_what_is_hardly_meant_is_said(key, value, words, config, model_folder, moods):
+    config.parallel.rows_per_device = 4
+    config.training.batch_size = 8
+    section, name = key.split(".")
+    config[section][name] = value
+    lines = laid_out(config, model_folder, moods[0]).cautions
+    assert len(lines) == bool(words)
+    for word in words:
+        assert word in lines[0]

@@ -213,3 +213,16 @@ def test_prepared_corpus_of_another_vocabulary_is_refused(config, corpus_file, t
     config.data.corpus = str(tmp_path / "mine")
     with pytest.raises(ConfigError, match=r"500.*600|600.*500"):
         quiet(config, tmp_path / "run")
+
+
+def test_what_a_config_hardly_means_is_said_and_on_record(config, tmp_path):
+    config.phases.phase1.max_predictions = 2
+    config.phases.phase1.steps = config.phases.phase2.steps = 1
+    lines = []
+    bertjax.train.run(config, tmp_path, say=lines.append)
+    (cap, warmup) = [line for line in lines if line.startswith("warning: ")]
+    assert "config.phases.phase1.max_predictions = 2" in cap and "config.phases.phase1.warmup_steps = 2" in warmup
+    (recorded, also) = [row["reason"] for row in rows(tmp_path, "event") if row["event"] == "warning"]
+    assert (f"warning: {recorded}", f"warning: {also}") == (cap, warmup)
+    bertjax.train.run(config, tmp_path, say=lambda line: None)
+    assert len([row for row in rows(tmp_path, "event") if row["event"] == "warning"]) == 2

@@ -10,6 +10,7 @@ from bertjax.config import ConfigError, ModelConfig, ParallelConfig, PhaseConfig
 from bertjax.data.pipeline import ExampleSettings, open_batches
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
+from bertjax.train.cautions import split_cautions
 from bertjax.train.job import accumulation_steps, make_job
 from bertjax.train.loss_scale import GROW_AFTER, LossScale
 
@@ -164,3 +165,24 @@ def test_only_float16_moves_its_loss_scale(precision, synthetic):
     almost = LossScale(state.loss_scale.scale, state.loss_scale.good_steps + GROW_AFTER - 1)
     state, _ = job.train_step(phase)(state.replace(loss_scale=almost), batch)
     assert float(state.loss_scale.scale) == (2 * first if precision == "float16" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "devices", "said"),
+    [
+        (257, 100, 1, ["257 parts of 1 row a device", "100 would fit", "256 or 258 would be done in fewer"]),
+        (514, 100, 2, ["batch_size = 514", "257 parts of 1 row a device", "512 or 516"]),
+        (254, 100, 1, ["127 parts of 2 rows a device", "252 or 255"]),
+        (202, 100, 1, ["101 parts of 2 rows a device", "201 or 204"]),
+        (256, 100, 1, []),  # 4 parts of 64
+        (97, 100, 1, []),
+        (257, 1, 1, []),  # as config.parallel.rows_per_device = 1 asks
+    ],
+)
+def test_a_batch_without_a_divisor_near_what_fits_is_said(rows, fit, devices, said):
+    phase = dataclasses.replace(RUN.phases["phase1"], batch_size=rows)
+    run = dataclasses.replace(rows_per_device(fit), phases={"phase1": phase})
+    lines = split_cautions(run, mesh_of(devices, 1, 1))
+    assert len(lines) == bool(said)
+    for word in said:
+        assert word in lines[0]
