@@ -28,13 +28,16 @@ class Cursor:
     def from_json(cls, state: Mapping[str, Any]) -> Cursor:
         """The cursor that ``to_json`` wrote. Raises ValueError for anything else."""
         try:
-            cuts = tuple((int(phase), int(rows)) for phase, rows in state["cuts"])
-            cursor = cls(int(state["epoch"]), int(state["block"]), int(state["row"]), cuts)
+            cuts = tuple((_count(phase), _count(rows)) for phase, rows in state["cuts"])
+            return cls(_count(state["epoch"]), _count(state["block"]), _count(state["row"]), cuts)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a data position: {state!r}") from error
-        if min(cursor.epoch, cursor.block, cursor.row, *(n for cut in cuts for n in cut), 0) < 0:
-            raise ValueError(f"not a data position: {state!r}")
-        return cursor
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError("not a count")
+    return value
 
 
 def switch_phase(cursor: Cursor, old_phase_index: int) -> Cursor:

@@ -89,7 +89,7 @@ class RowStream:
                 if (found := self.plan(cursor)) is not plan:
                     made, plan = make_waiting(), found
                 if cursor.row > len(plan):
-                    raise ValueError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
+                    raise DataError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
                 taken = min(batch_size - done, len(plan) - cursor.row)
                 own = rows[np.searchsorted(rows, done) : np.searchsorted(rows, done + taken)]
                 waiting.append(own - done + cursor.row)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertjax.data.blocks import Sentences, num_blocks, read_block
+from bertjax.data.files import DataError
 from bertjax.data.hashing import Purpose, derive, draw
 from bertjax.data.packing import Rows, pack
 from bertjax.data.pairs import Examples, make_examples, split_long
@@ -48,17 +49,17 @@ def plan_block(
     """The plan of a block for phase ``phase_index``, after the phases in ``cuts`` have read their rows of it.
 
     ``cuts``: (phase index, rows read) in order, see ``Cursor``. Every phase is planned in turn; the sentences of the
-    rows that it did not read are what the next one is planned with. Raises ValueError for a block, phase or number of
+    rows that it did not read are what the next one is planned with. Raises DataError for a block, phase or number of
     rows that the corpus and the phases do not have.
     """
     block_tokens = phases[phase_index].block_tokens
     if not 0 <= block < num_blocks(corpus, block_tokens):
-        raise ValueError(f"the data position names block {block}, the corpus has {num_blocks(corpus, block_tokens)}")
+        raise DataError(f"the data position names block {block}, the corpus has {num_blocks(corpus, block_tokens)}")
     table = read_block(corpus, block_tokens, seed, epoch, block)
     sentences = table.sentences
     for number, (phase, read) in enumerate((*cuts, (phase_index, 0))):
         if phase >= len(phases):
-            raise ValueError(f"the data position names phase {phase}, the run has {len(phases)}")
+            raise DataError(f"the data position names phase {phase}, the run has {len(phases)}")
         settings = phases[phase]
         if settings.objective == "mlm":
             sentences = split_long(sentences, settings.room)
@@ -80,7 +81,7 @@ def plan_block(
 def _unread(sentences: Sentences, examples: Examples, rows: Rows, read: int) -> Sentences:
     """The sentences that the examples in the rows from number ``read`` on would have used."""
     if read > len(rows):
-        raise ValueError(f"the data position counts {read} rows in a block that has {len(rows)}")
+        raise DataError(f"the data position counts {read} rows in a block that has {len(rows)}")
     left = rows.examples[rows.bounds[read] :]
     edges = np.zeros(len(sentences) + 1, np.int64)
     edges[examples.first_sentence[left]] += 1

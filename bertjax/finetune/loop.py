@@ -14,7 +14,7 @@ from bertjax.finetune.evaluation import evaluate, evaluation_line
 from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.inputs import Start
 from bertjax.finetune.job import Job, describe_job, make_job
-from bertjax.finetune.position import Position
+from bertjax.finetune.position import OF_THE_RUN, Position
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.summary import summarise, summary_lines
 from bertjax.interop.task_models import save_task_model
@@ -35,7 +35,7 @@ from bertjax.train.ending import orderly_end
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.recorder import Recorder
-from bertjax.train.standing import RANDOM
+from bertjax.train.standing import RANDOM, refuse_another_run
 from bertjax.train.summary import versions
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
@@ -76,8 +76,10 @@ def train(
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
-    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say)
-    processes.must_equal(f"folder of checkpoints of {trial.name}", {"steps": checkpoints.steps()})
+    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
+    newest = processes.share(f"newest checkpoint of {trial.name}", checkpoints.newest())
+    seen = {"newest step": checkpoints.newest_seen(newest)}
+    processes.must_equal(f"folder of checkpoints of {trial.name}, which all must share,", seen)
     constants = {
         "identity": fingerprint(identity),
         "random": RANDOM | {"seed": trial.seed},
@@ -179,7 +181,9 @@ def train(
         state = here.state
         if here.best["step"] != ended_at:
             with progress.pause("restoring"):
-                state = checkpoints.restore(here.best["step"], job.state_shapes())
+                best = here.best["step"]
+                state, record = checkpoints.restore(best, job.state_shapes())
+                refuse_another_run(best, record, constants, OF_THE_RUN)
         with progress.pause("evaluating"):
             loss, outcome = latest.get(here.best["step"]) or evaluate(job, predict_step, state.params)
         summary = summarise(job, here, loss, outcome)

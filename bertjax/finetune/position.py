@@ -5,8 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertjax.train.standing import Restored, refuse_another_run, worth_going_back_to
+from bertjax.train.record import is_amount, is_count, refuse_nonsense
+from bertjax.train.standing import Restored, are_skipped, are_totals, refuse_another_run, worth_going_back_to
 from bertjax.train.state import TrainState
+
+# What of a record is the same in all checkpoints of a run.
+OF_THE_RUN = ("identity", "random")
+
+
+def _is_best(value: Any) -> bool:
+    is_score = lambda score: type(score) in (int, float) and (is_amount(score) or is_amount(-score))
+    return value is None or (isinstance(value, dict) and is_count(value.get("step")) and is_score(value.get("score")))
+
+
+_MAKES_SENSE = {
+    "offset": is_count,
+    "totals": are_totals,
+    "best": _is_best,
+    "since_best": is_count,
+    "skipped": are_skipped,
+}
 
 
 @dataclass
@@ -28,10 +46,11 @@ class Position:
     def from_checkpoint(
         cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
     ) -> Position:
-        """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
-        refuse_another_run(step, record, constants, ("identity", "random"))
-        fields = ("offset", "totals", "best", "since_best", "skipped")
-        return cls(state, step, *(record[name] for name in fields))
+        """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions), and
+        CheckpointError where its record makes no sense."""
+        refuse_another_run(step, record, constants, OF_THE_RUN)
+        refuse_nonsense(step, record, _MAKES_SENSE)
+        return cls(state, step, *(record[name] for name in _MAKES_SENSE))
 
     def record(self) -> dict[str, Any]:
         """The part of a checkpoint's record that changes from step to step."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,21 @@ from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
 from bertjax.parallel.sharding import path_name
 from bertjax.train import CheckpointError, Diverged, orbax_log
-from bertjax.train.record import ITEM, Damaged, read_record, sealed
-from bertjax.train.retention import kept_steps
+from bertjax.train.record import ITEM, Damaged, sealed, whole_record
+from bertjax.train.retention import Saved, kept_steps
 from bertjax.train.state import TrainState
+from bertjax.train.step_folders import leftovers, put_aside, step_numbers
 
 STATE = "state"
-# Written last into a step's folder, which then gets its name.
-MARKER = "_CHECKPOINT_METADATA"
 # What a save needs besides its arrays: metadata, and the rounding of files up to blocks.
 SPARE_BYTES = 16 * 2**20
+# How long a process waits to see a folder that process 0 sees: file systems of several machines cache what folders
+# hold, NFS for up to a minute.
+UNSEEN_SECONDS = 90.0
+
+# ``tell(name, value)``: process 0's value (plain JSON) in all processes; each name is used once.
+Tell = Callable[[str, Any], Any]
+_told = itertools.count(1)  # all processes ask in the same order, whatever a process has checkpoints of
 
 
 class Checkpoints:
@@ -35,25 +43,47 @@ class Checkpoints:
 
     A save counts once its background writing has been waited for and its record read back; only then do older steps
     go. An error of one save surfaces in the next call of any method. All processes of a run call every method
-    together; the first one deletes and moves folders.
+    together; the first one lists, deletes and moves folders, and tells the others which step is restored.
     """
 
-    def __init__(self, workdir: Path, config: CheckpointConfig, mesh: Mesh, say: Callable[[str], None]):
+    def __init__(
+        self,
+        workdir: Path,
+        config: CheckpointConfig,
+        mesh: Mesh,
+        say: Callable[[str], None],
+        tell: Tell = lambda name, value: value,
+    ):
         self._folder, self._config, self._say = workdir.absolute() / "checkpoints", config, say
         self._damaged = workdir.absolute() / "damaged"
         self._checksums, self._all = Checksums(mesh), all_of(mesh)
         orbax_log.quieten()
         self._first = jax.process_index() == 0
+        self._tell = lambda value: tell(f"checkpoints, question {next(_told)}", value)
         self._manager: ocp.CheckpointManager | None = None
-        self._pending: tuple[int, float | None] | None = None  # step and held-out loss of what is being written
-        self._losses: dict[int, float | None] = {}  # of the steps that are whole
+        self._pending: tuple[int, Saved] | None = None  # the step that is being written
+        self._saved: dict[int, Saved] = {}  # of the steps that are whole
         self._deleting: list[threading.Thread] = []
 
     def steps(self) -> list[int]:
-        """Steps that have a folder, ascending."""
-        if not self._folder.is_dir():
-            return []
-        return sorted(int(child.name) for child in self._folder.iterdir() if child.name.isdigit())
+        """Steps that have a folder, as this process sees it, ascending."""
+        return step_numbers(self._folder)
+
+    def newest(self) -> int | None:
+        """The last of the steps, as this process sees it."""
+        return max(self.steps(), default=None)
+
+    def newest_seen(self, told: int | None) -> int | None:
+        """What ``newest`` is where process 0 says that it is ``told``: that, as soon as this process sees it too."""
+        return told if told is not None and self._sees(told) else self.newest()
+
+    def _sees(self, step: int) -> bool:
+        end = time.monotonic() + UNSEEN_SECONDS
+        while not self._first and step not in self.steps():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
 
     # --- Saving ---------------------------------------------------------------------------------------------------
 
@@ -64,7 +94,7 @@ class Checkpoints:
         space, Diverged where a number of the state is not finite.
         """
         self.wait()
-        if step in self._losses:
+        if step in self._saved:
             return
         tree = _tree(state)
         checksums, finite = self._checksums(tree)
@@ -79,7 +109,7 @@ class Checkpoints:
             raise self._not_written(step, error) from error
         if not saved:
             raise CheckpointError(f"the checkpoint of step {step} was not written")
-        self._pending = step, record.get("held_out_loss")
+        self._pending = step, _saved(record)
 
     def poll(self) -> None:
         """To be called at every step: takes note of a save that has ended, and raises where it failed."""
@@ -90,7 +120,7 @@ class Checkpoints:
         """Returns when everything is on disk and read back. Raises CheckpointError where a save failed."""
         if self._pending is None:
             return
-        (step, loss), self._pending = self._pending, None
+        (step, saved), self._pending = self._pending, None
         try:
             self._open().wait_until_finished()
             self._open().check_for_errors()
@@ -101,7 +131,7 @@ class Checkpoints:
                 self._whole(step)
         except Damaged as damage:
             raise CheckpointError(f"the checkpoint of step {step} was not written as it should be: {damage}") from None
-        self._losses[step] = loss
+        self._saved[step] = saved
         self._delete_old()
 
     def close(self) -> None:
@@ -109,14 +139,14 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            for thread in self._deleting:
-                thread.join()
+            self._finish_deleting()
             if self._manager is not None:
                 self._manager.close()
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True)
+            # What process 0 finds there is what all of them believe to be there.
+            options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, single_host_load_and_broadcast=True)
             # Not compressed: of floats that saves a twelfth, and takes longer to write and to read.
             handlers = {STATE: ocp.PyTreeCheckpointHandler(use_compression=False), ITEM: ocp.JsonCheckpointHandler()}
             self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
@@ -124,7 +154,7 @@ class Checkpoints:
 
     def _not_written(self, step: int, error: Exception) -> CheckpointError:
         reason = " ".join(str(error).split())[:300]
-        whole = f"; step {max(self._losses)} is whole" if self._losses else ""
+        whole = f"; step {max(self._saved)} is whole" if self._saved else ""
         return CheckpointError(
             f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){whole}"
         )
@@ -136,21 +166,30 @@ class Checkpoints:
         needed = sum(x.nbytes for x in jax.tree.leaves(tree)) + SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
-            whole = f"; step {max(self._losses)} is whole" if self._losses else ""
+            whole = f"; step {max(self._saved)} is whole" if self._saved else ""
             raise CheckpointError(
                 f"no space in {self._folder} for the checkpoint of step {step}: {needed / 1e9:.2f} GB are needed, "
                 f"{free / 1e9:.2f} GB free{whole}; make room and run the same command again"
             )
 
     def _delete_old(self) -> None:
-        for step in sorted(set(self._losses) - kept_steps(self._losses, self._config)):
-            del self._losses[step]
+        for step in sorted(set(self._saved) - kept_steps(self._saved, self._config)):
+            del self._saved[step]
             if self._first:
                 # Out of the way by one rename: a half-deleted folder never has the name of a step.
-                doomed = (self._folder / str(step)).rename(self._folder / f"{step}.deleted")
+                doomed = self._folder / f"{step}.deleted"
+                if doomed.exists():  # deleted once before, ahead of a rollback
+                    self._finish_deleting()
+                    shutil.rmtree(doomed, ignore_errors=True)
+                with contextlib.suppress(FileNotFoundError):  # somebody else has deleted it
+                    (self._folder / str(step)).rename(doomed)
                 thread = threading.Thread(target=shutil.rmtree, args=(doomed,), kwargs={"ignore_errors": True})
                 thread.start()
                 self._deleting = [t for t in self._deleting if t.is_alive()] + [thread]
+
+    def _finish_deleting(self) -> None:
+        for thread in self._deleting:
+            thread.join()
 
     # --- Restoring ------------------------------------------------------------------------------------------------
 
@@ -165,12 +204,12 @@ class Checkpoints:
         self._all(True)  # the first process has named what it waited for
         self._checksums.prepare(_tree(shapes))
         damaged: dict[int, str] = {}
-        there = self.steps()
-        for step in reversed(there):
+        for step in self._tell(self.steps())[::-1]:
             state, record, damage = self._restored(step, shapes)
             if damage is None:
                 self._put_aside(damaged, step)
-                self._losses = self._known_losses(step) | {step: record.get("held_out_loss")}
+                earlier = self._tell([[n, *saved] for n, saved in self._known(step).items()] if self._first else None)
+                self._saved = {n: Saved(*saved) for n, *saved in earlier} | {step: _saved(record)}
                 return step, state, record
             damaged[step] = damage
         if damaged:
@@ -180,18 +219,26 @@ class Checkpoints:
                 f"{damaged[newest]}); nothing was deleted"
             )
         self._put_aside({}, None)
+        self._saved = {}
         return None
 
-    def restore(self, step: int, shapes: TrainState) -> TrainState:
-        """The state of one step, laid out as ``shapes``. Raises CheckpointError where it is not whole."""
+    def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """State, laid out as ``shapes``, and record of one step. Raises CheckpointError where it is not whole."""
         self.wait()
-        state, _, damage = self._restored(step, shapes)
+        self._all(True)
+        state, record, damage = self._restored(step, shapes)
         if damage is not None:
             raise CheckpointError(f"the checkpoint of step {step} in {self._folder} is damaged ({damage})")
-        return state
+        return state, record
 
     def _restored(self, step: int, shapes: TrainState) -> tuple[Any, Any, str | None]:
-        """(state, record, None), or what is wrong with the step in the last place."""
+        """(state, record, None), or what is wrong with the step in the last place. Raises CheckpointError."""
+        # Whoever does not see it could not tell whether it is damaged.
+        if not self._all(self._sees(step)):
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} is not seen by all processes, which must share that "
+                f"folder; nothing was changed, start them again once it is"
+            )
         state: Any = None
         record: dict[str, Any] = {}
         damage = None
@@ -220,46 +267,41 @@ class Checkpoints:
 
     def _whole(self, step: int) -> dict[str, Any]:
         """The record of a step whose folder is complete. Raises Damaged."""
-        folder = self._folder / str(step)
-        try:
-            size = (folder / MARKER).stat().st_size
-        except OSError as error:
-            raise Damaged(f"{MARKER}: {error.strerror or error}") from None
-        if not size:
-            raise Damaged(f"{MARKER} is empty")
-        record = read_record(folder)
-        if record.get("step") != step or not isinstance(record.get("arrays"), dict):
-            raise Damaged(f"its record is that of step {record.get('step')}")
-        return record
+        return whole_record(self._folder / str(step), step)
 
-    def _known_losses(self, newest: int) -> dict[int, float | None]:
-        losses = {}
+    def _known(self, newest: int) -> dict[int, Saved]:
+        saved = {}
         for step in self.steps():
             if step < newest:
                 try:
-                    losses[step] = self._whole(step).get("held_out_loss")
-                except Damaged:  # it goes when its time comes, as any other
-                    losses[step] = None
-        return losses
+                    saved[step] = _saved(self._whole(step))
+                except (Damaged, CheckpointError):  # it goes when its time comes, as any other
+                    saved[step] = Saved()
+        return saved
 
     def _put_aside(self, damaged: dict[int, str], used: int | None) -> None:
+        """Moves damaged steps away and clears what killed runs left half done."""
         for step, reason in sorted(damaged.items()):
             self._say(f"the checkpoint of step {step} is damaged ({reason}); going on from step {used}")
         if self._first:
-            shutil.rmtree(self._damaged, ignore_errors=True) if damaged else None
             for step in damaged:
                 try:
-                    self._damaged.mkdir(exist_ok=True)
-                    (self._folder / str(step)).rename(self._damaged / str(step))
+                    put_aside(self._folder / str(step), self._damaged)
                 except OSError as error:
                     raise CheckpointError(
                         f"{self._folder / str(step)}, which is damaged, cannot be moved to {self._damaged} "
                         f"({error.strerror or error}); move it away yourself"
                     ) from None
-            for child in self._folder.iterdir() if self._folder.is_dir() else ():
-                if child.is_dir() and not child.name.isdigit():
-                    shutil.rmtree(child, ignore_errors=True)
+            self._finish_deleting()
+            for left in leftovers(self._folder):
+                shutil.rmtree(left, ignore_errors=True)
         self._all(True)  # nobody lists the folder before it is in order
+        if self._manager is not None:
+            self._manager.reload()  # or it would refuse to save a step again that it has seen
+
+
+def _saved(record: dict[str, Any]) -> Saved:
+    return Saved(record.get("held_out_loss"), record.get("phase", 0))
 
 
 def _check_arrays(step: int, record: dict[str, Any], shapes: TrainState) -> None:

@@ -74,13 +74,15 @@ def train(
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
     identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
-    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say)
-    processes.must_equal("folder of checkpoints, which all must share,", {"steps": checkpoints.steps()})
+    checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
+    newest = processes.share("newest checkpoint", checkpoints.newest())
+    seen = {"newest step": checkpoints.newest_seen(newest)}
+    processes.must_equal("folder of checkpoints, which all must share,", seen)
     constants = run_constants(run, corpus.tokenizer.fingerprint, corpus.fingerprint, versions())
     restored = checkpoints.restore_newest(job.state_shapes())
     if restored is not None:
         display.say(f"resuming {workdir} from step {restored[0]}")
-        here = Standing.from_checkpoint(*restored, constants)
+        here = Standing.from_checkpoint(*restored, constants, run.phase_at)
     else:
         state = job.initial_state()
         if origin is not None:
@@ -178,8 +180,8 @@ def train(
                 run_phase(index, phases[index])
             except Setback as setback:
                 with progress.pause("going back"):
-                    # The last checkpoint is of this phase, or of the end of the one before.
-                    here.go_back(checkpoints.restore_newest(job.state_shapes()), constants, str(setback))
+                    restored = checkpoints.restore_newest(job.state_shapes())
+                    here.go_back(restored, constants, run.phase_at, str(setback))
                 recorder.went_back(here.step, int(here.totals["real_tokens"]), str(setback))
                 display.say(f"{setback}: back to step {here.step}, and on with the data after")
         with progress.pause("saving"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint
 from bertjax.data.cursor import Cursor, switch_phase
-from bertjax.train import Diverged
+from bertjax.train import CheckpointError, Diverged
+from bertjax.train.record import is_amount, is_count, refuse_nonsense
 from bertjax.train.state import TrainState
 
 # A checkpoint: its step, state and record.
@@ -31,11 +33,21 @@ def run_constants(run: RunConfig, tokenizer: str, corpus: str, versions: dict[st
 def refuse_another_run(step: int, record: dict[str, Any], constants: dict[str, Any], names: tuple[str, ...]) -> None:
     """Raises ConfigError where a checkpoint's ``record`` differs from the run's ``constants`` in one of ``names``."""
     for name in names:
-        if record[name] != constants[name]:
+        if record.get(name) != constants[name]:
             raise ConfigError(
-                f"the checkpoint of step {step} is of another run: {name} is {record[name]!r} there, "
+                f"the checkpoint of step {step} is of another run: {name} is {record.get(name)!r} there, "
                 f"{constants[name]!r} here"
             )
+
+
+def are_totals(value: Any) -> bool:
+    """Whether a value from a record is what ``Standing.totals`` is."""
+    return isinstance(value, dict) and is_amount(value.get("seconds")) and is_count(value.get("real_tokens"))
+
+
+def are_skipped(value: Any) -> bool:
+    """Whether a value from a record lists what was left out after setbacks."""
+    return isinstance(value, list) and all(isinstance(one, dict) and is_count(one.get("step")) for one in value)
 
 
 def worth_going_back_to(restored: Restored | None, before: set[int], reason: str) -> Restored:
@@ -65,12 +77,23 @@ class Standing:
 
     @classmethod
     def from_checkpoint(
-        cls, step: int, state: TrainState, record: dict[str, Any], constants: dict[str, Any]
+        cls,
+        step: int,
+        state: TrainState,
+        record: dict[str, Any],
+        constants: dict[str, Any],
+        phase_at: Callable[[int], int],
     ) -> Standing:
-        """Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions)."""
+        """phase_at: index of the phase of update number ``step`` (0-based).
+
+        Raises ConfigError where the checkpoint is of another run (``constants``, but for the versions), and
+        CheckpointError where its record makes no sense.
+        """
         refuse_another_run(step, record, constants, ("identity", "tokenizer", "corpus", "random"))
-        cursor = Cursor.from_json(record["cursor"])
-        return cls(state, step, cursor, record["phase"], record["totals"], record["skipped"])
+        own_phase = lambda value: is_count(value) and value == phase_at(max(0, step - 1))
+        makes_sense = {"phase": own_phase, "totals": are_totals, "skipped": are_skipped}
+        refuse_nonsense(step, record, makes_sense)
+        return cls(state, step, _cursor(step, record), record["phase"], record["totals"], record["skipped"])
 
     def record(self) -> dict[str, Any]:
         """The part of a checkpoint's record that changes from step to step."""
@@ -83,17 +106,31 @@ class Standing:
         }
 
     def enter_phase(self, index: int) -> None:
-        """The documents go on where the phase before stopped in them."""
+        """The documents go on where the phase before stopped in them; after a rollback that may be a later one."""
+        if self.phase > index:
+            self.cursor, self.phase = switch_phase(self.cursor, self.phase), index
         while self.phase < index:
             self.cursor, self.phase = switch_phase(self.cursor, self.phase), self.phase + 1
 
-    def go_back(self, restored: Restored | None, constants: dict[str, Any], reason: str) -> None:
+    def go_back(
+        self, restored: Restored | None, constants: dict[str, Any], phase_at: Callable[[int], int], reason: str
+    ) -> None:
         """To a checkpoint, but past the data read since. Raises Diverged where that was tried before, or there is
         no checkpoint."""
         step, state, record = worth_going_back_to(restored, self._went_back_to, reason)
-        then = Standing.from_checkpoint(step, state, record, constants)
+        then = Standing.from_checkpoint(step, state, record, constants, phase_at)
         left_out = {"step": step, "reason": reason, "from": then.record()["cursor"], "to": self.cursor.to_json()}
         self.state, self.step, self.totals = then.state, step, then.totals
         self.skipped = [*then.skipped, left_out]
-        if then.phase != self.phase:  # the checkpoint of the end of the phase before
+        if then.phase != self.phase:  # "to" counts in the rows of another phase than "from"
             left_out["phase"] = self.phase
+        self.enter_phase(phase_at(step))
+
+
+def _cursor(step: int, record: Mapping[str, Any]) -> Cursor:
+    try:
+        return Cursor.from_json(record["cursor"])
+    except (KeyError, ValueError):
+        raise CheckpointError(
+            f"the record of the checkpoint of step {step} makes no sense: cursor is {str(record.get('cursor'))[:100]}"
+        ) from None

@@ -1,0 +1,41 @@
+"""Names in ``workdir/checkpoints``: which are steps, and which are what killed runs leave there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# As Orbax and we write them. "007" and digits of other scripts are somebody else's names.
+_STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+# A step on its way out, and a save that never ended. Anything else in there may be a person's own.
+_LEFTOVER = re.compile(r"[0-9]{1,18}(\.deleted|\.orbax-checkpoint-tmp(-[0-9]+)?)", re.ASCII)
+
+
+def step_number(name: str) -> int | None:
+    """The step whose folder has this name, None for any other name."""
+    return int(name) if _STEP.fullmatch(name) else None
+
+
+def step_numbers(folder: Path) -> list[int]:
+    """The steps that have a folder in ``folder``, ascending; none where that is no folder. Raises OSError."""
+    if not folder.is_dir():
+        return []
+    numbers = (step_number(child.name) for child in folder.iterdir() if child.is_dir())
+    return sorted(number for number in numbers if number is not None)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What killed runs have left half saved or half deleted in ``folder``."""
+    if not folder.is_dir():
+        return []
+    return [child for child in folder.iterdir() if _LEFTOVER.fullmatch(child.name) and not child.is_symlink()]
+
+
+def put_aside(folder: Path, damaged: Path) -> Path:
+    """Moves a step's folder into the folder ``damaged``, under a name that nothing has there. Raises OSError."""
+    damaged.mkdir(exist_ok=True)
+    taken = {child.name for child in damaged.iterdir()}
+    names = (folder.name, *(f"{folder.name}-{number}" for number in range(2, len(taken) + 3)))
+    target = damaged / next(name for name in names if name not in taken)
+    folder.rename(target)
+    return target
