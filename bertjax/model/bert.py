@@ -225,7 +225,8 @@ def _positions(name: str, positions: Any, shape: tuple[int, ...]) -> jax.Array |
 
 def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
     """x [B, S, H], positions int [B, P] -> [B, P, H]."""
-    return jnp.take_along_axis(x, positions[:, :, None], axis=1)
+    # In float32, as the gradient adds up what comes back to a position.
+    return jnp.take_along_axis(x.astype(jnp.float32), positions[:, :, None], axis=1).astype(x.dtype)
 
 
 def split_params(model: nnx.Module) -> tuple[Any, dict[str, Any]]:

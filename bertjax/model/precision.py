@@ -1,7 +1,7 @@
 """Which dtypes the model computes in: one table, and the products that follow it.
 
-Parameters are float32 throughout; layer norms, softmax and losses are computed in float32 whatever the
-precision. The rest is one of the rows of ``PRECISIONS``.
+Parameters are float32 throughout; layer norms, softmax and losses, and every sum over tokens, are computed in float32
+whatever the precision: in bfloat16 a sum of ones ends at 256. The rest follows ``Precision``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Precision:
         """x [..., I] times kernel [I, O] plus bias [O] -> [..., O]."""
         # One flat matrix: on CPUs the weight gradient is a third faster than over two leading axes.
         flat = self.product("ti,io->to", x.reshape(-1, x.shape[-1]), kernel)
-        flat = flat + bias.astype(self.activations)[None, :]
+        # A row for each token before it is rounded: its gradient is then summed over the tokens in float32.
+        flat = flat + jnp.broadcast_to(bias[None, :], flat.shape).astype(self.activations)
         return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
