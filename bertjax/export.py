@@ -9,7 +9,8 @@ from bertjax.command import ArgumentParser, guarded, run_as_process
 _EPILOG = """\
 The folder loads with transformers.AutoModelForPreTraining, AutoModel and AutoTokenizer, and with
 bertjax.load_model and load_tokenizer. It appears only when it has been read back and computes the same logits as the
-checkpoint. An older model folder is replaced; a folder that holds anything else is not.
+checkpoint. A model that bertjax exported is replaced. Files that are somebody's own, or were changed since, ask for
+--overwrite, which replaces the files of the model and leaves all others.
 
   python -m bertjax.export --workdir=runs/tiny --output=tiny-model
   python -m bertjax.export --workdir=runs/tiny --step=1000 --output=tiny-1000
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the workdir of the run")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; default the newest")
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace model files that are not bertjax's own")
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 
@@ -35,10 +37,10 @@ def _run(options: argparse.Namespace) -> None:
     from bertjax.interop.models import export_params
     from bertjax.train.stored_run import open_run
 
-    output = check_replaceable(options.output)
+    output = check_replaceable(options.output, options.overwrite)
     run = open_run(options.workdir)
     step = run.checked_step(options.step)
-    export_params(output, run.config.model, run.params(step), run.tokenizer())
+    export_params(output, run.config.model, run.params(step), run.tokenizer(), overwrite=options.overwrite)
     print(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from bertjax import unfinished
 from bertjax.config import ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.interop import ModelFileError, exported
 from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import HEADS, canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
 
-# Everything that a model folder of transformers or bertjax may hold: only such a folder is ever replaced.
+# Everything that a model folder of transformers or bertjax may hold.
 _WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "config.json"]
 _OURS = [*_WEIGHTS, "generation_config.json", "README.md", ".gitattributes"]
 _TOKENIZER = [
@@ -106,24 +106,28 @@ def export_model(
     verify: Callable[[Path], None] = lambda folder: None,
     values: Mapping[str, Any] = _NOTHING,
     head: Mapping[str, np.ndarray] = _NOTHING,
+    overwrite: bool = False,
 ) -> None:
     """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
 
     values: what a task adds to config.json; head: the tensors of its head, by their names there.
     It appears under its name only when it is whole: the tensors have been read back and found equal, and
-    ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced; what
-    else a model folder may hold stays - a README, and without a ``tokenizer`` the tokenizer's files. A folder that
-    holds anything else is refused (ModelFileError), and so is a tokenizer that does not have ``config.vocab_size``
-    entries.
+    ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced where
+    bertjax exported them and nobody has changed them since, others only with ``overwrite``; what else it holds stays -
+    a README, and without a ``tokenizer`` the tokenizer's files. Without ``overwrite`` a folder that holds anything
+    that is no file of a model is refused (ModelFileError), and so is always a tokenizer that does not have
+    ``config.vocab_size`` entries.
     """
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
-    directory = check_replaceable(directory)
+    replaced = [*_WEIGHTS, *(_TOKENIZER if tokenizer is not None else [])]
+    directory = check_replaceable(directory, overwrite, replaced)
     aside: Path | None = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, so that putting it there is a renaming; under a name that nobody else has.
-        aside = Path(tempfile.mkdtemp(prefix=f".{directory.name[:100]}.", dir=directory.parent))
+        unfinished.clear_abandoned(directory)
+        aside = unfinished.new_name(directory)  # beside the folder, so that putting it there is a renaming
+        aside.mkdir()
         building = aside / "new"
         building.mkdir()
         if tokenizer is not None:
@@ -133,13 +137,16 @@ def export_model(
         written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
         (building / "config.json").write_text(json.dumps(written | dict(values), indent=2) + "\n")
         tensors = dict(sorted({**to_tensors(params, config), **head}.items()))
-        save_file(tensors, building / "model.safetensors", metadata={"format": "pt"})
-        (building / "model.safetensors").chmod(0o644)  # the writer leaves it to its owner alone
+        written_files = [child.name for child in building.iterdir()]
+        if directory.exists():
+            _carry_over(directory, building, replaced)
+        ours = [*written_files, *(exported.vouched(directory) - set(replaced))]
+        weights = building / exported.WEIGHTS
+        save_file(tensors, weights, metadata=exported.header(building, ours))
+        weights.chmod((building / "config.json").stat().st_mode)  # the writer leaves it to its owner alone
         _check_written(building, tensors)
         verify(building)
-        if directory.exists():
-            _carry_over(directory, building, without=_TOKENIZER if tokenizer is not None else [])
-        _put_in_place(building, directory, aside / "old")
+        _put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
     except OSError as error:
         raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
     finally:
@@ -153,16 +160,30 @@ def _set_longest(path: Path, positions: int) -> None:
     path.write_text(json.dumps(settings | {"model_max_length": positions}, ensure_ascii=False, indent=2) + "\n")
 
 
-def _carry_over(old: Path, new: Path, without: list[str]) -> None:
+def _carry_over(old: Path, new: Path, replaced: list[str]) -> None:
+    """What stays is linked into the new folder, not moved there: whatever happens, the old one is whole."""
     for child in old.iterdir():
-        is_weights = child.name in _WEIGHTS or child.suffix == ".safetensors"
-        if child.name not in without and not is_weights and not (new / child.name).exists():
-            shutil.copy2(child, new / child.name)
+        if child.name not in replaced and not _is_shard(child.name) and not (new / child.name).exists():
+            if child.is_dir() and not child.is_symlink():
+                shutil.copytree(child, new / child.name, symlinks=True, copy_function=_link)
+            else:
+                _link(child, new / child.name)
 
 
-def _put_in_place(building: Path, directory: Path, retired: Path) -> None:
+def _link(old: Any, new: Any) -> None:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copy2(old, new, follow_symlinks=False)
+
+
+def _is_shard(name: str) -> bool:
+    return name.startswith("model-") and name.endswith(".safetensors")
+
+
+def _put_in_place(building: Path, directory: Path, retired: Path, written: list[str]) -> None:
     """``building`` becomes ``directory``; what was there before goes to ``retired``, and back where that fails."""
-    for path in (*building.iterdir(), building):
+    for path in (*(building / name for name in written), building):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -190,8 +211,13 @@ def folder_path(path: str | Path) -> tuple[Path, bool]:
         raise ModelFileError(f"{str(path)[:100]!r} is no path: {getattr(error, 'strerror', None) or error}") from None
 
 
-def check_replaceable(directory: str | Path) -> Path:
-    """The absolute path of a model folder to be. Raises ModelFileError where something else would be lost."""
+def check_replaceable(
+    directory: str | Path, overwrite: bool = False, replaced: Sequence[str] = (*_WEIGHTS, *_TOKENIZER)
+) -> Path:
+    """The absolute path of a model folder to be, whose files ``replaced`` are going to be written.
+
+    Raises ModelFileError where something would be lost that bertjax did not export, and ``overwrite`` is not asked for.
+    """
     path, exists = folder_path(directory)
     path = path.absolute()
     if path.is_symlink() or (path.exists() and not exists):
@@ -199,13 +225,27 @@ def check_replaceable(directory: str | Path) -> Path:
     if exists and path.resolve() == Path.cwd():
         raise ModelFileError(f"{path} is the current folder; give the model one of its own")
     try:
-        names = [child.name for child in path.iterdir()] if exists else []
+        names = sorted(child.name for child in path.iterdir()) if exists else []
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    shards = [name for name in names if name.startswith("model-") and name.endswith(".safetensors")]
-    others = sorted(name for name in names if name not in (*_OURS, *_TOKENIZER, *shards))
+    folders = [name for name in names if name in replaced and (path / name).is_dir()]
+    if folders:
+        raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
+    if overwrite:
+        return path
+    others = [name for name in names if name not in (*_OURS, *_TOKENIZER) and not _is_shard(name)]
     if others:
-        raise ModelFileError(f"{path} holds {others[0]}, which a model would replace; choose another folder")
+        raise ModelFileError(
+            f"{path} holds {others[0]}, which is no file of a model; choose another folder, or replace only the "
+            f"model's own files with --overwrite"
+        )
+    ours = exported.vouched(path)
+    foreign = [name for name in names if (name in replaced or _is_shard(name)) and name not in ours]
+    if foreign:
+        raise ModelFileError(
+            f"{path} holds {foreign[0]}, which bertjax did not export or somebody has changed; choose another folder, "
+            f"or replace it with --overwrite"
+        )
     return path
 
 

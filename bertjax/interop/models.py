@@ -40,31 +40,38 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     return _model(folder.config, params)
 
 
-def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None) -> None:
+def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None, *, overwrite: bool = False) -> None:
     """Writes a folder that ``transformers.AutoModel``, ``AutoModelForPreTraining`` and, with a tokenizer,
     ``AutoTokenizer`` load as it is.
 
-    It counts as done only when it has been read back and computes the same as ``model``. The model in a model folder
-    at ``path`` is replaced (without ``tokenizer``, the tokenizer's files stay), a folder that holds anything else is
-    refused. The tokenizer must have ``model.config.vocab_size`` entries. Raises ModelFileError.
+    It counts as done only when it has been read back and computes the same as ``model``. A model that bertjax exported
+    to ``path`` and nobody has changed is replaced (without ``tokenizer``, the tokenizer's files stay); a folder that
+    holds anything else is refused, but with ``overwrite``: then the model's files are replaced, and all others stay.
+    The tokenizer must have ``model.config.vocab_size`` entries. Raises ModelFileError.
     """
     if tokenizer is not None:
         check_is_tokenizer(tokenizer)
-    _export(path, model.config, split_params(model)[1], tokenizer)
+    _export(path, model.config, split_params(model)[1], tokenizer, overwrite)
 
 
-def export_params(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer) -> None:
+def export_params(
+    path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer, *, overwrite: bool = False
+) -> None:
     """``save_model`` for the parameters of a run: nested dict of arrays.
 
     A vocabulary learned on little text may have fewer entries than the model has rows; the rows that stand for no
     token are stripped, like the padding of the vocabulary.
     """
-    _export(path, replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size)), params, tokenizer)
+    exported = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
+    _export(path, exported, params, tokenizer, overwrite)
 
 
-def _export(path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None) -> None:
+def _export(
+    path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None, overwrite: bool
+) -> None:
     params = jax.tree.map(np.asarray, params)
-    export_model(path, config, params, tokenizer, lambda folder: _check_computes_same(folder, config, params))
+    verify = lambda folder: _check_computes_same(folder, config, params)
+    export_model(path, config, params, tokenizer, verify, overwrite=overwrite)
 
 
 def model_folder(path: str | Path) -> Path:

@@ -50,7 +50,7 @@ def is_task_model(path: str | Path) -> bool:
     return file.is_file() and architecture(read_json(file)) in ARCHITECTURES
 
 
-def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer) -> None:
+def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *, overwrite: bool = False) -> None:
     """Writes a folder that ``transformers.AutoModelForSequenceClassification``, ``...TokenClassification``,
     ``...QuestionAnswering`` or ``AutoModel`` load as it is, and ``load_task_model``.
 
@@ -78,7 +78,7 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer) ->
         if not np.allclose(_outputs(read), _outputs(_model(model.config, task, params)), rtol=1e-5, atol=1e-5):
             raise ModelFileError(f"{written}: the written model does not compute what the model computes")
 
-    export_model(path, model.config, encoder, tokenizer, verify, values, head)
+    export_model(path, model.config, encoder, tokenizer, verify, values, head, overwrite)
 
 
 def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskModel, Tokenizer]:

@@ -150,7 +150,7 @@ def test_what_else_a_model_folder_holds_stays(tokenizer, tmp_path):
     assert (tmp_path / "model/README.md").read_text() == "my notes"
     assert (tmp_path / "model/vocab.txt").read_bytes() == vocabulary
     (tmp_path / "model/vocab.txt").write_text("another")
-    export_model(tmp_path / "model", config, params, tokenizer)
+    export_model(tmp_path / "model", config, params, tokenizer, overwrite=True)
     assert (tmp_path / "model/vocab.txt").read_bytes() == vocabulary
     assert json.loads((tmp_path / "model/tokenizer_config.json").read_text())["model_max_length"] == 64
 

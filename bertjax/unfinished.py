@@ -1,0 +1,84 @@
+"""Files and folders in the making: under names that only bertjax gives, and whole before they get their own name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+# Of a long name so many bytes are kept: the file system allows 255 for all.
+_MOST_BYTES = 100
+_NAME = re.compile(r"\.(?P<target>.+)\.bertjax-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}", re.DOTALL)
+# In a folder in the making: where the folder that it replaces is put for a moment.
+REPLACED = "old"
+
+
+def new_name(path: Path) -> Path:
+    """A name beside ``path`` that nobody else has, for what is going to be ``path``."""
+    target = os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
+    return path.with_name(f".{target}.bertjax-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder has a name that ``new_name`` made."""
+    return _NAME.fullmatch(name) is not None
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file that is at any moment the old one or the new one. A link at ``path`` is replaced, not followed."""
+    temporary = new_name(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def clear(folder: Path) -> None:
+    """Removes all that is unfinished in a folder that this process alone writes to."""
+    for left in folder.iterdir() if folder.is_dir() else ():
+        if is_unfinished(left.name):
+            _remove(left)
+
+
+def clear_abandoned(path: Path) -> None:
+    """Removes what killed processes of this machine have left of ``path`` in the making."""
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = _NAME.fullmatch(left.name)
+        is_of_path = match is not None and match["target"] == os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
+        if match and is_of_path and match["host"] == socket.gethostname() and not _alive(int(match["process"])):
+            _remove(left)
+
+
+def _remove(left: Path) -> None:
+    match = _NAME.fullmatch(left.name)
+    assert match is not None
+    target, replaced = left.with_name(match["target"]), left / REPLACED
+    is_whole_name = len(os.fsencode(target.name)) < _MOST_BYTES
+    if is_whole_name and replaced.is_dir() and not left.is_symlink() and not target.exists():
+        with contextlib.suppress(OSError):  # killed between two renamings: what was there before goes back
+            replaced.replace(target)
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
