@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded, run_as_process
 from bertjax.config import ConfigError
@@ -25,7 +24,7 @@ the results, which take the place of fields with their names. For text alone a l
   python -m bertjax.predict similarity --model=runs/tiny "A cat sat." "The cat was sitting."
 
 Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
-object with "line" and "error")."""
+object with "line" and "error"; a line has at most 4 MiB)."""
 
 _LOTS = 16  # batches that are sorted by length together
 
@@ -66,7 +65,7 @@ def _predict(options: argparse.Namespace) -> int:
     model, tokenizer = task.load(options.model)
     work = task.make_work(model, tokenizer, options)
     if not options.texts:
-        lines = _counted(sys.stdin.buffer)
+        lines = _counted(_readable(sys.stdin.buffer))
         return _write(answered(lines, task.read, work, options.batch_size * _LOTS))
     results = _of_arguments(task, work, values)
     if task.show is None or options.json:
@@ -77,29 +76,39 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _of_arguments(task: Task, work: Any, values: list[Any]) -> list[dict[str, Any]]:
+    from bertjax.inference.json_lines import NOT_FINITE
+    from bertjax.inference.strict_json import is_finite
+    from bertjax.interop import ModelFileError
+
     try:
         records, items = zip(*map(task.read, values), strict=True)
-        return [record | result for record, result in zip(records, work(list(items)), strict=True)]
+        results = work(list(items))
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if not is_finite(results):
+        raise ModelFileError(NOT_FINITE)
+    return [record | result for record, result in zip(records, results, strict=True)]
 
 
 def _write(answers: Iterable[dict[str, Any]]) -> int:
+    from bertjax.inference.strict_json import written
+
     failed = 0
     for answer in answers:
         failed += "error" in answer
-        print(_json(answer))
+        print(written(answer, sys.stdout.encoding or "utf-8"))
     sys.stdout.flush()
     return failed
 
 
-def _json(answer: dict[str, Any]) -> str:
-    text = json.dumps(answer, ensure_ascii=False)
+def _readable(stream: BinaryIO) -> Iterator[bytes]:
+    from bertjax.data.files import DataError
+    from bertjax.inference.json_lines import bounded_lines
+
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # an output that knows no such characters
-        return json.dumps(answer)
-    return text
+        yield from bounded_lines(stream)
+    except OSError as error:
+        raise DataError(f"standard input cannot be read: {error.strerror or error}") from None
 
 
 def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:

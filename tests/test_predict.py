@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -286,11 +287,77 @@ def test_mistakes_are_one_line(folder, task_folder, capsys, monkeypatch, argumen
 
 
 def test_a_vocabulary_of_another_size_is_refused(folder, tmp_path, capsys, monkeypatch):
-    import shutil
-
     shutil.copytree(folder, tmp_path / "cut")
     lines = (folder / "vocab.txt").read_text().splitlines(keepends=True)
     (tmp_path / "cut/vocab.txt").write_text("".join(lines[:-5]))
     (tmp_path / "cut/tokenizer.json").unlink()
     code, _, err = run(capsys, monkeypatch, "fill-mask", f"--model={tmp_path / 'cut'}", "[MASK]")
     assert code == 3 and f"has {len(lines) - 5} entries" in err and err.count("\n") == 1
+
+
+ODD_LINES = [b'{"text": "The [MASK].", "id": 1e999}', b"NaN", b'{"text": "The [MASK].", "id": NaN}', b"[" * 200_000]
+ODD_LINES += [
+    b"9" * 5000,
+    b'{"text": "a", "text": "b"}',
+    b'{"text": "\\ud800 [MASK]"}',
+    b"\xff",
+    b'{"text": 1}',
+    b"null",
+]
+TASK_OF = {"embed": None, "fill-mask": None, "classify": "multi_label", "tag": "tagging", "answer": "answering"}
+
+
+@pytest.mark.parametrize("task", [*TASK_OF, "similarity"])
+def test_odd_lines_are_answered_alone(task, folder, task_folder, capsys, monkeypatch):
+    """Each by an error in its place, as JSON that any reader takes; the good ones as if they were not there."""
+    kind = TASK_OF.get(task)
+    path = task_folder(kind, LABELS[kind]) if kind else folder
+    good = {
+        "text": "The [MASK].",
+        "second": "Dogs.",
+        "question": "Who?",
+        "context": "The cat.",
+        "id": "\x9b\u202e\ud800",
+    }
+    giant = json.dumps(good | {"id": "x" * (5 << 20)}).encode()
+    lines = [json.dumps(good).encode()]
+    for line in (*ODD_LINES, giant):
+        lines += [line, lines[0]]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"\n".join(lines)), isatty=lambda: False))
+    code = main([task, f"--model={path}"])
+    out, err = capsys.readouterr()
+    assert code == 3 and err == f'error: {len(lines) // 2} lines could not be used; see the objects with "error"\n'
+    assert out.isascii()  # nothing in it that a terminal would heed
+    answers = [json.loads(line, parse_constant=pytest.fail) for line in out.split("\n")[:-1]]
+    assert [answer.get("line") for answer in answers[1::2]] == list(range(2, len(lines), 2))
+    assert all(sorted(answer) == ["error", "line"] for answer in answers[1::2])
+    assert all(answer == answers[0] and answer["id"] == good["id"] for answer in answers[::2])
+    assert "longer than 4,194,304 bytes" in answers[-2]["error"]
+
+
+def test_weights_that_overflow_are_no_answers(folder, tmp_path, capsys, monkeypatch):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(folder, tmp_path / "odd")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["bert.embeddings.LayerNorm.weight"] = tensors["bert.embeddings.LayerNorm.weight"] * np.float32(3e38)
+    save_file(tensors, tmp_path / "odd/model.safetensors", {"format": "pt"})
+    code, out, _ = run(capsys, monkeypatch, "embed", f"--model={tmp_path / 'odd'}", stdin='"a"\n"b"\n')
+    assert code == 3 and [json.loads(line)["line"] for line in out.splitlines()] == [1, 2]
+    code, out, err = run(capsys, monkeypatch, "embed", f"--model={tmp_path / 'odd'}", "a")
+    assert (code, out) == (3, "") and "no finite number" in err and err.count("\n") == 1
+
+
+def test_standard_input_that_cannot_be_read(folder, tmp_path, capsys, monkeypatch):
+    with (tmp_path / "x").open("wb") as unreadable:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=unreadable, isatty=lambda: False))
+        code = main(["embed", f"--model={folder}"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (3, "") and err.startswith("error: standard input cannot be read") and err.count("\n") == 1
+
+
+def test_a_hostile_label_does_not_reach_the_terminal(folder, tmp_path, capsys, monkeypatch):
+    task = TaskConfig("classification", ("good\x1b[2J", "bad\u202e"), 64)
+    bertjax.save_task_model(*_swapped(new_task_model(folder, task, 0), tmp_path / "model"))
+    code, out, _ = run(capsys, monkeypatch, "classify", f"--model={tmp_path / 'model'}", "a\x1b[31m\nb")
+    assert code == 0 and "good\\x1b[2J" in out and "bad\\u202e" in out and out.startswith("a\\x1b[31m\nb\n")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
+
+from bertjax.inference.strict_json import is_finite, parsed
 
 # A parsed line as an object, whose fields are kept in the answer, and what the work takes of it; ValueError says what
 # a line must be.
@@ -14,30 +15,71 @@ Read = Callable[[Any], tuple[dict[str, Any], Any]]
 # Results for many of these at once; ValueError where one of them cannot be used.
 Work = Callable[[list[Any]], list[dict[str, Any]]]
 
+NOT_FINITE = "the model's answer is no finite number; its weights are of no use"
 # How the functions behind name the only text of a list, and what it is to the line it came from.
 _ONLY = re.compile(r"\b(text|pair)s\[0\]|\b(question|context)\[0\]")
 
 
-def answered(lines: Iterable[bytes], read: Read, work: Work, at_once: int) -> Iterator[dict[str, Any]]:
+MOST_BYTES = 4 << 20  # of a line, and of the lines that are worked on at once; tokens take 200 times as much
+
+
+class TooLong(bytes):
+    """Stands for a line that was not kept."""
+
+
+def bounded_lines(stream: BinaryIO, most: int = MOST_BYTES) -> Iterator[bytes]:
+    """The lines of a stream; for one of more than ``most`` bytes ``TooLong``. No more than that is ever held.
+
+    Raises OSError.
+    """
+    while line := stream.readline(most + 1):
+        if len(line) <= most or (len(line) == most + 1 and line.endswith(b"\n")):
+            yield line
+            continue
+        yield TooLong(f"longer than {most:,} bytes".encode())
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(most + 1)
+
+
+def answered(
+    lines: Iterable[bytes], read: Read, work: Work, at_once: int, most_bytes: int = MOST_BYTES
+) -> Iterator[dict[str, Any]]:
     """One object for every line that is not empty: the line's own with its results added.
 
-    A line that cannot be used is answered by an object with "line", its number, and "error".
+    A line that cannot be used is answered by an object with "line", its number, and "error". at_once, most_bytes: so
+    many lines are worked on together, or fewer where they are long. Answers hold finite numbers only.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-    for lot in iter(lambda: list(itertools.islice(numbered, at_once)), []):
+    for lot in _lots(lines, at_once, most_bytes):
         records = [_record(line, read) for _, line in lot]
         results = iter(_results([item for record, item in records if "error" not in record], work))
         for (number, _), (record, _) in zip(lot, records, strict=True):
-            answer = record if "error" in record else record | next(results)
+            answer = record if "error" in record else record | _checked(next(results))
             yield {"line": number, "error": answer["error"]} if "error" in answer else answer
 
 
+def _lots(lines: Iterable[bytes], at_once: int, most_bytes: int) -> Iterator[list[tuple[int, bytes]]]:
+    lot: list[tuple[int, bytes]] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        lot.append((number, line))
+        size += len(line)
+        if len(lot) == at_once or size >= most_bytes:
+            yield lot
+            lot, size = [], 0
+    if lot:
+        yield lot
+
+
 def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
+    if isinstance(line, TooLong):
+        return {"error": line.decode()}, None
     try:
-        value = json.loads(line.rstrip())
+        value = parsed(line.rstrip())
     except json.JSONDecodeError as error:
         return {"error": f"no JSON: {error.msg}, column {error.colno}"}, None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return {"error": f"no JSON: {' '.join(str(error).split())[:200]}"}, None
     if isinstance(value, dict):
         value.pop("error", None)
@@ -45,6 +87,10 @@ def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
         return read(value)
     except ValueError as error:
         return {"error": str(error)}, None
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    return result if is_finite(result) else {"error": NOT_FINITE}
 
 
 def _results(items: list[Any], work: Work) -> list[dict[str, Any]]:

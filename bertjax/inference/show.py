@@ -4,57 +4,65 @@ from __future__ import annotations
 
 from typing import Any
 
+from bertjax.showing import plain, plain_text, say
+
 _MOST_SHOWN = 5  # labels of a text
 
 
 def fillings(answer: dict[str, Any]) -> None:
     """The tokens for each mask, with their probabilities."""
-    print(answer["text"])
+    _say_text(answer["text"])
     for number, mask in enumerate(answer["fillings"], start=1):
         if len(answer["fillings"]) > 1:
-            print(f"  mask {number}")
-        width = max(len(filling["token"]) for filling in mask)
+            say(f"  mask {number}")
+        width = max(len(plain(filling["token"])) for filling in mask)
         for filling in mask:
-            print(f"  {filling['score']:6.1%}  {filling['token']:<{width}}  {filling['text']}")
+            _say_text(f"  {filling['score']:6.1%}  {plain(filling['token']):<{width}}  {filling['text']}")
 
 
 def labels(answer: dict[str, Any]) -> None:
     """The labels of a text or pair with their probabilities, or its number."""
-    print(" | ".join(answer[name] for name in ("text", "second") if name in answer))
+    _say_text(" | ".join(answer[name] for name in ("text", "second") if name in answer))
     if "score" in answer:
-        print(f"  {answer['score']:.4g}")
+        say(f"  {answer['score']:.4g}")
         return
     given = answer.get("labels", list(answer["probabilities"]))
     for label in sorted(given, key=lambda label: -answer["probabilities"][label])[:_MOST_SHOWN]:
-        print(f"  {answer['probabilities'][label]:6.1%}  {label}")
+        say(f"  {answer['probabilities'][label]:6.1%}  {label}")
     if not given:
-        print("  (no label)")
+        say("  (no label)")
 
 
 def tags(answer: dict[str, Any]) -> None:
     """The entities of a text, or where tags make none every word with its tag."""
-    print(answer["text"])
+    _say_text(answer["text"])
     found = answer.get("entities", answer["words"])
-    rows = [(one.get("type") or one["tag"], _line(one["text"]), f"[{one['start']}:{one['end']}]") for one in found]
+    named = ((plain(one.get("type") or one["tag"]), plain(_line(one["text"]))) for one in found)
+    rows = [(*names, f"[{one['start']}:{one['end']}]") for names, one in zip(named, found, strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for one, row in zip(found, rows, strict=True):
         cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        print(f"  {one['probability']:6.1%}  {cells}")
+        say(f"  {one['probability']:6.1%}  {cells}")
     if not rows:
-        print("  (none)")
+        say("  (none)")
 
 
 def answers(answer: dict[str, Any]) -> None:
     """The answers to a question with their places, the given one first."""
-    print(answer["question"])
+    _say_text(answer["question"])
     for one in answer["n_best"]:
         place = "(no answer)" if one["start"] is None else f"{_line(one['text'])}  [{one['start']}:{one['end']}]"
-        print(f"  {one['probability']:6.1%}  {place}")
+        say(f"  {one['probability']:6.1%}  {place}")
 
 
 def similarity(answer: dict[str, Any]) -> None:
     """A pair in one line."""
-    print(f"{answer['similarity']:7.4f}  {_line(answer['text'])} | {_line(answer['second'])}")
+    say(f"{answer['similarity']:7.4f}  {_line(answer['text'])} | {_line(answer['second'])}")
+
+
+def _say_text(text: str) -> None:
+    """What was asked, with its own line breaks."""
+    print(plain_text(text))
 
 
 def _line(text: str) -> str:

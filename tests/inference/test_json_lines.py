@@ -1,9 +1,11 @@
+import io
 import json
 
 import pytest
 
 from bertjax.inference.json_lines import (
     answered,
+    bounded_lines,
     read_pair,
     read_question,
     read_text,
@@ -110,3 +112,87 @@ def test_an_error_names_the_field():
 
     (answer,) = answered([b'{"question": "q", "context": "c"}'], read_question, refuse, at_once=3)
     assert answer == {"line": 1, "error": "context holds nothing, unlike context[1]"}
+
+
+def refused(line):
+    (answer,) = answered([line], read_text, shout, at_once=3)
+    assert sorted(answer) == ["error", "line"] and answer["line"] == 1
+    return answer["error"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("line", ["%s", '{"text": "a", "id": %s}', '{"text": "a", "deep": [{"x": [%s]}]}'])
+def test_numbers_that_json_does_not_have(number, line):
+    assert number in refused((line % number).encode())
+
+
+def test_a_number_of_ten_thousand_digits():
+    error = refused(b'{"text": "a", "id": ' + b"9" * 10_000 + b"}")
+    assert "10,000 digits" in error and len(error) < 200
+
+
+def test_large_numbers_that_can_be_written_again():
+    (answer,) = answered([b'{"text": "a", "id": ' + b"9" * 4000 + b', "x": 1.5e300}'], read_text, shout, at_once=3)
+    assert answer["id"] == int("9" * 4000) and answer["x"] == 1.5e300
+
+
+@pytest.mark.parametrize("depth", [101, 900, 100_000])
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_too_deeply(depth, brackets):
+    opening, closing = brackets
+    line = '{"text": "a", "id": ' + opening * depth + "1" + closing * depth + "}"
+    assert "nested" in refused(line.encode())
+
+
+def test_many_brackets_that_are_not_nested():
+    line = json.dumps({"text": "[" * 5000, "id": [[]] * 5000})
+    (answer,) = answered([line.encode()], read_text, shout, at_once=3)
+    assert answer["loud"] == "[" * 5000 and len(answer["id"]) == 5000
+
+
+def test_a_field_that_is_there_twice():
+    assert "'text' twice" in refused(b'{"text": "a", "text": "b"}')
+    assert "'x' twice" in refused(b'{"text": "a", "id": {"x": 1, "x": 2}}')
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, [float("-inf")]], {"a": {"b": float("nan")}}])
+def test_an_answer_that_is_no_number_is_an_error(value):
+    work = lambda texts: [{"found": value if text == "odd" else 1.0} for text in texts]
+    answers = list(answered([b'"a"', b'"odd"', b'"b"'], read_text, work, at_once=3))
+    assert [answer.get("found") for answer in answers] == [1.0, None, 1.0]
+    assert answers[1]["line"] == 2 and "no finite number" in answers[1]["error"]
+
+
+class Counting(io.BytesIO):
+    """Notes the longest piece that was asked for."""
+
+    most = 0
+
+    def readline(self, size=-1):
+        line = super().readline(size)
+        self.most = max(self.most, len(line))
+        return line
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_giant_line_is_never_held(end):
+    stream = Counting(b'"a"\n' + b'"' + b"x" * 5000 + b'"\n"b"\n' + b" " * 3000 + b'\n"c"\n"' + b"y" * 998 + b'"' + end)
+    answers = list(answered(bounded_lines(stream, 1000), read_text, shout, at_once=2))
+    assert stream.most <= 1001
+    assert [answer.get("text") for answer in answers] == ["a", None, "b", None, "c", "y" * 998]
+    assert [answer["line"] for answer in answers if "error" in answer] == [2, 4]
+    assert "longer than 1,000 bytes" in answers[1]["error"]
+
+
+def test_a_lot_of_long_lines_is_not_held_either():
+    held = []
+
+    def lines():
+        for number in range(40):
+            held.append(number)
+            yield json.dumps({"text": str(number), "padding": "x" * 1000}).encode()
+
+    stream = answered(lines(), read_text, shout, at_once=100, most_bytes=5000)
+    next(stream)
+    assert len(held) == 5
+    assert [answer["text"] for answer in stream] == [str(number) for number in range(1, 40)]
