@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from bertjax.data import manifest as manifests
 from bertjax.data.building import build
 from bertjax.data.files import DataError
 from bertjax.data.index import Corpus, index_files, open_index, write_index, write_token_counts
-from bertjax.data.placing import building, cache_folder, cached, publish
+from bertjax.data.placing import building, cache_folder, cached, publish, put_aside
 from bertjax.data.progress import Progress, shown
 from bertjax.data.shards import SPLITS, read_shards
 from bertjax.data.sources import Source, open_sources
@@ -112,25 +113,40 @@ def prepare(
 
 
 def open_prepared(path: str | Path) -> PreparedCorpus:
-    """Opens a prepared corpus: sizes are checked, a missing index is made again. Raises DataError."""
+    """Opens a prepared corpus: sizes are checked, a missing index is made again.
+
+    Raises Damaged where its files are not what was prepared, DataError where anything else keeps it from being opened.
+    """
     path = Path(path).expanduser()
     manifest = manifests.read(path)
-    if any(not (path / "index" / name).is_file() for split in SPLITS for name in index_files(split)):
+    try:
+        return _opened(path, manifest)
+    except (ConfigError, OSError, ValueError, MemoryError) as error:
+        if not isinstance(error, manifests.Damaged):
+            manifests.check_hashes(path, manifest)  # is it the files? Whatever cannot be read may pass
+        if isinstance(error, DataError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"prepared corpus {path} cannot be opened: {reason}") from None
+
+
+def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
+    if any(not (path / "index" / name).is_file() for name in _index_files()):
         _rebuild_index(path, manifest)
     manifests.check_sizes(path, manifest)
-    try:
-        tokenizer = load_tokenizer(path / "tokenizer", bool(manifest["tokenizer"]["lowercase"]))
-    except ConfigError as error:
-        raise DataError(f"prepared corpus {path} is damaged: {error}") from None
+    tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
     if tokenizer.fingerprint != manifest["tokenizer"]["fingerprint"]:
-        raise DataError(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
+        raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
     index, fingerprint = path / "index", manifest["fingerprint"]
-    try:
-        train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)
-        counts = np.load(index / "token_counts.npy")
-    except (OSError, ValueError) as error:
-        raise DataError(f"prepared corpus {path} is damaged: {error}") from None
+    train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)
+    counts = np.load(index / "token_counts.npy")
+    if counts.dtype != np.int64 or counts.shape != (tokenizer.vocab_size,):
+        raise ValueError(f"{index / 'token_counts.npy'} does not count {tokenizer.vocab_size} entries")
     return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
+
+
+def _index_files() -> list[str]:
+    return [*(name for split in SPLITS for name in index_files(split)), "token_counts.npy"]
 
 
 def verify(path: str | Path) -> None:
@@ -145,13 +161,21 @@ def check_files(corpus: PreparedCorpus) -> None:
 
 
 def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
-    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None."""
+    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None.
+
+    Raises DataError where it is nowhere else, and what lies at ``path`` cannot be read now but may be whole.
+    """
+    unread: DataError | None = None
     for folder in ([Path(path)] if path is not None else []) + cached():
         try:
             if manifests.read(folder)["fingerprint"] == fingerprint:
                 return open_prepared(folder)
-        except DataError:
+        except manifests.Damaged:
             continue
+        except DataError as error:
+            unread = unread or (error if path is not None and folder == Path(path) else None)
+    if unread is not None:
+        raise unread
     return None
 
 
@@ -168,21 +192,29 @@ def check_objective(corpus: Corpus, objective: str) -> None:
 
 
 def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
-    """Makes the index again from the shards, beside its place, and puts it there in one move."""
-    vocab_size = int(manifest["tokenizer"]["vocab_size"])
+    """Makes the index again from the shards, beside its place, and puts each file there in one move.
+
+    Raises Damaged where the shards, or what comes of them, are not what the manifest says.
+    """
+    own = {name: entry for name, entry in manifest["files"].items() if name.startswith("index/")}
+    manifests.check_some_hashes(path, {name: e for name, e in manifest["files"].items() if name not in own})
+    vocab_size = manifest["tokenizer"]["vocab_size"]
     dtype = token_dtype(vocab_size)
     folder = path / f"index.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-    folder.mkdir()
+    (folder / "index").mkdir(parents=True)
     try:
         for name in SPLITS:
             counts, records = manifest["counts"][name], read_shards(path, name)
             ordered = (records[i] for i in range(len(records)))
-            write_index(folder, name, ordered, dtype, counts["tokens"], counts["sentences"])
-        write_token_counts(folder, vocab_size)
-        shutil.rmtree(path / "index", ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster
-            folder.rename(path / "index")
-    except (OSError, ValueError, RuntimeError) as error:
+            write_index(folder / "index", name, ordered, dtype, counts["tokens"], counts["sentences"])
+        write_token_counts(folder / "index", vocab_size)
+        manifests.check_some_hashes(folder, own)
+        (path / "index").mkdir(exist_ok=True)
+        for name in _index_files():
+            (folder / "index" / name).replace(path / "index" / name)
+    except DataError:
+        raise
+    except Exception as error:  # whatever the library makes of odd records
         raise DataError(f"prepared corpus {path}: its index cannot be made again from the shards: {error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -222,18 +254,24 @@ def _open_given(
 
 
 def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
-    """What lies at the place of the corpus, if it is this corpus; None if there is nothing."""
-    if not final.exists() or (final.is_dir() and not any(final.iterdir())):
-        return None
+    """What lies at the place of the corpus, if it is this corpus; None if there is nothing.
+
+    In the cache a corpus that is proved to be damaged is put aside, and made again. Raises DataError.
+    """
+    try:
+        if not final.exists() or (final.is_dir() and not any(final.iterdir())):
+            return None
+    except OSError as error:
+        raise DataError(f"{final} cannot be read: {error.strerror or error}") from None
     if is_output and not is_prepared(final):
         raise DataError(f"{final} exists and is no prepared corpus; choose another output folder")
     try:
         if manifests.read(final)["key"] == key:
             return open_prepared(final)
-    except DataError:
+    except manifests.Damaged as error:
         if is_output:
             raise
-        # The cache is ours: what is damaged there is made again.
-        shutil.rmtree(final, ignore_errors=True)
+        reason = str(error).removesuffix("; prepare it again")
+        warnings.warn(f"{reason}; it is kept as {put_aside(final).name} and made again", stacklevel=2)
         return None
     raise DataError(f"{final} holds another prepared corpus; choose another output folder")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from bertjax.data.files import DataError
 from bertjax.data.shards import Example
 
 _CHUNK = 1 << 24  # tokens
-ARRAYS = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
+_DTYPES = {
+    "tokens": (np.uint16, np.uint32),
+    "sentence_lengths": (np.uint32,),
+    "document_sentences": (np.int64,),
+    "document_tokens": (np.int64,),
+}
+ARRAYS = tuple(_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,17 @@ class Corpus:
     document_sentences: np.ndarray
     document_tokens: np.ndarray
     fingerprint: str
+    maps: dict[Path, mmap.mmap] = field(default_factory=dict)
+
+    def check_length(self) -> None:
+        """Raises DataError where a mapped file has become shorter: reading what it lacks would kill the process.
+
+        To be called right before arrays are read. A file that shrinks in the microseconds after this still kills it;
+        only copies in memory would not be. One that is removed or moved stays readable for who has it open.
+        """
+        for path, mapped in self.maps.items():
+            if mapped.size() < len(mapped):
+                raise DataError(f"{path} was shortened while it was in use; prepare the corpus again")
 
     @property
     def num_documents(self) -> int:
@@ -70,9 +89,22 @@ def write_index(
 
 
 def open_index(folder: Path, split: str, fingerprint: str) -> Corpus:
-    """The arrays of a split, memory-mapped read-only."""
-    arrays = {array: np.load(folder / f"{split}.{array}.npy", mmap_mode="r") for array in ARRAYS}
-    return Corpus(**arrays, fingerprint=fingerprint)
+    """The arrays of a split, memory-mapped read-only. Raises OSError, and ValueError where they do not go together."""
+    arrays, maps = {}, {}
+    for name in ARRAYS:
+        path = folder / f"{split}.{name}.npy"
+        arrays[name] = array = np.load(path, mmap_mode="r")
+        if array.ndim != 1 or array.dtype not in _DTYPES[name]:
+            raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}, which is none of its kind")
+        if isinstance(array.base, mmap.mmap):
+            maps[path] = array.base
+    for bounds, of in (("document_sentences", "sentence_lengths"), ("document_tokens", "tokens")):
+        array = arrays[bounds]
+        if len(array) == 0 or array[0] != 0 or array[-1] != len(arrays[of]):
+            raise ValueError(f"{folder / f'{split}.{bounds}.npy'} does not end where {split}.{of}.npy does")
+    if len(arrays["document_sentences"]) != len(arrays["document_tokens"]):
+        raise ValueError(f"{folder}: the arrays of {split} are of different numbers of documents")
+    return Corpus(**arrays, fingerprint=fingerprint, maps=maps)
 
 
 def write_token_counts(folder: Path, vocab_size: int) -> None:

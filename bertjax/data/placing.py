@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ from pathlib import Path
 from bertjax.data.files import DataError
 
 _BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
+
+_ASIDE = re.compile(r".*\.damaged-\d+$")
 
 
 def cache_folder() -> Path:
@@ -29,7 +32,7 @@ def cached() -> list[Path]:
     """The finished corpora of the cache, sorted."""
     folder = cache_folder()
     found = folder.glob("corpus-*") if folder.is_dir() else []
-    return sorted(path for path in found if not _BUILDING.match(path.name))
+    return sorted(path for path in found if not _BUILDING.match(path.name) and not _ASIDE.match(path.name))
 
 
 @contextlib.contextmanager
@@ -60,6 +63,24 @@ def publish(folder: Path, final: Path) -> bool:
             return False
         raise
     return True
+
+
+def put_aside(folder: Path) -> Path:
+    """Moves a damaged corpus out of the way and returns its new place; nothing of it is lost. Raises DataError."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+        if os.path.lexists(aside):
+            continue
+        try:
+            return folder.rename(aside)
+        except FileNotFoundError:  # another process has done it
+            return aside
+        except OSError as error:
+            if os.path.lexists(aside):
+                continue
+            reason = error.strerror or error
+            raise DataError(f"{folder} is damaged, and cannot be moved out of the way: {reason}") from None
+    raise AssertionError("itertools.count ended")
 
 
 def _sweep(final: Path) -> None:

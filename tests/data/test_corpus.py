@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import re
@@ -278,11 +280,126 @@ def test_damage_is_noticed(prepared, tmp_path):
     verify(prepared.path)
 
 
-def test_a_damaged_corpus_in_the_cache_is_made_again():
+def test_a_damaged_corpus_in_the_cache_is_put_aside_and_made_again(cache):
     first = prepare([TextList(TEXTS)], **SETTINGS)
     (first.path / "index/train.tokens.npy").write_bytes(b"short")
-    again = prepare([TextList(TEXTS)], **SETTINGS)
+    (first.path / "mine.txt").write_text("keep me")
+    with pytest.warns(
+        UserWarning, match=r"index/train\.tokens\.npy has 5 bytes.* it is kept as .*\.damaged-1 and made"
+    ):
+        again = prepare([TextList(TEXTS)], **SETTINGS)
     verify(again.path)
+    (again.path / "manifest.json").write_text("[]")
+    with pytest.warns(UserWarning, match=r"no manifest.*damaged-2 and made again"):
+        prepare([TextList(TEXTS)], **SETTINGS)
+    assert (cache / f"{first.path.name}.damaged-1/mine.txt").read_text() == "keep me"
+    assert (cache / f"{first.path.name}.damaged-1/index/train.tokens.npy").read_bytes() == b"short"
+    # What was put aside is no corpus of the cache any more.
+    assert find_prepared(again.fingerprint).path == again.path
+
+
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, errno.ESTALE, errno.ETIMEDOUT)
+
+
+@pytest.mark.parametrize(
+    "part", ["manifest.json", "tokenizer.json", "train.tokens.npy", "held_out.document_tokens.npy", "token_counts.npy"]
+)
+def test_what_cannot_be_opened_now_is_not_damaged(cache, prepared, monkeypatch, part):
+    """Too many open files, no memory, a server that is away: the corpus stays where it is, whatever was being read."""
+    cache_with(cache, prepared)
+    before = {p.relative_to(cache): p.stat().st_mtime_ns for p in cache.rglob("*")}
+    real, codes = io.open, list(_PASSING)
+
+    def failing(file, *args, **kwargs):
+        if Path(str(file)).name == part and str(cache) in str(file):
+            raise OSError(codes[0], os.strerror(codes[0]), str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", failing)
+    monkeypatch.setattr("builtins.open", failing)
+    while codes:
+        with pytest.raises(DataError, match=f"cannot be (read|opened).*{os.strerror(codes[0])}") as caught:
+            prepare([TextList(TEXTS)], **SETTINGS)
+        assert "\n" not in str(caught.value)
+        assert {p.relative_to(cache): p.stat().st_mtime_ns for p in cache.rglob("*")} == before
+        codes.pop(0)
+
+
+def test_no_memory_is_not_damage(cache, prepared, monkeypatch):
+    path = cache_with(cache, prepared)
+
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("bertjax.data.corpus.load_tokenizer", failing)
+    with pytest.raises(DataError, match="cannot be opened: MemoryError"):
+        prepare([TextList(TEXTS)], **SETTINGS)
+    assert [p.name for p in cache.iterdir()] == [path.name]
+
+
+def cache_with(cache, prepared):
+    """The corpus in the cache, where the same content and settings find it; its path there."""
+    path = cache / f"corpus-{prepared.manifest['key'][:24]}"
+    shutil.copytree(prepared.path, path)
+    return path
+
+
+def test_a_run_whose_corpus_cannot_be_read_now_does_not_prepare_another(prepared, tmp_path):
+    shutil.copytree(prepared.path, tmp_path / "c")
+    (tmp_path / "c/manifest.json").unlink()
+    assert find_prepared(prepared.fingerprint, tmp_path / "c") is None
+    (tmp_path / "c/manifest.json").mkdir()
+    with pytest.raises(DataError, match=r"manifest\.json cannot be read"):
+        find_prepared(prepared.fingerprint, tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["counts"], 5),
+        (["counts", "train", "tokens"], -1),
+        (["counts", "held_out"], None),
+        (["tokenizer", "vocab_size"], 1e9),
+        (["tokenizer", "lowercase"], "no"),
+        (["held_out"], []),
+        (["files"], []),
+        (["files", "index/train.tokens.npy"], None),
+        (["files", "index/train.tokens.npy", "size"], "7"),
+        (["files", "../outside"], {"size": 1, "sha256": ""}),
+        (["files", "/etc/hostname"], {"size": 1, "sha256": ""}),
+        (["files"], {}),
+        (["fingerprint"], "0" * 64),
+        (["key"], None),
+    ],
+)
+def test_a_manifest_of_well_formed_nonsense(prepared, tmp_path, keys, value):
+    shutil.copytree(prepared.path, tmp_path / "c")
+    manifest = json.loads((tmp_path / "c/manifest.json").read_text())
+    part = manifest
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    (tmp_path / "c/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="is no manifest of a prepared corpus: its") as caught:
+        open_prepared(tmp_path / "c")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_is_made_again_of_whole_shards_only(prepared, tmp_path):
+    shutil.copytree(prepared.path, tmp_path / "c")
+    (tmp_path / "c/index/train.tokens.npy").unlink()
+    (tmp_path / "c/index/mine.txt").write_text("keep me")
+    shard = tmp_path / "c/corpus/1.0.0/corpus-train.array_record-00000-of-00001"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=r"corpus-train.*has changed"):
+        open_prepared(tmp_path / "c")
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    open_prepared(tmp_path / "c")
+    verify(tmp_path / "c")
+    assert (tmp_path / "c/index/mine.txt").read_text() == "keep me"
 
 
 def test_two_processes_at_once(tmp_path):
