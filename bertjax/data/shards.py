@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bertjax.data.tfds_folders import open_builder
+
 SPLITS = ("train", "held_out")
 NAME, VERSION = "corpus", "1.0.0"
 # A shard is closed at the document that takes it over this many tokens.
@@ -37,11 +39,8 @@ def write_shards(
 
 
 def read_shards(folder: Path, split: str) -> Sequence[Example]:
-    """The records of a split, by index."""
-    import tensorflow_datasets as tfds
-
-    builder: Any = tfds.builder_from_directory(folder / NAME / VERSION)
-    return builder.as_data_source(split=split)
+    """The records of a split, by index. Raises DataError where the shards describe themselves as something else."""
+    return open_builder(folder / NAME / VERSION).as_data_source(split=split)
 
 
 def _builder_class() -> type:

@@ -11,7 +11,6 @@ import abc
 import glob
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from bertjax.config import nearest
 from bertjax.data import docstrings
 from bertjax.data.files import LONGEST_LINE, DataError, Report, hash_file, lines, reading
+from bertjax.data.tfds_folders import find_folder, open_builder
 
 __all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources"]
 
@@ -115,7 +115,7 @@ class TfdsSource(Source):
 
     def __init__(self, name: str) -> None:
         self.name = f"tfds:{name}"
-        self._builder = _tfds_builder(name)
+        self._builder = open_builder(find_folder(name))
         splits = sorted(self._builder.info.splits)
         self._splits = ["train"] if "train" in splits else splits
         if "text" not in (self._builder.info.features or {}):
@@ -264,32 +264,3 @@ def _parquet_documents(path: Path, report: Report) -> Iterator[Document]:
         raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(f"{path}: its column 'text' does not hold text") from None
-
-
-def _tfds_builder(name: str) -> Any:
-    """The data set in a folder, or of this name in TFDS's own folder. Only files are looked at, no code is run."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-        folder = root / name.replace(":", "/")
-    if not folder.is_dir():
-        raise DataError(
-            f"corpus tfds:{name} is not prepared: there is no folder {folder}; "
-            f"prepare it first, with file_format='array_record'"
-        )
-    found = sorted(p.parent for p in folder.glob("**/dataset_info.json"))
-    if not found:
-        raise DataError(f"corpus tfds:{name}: {folder} is no TFDS folder, there is no dataset_info.json in it")
-    if len(found) > 1:
-        raise DataError(f"corpus tfds:{name}: {folder} holds several data sets; name one, such as tfds:{found[-1]}")
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(found[0])
-        form = builder.info.file_format.value if builder.info.file_format else "unknown"
-    except Exception as error:  # whatever reading its description raises
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"corpus tfds:{name} cannot be opened: {type(error).__name__}: {reason}") from None
-    if form != "array_record":
-        raise DataError(f"corpus tfds:{name} is in the form {form}; prepare it with file_format='array_record'")
-    return builder

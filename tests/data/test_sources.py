@@ -4,9 +4,11 @@ import gzip
 import json
 import lzma
 import re
+import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bertjax.data import docstrings
@@ -304,3 +306,135 @@ def test_the_embedded_corpus_is_large_and_always_the_same():
     for module in docstrings.modules()[:60]:
         assert next(head) == docstrings._read_module(module)
     assert report.bytes_read == open_sources(["installed-docs"])[0].describe()["size"]
+
+
+def features_of(folder, change):
+    """Changes the description of the features of a data set in place; ``change`` gets its features by name."""
+    path = folder / "features.json"
+    described = json.loads(path.read_text())
+    change(described["featuresDict"]["features"])
+    path.write_text(json.dumps(described))
+
+
+@pytest.fixture
+def watched_imports(tmp_path, monkeypatch):
+    """A module that anybody could import, and the list that it fills when somebody does."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/not_for_import.py").write_text("import sys; sys.imported_by_mistake.append(__name__)\n")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr(sys, "imported_by_mistake", imported := [], raising=False)
+    yield imported
+    sys.modules.pop("not_for_import", None)
+
+
+_CLASSES_OF_OTHERS = {
+    "instead of a feature": lambda features: features["text"].update(pythonClassName="not_for_import.Text"),
+    "beside it": lambda features: features.update(
+        more={"pythonClassName": "not_for_import.Tensor", "tensor": {"shape": {}, "dtype": "int64"}}
+    ),
+    "inside of one": lambda features: features.update(
+        more={
+            "pythonClassName": "tensorflow_datasets.core.features.sequence_feature.Sequence",
+            "sequence": {"feature": {"python_class_name": "not_for_import.Text", "text": {}}, "length": "-1"},
+        }
+    ),
+    "of TFDS, but no feature": lambda features: features["text"].update(
+        pythonClassName="tensorflow_datasets.scripts.cli.main.Text"
+    ),
+    "in the form of old": lambda features: features.update(
+        more={
+            "pythonClassName": "tensorflow_datasets.core.features.text_feature.Text",
+            "jsonFeature": {"json": '{"type": "not_for_import.Text", "content": {}}'},
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("change", _CLASSES_OF_OTHERS.values(), ids=_CLASSES_OF_OTHERS)
+def test_a_data_set_names_no_class_to_import(tfds_folder, watched_imports, change):
+    features_of(tfds_folder / "sayings/1.0.0", change)
+    with pytest.raises(DataError, match=r"features\.json names the class '\S+', which is none of TFDS's own") as caught:
+        open_sources([f"tfds:{tfds_folder}/sayings"])
+    assert "\n" not in str(caught.value)
+    assert not watched_imports and "tensorflow_datasets.scripts.cli.main" not in sys.modules
+
+
+def test_nor_does_its_description(tfds_folder, watched_imports):
+    path = tfds_folder / "sayings/1.0.0/dataset_info.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps(described | {"features": {"pythonClassName": "not_for_import.Text", "text": {}}}))
+    with pytest.raises(DataError, match=r"dataset_info\.json names the class 'not_for_import\.Text'"):
+        open_sources([f"tfds:{tfds_folder}/sayings"])
+    # The module of the builder is a mere name.
+    path.write_text(json.dumps(described | {"moduleName": "not_for_import"}))
+    assert len(texts(f"tfds:{tfds_folder}/sayings")) == 3
+    assert not watched_imports
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "[]", '"text"', '{"type": "not_for_import.Text", "content": {}}', '{"featuresDict": 5}', "\xff"],
+)
+def test_damaged_descriptions(tfds_folder, watched_imports, text):
+    (tfds_folder / "sayings/1.0.0/features.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"features\.json cannot be (read|opened)") as caught:
+        open_sources([f"tfds:{tfds_folder}/sayings"])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert not watched_imports
+
+
+def test_shards_outside_of_the_folder(tfds_folder):
+    path = tfds_folder / "sayings/1.0.0/dataset_info.json"
+    described = json.loads(path.read_text())
+    described["splits"][0]["filepathTemplate"] = "../{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    path.write_text(json.dumps(described))
+    with pytest.raises(DataError, match="names a file of another folder"):
+        open_sources([f"tfds:{tfds_folder}/sayings"])
+
+
+def test_every_feature_of_tfds_that_is_read_without_tensorflow(tmp_path):
+    import tensorflow_datasets as tfds
+
+    from bertjax.data.tfds_folders import open_builder
+
+    given = tfds.features
+    example = {
+        "text": "A saying.",
+        "label": "b",
+        "words": [{"word": "q", "count": 1}],
+        "pair": {"de": "eins", "en": "one"},
+        "many": {"de": ["eins"], "en": ["one", "uno"]},
+        "nested": {"score": 1.0},
+        "numbers": [1, 2],
+        "box": given.BBox(0.0, 0.0, 1.0, 1.0),
+    }
+
+    class All(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        name = "all"
+        code_path = None
+
+        def _info(self):
+            features = given.FeaturesDict(
+                {
+                    "text": given.Text(),
+                    "label": given.ClassLabel(names=["a", "b"]),
+                    "words": given.Sequence({"word": given.Text(), "count": np.int64}),
+                    "pair": given.Translation(["de", "en"]),
+                    "many": given.TranslationVariableLanguages(["de", "en"]),
+                    "nested": {"score": given.Scalar(np.float32)},
+                    "numbers": given.Tensor(shape=(None,), dtype=np.int32),
+                    "box": given.BBoxFeature(),
+                }
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {"train": iter([(0, example)])}
+
+        def _generate_examples(self):
+            raise AssertionError("_split_generators has them")
+
+    All(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    assert set(open_builder(tmp_path / "all/1.0.0").info.features) == set(example)
+    assert texts(f"tfds:{tmp_path}/all") == ["A saying."]
