@@ -12,6 +12,7 @@ import numpy as np
 from bertjax.command import USAGE, fail, guarded, printing, run_as_process
 from bertjax.config import RunConfig, nearest, resolve
 from bertjax.flags import FlagError, parse
+from bertjax.showing import note, say
 
 if TYPE_CHECKING:
     from bertjax.data.corpus import PreparedCorpus
@@ -49,8 +50,8 @@ def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
     from bertjax.train.inputs import open_corpus
 
     # With --json standard output holds the result and nothing else.
-    say = (lambda line: print(line, file=sys.stderr)) if as_json else None
-    corpus = open_corpus(run, None, Display(say))
+    to_show = note if as_json else None
+    corpus = open_corpus(run, None, Display(to_show))
     result = {
         "benchmark": name,
         "config": run.name,
@@ -61,10 +62,11 @@ def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
         print(json.dumps(result, indent=2))
         return
     for phase in result["phases"]:
-        print(f"\n{phase['phase']}")
+        say()
+        say(phase["phase"])
         for key, value in phase.items():
             if key != "phase":
-                print(f"  {key:<20} {_shown(value)}")
+                say(f"  {key:<20} {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.showing import plain
 
 _EPILOG = """\
 PATH is one of
@@ -40,13 +41,22 @@ def _run(options: argparse.Namespace) -> None:
 
     found = describe(options.path)
     try:
-        text = json.dumps(found, indent=2)
+        text = json.dumps(_with_words_for_numbers(found), indent=2, allow_nan=False)
     except RecursionError:
         raise ModelFileError(f"{options.path}: its config is nested too deeply to be shown") from None
     if options.json:
         print(text)
     else:
         _show(found)
+
+
+def _with_words_for_numbers(value: Any) -> Any:
+    """NaN and infinity, which a config may hold and JSON has not, as words."""
+    if isinstance(value, dict):
+        return {name: _with_words_for_numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_words_for_numbers(item) for item in value]
+    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -250,7 +260,7 @@ def _show_config(config: dict[str, Any]) -> None:
 
 
 def _show_tensors(found: dict[str, Any]) -> None:
-    rows = [(r["name"], r["dtype"], str(r["shape"]), f"{r['parameters']:,}") for r in found["tensors"]]
+    rows = [(plain(r["name"]), plain(r["dtype"]), str(r["shape"]), f"{r['parameters']:,}") for r in found["tensors"]]
     rows.append(("total", "", "", f"{found['parameters']:,}"))
     draw = _draw_table if sys.stdout.isatty() else _print_columns
     draw(rows)
@@ -279,8 +289,8 @@ def _print_columns(rows: list[tuple[str, ...]]) -> None:
 
 def _plain(value: object, longest: int = _LONGEST_VALUE) -> str:
     """Text from a file or a command line as one line that any terminal takes."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[: longest + 1])
-    return text if len(text) <= longest else f"{text[:longest]} ..."
+    text = str(value)
+    return plain(text[:longest]) + (" ..." if len(text) > longest else "")
 
 
 _SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -142,7 +142,9 @@ def _run(options: argparse.Namespace) -> None:
 
         write_json(output, result)
     if options.json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        from bertjax.inference.strict_json import written
+
+        print(written(result, sys.stdout.encoding or "utf-8", indent=2))
         return
     from rich.console import Console
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.showing import say
 
 _EPILOG = """\
 The folder loads with transformers.AutoModelForPreTraining, AutoModel and AutoTokenizer, and with
@@ -41,7 +42,7 @@ def _run(options: argparse.Namespace) -> None:
     run = open_run(options.workdir)
     step = run.checked_step(options.step)
     export_params(output, run.config.model, run.params(step), run.tokenizer(), overwrite=options.overwrite)
-    print(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
+    say(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from bertjax.command import USAGE, fail, guarded, printing, run_as_process
 from bertjax.config import RunConfig, resolve
 from bertjax.flags import FlagError, parse
+from bertjax.showing import note
 
 HELP = """\
 python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]
@@ -63,7 +64,7 @@ def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool)
     from bertjax.planning.report import show
     from bertjax.planning.runs import plan_run
 
-    found = plan_run(run, topology, price, say=lambda line: print(line, file=sys.stderr, flush=True))
+    found = plan_run(run, topology, price, say=note)
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
     else:

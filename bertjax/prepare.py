@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.showing import say
 
 _EPILOG = """\
 SPEC is one of
@@ -83,15 +84,15 @@ def _run(options: argparse.Namespace) -> None:
         held_out_fraction=options.held_out_fraction,
     )
     counts = corpus.manifest["counts"]
-    print(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
+    say(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
     for name, what in (("train", "to train on"), ("held_out", "held out")):
         part = counts[name]
         sizes = f"{part['documents']:,} documents, {part['sentences']:,} sentences, {part['tokens']:,} tokens"
-        print(f"  {what}: {sizes}")
+        say(f"  {what}: {sizes}")
     if corpus.manifest["held_out"]["kind"] == "copy":
-        print("  nothing could be held out: the held-out text is part of the text to train on")
+        say("  nothing could be held out: the held-out text is part of the text to train on")
     if counts["replaced_bytes"] or counts["skipped_lines"]:
-        print(
+        say(
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )

@@ -18,6 +18,7 @@ from scipy.special import erf, log_softmax, softmax
 
 from bertjax.command import ArgumentParser, guarded, run_as_process
 from bertjax.config import ConfigError
+from bertjax.showing import say
 
 SENTENCE = "This function returns the number of items in the list."
 
@@ -127,7 +128,8 @@ def walk(model: Any, tokenizer: Any, sentence: str) -> float:
     title("9. The next-sentence head, at [CLS]: 0 = follows, 1 = random")
     show("logits", follows)
     same("nsp_logits", follows, output.nsp_logits)
-    print("\nPretraining is this, backwards: the gradient of both losses, summed over millions of such sentences.")
+    say()
+    say("Pretraining is this, backwards: the gradient of both losses, summed over millions of such sentences.")
     return loss
 
 
@@ -185,7 +187,9 @@ def _as_numpy(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def title(text: str) -> None:
-    print(f"\n{text}\n{'-' * len(text)}")
+    say()
+    say(text)
+    say("-" * len(text))
 
 
 def show(name: str, value: Any) -> None:
@@ -193,7 +197,7 @@ def show(name: str, value: Any) -> None:
     if isinstance(value, np.ndarray):
         few = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:5])
         value = f"{list(value.shape)}  {few}{', ...' if value.size > 5 else ''}"
-    print(f"{name:<38} {value}")
+    say(f"{name:<38} {value}")
 
 
 def same(name: str, mine: np.ndarray, theirs: Any) -> None:
@@ -201,7 +205,7 @@ def same(name: str, mine: np.ndarray, theirs: Any) -> None:
     difference = float(np.abs(mine - np.asarray(theirs, np.float64)).max())
     if not difference <= 1e-3:  # nor where it is no number
         raise ArithmeticError(f"{name}: the formula and the model differ by {difference}")
-    print(f"{'  = the model, ' + name:<38} largest difference {difference:.1e}")
+    say(f"{'  = the model, ' + name:<38} largest difference {difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -274,6 +274,14 @@ def test_hostile_names_do_not_reach_the_terminal(model, capsys):
     assert max(map(len, text.splitlines())) < 300
 
 
+def test_numbers_that_json_does_not_have(model, capsys):
+    config = json.loads((model / "config.json").read_text()) | {"odd": [float("nan"), {"x": float("-inf")}]}
+    (model / "config.json").write_text(json.dumps(config))
+    assert main([str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["config"]["odd"] == ["NaN", {"x": "-Infinity"}]
+
+
 def test_damaged_models_end_in_one_line(model, capsys):
     """Forty damaged folders through the whole command: an answer, or exit code 3 and one line."""
     files = {path.name: path.read_bytes() for path in model.iterdir()}

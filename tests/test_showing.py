@@ -1,8 +1,12 @@
 """Nothing that is shown can steer a terminal, and legitimate text stays as it is."""
 
+import ast
+import io
 import json
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bertjax.command import USAGE, fail, guarded
 from bertjax.config import ConfigError
@@ -59,3 +63,32 @@ def test_a_standard_error_that_is_gone_changes_no_exit_code(monkeypatch, broken_
         monkeypatch.setattr("sys.stderr", stream)
         note("nobody is there")
         assert fail("no such key", USAGE) == USAGE
+
+
+PACKAGE = Path(__file__).parent.parent / "bertjax"
+# Whose other prints are JSON, help, or text of the command's own.
+PRINTING = {"showing.py", "describe.py", "evaluate.py", "predict.py", "plan.py", "benchmark.py", "inference/show.py"}
+PRINTING |= {"__main__.py", "train/__main__.py", "finetune/__main__.py"}
+
+
+def test_nothing_is_printed_beside_it():
+    printing = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printing == PRINTING
+
+
+def test_the_table_of_an_evaluation():
+    from bertjax.evaluation.show import print_result
+
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "count": 9}
+    odd = "[/b] \x1b[2J\u202e"
+    result = {"suite": "blimp", "model": odd, "data": odd, "scores": {"accuracy": score}, "seconds": 1.0}
+    result |= {"groups": {odd: {odd: score}}, "facts": {odd: odd}}
+    console = Console(file=io.StringIO(), width=200)
+    print_result(result, {}, console)
+    shown = console.file.getvalue()
+    assert shown.count("[/b] \\x1b[2J\\u202e") == 6 and "\x1b" not in shown and "\u202e" not in shown

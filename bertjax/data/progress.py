@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from bertjax.showing import note
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -20,7 +22,7 @@ class Progress(Protocol):
 @contextmanager
 def shown() -> Iterator[Progress]:
     """A progress display on standard error."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _Lines()
         return
     from rich.console import Console
@@ -51,4 +53,4 @@ class _Lines:
             return
         share = f" {100 * done // total} %" if total and stage == self._stage else ""
         self._stage, self._next = stage, now + _SECONDS_BETWEEN_LINES
-        print(f"{stage} ...{share}", file=sys.stderr, flush=True)
+        note(f"{stage} ...{share}")

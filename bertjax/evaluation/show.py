@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bertjax.evaluation.suite import LEVEL
+from bertjax.showing import plain
 
 
 def print_result(result: dict[str, Any], formats: dict[str, str], console: Console) -> None:
@@ -18,21 +19,21 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     main = next(iter(result["scores"]))
     spec = lambda name: formats.get(name, ".4f")
     # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
-    title = Text(f"{result['suite']}: {model} on {data}")
+    title = Text(plain(f"{result['suite']}: {model} on {data}"))
     table = Table(box=SIMPLE, title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name in ("score", f"{LEVEL:.0%} interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for heading, groups in reversed(result["groups"].items()):  # the finest first, the whole last
-        table.add_row(f"{main} by {heading.replace('_', ' ')}", style="italic")
+        table.add_row(Text(plain(f"{main} by {heading.replace('_', ' ')}")), style="italic")
         for group, score in groups.items():
-            table.add_row(Text(group), *_cells(score, spec(main)))
+            table.add_row(Text(plain(group)), *_cells(score, spec(main)))
         table.add_section()
     for name, score in result["scores"].items():
         table.add_row(name, *_cells(score, spec(name)), style="bold")
     console.print(table)
     facts = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in _shown(result))
-    console.print("  ".join(facts).replace("_", " "), markup=False, highlight=False)
+    console.print(plain("  ".join(facts).replace("_", " ")), markup=False, highlight=False)
 
 
 def _cells(score: dict[str, Any], spec: str) -> tuple[str, str, str]:

@@ -24,16 +24,17 @@ def parsed(text: bytes) -> Any:
     return value
 
 
-def written(value: Any, encoding: str = "utf-8") -> str:
-    """``value`` as one line of JSON that the encoding has characters for, and that cannot steer a terminal.
+def written(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
+    """``value`` as JSON that the encoding has characters for and that cannot steer a terminal; one line without
+    ``indent``.
 
     Raises ValueError for numbers that JSON does not have.
     """
-    text = plain_json(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    text = plain_json(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent))
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False)
+        return json.dumps(value, allow_nan=False, indent=indent)
     return text
 
 

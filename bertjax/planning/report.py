@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bertjax.parallel.devices import Chip
 from bertjax.planning.estimate import ASSUMED
 from bertjax.planning.phases import PhasePlan
 from bertjax.planning.runs import RunPlan
+from bertjax.showing import plain
 
 _UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 # Collectives below this share of a step's traffic are summed up in one line.
@@ -38,8 +40,10 @@ def show(plan: RunPlan) -> None:
     """Prints the plan on standard output."""
     console = Console(highlight=False, soft_wrap=True)
     mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
-    console.print(f"{plan.run.name} on {plan.topology.name}: {plan.devices} x {plan.device_kind}, {mesh}", markup=False)
-    table = Table("a device or a step", *(phase.phase for phase in plan.phases))
+    console.print(
+        f"{plain(plan.run.name)} on {plan.topology.name}: {plan.devices} x {plan.device_kind}, {mesh}", markup=False
+    )
+    table = Table("a device or a step", *(Text(plain(phase.phase)) for phase in plan.phases))
     for name, cell in _ROWS:
         table.add_row(name, *(cell(phase) for phase in plan.phases))
     console.print(table)
@@ -47,12 +51,17 @@ def show(plan: RunPlan) -> None:
         if phase.collectives:
             console.print(_collectives(phase))
     for line in (*_totals(plan), *_assumptions(plan), *plan.advice):
-        console.print(line, markup=False)
+        console.print(plain(line), markup=False)
 
 
 def _collectives(phase: PhasePlan) -> Table:
     table = Table(
-        "collective", "devices", "times", "each", "arrays", title=f"{phase.phase}: a device's collectives in a step"
+        "collective",
+        "devices",
+        "times",
+        "each",
+        "arrays",
+        title=Text(f"{plain(phase.phase)}: a device's collectives in a step"),
     )
     every = sum(c["bytes_sent"] for c in phase.collectives)
     large = [c for c in phase.collectives if c["bytes_sent"] >= _SMALL * every]

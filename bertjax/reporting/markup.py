@@ -11,6 +11,8 @@ Child = Element | str | None | Iterable["Child"]
 
 # Controls, lone surrogates and non-characters: a page may not hold them.
 _NOT_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# Embeddings, overrides and isolates of direction, which show letters in another order than they stand in.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def node(tag: str, *children: Child, **attributes: str | float | None) -> Element:
@@ -24,8 +26,8 @@ def node(tag: str, *children: Child, **attributes: str | float | None) -> Elemen
 
 
 def clean(text: str) -> str:
-    """``text`` with what no page may hold replaced by U+FFFD."""
-    return _NOT_TEXT.sub("\ufffd", text)
+    """``text`` with what no page may hold replaced by U+FFFD, and what turns the direction spelled out."""
+    return _TURNING.sub(lambda match: f"\\u{ord(match[0]):04x}", _NOT_TEXT.sub("\ufffd", text))
 
 
 def render(root: Element) -> str:

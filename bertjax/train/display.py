@@ -44,9 +44,9 @@ class Display:
         if self._say is None:
             self._console.print(table)
             return
-        plain = Console(file=io.StringIO(), width=160)
-        plain.print(table)
-        for line in plain.file.getvalue().rstrip("\n").split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
+        drawn = Console(file=io.StringIO(), width=160)
+        drawn.print(table)
+        for line in drawn.file.getvalue().rstrip("\n").split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
             self._say(line)
 
     def begin(self, step: int, total: int) -> None:

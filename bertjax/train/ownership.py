@@ -12,7 +12,6 @@ import errno
 import fcntl
 import json
 import os
-import sys
 import threading
 import time
 import uuid
@@ -20,8 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import USAGE
+from bertjax.command import USAGE, fail
 from bertjax.config import ConfigError
+from bertjax.showing import note
 
 FILE = ".lock"
 RENEW_SECONDS = 5.0
@@ -103,7 +103,7 @@ def _renew(
 
 def _wait_until_dead(workdir: Path, found: dict[str, Any]) -> None:
     """Returns when the lease was not renewed for long enough. Raises ConfigError as soon as it is."""
-    print(f"workdir {workdir}: is {_owner(found)} still alive? ...", file=sys.stderr, flush=True)
+    note(f"workdir {workdir}: is {_owner(found)} still alive? ...")
     until = time.monotonic() + DEAD_AFTER_SECONDS
     while time.monotonic() < until:
         time.sleep(RENEW_SECONDS / 10)
@@ -151,5 +151,4 @@ def _machine(handle: int) -> str:
 
 
 def _leave(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    os._exit(USAGE)
+    os._exit(fail(message, USAGE))

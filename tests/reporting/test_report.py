@@ -342,3 +342,11 @@ def test_a_report_that_cannot_be_written_is_one_line_and_no_error(pretraining):
     assert len(said) == 1 and said[0].startswith("warning: ") and "report.html" in said[0] and "\n" not in said[0]
     refresh_report(workdir / "nowhere", said.append)
     assert len(said) == 2
+
+
+def test_overrides_of_the_direction_are_spelled_out():
+    from bertjax.reporting.markup import node, render
+
+    page = render(node("p", node("bdi", "safe\u202eexe.\u2066"), title="\u202d"))
+    assert "safe\\u202eexe.\\u2066" in page and page.count("\\u202d") == 1
+    assert not set(page) & set("\u202d\u202e\u2066")
