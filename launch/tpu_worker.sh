@@ -28,9 +28,9 @@ mount_bucket() {
   if ! mountpoint -q "$MOUNT"; then
     sudo systemctl reset-failed bertjax-bucket 2>/dev/null || true
     # Names are not cached, for other workers write there too. Files go to the bucket at each fsync, not only when they
-    # are closed.
+    # are closed. They are private, as the processes' shared secret has to be.
     sudo systemd-run --quiet --unit=bertjax-bucket gcsfuse --foreground \
-      -o allow_other --uid="$(id -u)" --gid="$(id -g)" --implicit-dirs \
+      -o allow_other --uid="$(id -u)" --gid="$(id -g)" --file-mode=600 --dir-mode=700 --implicit-dirs \
       --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 --enable-streaming-writes=false "$1" "$MOUNT"
     for _ in $(seq 60); do
       mountpoint -q "$MOUNT" && break

@@ -54,7 +54,7 @@ def run(
     workdir = Path(f"runs/{resolved.name}" if workdir is None else workdir)
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code))
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir))
         if processes.first:
             stack.enter_context(claimed(workdir))
         processes.must_equal("config", to_dict(resolved))

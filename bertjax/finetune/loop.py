@@ -23,8 +23,8 @@ from bertjax.model.bert import merge_params
 from bertjax.model.task import TaskModel
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.devices import peak_flops
-from bertjax.parallel.monitor import IN_STEP
 from bertjax.parallel.processes import Processes
+from bertjax.parallel.progress import IN_STEP
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.train import Stopped

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bertjax.command import STOPPED, UNKNOWN
@@ -14,6 +15,7 @@ from bertjax.config import ConfigError
 from bertjax.parallel.cluster import Cluster
 from bertjax.parallel.monitor import Monitor
 from bertjax.parallel.progress import Progress, Watchdog, end_process, end_stalled
+from bertjax.parallel.secret import shared_secret
 
 JOIN_SECONDS = 300
 # The server decides first which process is to blame; a process alone with its stall waits a little longer.
@@ -59,13 +61,18 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def together(
-    cluster: Cluster | None, bind: str | None, stall_seconds: float, code_of: Callable[[BaseException], int]
+    cluster: Cluster | None,
+    bind: str | None,
+    stall_seconds: float,
+    code_of: Callable[[BaseException], int],
+    workdir: Path,
 ) -> Iterator[Processes]:
     """The processes of a cluster, joined for the length of the block; with None this process alone.
 
     An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
-    which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. A process
-    that does not move for ``stall_seconds`` (0: no limit) ends all. Raises ConfigError or Lost where joining fails.
+    which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. workdir: a
+    folder that all see, where they find the secret that they know each other by. A process that does not move for
+    ``stall_seconds`` (0: no limit) ends all. Raises ConfigError or Lost where joining fails.
     """
     if cluster is None:
         progress = Progress()
@@ -76,8 +83,9 @@ def together(
             watchdog.close()
         return
     bind, progress = bind or cluster.host, Progress()
-    monitor = Monitor(cluster, bind, progress, stall_seconds, end_process)
-    _meet(cluster, bind, monitor)
+    with shared_secret(workdir, cluster.process_id == 0) as secret:
+        monitor = Monitor(cluster, bind, progress, stall_seconds, end_process, secret)
+        _meet(cluster, bind, monitor)
     limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
     watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))
     try:

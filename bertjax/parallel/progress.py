@@ -7,14 +7,19 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bertjax.command import LOST, fail
+from bertjax.parallel.clock import RunningClock
 
 T = TypeVar("T")
+
+IN_STEP = "in the step"  # a stage: it waits for the others
+# Seconds between two looks of a watchdog, at most; a gap of several looks means that the process itself was stopped.
+LOOK_SECONDS = 1.0
+LONGEST_GAP = 4
 
 
 @dataclass
@@ -24,11 +29,14 @@ class Progress:
     step: int = 0
     stage: str = "starting"
     paused: bool = True
-    _since: float = field(default_factory=time.monotonic)
+    clock: RunningClock = field(default_factory=lambda: RunningClock(LONGEST_GAP * LOOK_SECONDS))
+
+    def __post_init__(self) -> None:
+        self._since = self.clock.now()
 
     def at(self, stage: str, step: int) -> None:
         """The run has come to a stage of a step that should not take long."""
-        self.step, self.stage, self.paused, self._since = step, stage, False, time.monotonic()
+        self.step, self.stage, self.paused, self._since = step, stage, False, self.clock.now()
 
     @contextlib.contextmanager
     def pause(self, stage: str) -> Iterator[None]:
@@ -38,7 +46,7 @@ class Progress:
         try:
             yield
         finally:
-            self._since = time.monotonic()
+            self._since = self.clock.now()
             self.stage, self.paused = before
 
     def slow_at_first(self, function: Callable[..., T]) -> Callable[..., T]:
@@ -52,8 +60,9 @@ class Progress:
         return call
 
     def age(self) -> float:
-        """Seconds since the last change of stage; 0 in a pause."""
-        return 0.0 if self.paused else time.monotonic() - self._since
+        """Seconds since the last change of stage, without those that the process was stopped for; 0 in a pause."""
+        now = self.clock.now()
+        return 0.0 if self.paused else max(0.0, now - self._since)
 
 
 def end_process(message: str, code: int) -> None:
@@ -65,23 +74,31 @@ def end_process(message: str, code: int) -> None:
 
 
 class Watchdog:
-    """A thread that calls ``stalled`` once ``progress`` has not moved for ``seconds``; 0: never."""
+    """A thread that calls ``stalled`` once ``progress`` has not moved for ``seconds``, and again once it has moved and
+    stands still again; 0: never.
 
-    def __init__(self, progress: Progress, seconds: float, stalled: Callable[[], None]):
+    It counts its own looks: a process that was stopped (SIGSTOP, a machine that slept) goes on afterwards.
+    """
+
+    def __init__(self, progress: Progress, seconds: float, stalled: Callable[[], object]):
         self._progress, self._seconds, self._stalled = progress, seconds, stalled
+        self._look_seconds = min(LOOK_SECONDS, seconds / 10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         if seconds:
+            progress.clock.longest_gap = LONGEST_GAP * self._look_seconds
             self._thread.start()
 
     def close(self) -> None:
         self._stop.set()
 
     def _watch(self) -> None:
-        while not self._stop.wait(min(1.0, self._seconds / 10)):
-            if self._progress.age() > self._seconds:
+        called = False
+        while not self._stop.wait(self._look_seconds):
+            stands = self._progress.age() > self._seconds
+            if stands and not called:
                 self._stalled()
-                return
+            called = stands
 
 
 def end_stalled(progress: Progress) -> None:

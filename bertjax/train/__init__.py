@@ -51,7 +51,7 @@ def run(
     resolved, workdir = resolve(config), Path(workdir)
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code))
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir))
         recorded = None
         if processes.first:
             stack.enter_context(claimed(workdir))

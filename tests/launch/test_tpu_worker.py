@@ -63,6 +63,7 @@ def test_install_mounts_the_bucket_once_and_copies_the_corpus(stage, worker):
     assert worker().returncode == 0
     (mounted,) = stage.calls("systemd-run", "gcsfuse")
     assert mounted[-2:] == ["my-bucket", str(stage.folder / "bucket")] and "--metadata-cache-ttl-secs=0" in mounted
+    assert "--file-mode=600" in mounted  # as a secret needs it that the processes share
     assert worker().returncode == 0
     assert len(stage.calls("systemd-run")) == 1
     assert stage.calls("rsync")[0][-2:] == ["gs://my-bucket/corpora/wiki", str(stage.folder / "local/corpus")]

@@ -112,7 +112,7 @@ def masks(mesh):
 def main():
     index, count, port = map(int, sys.argv[1:4])
     cluster = Cluster("127.0.0.1", port, count, index, "test") if count > 1 else None
-    with together(cluster, None, 0.0, lambda error: 1):
+    with together(cluster, None, 0.0, lambda error: 1, Path(sys.argv[4]).parent):
         seen = {sizes: train(tuple(map(int, sizes.split(",")))) for sizes in sys.argv[5:]}
     Path(sys.argv[4]).write_text(json.dumps(seen))
 

@@ -1,17 +1,21 @@
 """The processes of a run watch each other: what is blamed on whom, and that nobody is left behind."""
 
-import socket
-import threading
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
+from group import SECRET, Group, free_port
 
 from bertjax.command import LOST, exit_code
 from bertjax.parallel import processes
+from bertjax.parallel.clock import RunningClock
 from bertjax.parallel.cluster import Cluster
-from bertjax.parallel.monitor import IN_STEP, Monitor, Peer, verdict
+from bertjax.parallel.monitor import Monitor
 from bertjax.parallel.processes import Lost, together
-from bertjax.parallel.progress import Progress, Watchdog
+from bertjax.parallel.progress import IN_STEP, Progress, Watchdog
+from bertjax.parallel.server import Peer, verdict
 
 NOW = 1000.0
 
@@ -43,49 +47,6 @@ def test_the_one_that_the_others_wait_for_is_named(peers, words):
     assert words in blame(*peers)
 
 
-class Group:
-    """Monitors of several processes, all in this one; ``ended`` collects (rank, message, code)."""
-
-    def __init__(self, count, stall_seconds=0.0):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1] - 1
-        self.ended, self.progress = [], [Progress() for _ in range(count)]
-        self.monitors = [
-            Monitor(
-                Cluster("127.0.0.1", port, count, rank, "test"),
-                "127.0.0.1",
-                self.progress[rank],
-                stall_seconds,
-                lambda message, code, rank=rank: self.ended.append((rank, message, code)),
-            )
-            for rank in range(count)
-        ]
-        self.each(lambda rank: self.monitors[rank].join(10))
-
-    def each(self, job):
-        """Runs ``job(rank)`` for all ranks at once and returns the results."""
-        results = [None] * len(self.monitors)
-
-        def run(rank):
-            results[rank] = job(rank)
-
-        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(self.monitors))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive()
-        return results
-
-    def wait_for_end(self, ranks, seconds):
-        end = time.monotonic() + seconds
-        while {rank for rank, _, _ in self.ended} != set(ranks) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert {rank for rank, _, _ in self.ended} == set(ranks)
-        return {message for _, message, _ in self.ended}, {code for _, _, code in self.ended}
-
-
 def test_all_get_what_the_first_has_and_leave_together():
     group = Group(3)
     assert group.each(lambda rank: group.monitors[rank].share("answer", rank + 42)) == [42, 42, 42]
@@ -94,13 +55,10 @@ def test_all_get_what_the_first_has_and_leave_together():
 
 
 @pytest.mark.parametrize("here", [0, 1])
-def test_a_process_that_is_missing_is_lost_not_a_mistake(here, monkeypatch):
+def test_a_process_that_is_missing_is_lost_not_a_mistake(here, monkeypatch, tmp_path):
     """The launcher starts all again then, where a mistake would end the job."""
     monkeypatch.setattr(processes, "JOIN_SECONDS", 1.5)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1] - 1
-    alone = together(Cluster("127.0.0.1", port, 2, here, "test"), None, 0.0, exit_code)
+    alone = together(Cluster("127.0.0.1", free_port(), 2, here, "test"), None, 0.0, exit_code, tmp_path)
     with pytest.raises(Lost, match=f"process {here} cannot join") as lost, alone:
         pass
     assert exit_code(lost.value) == LOST
@@ -138,11 +96,8 @@ def test_a_process_that_does_not_move_is_found():
 
 def test_a_process_of_another_run_is_refused():
     group = Group(2)
-    cluster = group.monitors[0]._cluster
-    refused = []
-    stranger = Monitor(
-        Cluster("127.0.0.1", cluster.port, 3, 2, "test"), "", Progress(), 0.0, lambda *what: refused.append(what)
-    )
+    cluster, refused = Cluster("127.0.0.1", group.port, 3, 2, "test"), []
+    stranger = Monitor(cluster, "", Progress(), 0.0, lambda *what: refused.append(what), lambda: SECRET)
     stranger.join(10)
     end = time.monotonic() + 5
     while not refused and time.monotonic() < end:
@@ -152,23 +107,11 @@ def test_a_process_of_another_run_is_refused():
     assert group.ended == []
 
 
-def test_somebody_elses_knock_changes_nothing():
-    group = Group(2)
-    for text in (b"GET / HTTP/1.1\r\n\r\n", b"[1, 2]\n", b"\xff\xfe\n", b""):
-        with socket.create_connection(("127.0.0.1", group.monitors[0]._cluster.port + 1)) as knock:
-            knock.sendall(text)
-    assert group.each(lambda rank: group.monitors[rank].share("still here", 1)) == [1, 1]
-    assert group.ended == []
-
-
 def test_nobody_listens():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        lonely = Monitor(
-            Cluster("127.0.0.1", probe.getsockname()[1] - 1, 2, 1, "test"), "", Progress(), 0.0, lambda *what: None
-        )
-        with pytest.raises(TimeoutError, match="process 0 does not answer at"):
-            lonely.join(1)
+    cluster = Cluster("127.0.0.1", free_port(), 2, 1, "test")
+    lonely = Monitor(cluster, "", Progress(), 0.0, lambda *what: None, lambda: SECRET)
+    with pytest.raises(TimeoutError, match="process 0 does not answer at"):
+        lonely.join(1)
 
 
 def test_the_watchdog_of_a_process_alone():
@@ -185,3 +128,69 @@ def test_the_watchdog_of_a_process_alone():
     time.sleep(1.0)
     assert stalled == [4]
     watchdog.close()
+
+
+class Clock:
+    """A clock that stands where the test puts it."""
+
+    def __init__(self):
+        self.at = 100.0
+
+    def __call__(self):
+        return self.at
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count():
+    clock = Clock()
+    running = RunningClock(2.0, clock)
+    began = running.now()
+    for _ in range(10):
+        clock.at += 0.5
+        running.now()
+    clock.at += 3600  # SIGSTOP, an hour, SIGCONT
+    assert running.now() - began == 5 + 2
+    clock.at += 1
+    assert running.now() - began == 5 + 2 + 1
+
+
+STOPPED_FOR_A_WHILE = """
+import os, sys, time
+from bertjax.parallel.progress import Progress, Watchdog
+progress = Progress()
+watchdog = Watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71)))
+progress.at("in the step", 1)
+print("ready", flush=True)
+sys.stdin.readline()
+time.sleep(0.5)
+print("went on", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("stopped", "said"), [(True, "went on"), (False, "stalled")])
+def test_a_process_that_was_stopped_for_longer_than_the_watchdog_goes_on(stopped, said):
+    command = [sys.executable, "-c", STOPPED_FOR_A_WHILE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        if stopped:
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == f"{said}\n"
+
+
+def test_processes_that_were_all_stopped_do_not_give_each_other_up():
+    group = Group(2, stall_seconds=5.0)
+    for progress in group.progress:
+        progress.clock = RunningClock(2.0)  # as its watchdog sets it
+        progress.at(IN_STEP, 3)
+    time.sleep(0.6)
+    # As after SIGCONT: an hour has gone by on every clock between two looks.
+    real = time.monotonic
+    clocks = [group.monitors[0]._server._clock, *(m._clock for m in group.monitors), *(p.clock for p in group.progress)]
+    for clock in clocks:
+        with clock._lock:
+            clock._clock = lambda: real() + 3600
+    time.sleep(1.5)
+    assert group.ended == []
