@@ -1,25 +1,37 @@
-"""bertjax COMMAND ...: the same as python -m bertjax.COMMAND ..."""
+"""bertjax COMMAND ...
+
+``python -m bertjax.COMMAND ...`` runs ``script`` too, so that both are the same in every respect."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
-from bertjax.command import USAGE, fail, run_as_process
+from bertjax.command import USAGE, fail, keep_memory, run_as_process, share_heaps
 from bertjax.config import nearest
 
+
+class Command(NamedTuple):
+    """Where the ``main`` of a command is, what it is for, and how its process is to treat memory."""
+
+    module: str
+    purpose: str
+    set_heaps: Callable[[], None] = lambda: None
+
+
 COMMANDS = {
-    "train": ("bertjax.train.__main__", "pretrain a model from a config"),
-    "finetune": ("bertjax.finetune.__main__", "train a model for a task on labelled files"),
-    "prepare": ("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
-    "plan": ("bertjax.plan", "what a run would need on machines that are not there"),
-    "evaluate": ("bertjax.evaluate", "scores of a model: held-out loss, BLiMP, text similarity"),
-    "export": ("bertjax.export", "a checkpoint of a run as a Hugging Face folder"),
-    "describe": ("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
-    "predict": ("bertjax.predict", "fill masks, make embeddings"),
-    "walkthrough": ("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas"),
-    "benchmark": ("bertjax.benchmark", "measure the data pipeline and the train step"),
+    "train": Command("bertjax.train.__main__", "pretrain a model from a config", share_heaps),
+    "finetune": Command("bertjax.finetune.__main__", "train a model for a task on labelled files", keep_memory),
+    "prepare": Command("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
+    "plan": Command("bertjax.plan", "what a run would need on machines that are not there"),
+    "evaluate": Command("bertjax.evaluate", "scores of a model: held-out loss, BLiMP, text similarity"),
+    "export": Command("bertjax.export", "a checkpoint of a run as a Hugging Face folder"),
+    "describe": Command("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
+    "predict": Command("bertjax.predict", "fill masks, make embeddings"),
+    "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas"),
+    "benchmark": Command("bertjax.benchmark", "measure the data pipeline and the train step"),
 }
 
 
@@ -28,17 +40,20 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print("bertjax COMMAND ...   (bertjax COMMAND --help tells more)\n")
-        for name, (_, what) in COMMANDS.items():
-            print(f"  {name:<10} {what}")
+        for name, command in COMMANDS.items():
+            print(f"  {name:<10} {command.purpose}")
         return 0 if argv else USAGE
     if argv[0] not in COMMANDS:
         return fail(f"unknown command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", USAGE)
-    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:])
 
 
-def script() -> NoReturn:
-    """The console script."""
-    run_as_process(main)
+def script(*before: str) -> NoReturn:
+    """The process of a command: ``before`` and then the command line are its arguments."""
+    argv = [*before, *sys.argv[1:]]
+    if argv and argv[0] in COMMANDS:
+        COMMANDS[argv[0]].set_heaps()
+    run_as_process(lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertjax.command import USAGE, fail, guarded, printing, run_as_process
+from bertjax.command import USAGE, fail, guarded, printing
 from bertjax.config import RunConfig, nearest, resolve
 from bertjax.flags import FlagError, parse
 from bertjax.showing import note, say
@@ -152,4 +152,6 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
 BENCHMARKS = {"data": benchmark_data, "train": benchmark_train}
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("benchmark")

@@ -49,9 +49,17 @@ def exit_code(error: BaseException) -> int:
     from bertjax.data.files import DataError
     from bertjax.interop import ModelFileError
     from bertjax.parallel.processes import Lost
+    from bertjax.parallel.progress import Stalled
     from bertjax.train import CheckpointError, Diverged, Stopped
 
-    codes = {Lost: LOST, ConfigError: USAGE, DataError: DATA, ModelFileError: DATA, CheckpointError: DATA}
+    codes = {
+        Lost: LOST,
+        Stalled: LOST,
+        ConfigError: USAGE,
+        DataError: DATA,
+        ModelFileError: DATA,
+        CheckpointError: DATA,
+    }
     codes |= {Diverged: DIVERGED, Stopped: STOPPED}
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return DATA

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.command import ArgumentParser, guarded
 from bertjax.showing import plain
 
 _EPILOG = """\
@@ -301,4 +301,6 @@ _SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("describe")

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.command import ArgumentParser, guarded
 from bertjax.config import ConfigError, nearest
 from bertjax.evaluation import SUITES, suite_named
 
@@ -154,4 +154,6 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("evaluate")

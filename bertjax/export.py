@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.command import ArgumentParser, guarded
 from bertjax.showing import say
 
 _EPILOG = """\
@@ -46,4 +46,6 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("export")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from bertjax.command import USAGE, fail, guarded, printing, run_as_process
+from bertjax.command import USAGE, fail, guarded, printing
 from bertjax.config import RunConfig, resolve
 from bertjax.flags import FlagError, parse
 from bertjax.showing import note
@@ -16,7 +16,7 @@ python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] 
 Compiles the real train step of every phase for machines that need not be there, and says what a run would need.
 
   --topology=NAME   TPU slices by chips, from one chip to a pod: v5e:4x4 v5e:16x16 v6e:8x8 v4:2x2x1 v5p:4x4x4
-                    tpu7x:2x2x1; GPUs of one host: h200:8 h100:1 a100:4; the devices of this machine: local
+                    tpu7x:2x2x1 (GKE alone); GPUs of one host: h200:8 h100:1 a100:4; local: the devices of this machine
   --price=DOLLARS   of one chip for one hour: gives the cost
   --json            one JSON object instead of tables
 
@@ -72,4 +72,6 @@ def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool)
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("plan")

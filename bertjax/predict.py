@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded, run_as_process
+from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
 from bertjax.config import ConfigError
 from bertjax.inference.prediction_tasks import TASKS, Task, positive, refuse_beside_lines
 
@@ -127,4 +127,6 @@ def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("predict")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf, log_softmax, softmax
 
-from bertjax.command import ArgumentParser, guarded, run_as_process
+from bertjax.command import ArgumentParser, guarded
 from bertjax.config import ConfigError
 from bertjax.showing import say
 
@@ -209,4 +209,6 @@ def same(name: str, mine: np.ndarray, theirs: Any) -> None:
 
 
 if __name__ == "__main__":
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("walkthrough")

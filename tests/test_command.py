@@ -1,11 +1,14 @@
 """Known mistakes are one line and an exit code."""
 
 import errno
+import runpy
 import subprocess
 import sys
 
 import pytest
 
+from bertjax import __main__ as console
+from bertjax import command
 from bertjax.command import DATA, STOPPED, USAGE, guarded
 from bertjax.config import ConfigError
 from bertjax.train import Stopped
@@ -78,3 +81,31 @@ def test_pages_of_a_freed_block_are_there_for_the_next(how, few, monkeypatch):
     result = subprocess.run([sys.executable, "-c", FILLS_TWICE, how], capture_output=True, text=True, check=True)
     faults = int(result.stdout)
     assert faults < 1000 if few else faults > 10_000
+
+
+def as_module(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["python", "--help"])
+    runpy.run_module(f"bertjax.{name}", run_name="__main__", alter_sys=False)
+
+
+def as_console_script(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bertjax", name, "--help"])
+    console.script()
+
+
+@pytest.mark.parametrize("name", console.COMMANDS)
+def test_a_command_is_the_same_however_it_is_called(name, monkeypatch, capsys):
+    seen = []
+    for start in (as_module, as_console_script):
+        heaps = []
+        monkeypatch.setattr(command, "_set_heaps", heaps.append)
+        with pytest.raises(SystemExit) as left:
+            start(name, monkeypatch)
+        seen.append((heaps, left.value.code, capsys.readouterr()))
+    assert seen[0] == seen[1] and seen[0][1] == 0
+    assert bool(seen[0][0]) == (name in ("train", "finetune"))
+
+
+def test_a_function_that_is_called_from_python_leaves_the_heaps_alone(monkeypatch, capsys):
+    monkeypatch.setattr(command, "_set_heaps", lambda settings: pytest.fail("the caller's process is its own"))
+    assert console.main(["train", "--help"]) == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertjax.finetune.inputs import Source
     from bertjax.parallel.cluster import Cluster
+    from bertjax.parallel.progress import Progress
 
 
 def run(
@@ -23,6 +24,7 @@ def run(
     say: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
     bind: str | None = None,
+    on_stall: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes a model for a task and returns the summary; resumes where the workdir has a checkpoint.
 
@@ -30,10 +32,10 @@ def run(
     pretraining run, or one of its checkpoints. train, eval: labelled files; or lists of texts (or pairs of texts, or
     of words) with their labels, as ``(texts, labels)``; or questions as dicts like SQuAD's. What is None is taken
     from the config; workdir is runs/<config.name> then. With several learning rates, epochs or seeds the workdir
-    holds a run of each in ``runs``, and the model of the best. should_stop, say, cluster, bind: as in
-    ``bertjax.train.run``; updates are counted in each trial.
+    holds a run of each in ``runs``, and the model of the best. should_stop, say, cluster, bind, on_stall: as
+    in ``bertjax.train.run``; updates are counted in each trial.
 
-    Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged.
+    Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged, Stalled.
     """
     from bertjax.command import exit_code
     from bertjax.finetune.settings import resolve, to_dict
@@ -54,7 +56,7 @@ def run(
     workdir = Path(f"runs/{resolved.name}" if workdir is None else workdir)
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir))
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
         if processes.first:
             stack.enter_context(claimed(workdir))
         processes.must_equal("config", to_dict(resolved))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from bertjax.command import USAGE, fail, keep_memory, run_as_process
+from bertjax.command import USAGE, fail
 from bertjax.config import ConfigError
 from bertjax.finetune import run
 from bertjax.flags import FlagError, parse
+from bertjax.parallel.progress import end_stalled
 from bertjax.train.__main__ import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
 
 HELP = """\
@@ -57,11 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
     given = [chosen[name] for name in ("model", "train", "eval", "workdir")]
-    return run_in_cluster(
-        cluster, lambda stop: run(config, *given, should_stop=stop, cluster=cluster, bind=chosen["bind"])
-    )
+    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
+    return run_in_cluster(cluster, lambda stop: run(config, *given, should_stop=stop, **settings))
 
 
 if __name__ == "__main__":
-    keep_memory()
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("finetune")

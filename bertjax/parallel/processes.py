@@ -13,8 +13,9 @@ from typing import Any
 from bertjax.command import STOPPED, UNKNOWN
 from bertjax.config import ConfigError
 from bertjax.parallel.cluster import Cluster
+from bertjax.parallel.interrupt import interruptible
 from bertjax.parallel.monitor import Monitor
-from bertjax.parallel.progress import Progress, Watchdog, end_process, end_stalled
+from bertjax.parallel.progress import Progress, Watchdog, end_process, end_stalled, raise_stalled
 from bertjax.parallel.secret import shared_secret
 
 JOIN_SECONDS = 300
@@ -66,21 +67,19 @@ def together(
     stall_seconds: float,
     code_of: Callable[[BaseException], int],
     workdir: Path,
+    on_stall: Callable[[Progress], None] | None = None,
 ) -> Iterator[Processes]:
     """The processes of a cluster, joined for the length of the block; with None this process alone.
 
     An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
     which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. workdir: a
     folder that all see, where they find the secret that they know each other by. A process that does not move for
-    ``stall_seconds`` (0: no limit) ends all. Raises ConfigError or Lost where joining fails.
+    ``stall_seconds`` (0: no limit) ends all; one that is alone calls ``on_stall`` from another thread, by default to
+    raise Stalled in the block. Raises ConfigError or Lost where joining fails.
     """
     if cluster is None:
-        progress = Progress()
-        watchdog = Watchdog(progress, stall_seconds, lambda: end_stalled(progress))
-        try:
+        with _alone(stall_seconds, on_stall) as progress:
             yield Processes(progress=progress)
-        finally:
-            watchdog.close()
         return
     bind, progress = bind or cluster.host, Progress()
     with shared_secret(workdir, cluster.process_id == 0) as secret:
@@ -106,6 +105,18 @@ def together(
         _leave(monitor)
     finally:
         watchdog.close()
+
+
+@contextlib.contextmanager
+def _alone(stall_seconds: float, on_stall: Callable[[Progress], None] | None) -> Iterator[Progress]:
+    progress = Progress()
+    with interruptible() as interruption:
+        act = on_stall or (lambda progress: raise_stalled(progress, interruption))
+        watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
+        try:
+            yield progress
+        finally:
+            watchdog.close()
 
 
 def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:

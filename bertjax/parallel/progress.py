@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from bertjax.command import LOST, fail
 from bertjax.parallel.clock import RunningClock
+from bertjax.parallel.interrupt import Interruption
+from bertjax.showing import note
 
 T = TypeVar("T")
 
@@ -20,6 +22,13 @@ IN_STEP = "in the step"  # a stage: it waits for the others
 # Seconds between two looks of a watchdog, at most; a gap of several looks means that the process itself was stopped.
 LOOK_SECONDS = 1.0
 LONGEST_GAP = 4
+# After which a run that was asked to end says why it does not.
+RELUCTANT_SECONDS = 10.0
+
+
+class Stalled(Exception):
+    """The run has not moved for ``config.parallel.watchdog_seconds``; started again, it goes on from its last
+    checkpoint."""
 
 
 @dataclass
@@ -103,6 +112,30 @@ class Watchdog:
 
 def end_stalled(progress: Progress) -> None:
     """Shows where every thread stands, and ends the process."""
-    faulthandler.dump_traceback(all_threads=True)
+    _show_threads()
+    end_process(_stalled(progress), LOST)
+
+
+def raise_stalled(progress: Progress, interruption: Interruption) -> None:
+    """Shows where every thread stands, and raises Stalled in the thread of the run.
+
+    A thread within native code cannot be interrupted: that is said, and it raises when it comes back.
+    """
+    _show_threads()
+    message = _stalled(progress)
+    interruption.interrupt(Stalled(message))
+    if not interruption.left.wait(RELUCTANT_SECONDS):
+        where = (
+            "the run is within native code and raises Stalled when that returns; end the interpreter if it never does"
+        )
+        note(f"warning: {message}. {where}")
+
+
+def _stalled(progress: Progress) -> str:
     stalled = f"no progress at step {progress.step} ({progress.stage}) for {progress.age():.0f} s"
-    end_process(f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds", LOST)
+    return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
+
+
+def _show_threads() -> None:
+    with contextlib.suppress(Exception):  # a notebook's standard error is no file
+        faulthandler.dump_traceback(all_threads=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertjax.parallel.cluster import Cluster
+    from bertjax.parallel.progress import Progress
 
 
 class Stopped(Exception):
@@ -31,6 +32,7 @@ def run(
     say: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
     bind: str | None = None,
+    on_stall: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Trains to the end of the config's phases and returns the summary; resumes where the workdir has a checkpoint.
 
@@ -38,9 +40,12 @@ def run(
     updates; where it answers True the run saves and raises ``Stopped``. say: gets every line that would be
     printed (a live progress display on standard output otherwise). cluster: the processes to train with
     (``bertjax.parallel.cluster.find_cluster()``), of which a failing one ends all, the interpreter included; None: this
-    one alone. bind: the address that process 0 listens at.
+    one alone. bind: the address that process 0 listens at. on_stall: called once, from another thread, where the run,
+    alone, does not move for ``config.parallel.watchdog_seconds``; by default it raises ``Stalled`` here
+    (``bertjax.parallel.progress``), which a thread that hangs within native code does when that returns.
 
-    Raises ConfigError (config, workdir), DataError (corpus), CheckpointError, Diverged.
+    Raises ConfigError (config, workdir), DataError (corpus), CheckpointError, Diverged, Stalled. With ``cluster`` None
+    it never ends the interpreter because it stalls.
     """
     from bertjax.command import exit_code
     from bertjax.config import resolve, to_dict
@@ -51,7 +56,7 @@ def run(
     resolved, workdir = resolve(config), Path(workdir)
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir))
+        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
         recorded = None
         if processes.first:
             stack.enter_context(claimed(workdir))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, run_as_process, share_heaps
+from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded
 from bertjax.config import ConfigError
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.cluster import Cluster, find_cluster
+from bertjax.parallel.progress import end_stalled
 from bertjax.showing import say
 from bertjax.streams import lasting, ready
 from bertjax.train import run
@@ -69,9 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
     workdir = Path(chosen["workdir"] or f"runs/{config.get('name', 'run')}")
-    return run_in_cluster(
-        cluster, lambda stop: run(config, workdir, should_stop=stop, cluster=cluster, bind=chosen["bind"])
-    )
+    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
+    return run_in_cluster(cluster, lambda stop: run(config, workdir, should_stop=stop, **settings))
 
 
 def chosen_cluster(chosen: dict[str, Any]) -> Cluster | None:
@@ -147,5 +147,6 @@ class StopRequest:
 
 
 if __name__ == "__main__":
-    share_heaps()
-    run_as_process(main)
+    from bertjax.__main__ import script
+
+    script("train")

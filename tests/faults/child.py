@@ -22,6 +22,7 @@ from points import Killer, Point
 
 import bertjax.train.__main__ as command
 import bertjax.train.loop as loop
+from bertjax.command import leave
 from bertjax.parallel.progress import Progress
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.recorder import Recorder
@@ -61,7 +62,7 @@ def train(plan: Plan) -> None:
     follow(write, Killer(plan.point, plan.workdir) if plan.point else None)
     if plan.stop_at:
         command.StopRequest.__call__ = lambda self, step: step >= plan.stop_at
-    command.leave(command.main(list(plan.arguments)))
+    leave(command.main(list(plan.arguments)))
 
 
 def _every_process_keeps_programs() -> None:

@@ -1,0 +1,66 @@
+"""Ending a block of code from another thread, without ending the interpreter that it runs in."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class _Interrupted(BaseException):
+    """Raised within the block, past every ``except Exception``."""
+
+
+class Interruption:
+    """What other threads have of a block. ``left``: set once the block has been left."""
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+        self.error: Exception | None = None
+        self._thread, self._lock = threading.get_ident(), threading.Lock()
+
+    def interrupt(self, error: Exception) -> None:
+        """Raises ``error`` out of the block, as soon as its thread runs Python code again.
+
+        In the main thread also out of a wait for a lock or for data, unless the caller has a handler of SIGINT of its
+        own: what Ctrl-C does is the only thing that Python interrupts these for.
+        """
+        with self._lock:
+            if self.left.is_set():
+                return
+            self.error = error
+            is_main = self._thread == threading.main_thread().ident
+            if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.pthread_kill(self._thread, signal.SIGINT)
+            else:
+                _set_exception(self._thread, _Interrupted)
+
+    def leave(self) -> None:
+        """After it nothing is raised any more."""
+        with self._lock:
+            self.left.set()
+            _set_exception(self._thread, None)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """A block of this thread that other threads can end; it raises what they give."""
+    interruption = Interruption()
+    try:
+        try:
+            yield interruption
+        finally:
+            interruption.leave()
+    except (_Interrupted, KeyboardInterrupt):
+        interruption.leave()  # it may have come on the way out
+        if interruption.error is None:  # the user's own Ctrl-C
+            raise
+        raise interruption.error from None
+
+
+def _set_exception(thread: int, kind: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(kind) if kind is not None else None
+    )
