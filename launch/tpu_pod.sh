@@ -35,7 +35,7 @@ Variables, by the commands that need them:
                          CORPUS   folder in the bucket that bertjax.prepare made, such as corpora/wiki-books
   run up resume          CONFIG   a config of this checkout, such as configs/large.py
 and if wanted:
-  VERSION       runtime version; known by itself for v4, v5e, v5p and v6e
+  VERSION       runtime version; known by itself for v4, v5e, v5p and v6e (TPU7x is to be had on GKE alone)
   WORKDIR       the run's folder in the bucket; default runs/$NAME
   SPOT=1        cheaper machines that can be taken away
   QUEUED=1      a queued resource: waits in Google's queue until there is capacity
@@ -66,7 +66,10 @@ version_of() {
     v5litepod-*) echo v2-alpha-tpuv5-lite ;;
     v5p-*) echo v2-alpha-tpuv5 ;;
     v6e-*) echo v2-alpha-tpuv6e ;;
-    *) fail "no runtime version is known for TYPE=$1; give VERSION" ;;
+    tpu7x-* | v7x-*)
+      fail "TYPE=$1: Google offers TPU7x on GKE alone (see launch/gke_jobset.sh); known here are v4, v5litepod, v5p and v6e"
+      ;;
+    *) fail "no runtime version is known for TYPE=$1; known are v4, v5litepod, v5p and v6e; give VERSION for another" ;;
   esac
 }
 

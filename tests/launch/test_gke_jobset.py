@@ -31,7 +31,7 @@ JOBSET = _closed(
     "apiVersion kind metadata spec",
     apiVersion={"const": "jobset.x-k8s.io/v1alpha2"},
     kind={"const": "JobSet"},
-    metadata=_closed("name", name=_NAME),
+    metadata=_closed("name", name=_NAME, annotations={"type": "object", "additionalProperties": {"type": "string"}}),
     spec=_closed(
         "replicatedJobs",
         network=_closed("", enableDNSHostnames={"type": "boolean"}, publishNotReadyAddresses={"type": "boolean"}),
@@ -154,6 +154,18 @@ def test_an_unknown_field_is_found_wherever_it_is(applied, place):
     place(jobset)["unknownField"] = "x"
     with pytest.raises(Exception, match="unknownField"):
         check(jobset)
+
+
+def test_all_pods_are_in_one_slice(applied):
+    """Two node pools of this topology fit the nodeSelector as well as one."""
+    annotations = applied()["metadata"]["annotations"]
+    assert annotations == {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
+
+
+def test_files_in_the_bucket_are_private(applied):
+    """The processes share a secret in the workdir, which they believe only where nobody else can read it."""
+    options = pod_of(applied())["volumes"][0]["csi"]["volumeAttributes"]["mountOptions"].split(",")
+    assert {"file-mode=600", "dir-mode=700"} < set(options)
 
 
 def test_every_variable_is_put_in(stage, applied):

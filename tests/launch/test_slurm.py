@@ -79,6 +79,16 @@ def test_dry_run_prints_what_would_run(stage):
     assert "scontrol requeue" in done.stdout
 
 
+@pytest.mark.parametrize(("cpus", "option"), [("16", ["--cpus-per-task=16"]), (None, [])])
+def test_a_task_gets_the_processors_that_the_job_asked_for(stage, cpus, option):
+    """srun itself takes no notice of them since Slurm 22.05."""
+    known = {"SLURM_CPUS_PER_TASK": cpus} if cpus else {}
+    done = stage.run(SCRIPT, DRY_RUN="1", **NEEDED, **known)
+    command = shlex.split(done.stdout.split("\n# when")[0])
+    assert done.returncode == 0 and [word for word in command if "cpus" in word] == option
+    assert command.index("bash") > len(option)
+
+
 def test_arguments_reach_the_training_word_for_word(job):
     stage = job(0)
     arguments = ["--config.name=two words", '--a="$HOME" it\'s', "--c=*"]

@@ -57,7 +57,8 @@ def test_each_missing_variable_is_named(stage, command, name):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"TYPE": "v9-8"}, "no runtime version is known for TYPE=v9-8"),
+        ({"TYPE": "v9-8"}, "no runtime version is known for TYPE=v9-8; known are v4, v5litepod, v5p and v6e"),
+        ({"TYPE": "tpu7x-8"}, "TPU7x on GKE alone"),
         ({"NAME": "My Slice"}, "small letters"),
         ({"BUCKET": "gs://my-bucket/corpora"}, "the bucket's name alone"),
         ({"CORPUS": "gs://my-bucket/corpora"}, "a folder in the bucket"),
