@@ -93,6 +93,7 @@ def as_console_script(name, monkeypatch):
     console.script()
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # of runpy: other tests have imported it
 @pytest.mark.parametrize("name", console.COMMANDS)
 def test_a_command_is_the_same_however_it_is_called(name, monkeypatch, capsys):
     seen = []
