@@ -47,11 +47,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
     from bertjax.train.display import Display
-    from bertjax.train.inputs import open_corpus
+    from bertjax.train.inputs import open_corpus, settled
 
     # With --json standard output holds the result and nothing else.
     to_show = note if as_json else None
     corpus = open_corpus(run, None, Display(to_show))
+    run = settled(run, None, corpus)
     result = {
         "benchmark": name,
         "config": run.name,

@@ -10,6 +10,7 @@ say how it is executed and may change from one start to the next.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -270,6 +271,16 @@ def to_dict(run: RunConfig) -> dict[str, Any]:
     """The resolved config as plain JSON values, sections nested."""
     tree = {f.name: getattr(run, f.name) for f in keys_of(run)}
     return json.loads(json.dumps(tree, default=dataclasses.asdict))
+
+
+def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The run with other values of keys, by dotted name; these then count as set. Raises ConfigError."""
+    tree = to_dict(run)
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        parts = ["phases", section.removeprefix("phases.")] if section.startswith("phases.") else section.split(".")
+        functools.reduce(dict.__getitem__, filter(None, parts), tree)[key] = value
+    return dataclasses.replace(resolve(tree), unset=run.unset - set(values))
 
 
 def identity_items(run: RunConfig) -> dict[str, Any]:

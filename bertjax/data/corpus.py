@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.config import ConfigError, DataConfig, ModelConfig
 from bertjax.data import manifest as manifests
 from bertjax.data.building import build
 from bertjax.data.files import DataError
 from bertjax.data.index import Corpus, index_files, open_index, write_index, write_token_counts
+from bertjax.data.own_settings import TRAINED, check_agrees
 from bertjax.data.placing import building, cache_folder, cached, publish, put_aside
 from bertjax.data.progress import Progress, shown
 from bertjax.data.shards import SPLITS, read_shards
@@ -35,8 +36,6 @@ from bertjax.data.staging import token_dtype
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
-
-TRAINED = ("wordpiece", "sentencepiece")
 
 
 @dataclass(frozen=True)
@@ -60,28 +59,38 @@ def prepare(
     specs: Sequence[str | Path | Source],
     output: str | Path | None = None,
     *,
-    tokenizer: str | Path = "wordpiece",
-    vocab_size: int = 30522,
-    lowercase: bool = True,
-    sentencepiece_type: str = "unigram",
-    held_out_fraction: float = 0.02,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    lowercase: bool | None = None,
+    sentencepiece_type: str | None = None,
+    held_out_fraction: float | None = None,
     progress: Progress | None = None,
 ) -> PreparedCorpus:
     """Tokenises the documents of ``specs``, or opens what an earlier call with the same content and settings made.
 
     ``output`` is the folder to make; None keeps the corpus in the cache (``$BERTJAX_CACHE``). ``tokenizer`` is
-    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. A single SPEC
-    that is a prepared corpus is opened as it is. Raises DataError and ConfigError, one line each.
+    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. What is None is
+    as in a config that does not set it: wordpiece of 30522 entries, lowercase, unigram, 0.02. A single SPEC that is a
+    prepared corpus is opened as it is; what is not None must be what it was made with. Raises DataError and
+    ConfigError, one line each.
     """
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
     prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared(Path(spec).expanduser())]
     if prepared:
         asked = {
+            "tokenizer": tokenizer,
             "lowercase": lowercase,
-            "held_out_fraction": held_out_fraction,
             "sentencepiece_type": sentencepiece_type,
+            "held_out_fraction": held_out_fraction,
+            "vocab_size": vocab_size,
         }
-        return _open_given(specs, output, str(tokenizer), asked)
+        return _open_given(specs, output, asked)
+    default = DataConfig()
+    tokenizer = default.tokenizer if tokenizer is None else tokenizer
+    vocab_size = ModelConfig().vocab_size if vocab_size is None else vocab_size
+    lowercase = default.lowercase if lowercase is None else lowercase
+    sentencepiece_type = sentencepiece_type or default.sentencepiece_type
+    held_out_fraction = default.held_out_fraction if held_out_fraction is None else held_out_fraction
     sources = open_sources(specs)
     given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase)
     settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
@@ -226,7 +235,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def _open_given(
-    specs: Sequence[str | Path | Source], output: str | Path | None, tokenizer: str, asked: dict[str, Any]
+    specs: Sequence[str | Path | Source], output: str | Path | None, asked: dict[str, Any]
 ) -> PreparedCorpus:
     """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, where it tells."""
     if len(specs) > 1:
@@ -234,23 +243,26 @@ def _open_given(
     if output is not None:
         raise DataError(f"{specs[0]} is prepared already; use it as it is")
     corpus = open_prepared(str(specs[0]))
-    own = corpus.manifest["tokenizer"]
-    if tokenizer in TRAINED:
-        if tokenizer != own["kind"]:
-            raise ConfigError(
-                f"the corpus {specs[0]} was prepared with a {own['kind']} tokenizer, not {tokenizer}; "
-                f"use --config.data.tokenizer={own['kind']}"
-            )
-    elif load_tokenizer(tokenizer, own["lowercase"]).fingerprint != own["fingerprint"]:
-        raise ConfigError(f"the corpus {specs[0]} was prepared with another tokenizer than {tokenizer}")
-    made_with = corpus.manifest["settings"]
-    for name, value in asked.items():
-        if made_with.get(name, value) != value:
-            raise ConfigError(
-                f"the corpus {specs[0]} was prepared with {name} = {made_with[name]!r}, not {value!r}; "
-                f"use --config.data.{name}={made_with[name]}"
-            )
+    check_agrees(corpus.path, corpus.manifest, asked)
     return corpus
+
+
+def given_manifest(specs: Sequence[str | Path | Source]) -> tuple[Path, dict[str, Any]] | None:
+    """(folder, manifest) of the prepared corpus that a single SPEC is, else None. Raises DataError."""
+    if len(specs) != 1 or isinstance(specs[0], Source) or not is_prepared(Path(specs[0]).expanduser()):
+        return None
+    path = Path(specs[0]).expanduser()
+    return path, manifests.read(path)
+
+
+def recorded_manifest(fingerprint: str, path: str | Path) -> dict[str, Any] | None:
+    """The manifest of the prepared corpus of this fingerprint: at ``path``, else in the cache, else None."""
+    for folder in [Path(path), *cached()]:
+        with contextlib.suppress(DataError):
+            found = manifests.read(folder)
+            if found["fingerprint"] == fingerprint:
+                return found
+    return None
 
 
 def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:

@@ -20,8 +20,9 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
 from bertjax.train.display import Display
+from bertjax.train.same_run import check_same_items
 from bertjax.train.summary import versions
-from bertjax.train.workdir import check_same_items, has_checkpoint, recorded_config
+from bertjax.train.workdir import has_checkpoint, recorded_config
 
 FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "classification": text_family,
@@ -77,7 +78,9 @@ def train_all(
             own.mkdir(parents=True, exist_ok=True)
             recorded = recorded_config(own, needed=("identity",))
             if recorded is not None:
-                check_same_items(recorded["identity"], identity, own)
+                longer = recorded["identity"].get("training.epochs") != identity["training.epochs"]
+                advice = f" --model={own / 'model'}: a run keeps its epochs, another can begin with its model" * longer
+                check_same_items(recorded["identity"], identity, own, advice)
         return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes, programs)
 
     todo = trials(run)

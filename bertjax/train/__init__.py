@@ -50,8 +50,10 @@ def run(
     from bertjax.command import exit_code
     from bertjax.config import resolve, to_dict
     from bertjax.parallel.processes import together
+    from bertjax.train.inputs import BY_CONTENT
     from bertjax.train.ownership import claimed
-    from bertjax.train.workdir import check_same_run, recorded_config
+    from bertjax.train.same_run import check_same_run
+    from bertjax.train.workdir import recorded_config
 
     resolved, workdir = resolve(config), Path(workdir)
     with contextlib.ExitStack() as stack:
@@ -63,7 +65,7 @@ def run(
             # Before jax is imported, which takes seconds: a run that may not start should say so at once.
             recorded = recorded_config(workdir)
             if recorded is not None:
-                check_same_run(recorded, resolved, workdir)
+                check_same_run(recorded, resolved, workdir, BY_CONTENT)
         recorded = processes.share("run on record", recorded)
         processes.must_equal("config", to_dict(resolved))
         from bertjax.train.display import Display

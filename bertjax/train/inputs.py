@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from bertjax.config import ConfigError, RunConfig
+from bertjax.config import ConfigError, RunConfig, with_values
 from bertjax.data import corpus as corpora
 from bertjax.data.corpus import PreparedCorpus
-from bertjax.data.files import DataError
+from bertjax.data.files import DataError, hash_file
+from bertjax.data.manifest import FILE
+from bertjax.data.own_settings import own_values
+from bertjax.data.sources import open_sources
 from bertjax.parallel.processes import Processes
-from bertjax.text.tokenizer import check_tokenizer
+from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.train.display import Display
+from bertjax.train.same_run import (
+    SameContent,
+    as_recorded,
+    check_same_corpus,
+    fingerprints,
+    origin_fingerprint,
+    place_of,
+)
 
 
 def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Display) -> PreparedCorpus:
@@ -22,28 +35,21 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
     data = run.data
     corpus = None
     if recorded is not None:
-        corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
+        place = _place_of_corpus(data.corpus, recorded)
+        corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], place)
     if corpus is None:
         display.say(f"corpus: {', '.join(data.corpus)}")
-        corpus = corpora.prepare(
-            data.corpus,
-            None,
-            tokenizer=data.tokenizer,
-            vocab_size=run.model.vocab_size,
-            lowercase=data.lowercase,
-            sentencepiece_type=data.sentencepiece_type,
-            held_out_fraction=data.held_out_fraction,
-        )
-    if recorded is not None and corpus.fingerprint != recorded["corpus"]["fingerprint"]:
-        raise ConfigError(
-            f"the corpus has changed since this run began (fingerprint {corpus.fingerprint[:12]}, "
-            f"there {recorded['corpus']['fingerprint'][:12]}); bring it back or use --workdir=ANOTHER_DIR"
-        )
-    # A vocabulary that was learned on little text may be smaller than asked for; any other has its exact size.
-    trained = (
-        data.tokenizer in corpora.TRAINED and corpus.manifest["settings"].get("vocab_size") == run.model.vocab_size
-    )
-    check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained)
+        corpus = corpora.prepare(data.corpus, None, **_asked(run, recorded))
+    if recorded is not None:
+        check_same_corpus(corpus.fingerprint, recorded)
+        run = as_recorded(recorded, run)
+        changed = _source_changed(corpus)
+        if changed:
+            display.say(f"        {changed} has changed since; the run goes on with the text as it was prepared")
+    if "model.vocab_size" not in run.unset:
+        # A vocabulary that was learned on little text may be smaller than asked for; any other has its exact size.
+        asked = corpus.manifest["settings"].get("vocab_size")
+        check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=asked == run.model.vocab_size)
     corpora.check_objective(corpus.train, data.objective)
     counts = corpus.manifest["counts"]
     display.say(
@@ -63,6 +69,53 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
             f"{counts.get('skipped_lines', 0):,} unreadable lines skipped"
         )
     return corpus
+
+
+def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
+    """The folder of the recorded corpus: where the config says, if that is a prepared corpus, else as on record.
+
+    Raises ConfigError where another corpus lies there now.
+    """
+    given = corpora.given_manifest(specs)
+    if given is None:
+        return recorded["corpus"]["path"]
+    check_same_corpus(given[1]["fingerprint"], recorded)
+    return str(given[0])
+
+
+def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:
+    """The settings of a corpus that the config sets, or that are on record; None for those that it brings itself."""
+    settled = run if recorded is None else as_recorded(recorded, run)
+    names = ("tokenizer", "lowercase", "sentencepiece_type", "held_out_fraction")
+    asked = {name: getattr(settled.data, name) for name in names if f"data.{name}" not in settled.unset}
+    if "data.tokenizer" not in run.unset:
+        asked["tokenizer"] = run.data.tokenizer  # where it is now
+    return asked | ({"vocab_size": settled.model.vocab_size} if "model.vocab_size" not in settled.unset else {})
+
+
+def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCorpus) -> RunConfig:
+    """The run with what its opened corpus brings in the place of keys that are not set, or as on record."""
+    if recorded is not None:
+        return as_recorded(recorded, run)
+    brings = own_values(corpus.path, corpus.manifest)
+    if corpora.given_manifest(run.data.corpus) is None:
+        # Of text that is prepared here, only a tokenizer that is not learned says anything that the config does not.
+        is_learned = "vocab_size" in corpus.manifest["settings"]
+        brings = {} if is_learned else {"model.vocab_size": corpus.tokenizer.vocab_size}
+    return with_values(run, {name: value for name, value in brings.items() if name in run.unset})
+
+
+def _source_changed(corpus: PreparedCorpus) -> str | None:
+    """The first source file of a corpus that is there and is another than when it was prepared, else None."""
+    prepared_at = (corpus.path / FILE).stat().st_mtime
+
+    def changed(path: Path, source: dict[str, Any]) -> bool:
+        status = path.stat()
+        touched = status.st_size != source["size"] or status.st_mtime > prepared_at
+        return touched and hash_file(path)[0] != source["sha256"]
+
+    names = ((Path(source["name"]), source) for source in corpus.manifest["sources"])
+    return next((str(path) for path, source in names if path.is_file() and changed(path, source)), None)
 
 
 def open_corpus_together(
@@ -86,3 +139,64 @@ def open_corpus_together(
     # All of it, in every process, which may have its own copy: a flipped bit would be trained on in silence.
     corpora.check_files(corpus)
     return corpus
+
+
+# --- Whether what a key leads to is what a run began with, for ``same_run`` ------------------------------------------
+
+
+def _same_corpus(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> bool:
+    """Whether a run's corpus is the recorded one, whose spelling is another; what is not known yet is found out when
+    the corpus is opened."""
+    old, new = recorded["identity"]["data.corpus"], run.data.corpus
+    if not isinstance(old, list):
+        return False
+    if [place_of(str(spec)) for spec in old] == [place_of(spec) for spec in new]:
+        return True
+    fingerprint, path = recorded["corpus"]["fingerprint"], recorded["corpus"]["path"]
+    try:
+        given = corpora.given_manifest(new)
+        if given is not None:
+            return given[1]["fingerprint"] == fingerprint
+        described = [source.describe() for source in open_sources(new)]
+    except DataError:
+        return False
+    manifest = corpora.recorded_manifest(fingerprint, path)
+    content = lambda sources: [(source["kind"], source["sha256"]) for source in sources]
+    return manifest is None or content(described) == content(manifest["sources"])
+
+
+def _same_tokenizer(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> bool:
+    """Whether a given tokenizer, read as the config says, gives the ids of the recorded one."""
+    old, new = recorded["identity"], run.data
+    tokenizer = old["data.tokenizer"] if "data.tokenizer" in run.unset else new.tokenizer
+    lowercase = old["data.lowercase"] if "data.lowercase" in run.unset else new.lowercase
+    if tokenizer in corpora.TRAINED:
+        return False
+    try:
+        return load_tokenizer(tokenizer, lowercase).fingerprint == _recorded_tokenizer(recorded, workdir)
+    except ConfigError:
+        return tokenizer == old["data.tokenizer"] and lowercase == old["data.lowercase"]
+
+
+def _recorded_tokenizer(recorded: Mapping[str, Any], workdir: Path) -> str | None:
+    """The fingerprint of the run's tokenizer; runs that began before it was kept have it in their workdir."""
+    known = fingerprints(recorded).get("tokenizer")
+    return known or load_tokenizer(workdir / "tokenizer", recorded["identity"]["data.lowercase"]).fingerprint
+
+
+def _same_origin(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> bool:
+    old, new = recorded["identity"]["init_from"], run.init_from
+    if old is None or new is None:
+        return False
+    if place_of(str(old)) == place_of(new):
+        return True
+    found = origin_fingerprint(new)
+    return found is not None and found == (fingerprints(recorded).get("init_from") or origin_fingerprint(str(old)))
+
+
+BY_CONTENT: dict[str, SameContent] = {
+    "data.corpus": _same_corpus,
+    "data.tokenizer": _same_tokenizer,
+    "data.lowercase": _same_tokenizer,
+    "init_from": _same_origin,
+}

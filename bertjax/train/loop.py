@@ -26,11 +26,12 @@ from bertjax.train.ending import orderly_end
 from bertjax.train.evaluation import evaluate, evaluation_line
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
-from bertjax.train.inputs import open_corpus_together
+from bertjax.train.inputs import open_corpus_together, settled
 from bertjax.train.job import accumulation_steps, describe_job, make_job, work_of_step
 from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.metrics import TRAIN_FIELDS, unigram_log_probs
 from bertjax.train.recorder import Recorder, Stretch
+from bertjax.train.same_run import fingerprints, origin_fingerprint
 from bertjax.train.standing import Standing, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
@@ -48,11 +49,16 @@ def train(
 
     Every process goes through all of it; what is written, the first one writes.
     """
-    phases, progress = list(run.phases.values()), processes.progress
+    progress = processes.progress
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
     origin = open_origin(run) if run.init_from and recorded is None else None
     corpus = open_corpus_together(run, recorded, display, processes)
+    began_with = fingerprints(recorded)
+    if origin is not None:
+        began_with["init_from"] = origin_fingerprint(str(origin.path))
+    run = settled(run, recorded, corpus)
+    phases = list(run.phases.values())
     settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
     unigram = unigram_log_probs(corpus.token_counts)
     suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
@@ -73,6 +79,7 @@ def train(
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
+    began_with |= {"tokenizer": corpus.tokenizer.fingerprint}
     identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
     checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
     newest = processes.share("newest checkpoint", checkpoints.newest())
@@ -91,7 +98,7 @@ def train(
     if processes.first:  # after what killed runs left has been cleared away, which may have filled the disk
         folder.clear_leftovers(workdir)
         folder.keep_tokenizer(workdir, corpus.tokenizer.save)
-        folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions()))
+        folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions(), began_with))
     peak = device_peak * mesh.size if device_peak else None
     log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
     for line in warnings if restored is None else []:  # of a run that goes on they are in its log

@@ -38,26 +38,16 @@ def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpu
         ) from None
 
 
-def check_same_run(recorded: dict[str, Any], run: RunConfig, workdir: Path) -> None:
-    """Raises ConfigError that names every identity key in which the run differs from the recorded one."""
-    check_same_items(recorded["identity"], identity_items(run), workdir)
-
-
-def check_same_items(old: dict[str, Any], new: dict[str, Any], workdir: Path) -> None:
-    """``check_same_run`` on the identity keys themselves."""
-    differ = [k for k in sorted(set(old) | set(new)) if old.get(k) != new.get(k)]
-    if differ:
-        shown = ", ".join(f"{key} (there {old.get(key)!r}, here {new.get(key)!r})" for key in differ)
-        raise ConfigError(f"workdir {workdir} holds a run of another config: {shown}; use --workdir=ANOTHER_DIR")
-
-
-def config_record(run: RunConfig, corpus: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
-    """What goes into config.json."""
+def config_record(
+    run: RunConfig, corpus: dict[str, Any], versions: dict[str, str], fingerprints: dict[str, Any]
+) -> dict[str, Any]:
+    """What goes into config.json. fingerprints: of the tokenizer and of what the first weights come from."""
     return {
         "config": to_dict(run),
         "identity": identity_items(run),
         "identity_fingerprint": identity_fingerprint(run),
         "corpus": corpus,
+        "fingerprints": fingerprints,
         "versions": versions,
     }
 

@@ -225,7 +225,8 @@ def test_a_prepared_corpus_as_spec(prepared, tmp_path):
     with pytest.raises(
         ConfigError, match=r"held_out_fraction = 0\.1, not 0\.02; use --config\.data\.held_out_fraction"
     ):
-        prepare([str(prepared.path)])
+        prepare([str(prepared.path)], held_out_fraction=0.02)
+    assert prepare([str(prepared.path)]).fingerprint == prepared.fingerprint
     with pytest.raises(ConfigError, match="lowercase = True, not False"):
         prepare([str(prepared.path)], held_out_fraction=0.1, lowercase=False)
     with pytest.raises(ConfigError, match="wordpiece tokenizer, not sentencepiece"):

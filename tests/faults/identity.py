@@ -64,14 +64,17 @@ Case = tuple[str, list[str]]
 def every_key() -> Iterator[Case]:
     """Every key of the config changed alone, against the config.json of a run."""
     from bertjax.config import ConfigError, resolve
-    from bertjax.train.workdir import check_same_run, recorded_config
+    from bertjax.train.inputs import BY_CONTENT
+    from bertjax.train.same_run import check_same_run
+    from bertjax.train.workdir import recorded_config
 
     workdir = whole().workdir
     recorded = recorded_config(workdir)
     run = resolve(runpy.run_path(str(scene.config_file()))["get_config"]())
+    run = dataclasses.replace(run, unset=frozenset())  # as if it set every key
     for name, is_identity, changed, values in _changed(run, "", lambda section: section):
         try:
-            check_same_run(recorded, changed, workdir)
+            check_same_run(recorded, changed, workdir, BY_CONTENT)
             said = None
         except ConfigError as error:
             said = str(error)
@@ -84,7 +87,9 @@ def every_key() -> Iterator[Case]:
 
 def _changed(section: Any, path: str, rebuilt: Callable[[Any], Any]) -> Iterator[tuple[str, bool, Any, tuple]]:
     """(key, whether it is identity, the run with another value of it, both values as JSON has them) of every key."""
-    for field in dataclasses.fields(section):
+    from bertjax.keys import keys_of
+
+    for field in keys_of(section):
         value, name = getattr(section, field.name), path + field.name
         put = lambda new, name=field.name: rebuilt(dataclasses.replace(section, **{name: new}))
         if field.name == "phases":

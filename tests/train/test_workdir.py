@@ -3,7 +3,8 @@ import json
 import pytest
 
 from bertjax.config import ConfigError, default_config, phase, resolve
-from bertjax.train.workdir import check_same_run, config_record, recorded_config, write_json
+from bertjax.train.same_run import check_same_run
+from bertjax.train.workdir import config_record, recorded_config, write_json
 
 
 def run(**model):
@@ -14,10 +15,10 @@ def run(**model):
 
 
 def test_config_of_another_run_is_refused_by_key(tmp_path):
-    recorded = json.loads(json.dumps(config_record(run(), {}, {})))
-    check_same_run(recorded, run(), tmp_path)
+    recorded = json.loads(json.dumps(config_record(run(), {}, {}, {})))
+    check_same_run(recorded, run(), tmp_path, {})
     with pytest.raises(ConfigError, match=r"model.hidden_size \(there 768, here 48\).*--workdir"):
-        check_same_run(recorded, run(hidden_size=48), tmp_path)
+        check_same_run(recorded, run(hidden_size=48), tmp_path, {})
 
 
 def test_a_run_has_its_identity_from_its_first_checkpoint_on(tmp_path):

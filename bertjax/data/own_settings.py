@@ -1,0 +1,73 @@
+"""What a prepared corpus brings with it - tokenizer, case, split, vocabulary size - and what disagrees with that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertjax.config import ConfigError
+from bertjax.text.tokenizer import load_tokenizer
+
+TRAINED = ("wordpiece", "sentencepiece")
+# Key of the config by setting.
+_KEYS = {
+    "tokenizer": "data.tokenizer",
+    "lowercase": "data.lowercase",
+    "sentencepiece_type": "data.sentencepiece_type",
+    "held_out_fraction": "data.held_out_fraction",
+    "vocab_size": "model.vocab_size",
+}
+
+
+def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Config key -> value, as the prepared corpus in ``path`` has it; without those that its manifest does not tell.
+
+    A tokenizer of a kind that bertjax does not train is given as the folder in which the corpus keeps it.
+    """
+    tokenizer, settings = manifest["tokenizer"], manifest["settings"]
+    own = {
+        "tokenizer": tokenizer["kind"] if tokenizer["kind"] in TRAINED else str(path / "tokenizer"),
+        "lowercase": tokenizer["lowercase"],
+        "sentencepiece_type": settings.get("sentencepiece_type"),
+        "held_out_fraction": settings.get("held_out_fraction"),
+        "vocab_size": tokenizer["vocab_size"],
+    }
+    return {_KEYS[name]: value for name, value in own.items() if value is not None}
+
+
+def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises ConfigError, one for all, where what was ``asked`` (setting -> value, None: nothing) is not what the
+    corpus was prepared with."""
+    own = own_values(path, manifest)
+    wrong = {
+        name: value
+        for name, value in asked.items()
+        if value is not None and _KEYS[name] in own and not _agrees(name, value, own[_KEYS[name]], manifest)
+    }
+    if wrong:
+        parts = [_difference(name, own[_KEYS[name]], value, manifest) for name, value in wrong.items()]
+        use = " ".join(f"--config.{_KEYS[name]}={own[_KEYS[name]]}" for name in wrong)
+        them = "them" if len(wrong) > 1 else "it"
+        raise ConfigError(
+            f"the corpus {path} was prepared with {' and '.join(parts)}; use {use}, or leave {them} out: "
+            f"a prepared corpus brings its own"
+        )
+
+
+def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> bool:
+    tokenizer = manifest["tokenizer"]
+    if name == "tokenizer" and str(value) not in TRAINED:
+        return load_tokenizer(value, bool(tokenizer["lowercase"])).fingerprint == tokenizer["fingerprint"]
+    if name == "vocab_size":  # of a small corpus fewer pieces are learned than were asked for
+        return value in (own, manifest["settings"].get("vocab_size"))
+    return value == own
+
+
+def _difference(name: str, own: Any, value: Any, manifest: Mapping[str, Any]) -> str:
+    if name != "tokenizer":
+        return f"{name} = {own!r}, not {value!r}"
+    kind = manifest["tokenizer"]["kind"]
+    if str(value) in TRAINED:
+        return f"a {kind} tokenizer, not {value}"
+    return f"another tokenizer than {value}"
