@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from bertjax.train.same_run import check_same_items
 from bertjax.train.summary import versions
 from bertjax.train.workdir import has_checkpoint, recorded_config
 
+_MOST_LISTED = 40  # labels
 FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "classification": text_family,
     "multi_label": text_family,
@@ -32,6 +33,12 @@ FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "answering": answering_family,
     "embedding": embedding_family,
 }
+
+
+def _listed(labels: Sequence[str]) -> str:
+    if len(labels) <= _MOST_LISTED:
+        return f"labels: {', '.join(labels)}"
+    return f"{len(labels):,} labels: {', '.join(labels[:_MOST_LISTED])}, ..."
 
 
 def train_all(
@@ -65,7 +72,7 @@ def train_all(
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
     display.say(
         f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on"
-        + (f"; labels: {', '.join(family.task.labels)}" if family.task.labels else "")
+        + (f"; {_listed(family.task.labels)}" if family.task.labels else "")
     )
     for note in family.notes:
         display.say(note)

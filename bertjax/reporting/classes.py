@@ -27,7 +27,8 @@ def confusion_matrix(summary: dict[str, Any]) -> list[Element]:
     """The matrix as a heat map where it has a readable size, and which labels are taken for which."""
     labels, counts = _labels(summary), _counts(summary)
     if not counts:
-        return []
+        listed = _listed_confusions(summary)
+        return [node("p", f"{len(labels):,} classes: too many for a matrix.", class_="note"), *listed] if listed else []
     names = [labels[index] if index < len(labels) else str(index) for index in range(len(counts))]
     found = []
     if len(counts) <= MOST_CLASSES:
@@ -114,7 +115,21 @@ def _confusions(names: Sequence[str], counts: list[list[int]]) -> list[Element]:
         for predicted, cell in enumerate(row)
         if cell and true != predicted
     ]
-    wrong.sort(key=lambda item: -item[0])
+    return _most_frequent(sorted(wrong, key=lambda item: -item[0]))
+
+
+def _listed_confusions(summary: dict[str, Any]) -> list[Element]:
+    """Of a summary that holds the commonest confusions in place of a matrix."""
+    found = []
+    for entry in map(mapping, listing(summary.get("confusions"))[:_MOST_CONFUSIONS]):
+        cell, share = count(entry.get("count")), number(entry.get("share"))
+        if cell is not None and share is not None:
+            found.append((cell, str(entry.get("label")), str(entry.get("predicted")), share))
+    return _most_frequent(found)
+
+
+def _most_frequent(wrong: list[tuple[int, str, str, float]]) -> list[Element]:
+    """wrong: (count, true label, predicted label, share of the true label's), the commonest first."""
     if not wrong:
         return []
     items = [

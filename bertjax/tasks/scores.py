@@ -15,6 +15,8 @@ from bertjax.tasks import squad_rules
 from bertjax.tasks.examples import QuestionExample
 
 Scores = dict[str, float]
+# Labels up to which the whole confusion matrix is kept: its square grows out of any file.
+MOST_OF_MATRIX = 100
 
 
 def classification(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
@@ -25,12 +27,19 @@ def classification(predictions: Any, labels: Any, label_names: Sequence[str]) ->
     scores = {
         "accuracy": metrics.accuracy_score(labels, predictions),
         "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
-        # Of a single class scikit-learn says 0 and warns.
-        "mcc": metrics.matthews_corrcoef(labels, predictions) if np.ptp([labels, predictions]) else 0.0,
+        "mcc": _matthews(predictions, labels, len(label_names)),
     }
     if len(label_names) == 2:
         scores["f1"] = metrics.f1_score(labels, predictions, average="binary", pos_label=1, zero_division=cast(Any, 0))
     return _plain(scores)
+
+
+def _matthews(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float:
+    """Gorodkin's correlation (2004), 0 where it is undefined. scikit-learn's makes the whole confusion matrix."""
+    predicted, true = (np.bincount(ids, minlength=classes).astype(np.float64) for ids in (predictions, labels))
+    right, total = float((predictions == labels).sum()), len(labels)
+    spread = np.sqrt((total**2 - predicted @ predicted) * (total**2 - true @ true))
+    return (right * total - predicted @ true) / spread if spread else 0.0
 
 
 def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
@@ -38,7 +47,7 @@ def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Sc
     from sklearn import metrics
 
     predictions, labels = _checked(predictions, labels)
-    each = _by_label(predictions, labels, label_names)
+    each = _by_label(*_counts_by_label(predictions, labels), label_names)
     return _plain(
         {
             # Column by column, since scikit-learn takes a single one for two classes.
@@ -121,39 +130,64 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
     """For the report: ``labels``, ``confusion`` [true][predicted] and ``per_class``, figures by name of class.
 
     The figures are precision, recall, f1 and support. Of entities they are by type, while the confusion is of tags;
-    several labels at once have no confusion ([]). Kinds without classes give {}.
+    several labels at once have no confusion ([]). More than ``MOST_OF_MATRIX`` labels have ``confusions`` instead of
+    the matrix: label, predicted, count and share of the label's examples, the commonest first, at most one a label.
+    Kinds without classes give {}.
     """
-    from sklearn import metrics
-
     if kind == "multi_label":
-        figures = _by_label(*_checked(predictions, labels), label_names)
+        predictions, labels = _checked(predictions, labels)
+        figures = _by_label(*_counts_by_label(predictions, labels), label_names)
         return {"labels": list(label_names), "confusion": [], "per_class": figures}
     if kind not in ("classification", "tagging"):
         return {}
-    ids = list(range(len(label_names)))
     flat_predictions, flat_labels = (_flat if kind == "tagging" else _checked)(predictions, labels)
     if kind == "tagging" and are_entities(label_names):
         figures = _by_entity(predictions, labels, label_names)
     else:
-        table: Any = metrics.precision_recall_fscore_support(
-            flat_labels, flat_predictions, labels=ids, average=None, zero_division=cast(Any, 0)
-        )
-        figures = {name: _figures(*(column[i] for column in table)) for i, name in enumerate(label_names)}
-    confusion = metrics.confusion_matrix(flat_labels, flat_predictions, labels=ids).tolist()
-    return {"labels": list(label_names), "confusion": confusion, "per_class": figures}
+        drawn = (flat_predictions[flat_predictions == flat_labels], flat_predictions, flat_labels)
+        figures = _by_label(*(np.bincount(ids, minlength=len(label_names)) for ids in drawn), label_names)
+    found = {"labels": list(label_names), "confusion": [], "per_class": figures}
+    return found | _confused(flat_predictions, flat_labels, label_names)
 
 
-def _by_label(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
-    from sklearn import metrics
+def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, Any]:
+    classes = len(label_names)
+    cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
+    if classes <= MOST_OF_MATRIX:
+        matrix = np.zeros(classes * classes, np.int64)
+        matrix[cells] = counts
+        return {"confusion": matrix.reshape(classes, classes).tolist()}
+    support = np.bincount(labels, minlength=classes)
+    wrong = cells // classes != cells % classes
+    cells, counts = cells[wrong], counts[wrong]
+    commonest = np.argsort(-counts, kind="stable")[:classes]
+    pairs = ((*divmod(int(cells[i]), classes), int(counts[i])) for i in commonest)
+    return {
+        "confusions": [
+            {
+                "label": label_names[true],
+                "predicted": label_names[predicted],
+                "count": count,
+                "share": count / int(support[true]),
+            }
+            for true, predicted, count in pairs
+        ]
+    }
 
-    figures = {}
-    for i, name in enumerate(label_names):
-        ours, theirs = predictions[:, i], labels[:, i]
-        table: Any = metrics.precision_recall_fscore_support(
-            theirs, ours, labels=[1], average=None, zero_division=cast(Any, 0)
-        )
-        figures[name] = _figures(*(column[0] for column in table))
-    return figures
+
+def _counts_by_label(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(right, predicted, true) [C] of zeros and ones [N, C]."""
+    ours, theirs = predictions.astype(bool), labels.astype(bool)
+    return (ours & theirs).sum(axis=0), ours.sum(axis=0), theirs.sum(axis=0)
+
+
+def _by_label(
+    right: np.ndarray, predicted: np.ndarray, true: np.ndarray, label_names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Figures by name from counts [C]; 0 where they are undefined."""
+    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(true, 1)
+    f1 = 2 * right / np.maximum(predicted + true, 1)
+    return {name: _figures(*values) for name, *values in zip(label_names, precision, recall, f1, true, strict=True)}
 
 
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -350,3 +350,16 @@ def test_overrides_of_the_direction_are_spelled_out():
     page = render(node("p", node("bdi", "safe\u202eexe.\u2066"), title="\u202d"))
     assert "safe\\u202eexe.\\u2066" in page and page.count("\\u202d") == 1
     assert not set(page) & set("\u202d\u202e\u2066")
+
+
+def test_thousands_of_classes():
+    """The commonest confusions are there in place of a matrix; what is odd among them is left out."""
+    from bertjax.reporting.classes import confusion_matrix
+    from bertjax.reporting.markup import node, render
+
+    confused = {"label": "a<b", "predicted": "c", "count": 5, "share": 0.25}
+    summary = {"labels": [str(n) for n in range(4000)], "confusion": [], "confusions": [confused, None, {"count": "x"}]}
+    page = render(node("div", confusion_matrix(summary)))
+    assert "4,000 classes: too many for a matrix." in page
+    assert "<bdi>a&lt;b</bdi> taken for <bdi>c</bdi>: 5 (25" in page and page.count("<li>") == 1
+    assert confusion_matrix(summary | {"confusions": "x"}) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 import warnings
 
 import numpy as np
@@ -13,7 +15,7 @@ from seqeval import metrics as seqeval
 from sklearn import metrics
 
 from bertjax.tasks.examples import question_examples
-from bertjax.tasks.scores import SCORES, are_entities, per_class
+from bertjax.tasks.scores import MOST_OF_MATRIX, SCORES, are_entities, per_class
 
 TAGS = ("O", "B-a", "B-b", "I-a", "I-b")
 
@@ -56,6 +58,45 @@ def test_classification_is_scikit_learns(pairs):
     for i, name in enumerate(names):
         theirs = report[str(i)]
         agree(found["per_class"][name], {"f1" if k == "f1-score" else k: v for k, v in theirs.items()})
+
+
+def test_many_labels_stay_linear():
+    """Neither the time nor what is kept of an evaluation grows with the square of the number of labels."""
+    sizes, seconds = {}, {}
+    for classes in (500, 4000):
+        names = [f"label {number}" for number in range(classes)]
+        random = np.random.default_rng(0)
+        for kind in ("classification", "tagging", "multi_label"):
+            labels = random.integers(0, classes, 3000)
+            predictions = np.where(random.random(3000) < 0.5, labels, random.integers(0, classes, 3000))
+            if kind == "tagging":
+                labels, predictions = np.split(labels, 30), np.split(predictions, 30)
+            if kind == "multi_label":
+                labels, predictions = (random.random((300, classes)) < 0.01 for _ in range(2))
+            began = time.perf_counter()
+            SCORES[kind](predictions, labels, names)
+            sizes[kind, classes] = len(json.dumps(per_class(kind, predictions, labels, names)))
+            seconds[kind, classes] = time.perf_counter() - began
+    for kind in ("classification", "tagging", "multi_label"):
+        assert sizes[kind, 4000] < 10 * sizes[kind, 500] and sizes[kind, 4000] < 4000 * 250
+        assert seconds[kind, 4000] < 2, seconds
+
+
+@pytest.mark.parametrize("classes", [MOST_OF_MATRIX, MOST_OF_MATRIX + 1])
+def test_the_commonest_confusions_of_many_labels(classes):
+    names = [str(number) for number in range(classes)]
+    labels = np.array([5] * 8 + [7] * 4 + [9] * 3)
+    predictions = np.array([6] * 3 + [5] * 5 + [8] * 4 + [9, 9, 6])
+    found = per_class("classification", predictions, labels, names)
+    if classes == MOST_OF_MATRIX:
+        assert found["confusion"][5][6] == 3 and "confusions" not in found
+        return
+    assert found["confusion"] == []
+    assert found["confusions"] == [
+        {"label": "7", "predicted": "8", "count": 4, "share": 1.0},
+        {"label": "5", "predicted": "6", "count": 3, "share": 3 / 8},
+        {"label": "9", "predicted": "6", "count": 1, "share": 1 / 3},
+    ]
 
 
 def test_classification_by_hand():
