@@ -95,3 +95,24 @@ def test_importing_bertjax_does_not_import_jax():
 
     code = "import bertjax, sys; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0
+
+
+# The time of day is written down for people to see there.
+SHOWS_TIME = ("train/event_files.py",)
+WALL_CLOCKS = {
+    "time": {"time", "time_ns", "localtime", "gmtime", "ctime", "strftime"},
+    "datetime": {"datetime", "date"},
+}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not named(*SHOWS_TIME)(path)], ids=str)
+def test_the_wall_clock_measures_nothing(path):
+    """It can jump, back too: spans of time come from time.monotonic, and whether a lease is renewed from its holder."""
+    tree = ast.parse(path.read_text())
+    used = {
+        f"{n.value.id}.{n.attr}"
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
+    }
+    assert not used & {f"{module}.{name}" for module, names in WALL_CLOCKS.items() for name in names}
+    assert not imported(path) & {f"{module}.{name}" for module, names in WALL_CLOCKS.items() for name in names}

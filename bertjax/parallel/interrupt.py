@@ -41,7 +41,8 @@ class Interruption:
         """After it nothing is raised any more."""
         with self._lock:
             self.left.set()
-            _set_exception(self._thread, None)
+            if self.error is not None:
+                _set_exception(self._thread, None)
 
 
 @contextlib.contextmanager

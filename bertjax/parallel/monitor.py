@@ -164,7 +164,7 @@ class Monitor:
                 async with asyncio.timeout(max(end - time.monotonic(), BEAT_SECONDS)):
                     first = await introduce(self._cluster, socket.gethostname(), secret, lines, writer)
                 return lines, writer, first
-            except (NotProved, Malformed, EOFError):
+            except (NotProved, Malformed):
                 reason = f"whoever answers at {host}:{port} does not know the secret of this run"
             except ValueError as error:  # of the secret
                 reason = str(error)
@@ -176,6 +176,8 @@ class Monitor:
                     reason = f"the secret of this run cannot be read: {error.filename}: {error.strerror}"
                 else:
                     reason = reason or f"process 0 at {host}:{port} breaks off"
+            except EOFError:  # too many others at the door
+                reason = reason or f"process 0 at {host}:{port} breaks off"
             if writer is not None:
                 writer.transport.abort()
             if time.monotonic() > end:

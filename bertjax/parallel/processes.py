@@ -19,6 +19,8 @@ from bertjax.parallel.progress import Progress, Watchdog, end_process, end_stall
 from bertjax.parallel.secret import shared_secret
 
 JOIN_SECONDS = 300
+# jax would give up, after 100 s by its own clock, processes that were all stopped. The monitor sees sooner who is lost.
+HEARTBEAT_SECONDS = 86_400
 # The server decides first which process is to blame; a process alone with its stall waits a little longer.
 GRACE_SECONDS = 3.0
 
@@ -159,6 +161,7 @@ def _join_jax(cluster: Cluster, bind: str) -> None:
             local_device_ids=cluster.local_devices,
             cluster_detection_method="deactivate",
             initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             coordinator_bind_address=f"{_bracketed(bind)}:{cluster.port}",
         )
     except RuntimeError as error:  # jax's own errors are of this kind

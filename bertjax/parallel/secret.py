@@ -14,7 +14,7 @@ from pathlib import Path
 from bertjax.config import ConfigError
 
 VARIABLE = "BERTJAX_CLUSTER_SECRET"
-FILE = ".secret"  # in the workdir, while the processes of a start meet; FILE.* while it is written
+FILE = ".bertjax-secret"  # in the workdir, while the processes of a start meet; FILE.* while it is written
 _LEAST_CHARACTERS = 16
 _MOST_BYTES = 4096
 

@@ -178,7 +178,7 @@ def test_a_secret_that_is_not_there_is_told_at_the_end(tmp_path):
     group.monitors[0].join(10)
     with shared_secret(tmp_path / "run", first=False, environ={}) as read:
         alone = group.monitor(1, 2, secret=read)
-        with pytest.raises(TimeoutError, match=r"cannot be read: .*run/\.secret: No such file"):
+        with pytest.raises(TimeoutError, match=r"cannot be read: .*run/.bertjax-secret: No such file"):
             alone.join(0.2)
 
 
