@@ -83,6 +83,16 @@ def test_what_a_stranger_says_changes_nothing(capfd, caplog):
     assert (said.out, said.err, caplog.text) == ("", "", "")
 
 
+def test_a_run_ends_quietly_with_strangers_at_the_door(capfd, caplog):
+    group = Group(2)
+    waiting = [socket.create_connection(("127.0.0.1", group.port + 1), timeout=5) for _ in range(20)]
+    group.each(lambda rank: group.monitors[rank].leave())
+    for connection in waiting:
+        connection.close()
+    said = capfd.readouterr()
+    assert (said.out, said.err, caplog.text, group.ended) == ("", "", "", [])
+
+
 def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
