@@ -32,6 +32,7 @@ TABLE = (
     ("owners", "owners", 10),
     ("reader", "reader", 5),
     ("identity", "identity", 1),  # a round over all keys
+    ("stranger", "strangers", 5),  # minutes
     ("soak", "soak", 30),  # starts of a minute
 )
 

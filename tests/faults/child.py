@@ -23,14 +23,15 @@ from points import Killer, Point
 import bertjax.train.__main__ as command
 import bertjax.train.loop as loop
 from bertjax.command import leave
-from bertjax.parallel.progress import Progress
+from bertjax.parallel.progress import IN_STEP, Progress
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.recorder import Recorder
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a child is to do. stop_at: the update after which it stops, as after a signal; 0: none."""
+    """What a child is to do. stop_at: the update after which it stops, as after a signal; 0: none. step_seconds: that
+    every step takes longer."""
 
     arguments: tuple[str, ...]
     workdir: Path
@@ -42,6 +43,7 @@ class Plan:
     devices: int = 1
     point: Point | None = None
     stop_at: int = 0
+    step_seconds: float = 0.0
 
 
 def train(plan: Plan) -> None:
@@ -59,7 +61,7 @@ def train(plan: Plan) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     _every_process_keeps_programs()
     write = _writer(plan.trace)
-    follow(write, Killer(plan.point, plan.workdir) if plan.point else None)
+    follow(write, Killer(plan.point, plan.workdir) if plan.point else None, plan.step_seconds)
     if plan.stop_at:
         command.StopRequest.__call__ = lambda self, step: step >= plan.stop_at
     leave(command.main(list(plan.arguments)))
@@ -87,12 +89,14 @@ def _writer(path: Path) -> Callable[..., None]:
     return write
 
 
-def follow(write: Callable[..., None], killer: Killer | None) -> None:
+def follow(write: Callable[..., None], killer: Killer | None, step_seconds: float = 0.0) -> None:
     """Wraps what the loop calls, so that every stage is written down and the killer hears of it."""
 
     def at(self, stage, step, before=Progress.at):
         before(self, stage, step)
         write("at", stage=stage, step=step)
+        if stage == IN_STEP:
+            time.sleep(step_seconds)
         if killer:
             killer.at(stage, step)
 

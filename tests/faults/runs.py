@@ -89,24 +89,33 @@ class Run:
     overrides: tuple[str, ...] = ()
     folder: Path = field(init=False)
     starts: int = 0
+    port: int = 0  # of the coordinator of the last start, where there are several processes
 
     def __post_init__(self) -> None:
         self.folder = scene.new_folder(self.name)
         self.workdir = self.folder / "run"
 
     def start(
-        self, point: Point | None = None, *, stop_at: int = 0, compiled: Path | None = None, killed: int = 0
+        self,
+        point: Point | None = None,
+        *,
+        stop_at: int = 0,
+        compiled: Path | None = None,
+        killed: int = 0,
+        step_seconds: float = 0.0,
     ) -> Start:
         """Starts the run, or goes on with it; of several processes number ``killed`` gets the point.
 
-        compiled: where compiled programs are kept; a new folder has every program compiled again.
+        compiled: where compiled programs are kept; a new folder has every program compiled again. step_seconds: that
+        every step takes longer.
         """
         _prepare()
         self.starts += 1
         arguments = [f"--config={scene.config_file()}", f"--workdir={self.workdir}", *self.overrides]
         arguments += [f"--config.precision={self.precision}"]
         if self.count > 1:
-            arguments += [f"--coordinator=127.0.0.1:{_free_port()}", f"--num_processes={self.count}"]
+            self.port = _free_port()
+            arguments += [f"--coordinator=127.0.0.1:{self.port}", f"--num_processes={self.count}"]
         processes, logs = [], []
         for index in range(self.count):
             logs.append(self.folder / f"log{index}.{self.starts}")
@@ -121,6 +130,7 @@ class Run:
                 "devices": self.devices,
                 "point": point if index == killed else None,
                 "stop_at": stop_at,
+                "step_seconds": step_seconds,
             }
             logs[-1].touch()
             processes.append(_context.Process(target=_train, args=(plan,), daemon=True))
