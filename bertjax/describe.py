@@ -9,10 +9,13 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertjax.command import ArgumentParser, guarded
 from bertjax.showing import plain
+
+if TYPE_CHECKING:
+    from bertjax.config import RunConfig
 
 _EPILOG = """\
 PATH is one of
@@ -20,7 +23,8 @@ PATH is one of
   WORKDIR/checkpoints/N    parameters, and the optimizer's state counted beside them
   WORKDIR                  the run: its phases, checkpoints and held-out figures, and the tensors of its model
 
-Only headers are read, no weights. A model that bertjax cannot load is described, too, with the reason.
+Only headers are read, no weights; a checkpoint's are compared with its record, and so are the config and the tokenizer
+of its run. A model that bertjax cannot load is described, too, with the reason.
 
 Exit codes: 0 done; 2 usage; 3 there is nothing to describe, or its files are damaged."""
 
@@ -127,60 +131,75 @@ def _model(folder: Path) -> dict[str, Any]:
 
 def _checkpoint(folder: Path) -> dict[str, Any]:
     from bertjax.interop import ModelFileError
+    from bertjax.train.record import Damaged
+    from bertjax.train.step_folders import step_number
+    from bertjax.train.stored_arrays import check_arrays, list_arrays
 
-    run = folder.parent.parent / "config.json"
+    workdir = folder.parent.parent
+    record = _checked_record(folder, step_number(folder.name))
     try:
-        arrays = _stored_arrays(folder / "state")
-        params = [array for array in arrays if array["name"].startswith("params/")]
-    except Exception as error:  # the library raises whatever its damaged files lead to
-        raise ModelFileError(f"{folder} is no whole checkpoint: {_plain(error, longest=300)}") from None
+        found = list_arrays(folder)
+        check_arrays(found, record)
+    except Damaged as damage:
+        raise ModelFileError(f"{folder} is no whole checkpoint: {_plain(damage, longest=300)}") from None
+    arrays = [_row(array.name, array.dtype, array.shape, math.prod(array.shape)) for array in found.values()]
+    params = [array for array in arrays if array["name"].startswith("params/")]
     if not params:
         raise ModelFileError(f"{folder} is no whole checkpoint: it holds no parameters")
     optimizer = [array for array in arrays if array["name"].startswith("opt_state/")]
     return {
         "kind": "checkpoint",
         "path": str(folder),
-        "step": int(folder.name) if folder.name.isdecimal() else None,
-        "config": _recorded(run)["model"] if run.is_file() else {},
+        "step": step_number(folder.name),
+        "config": _recorded(workdir / "config.json")["model"] if (workdir / "config.json").is_file() else {},
         "tensors": params,
         "parameters": sum(array["parameters"] for array in params),
         "optimizer": {"arrays": len(optimizer), "numbers": sum(array["parameters"] for array in optimizer)},
     }
 
 
-def _stored_arrays(state: Path) -> list[dict[str, Any]]:
-    """The arrays of a state as Orbax stores it: Zarr arrays, of which the headers are read, in one OCDBT database.
+def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
+    """The record of a checkpoint, of which config and tokenizer of the run are. Raises ModelFileError."""
+    from bertjax.config import ConfigError
+    from bertjax.interop import ModelFileError
+    from bertjax.interop.safetensors_files import read_json
+    from bertjax.text.tokenizer import load_tokenizer
+    from bertjax.train import CheckpointError
+    from bertjax.train.provenance import check_config, check_tokenizer
+    from bertjax.train.record import Damaged, whole_record
 
-    Orbax reads them too, but all at once: where one is damaged the others report on a loop that is gone by then.
-    It also starts JAX, and on an accelerator's host the run itself may hold the device.
-    """
-    import numpy as np
-    import tensorstore
-
-    files = {"driver": "file", "path": f"{state.absolute()}/"}
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": files}).result()
-    rows = []
-    for key in sorted(store.list().result()):
-        name, _, part = key.decode().rpartition("/")
-        if part == ".zarray":
-            header = json.loads(store.read(key).result().value)
-            shape = [int(size) for size in header["shape"]]
-            rows.append(_row(name.replace(".", "/"), np.dtype(header["dtype"]).name, shape, math.prod(shape)))
-    return rows
+    workdir = folder.parent.parent
+    config, tokenizer = workdir / "config.json", workdir / "tokenizer"
+    try:
+        record = whole_record(folder, step)
+        if config.is_file():
+            check_config(read_json(config), _resolved(config), record, workdir)
+        if tokenizer.is_dir():
+            check_tokenizer(load_tokenizer(tokenizer).fingerprint, record, workdir)
+    except (Damaged, CheckpointError) as error:
+        raise ModelFileError(f"{folder} is no whole checkpoint: {_plain(error, longest=300)}") from None
+    except ConfigError as error:
+        raise ModelFileError(str(error)) from None
+    return record
 
 
 def _workdir(folder: Path) -> dict[str, Any]:
+    from bertjax.interop import ModelFileError
     from bertjax.interop.safetensors_files import read_json
+    from bertjax.train.step_folders import newest_that_stays, step_numbers
 
     config = _recorded(folder / "config.json") if (folder / "config.json").is_file() else {}
-    steps = sorted(int(child.name) for child in (folder / "checkpoints").iterdir() if child.name.isdecimal())
+    steps = step_numbers(folder / "checkpoints")
     summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
     phases = config.get("phases", {})
-    contents = None
-    if (folder / "model" / "config.json").is_file():
+    has_model, contents = (folder / "model" / "config.json").is_file(), None
+    if steps:  # of which a run that goes on may be deleting some
+        look = _checked_record if has_model else lambda path, step: _checkpoint(path)
+        of_step = lambda step: look(folder / "checkpoints" / str(step), step)
+        contents = newest_that_stays(folder / "checkpoints", of_step, (ModelFileError,))
+        steps = step_numbers(folder / "checkpoints")
+    if has_model:
         contents = _model(folder / "model")
-    elif steps:
-        contents = _checkpoint(folder / "checkpoints" / str(steps[-1]))
     return {
         "kind": "workdir",
         "path": str(folder),
@@ -196,7 +215,13 @@ def _workdir(folder: Path) -> dict[str, Any]:
 
 def _recorded(path: Path) -> dict[str, Any]:
     """The config of a run from its config.json, checked. Raises ModelFileError."""
-    from bertjax.config import ConfigError, resolve, to_dict
+    from bertjax.config import to_dict
+
+    return to_dict(_resolved(path))
+
+
+def _resolved(path: Path) -> RunConfig:
+    from bertjax.config import ConfigError, resolve
     from bertjax.interop import ModelFileError
     from bertjax.interop.safetensors_files import read_json
 
@@ -204,7 +229,7 @@ def _recorded(path: Path) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         raise ModelFileError(f"{path} is no config of a run")
     try:
-        return to_dict(resolve(recorded))
+        return resolve(recorded)
     except (ConfigError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path}: {_plain(error, longest=300)}") from None
 

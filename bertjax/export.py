@@ -8,6 +8,7 @@ from bertjax.command import ArgumentParser, guarded
 from bertjax.showing import say
 
 _EPILOG = """\
+Config, tokenizer and weights are proved to be those of the checkpoint by its record and checksums.
 The folder loads with transformers.AutoModelForPreTraining, AutoModel and AutoTokenizer, and with
 bertjax.load_model and load_tokenizer. It appears only when it has been read back and computes the same logits as the
 checkpoint. A model that bertjax exported is replaced. Files that are somebody's own, or were changed since, ask for
@@ -27,7 +28,12 @@ def main(argv: list[str] | None = None) -> int:
         _EPILOG,
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the workdir of the run")
-    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; default the newest")
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="N",
+        help="the checkpoint; default the newest, of a run that goes on the newest that stays",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace model files that are not bertjax's own")
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
@@ -40,8 +46,8 @@ def _run(options: argparse.Namespace) -> None:
 
     output = check_replaceable(options.output, options.overwrite)
     run = open_run(options.workdir)
-    step = run.checked_step(options.step)
-    export_params(output, run.config.model, run.params(step), run.tokenizer(), overwrite=options.overwrite)
+    step, params = run.weights(options.step)
+    export_params(output, run.config.model, params, run.tokenizer(), overwrite=options.overwrite)
     say(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
 
 

@@ -18,7 +18,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from bertjax.config import default_config, phase, resolve
+from bertjax.config import default_config, identity_fingerprint, phase, resolve
 from bertjax.describe import main
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import new_task_model, save_task_model
@@ -71,10 +71,10 @@ def finished(tmp_path_factory):
     moments = {"mu": params, "nu": params, "count": jax.numpy.zeros([], jax.numpy.int32)}
     for step in (4, 6):
         state = TrainState(jax.numpy.asarray(step), params, [moments], initial_loss_scale("float32"), initial_health())
-        checkpoints.save(step, state, {"phase": 0})
+        checkpoints.save(step, state, {"phase": 0, "identity": identity_fingerprint(run)})
     checkpoints.wait()
     checkpoints.close()
-    write_json(workdir / "config.json", config_record(run, {}, {}))
+    write_json(workdir / "config.json", config_record(run, {}, {}, {}))
     write_json(workdir / "summary.json", {"held_out": {"mlm_loss": 5.25, "mlm_accuracy": 0.125}})
     return workdir
 

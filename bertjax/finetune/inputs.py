@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ModelConfig, identity_fingerprint, resolve_model
+from bertjax.config import ModelConfig, resolve_model
 from bertjax.data.files import DataError
 from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
@@ -32,6 +32,7 @@ from bertjax.tasks.examples import (
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
+from bertjax.train.step_folders import step_number
 from bertjax.train.stored_run import is_run, open_run
 
 # A file, or examples in memory: inputs, or (inputs, labels).
@@ -63,14 +64,15 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
     """
     path, _ = folder_path(path)
     workdir = path.parent.parent
-    is_step = path.name.isdigit() and path.parent.name == "checkpoints" and is_run(workdir)
+    is_step = step_number(path.name) is not None and path.parent.name == "checkpoints" and is_run(workdir)
     if is_step or (is_run(path) and not (path / "model" / "config.json").is_file()):
         stored = open_run(workdir if is_step else path)
-        step, tokenizer = stored.checked_step(int(path.name) if is_step else None), stored.tokenizer()
+        # At once: a run that goes on may delete the step any time.
+        (step, params), tokenizer = stored.weights(step_number(path.name) if is_step else None), stored.tokenizer()
         rows = min(stored.config.model.vocab_size, tokenizer.vocab_size)  # as an export has them
         config = replace(stored.config.model, vocab_size=rows)
-        origin = f"step {step} of the run {identity_fingerprint(stored.config)}"
-        make = lambda task, seed: with_new_head(config, _with_rows(stored.params(step), rows), task, seed)
+        origin = f"step {step} of the run {fingerprint(stored.recorded['identity'])}"
+        make = lambda task, seed: with_new_head(config, _with_rows(params, rows), task, seed)
     else:
         folder = open_folder(model_folder(path))
         config, tokenizer = folder.config, needed_tokenizer(folder.path, folder.config)

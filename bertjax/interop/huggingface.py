@@ -18,7 +18,7 @@ from bertjax.config import ModelConfig
 from bertjax.interop import ModelFileError, exported
 from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import HEADS, canonical
-from bertjax.interop.safetensors_files import INDEX, TensorInfo, list_tensors, read_json
+from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
 
@@ -142,7 +142,7 @@ def export_model(
             _carry_over(directory, building, replaced)
         ours = [*written_files, *(exported.vouched(directory) - set(replaced))]
         weights = building / exported.WEIGHTS
-        save_file(tensors, weights, metadata=exported.header(building, ours))
+        save_file(tensors, weights, metadata=exported.header(building, ours) | checksums_of(tensors))
         weights.chmod((building / "config.json").stat().st_mode)  # the writer leaves it to its owner alone
         _check_written(building, tensors)
         verify(building)

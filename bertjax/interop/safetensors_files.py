@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from bertjax.interop import ModelFileError
 
+_CHECKSUMS = "bertjax.checksums"  # the key in the metadata of model.safetensors
 INDEX = "model.safetensors.index.json"
 # A BERT of 1,000 layers needs 2 MB; what JSON becomes in memory is up to 40 times its size.
 _LARGEST_HEADER = 4 << 20
@@ -30,19 +32,24 @@ ALL_DTYPES |= {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One stored tensor: the file it lies in, its name there, its dtype (F32, F16, BF16, I64, I32) and shape."""
+    """One stored tensor: the file it lies in, its name there, its dtype (F32, F16, BF16, I64, I32) and shape.
+
+    checksum: what ``checksums_of`` gave for it where bertjax wrote the file, else None.
+    """
 
     file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
+    checksum: str | None = None
 
     @property
     def is_float(self) -> bool:
         return self.dtype in _FLOATS
 
     def read(self) -> np.ndarray:
-        """The values, in a dtype of their own. Raises ModelFileError, also where a number is not finite."""
+        """The values, in a dtype of their own. Raises ModelFileError, also where a number is not finite or where they
+        are not those that were exported."""
         try:
             with safe_open(self.file, framework="numpy") as file:
                 array = file.get_tensor(self.name)
@@ -52,7 +59,22 @@ class TensorInfo:
             raise ModelFileError(f"{self.file}: tensor {self.name} is not what the header says")
         if self.is_float and not np.isfinite(array.astype(np.float32, copy=False)).all():
             raise ModelFileError(f"{self.file}: tensor {self.name} holds numbers that are not finite")
+        if self.checksum is not None and _digest(array) != self.checksum:
+            raise ModelFileError(
+                f"{self.file}: tensor {self.name} is not what bertjax exported; export it again (or, if it was changed "
+                f"on purpose, save it without {_CHECKSUMS!r} in the metadata)"
+            )
         return array
+
+
+def checksums_of(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Metadata for a file of these tensors, by which ``TensorInfo.read`` tells whether they are what was written."""
+    return {_CHECKSUMS: json.dumps({name: _digest(tensors[name]) for name in sorted(tensors)})}
+
+
+def _digest(array: np.ndarray) -> str:
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def list_tensors(folder: Path, dtypes: Mapping[str, int] = READABLE) -> dict[str, TensorInfo]:
@@ -100,8 +122,9 @@ def read_header(path: Path, dtypes: Mapping[str, int] = READABLE) -> dict[str, T
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
     header = _parsed(text, str(path))
-    header.pop("__metadata__", None)
+    checksums = _checksums(path, header.pop("__metadata__", None))
     tensors = {name: _info(path, name, entry, dtypes) for name, entry in header.items()}
+    tensors = {name: replace(info, checksum=checksums.get(name)) for name, info in tensors.items()}
     spans = sorted((*entry["data_offsets"], name) for name, entry in header.items())
     reached = 0
     for begin, end, name in spans:
@@ -111,6 +134,15 @@ def read_header(path: Path, dtypes: Mapping[str, int] = READABLE) -> dict[str, T
     if reached != size - 8 - length:
         raise ModelFileError(f"{path} is cut short or longer than its tensors: {size} bytes")
     return tensors
+
+
+def _checksums(path: Path, metadata: Any) -> dict[str, str]:
+    """The checksums in a file's metadata; none where bertjax did not write it."""
+    text = metadata.get(_CHECKSUMS) if isinstance(metadata, dict) else None
+    if text is None:
+        return {}
+    found = _parsed(text.encode(errors="replace") if isinstance(text, str) else b"", f"{path}: {_CHECKSUMS}")
+    return {name: str(value) for name, value in found.items()}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bertjax.interop.models import new_parts, tokenizer_of
 from bertjax.interop.names import HEADS
 from bertjax.model.embeddings import padded_rows
 from bertjax.text.tokenizer import SPACE_MARK, Tokenizer
-from bertjax.train.stored_run import is_run, open_run
+from bertjax.train.stored_run import StoredRun, is_run, open_run
 
 # What two models must share for the weights of one to mean anything in the other.
 _SAME = (
@@ -38,13 +38,18 @@ class Origin:
     params: Callable[[], dict[str, Any]]
 
 
-def open_origin(run: RunConfig) -> Origin:
-    """Opens ``run.init_from`` and checks that its model fits the config's. Raises ModelFileError, ConfigError."""
+def open_origin(
+    run: RunConfig, first: bool = True, tell: Callable[[str, Any], Any] = lambda name, value: value
+) -> Origin:
+    """Opens ``run.init_from`` and checks that its model fits the config's. Raises ModelFileError, ConfigError.
+
+    first: whether this is process 0, which chooses the checkpoint of a run; tell: its value in all processes.
+    """
     path, _ = folder_path(run.init_from or "")
     if is_run(path):
         stored = open_run(path)
-        step = stored.steps[-1]
-        origin = Origin(path, stored.config.model, stored.tokenizer(), lambda: stored.params(step))
+        stored.check()  # before anything else is done
+        origin = Origin(path, stored.config.model, stored.tokenizer(), lambda: _told_weights(stored, first, tell))
     else:
         folder = open_folder(path)
         origin = Origin(path, folder.config, tokenizer_of(path), folder.read)
@@ -56,6 +61,13 @@ def open_origin(run: RunConfig) -> Origin:
                 f"use --config.model.{name}={there}"
             )
     return origin
+
+
+def _told_weights(stored: StoredRun, first: bool, tell: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """The weights of the checkpoint that process 0 has read: the run may be saving and deleting."""
+    step, params = stored.weights() if first else (None, {})
+    step = tell("checkpoint of config.init_from", step)
+    return params if first else stored.params(step)
 
 
 def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def train(
     progress = processes.progress
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
-    origin = open_origin(run) if run.init_from and recorded is None else None
+    begins = run.init_from is not None and recorded is None
+    origin = open_origin(run, processes.first, processes.share) if begins else None
     corpus = open_corpus_together(run, recorded, display, processes)
     began_with = fingerprints(recorded)
     if origin is not None:

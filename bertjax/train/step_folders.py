@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # As Orbax and we write them. "007" and digits of other scripts are somebody else's names.
 _STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
@@ -39,3 +43,30 @@ def put_aside(folder: Path, damaged: Path) -> Path:
     target = damaged / next(name for name in names if name not in taken)
     folder.rename(target)
     return target
+
+
+def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[Exception], ...]) -> T:
+    """``use(step)`` of the newest step in a folder that a run may be saving to and deleting from.
+
+    Where that raises one of ``errors``, and the step's folder is no longer the one that it was, the newest that is
+    there now is taken. Raises the error of a step that is still there, or of the last one where none is left.
+    """
+    steps = step_numbers(folder)
+    while True:
+        step = steps[-1]
+        before = _which(folder / str(step))
+        try:
+            return use(step)
+        except errors:
+            steps = step_numbers(folder)
+            if not steps or (before is not None and before == _which(folder / str(step))):
+                raise
+
+
+def _which(folder: Path) -> tuple[int, int, int] | None:
+    """What is another for another folder of the same name, and changes where something in it is deleted."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from bertjax.parallel.checksums import Checksums, checksum_program
+from bertjax.parallel.checksums import Checksums, checksum_program, host_checksum
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import tree_shardings
 
@@ -37,6 +37,14 @@ def test_they_do_not_depend_on_the_division():
     assert len(set(expected[0].values())) == len(TREE) and expected[1]
     for sizes in ((1, 8, 1), (1, 1, 8), (2, 2, 2), (1, 4, 2), (1, 2, 4)):
         assert sums_of(TREE, sizes) == expected
+
+
+def test_the_host_computes_the_same():
+    """Whatever the layout in memory, and over the ends of the chunks that it works in."""
+    long = random.normal(size=(3, 50_000)).astype(np.float32)
+    tree = TREE | {"mlm_head/bias": long[0], "small": long.T, "none": np.float32(0.0)}
+    assert {name: host_checksum(np.asarray(x)) for name, x in tree.items()} == sums_of(tree)[0]
+    assert host_checksum(long.T) != host_checksum(long)
 
 
 def test_no_device_gets_anything_of_another():

@@ -1,5 +1,6 @@
 """A run of pretraining is a model to fine-tune: its result, or while it goes on its newest checkpoint."""
 
+import json
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from bertjax.keys import ConfigError
 from bertjax.model.bert import split_params
 from bertjax.model.task import TaskConfig
 from bertjax.text.tokenizer import WordPieceTokenizer
+from bertjax.train.record import FILE, ITEM, read_record, sealed
 from bertjax.train.stored_run import open_run
 
 TASK = TaskConfig("classification", ("no", "yes"), max_length=32)
@@ -58,7 +60,11 @@ def test_entries_that_stand_for_no_token_are_left_out(finished, tmp_path):
     shutil.copytree(finished, going, ignore=shutil.ignore_patterns("model"))
     whole = open_run(finished).tokenizer()
     shutil.rmtree(going / "tokenizer")
-    WordPieceTokenizer([whole.token(i) for i in range(whole.vocab_size - 3)]).save(going / "tokenizer")
+    fewer = WordPieceTokenizer([whole.token(i) for i in range(whole.vocab_size - 3)])
+    fewer.save(going / "tokenizer")
+    for step in (going / "checkpoints").iterdir():  # as if the run had been made with it
+        record = sealed(read_record(step) | {"tokenizer": fewer.fingerprint})
+        (step / ITEM / FILE).write_text(json.dumps(record))
     start = open_start(going, resolve({"task": "classification", "model": {"max_length": 32}}))
     assert start.model.vocab_size == start.tokenizer.vocab_size == whole.vocab_size - 3
     save_task_model(start.make(TASK, 3), tmp_path / "saved", start.tokenizer)

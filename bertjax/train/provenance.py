@@ -1,0 +1,43 @@
+"""Whether what lies beside a checkpoint is what the checkpoint was made with, by the fingerprints in its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertjax import keys
+from bertjax.config import RunConfig, identity_items
+from bertjax.interop import ModelFileError
+
+
+def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Mapping[str, Any], workdir: Path) -> None:
+    """Raises ModelFileError where the config.json of a workdir is another than the checkpoint's.
+
+    recorded: the config.json; run: the config in it, of a run of pretraining; record: of the checkpoint.
+    """
+    items, path, step = recorded.get("identity"), workdir / "config.json", record["step"]
+    if not isinstance(items, dict) or keys.fingerprint(items) != record.get("identity"):
+        raise ModelFileError(
+            f"{path} is not the config that the checkpoint of step {step} was made with (its 'identity' does not match "
+            f"the checkpoint's); put the run's own config.json back"
+        )
+    if run is None:
+        return
+    said = identity_items(run)
+    differ = sorted(name for name in items.keys() | said.keys() if name in items and said.get(name) != items[name])
+    if differ:
+        shown = ", ".join(f"{name} = {said.get(name)!r} and not {items[name]!r}" for name in differ)
+        raise ModelFileError(
+            f"{path} is not the config that the checkpoint of step {step} was made with: it says {shown}; put the "
+            f"run's own config.json back"
+        )
+
+
+def check_tokenizer(fingerprint: str, record: Mapping[str, Any], workdir: Path) -> None:
+    """Raises ModelFileError where ``workdir/tokenizer``, of this fingerprint, is another than the checkpoint's."""
+    if fingerprint != record.get("tokenizer"):
+        raise ModelFileError(
+            f"{workdir / 'tokenizer'} is not the tokenizer that the checkpoint of step {record['step']} was made with; "
+            f"put the run's own back, or move it away and start the run again, which puts it there"
+        )
