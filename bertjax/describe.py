@@ -66,14 +66,13 @@ def _with_words_for_numbers(value: Any) -> Any:
 def describe(path: str | Path) -> dict[str, Any]:
     """What is at ``path``, as JSON values; ``kind`` is "model", "checkpoint" or "workdir". Raises ModelFileError."""
     from bertjax.interop import ModelFileError
+    from bertjax.paths import given_path
 
+    folder = given_path(path, "PATH", ModelFileError)
     try:
-        folder = Path(path).expanduser()
         names = {child.name for child in folder.iterdir()}
     except OSError as error:
         raise ModelFileError(f"{_plain(path)} cannot be described: {error.strerror}") from None
-    except (RuntimeError, ValueError) as error:  # a home that is unknown, a zero byte
-        raise ModelFileError(f"{_plain(path)} cannot be described: {error}") from None
     has_weights = any(name.endswith(".safetensors") for name in names)
     if (folder / "checkpoints").is_dir() and not has_weights:
         return _workdir(folder)

@@ -17,6 +17,7 @@ from typing import Any
 from bertjax.command import ArgumentParser, guarded
 from bertjax.config import ConfigError, nearest
 from bertjax.evaluation import SUITES, suite_named
+from bertjax.paths import given_path
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     names = ("limit", "max_length", "columns", "pooling", "seed", "batch_tokens", "precision")
     given = {name: getattr(options, name) for name in names}
-    output = None if options.output is None else Path(options.output).expanduser()
+    output = None if options.output is None else given_path(options.output, "--output")
     if output is not None and not output.parent.is_dir():  # to be told before the work, not after it
         raise ConfigError(f"--output={options.output}: there is no folder {output.parent}")
     if output is not None and output.is_dir():

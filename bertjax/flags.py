@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from bertjax.config import nearest
+from bertjax.paths import given_path
 
 # bool before int, which it is a kind of.
 _DEFINE: tuple[tuple[type, Any], ...] = (
@@ -29,7 +30,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
 
     options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
     """
-    argv = _config_first(argv)
+    argv = _config_first(_with_home(argv))
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
         "config", None, "config file", flag_values=values, sys_argv=[program, *argv]
@@ -51,6 +52,17 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     if config.value is None:
         raise FlagError("no config; give one with --config=configs/tiny.py")
     return config.value, {name: holder.value for name, holder in holders.items()}
+
+
+def _with_home(argv: list[str]) -> list[str]:
+    """The same with the config's path as shells would have it. Raises FlagError for what is no path of a file."""
+    given = [argument.removeprefix("--config=") for argument in argv]
+    is_config = [a.startswith("--config=") or argv[max(i - 1, 0)] == "--config" != a for i, a in enumerate(argv)]
+    paths = [given_path(g, "--config", FlagError) if its else None for g, its in zip(given, is_config, strict=True)]
+    return [
+        argument if path is None or not text.startswith("~") else argument.replace(text, str(path), 1)
+        for argument, text, path in zip(argv, given, paths, strict=True)
+    ]
 
 
 def _config_first(argv: list[str]) -> list[str]:

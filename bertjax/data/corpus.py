@@ -33,6 +33,7 @@ from bertjax.data.progress import Progress, shown
 from bertjax.data.shards import SPLITS, read_shards
 from bertjax.data.sources import Source, open_sources
 from bertjax.data.staging import token_dtype
+from bertjax.paths import given_path
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
@@ -75,7 +76,8 @@ def prepare(
     ConfigError, one line each.
     """
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
-    prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared(Path(spec).expanduser())]
+    output = None if output is None else given_path(output, "output")
+    prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared_spec(spec)]
     if prepared:
         asked = {
             "tokenizer": tokenizer,
@@ -102,7 +104,7 @@ def prepare(
         settings |= {"tokenizer": given.fingerprint}
     described = [source.describe() for source in sources]
     key = manifests.key_of(described, settings)
-    final = Path(output).expanduser() if output is not None else cache_folder() / f"corpus-{key[:24]}"
+    final = cache_folder() / f"corpus-{key[:24]}" if output is None else Path(output)
     found = _reuse(final, key, is_output=output is not None)
     if found is not None:
         return found
@@ -126,7 +128,7 @@ def open_prepared(path: str | Path) -> PreparedCorpus:
 
     Raises Damaged where its files are not what was prepared, DataError where anything else keeps it from being opened.
     """
-    path = Path(path).expanduser()
+    path = given_path(path, "corpus", DataError)
     manifest = manifests.read(path)
     try:
         return _opened(path, manifest)
@@ -160,7 +162,7 @@ def _index_files() -> list[str]:
 
 def verify(path: str | Path) -> None:
     """Reads every file of a prepared corpus and compares it with the manifest. Raises DataError."""
-    path = Path(path).expanduser()
+    path = given_path(path, "corpus", DataError)
     manifests.check_hashes(path, manifests.read(path))
 
 
@@ -232,6 +234,12 @@ def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
 def is_prepared(path: Path) -> bool:
     """Whether a path is the folder of a prepared corpus."""
     return (path / manifests.FILE).is_file()
+
+
+def is_prepared_spec(spec: str | Path) -> bool:
+    """Whether a SPEC is the folder of a prepared corpus. Raises DataError for what is no path."""
+    is_named = str(spec).startswith("tfds:")
+    return not is_named and is_prepared(given_path(spec, "corpus", DataError))
 
 
 def _open_given(

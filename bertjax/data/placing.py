@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bertjax.data.files import DataError
+from bertjax.paths import given_path
 
 _BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
 
@@ -24,8 +25,8 @@ def cache_folder() -> Path:
     """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder."""
     own = os.environ.get("BERTJAX_CACHE")
     if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bertjax"
+        return given_path(own, "BERTJAX_CACHE")
+    return given_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "bertjax"
 
 
 def cached() -> list[Path]:

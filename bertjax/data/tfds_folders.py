@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.data.files import DataError
+from bertjax.paths import given_path
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 _LARGEST_DESCRIPTION = 64 << 20  # bytes; one with thousands of features takes less than one MB
@@ -76,9 +77,9 @@ def check_classes(folder: Path) -> None:
 
 def find_folder(name: str) -> Path:
     """The data set in the folder ``name``, or of this name in TFDS's own folder. Raises DataError."""
-    folder = Path(name).expanduser()
+    folder = given_path(name, "corpus tfds:", DataError)
     if not folder.is_dir():
-        root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+        root = given_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR", DataError)
         folder = root / name.replace(":", "/")
     if not folder.is_dir():
         raise DataError(

@@ -23,6 +23,7 @@ from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_like
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
+from bertjax.paths import given_path
 from bertjax.tasks.examples import check_text
 from bertjax.tasks.lines import ending, json_objects
 from bertjax.text.tokenizer import Tokenizer
@@ -98,7 +99,7 @@ def score_pairs(
 def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(where, record) of all pairs."""
     if isinstance(data, str | Path):
-        for path in _files(Path(data).expanduser()):
+        for path in _files(given_path(data, "data", DataError)):
             yield from ((f"{path}:{number}", record) for number, record in json_objects(path))
         return
     if not isinstance(data, Iterable):

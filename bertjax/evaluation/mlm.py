@@ -26,8 +26,10 @@ from bertjax.data.settings import ExampleSettings
 from bertjax.data.sources import TextList, open_sources
 from bertjax.data.staging import read_sentences
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.paths import given_path
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.train.losses import weighted_cross_entropy
 from bertjax.train.metrics import unigram_log_probs
@@ -60,7 +62,7 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     if length > longest:
         raise ConfigError(f"max_length = {length} is longer than the model, which takes {longest} tokens")
     settings = ExampleSettings("mlm", length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16)
-    if isinstance(data, str | Path) and corpora.is_prepared(Path(data).expanduser()):
+    if isinstance(data, str | Path) and corpora.is_prepared_spec(data):
         prepared = corpora.open_prepared(data)
         if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
             raise DataError(f"prepared corpus {data} was made with another tokenizer than the model's; give the text")
@@ -130,7 +132,7 @@ def _row_sums(graphdef: Any, params: Any, batch: Any) -> tuple[jax.Array, jax.Ar
 
 def corpus_of_run(path: str | Path) -> Path | None:
     """The prepared corpus that the run in a workdir was trained on, where it is still there."""
-    recorded = recorded_config(Path(path).expanduser(), needed=("identity",))
+    recorded = recorded_config(given_path(path, "model", ModelFileError), needed=("identity",))
     if recorded is None or "corpus" not in recorded:  # none at all, or of fine-tuning
         return None
     found = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])

@@ -22,6 +22,7 @@ from bertjax.inference.embed import embed
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
+from bertjax.paths import given_path
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.lines import ending
 from bertjax.tasks.tables import RECORDS, Columns, read_texts
@@ -53,7 +54,7 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
     if options.max_length is not None and options.max_length < _LEAST_LENGTH:
         raise ConfigError(f"max_length = {options.max_length} is too small; the least is {_LEAST_LENGTH}")
     if isinstance(data, str | Path):
-        path = Path(data).expanduser()
+        path = given_path(data, "data", DataError)
         examples = read_texts(path, _columns(path, options.columns), "regression")
     else:
         examples = _in_memory(data)

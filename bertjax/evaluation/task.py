@@ -22,6 +22,7 @@ from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
+from bertjax.paths import given_path
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, question_examples, tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids
@@ -43,7 +44,7 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
     kind = model.task.kind
     examples: Any
     if isinstance(data, str | Path):
-        examples = _read_file(Path(data).expanduser(), kind, options.columns)
+        examples = _read_file(given_path(data, "data", DataError), kind, options.columns)
     elif kind == "answering":
         examples = question_examples(data)
     elif not isinstance(data, tuple) or len(data) != 2:

@@ -41,6 +41,7 @@ def run(
     from bertjax.finetune.settings import resolve, to_dict
     from bertjax.keys import ConfigError
     from bertjax.parallel.processes import together
+    from bertjax.paths import given_path
     from bertjax.train.ownership import claimed
 
     resolved = resolve(config)
@@ -53,7 +54,7 @@ def run(
         if source is None:
             key = "model.path" if name == "model" else f"data.{name}"
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
-    workdir = Path(f"runs/{resolved.name}" if workdir is None else workdir)
+    workdir = given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir")
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))

@@ -21,6 +21,8 @@ from bertjax.interop.names import HEADS, canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
+from bertjax.paths import given_path
+from bertjax.showing import plain
 
 # Everything that a model folder of transformers or bertjax may hold.
 _WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "config.json"]
@@ -202,13 +204,11 @@ def _put_in_place(building: Path, directory: Path, retired: Path, written: list[
 
 def folder_path(path: str | Path) -> tuple[Path, bool]:
     """A path with ~ resolved, and whether it is a folder. Raises ModelFileError where it is no path at all."""
+    path = given_path(path, "the folder", ModelFileError)
     try:
-        if "\0" in str(path):
-            raise ValueError("it holds a zero byte")
-        path = Path(path).expanduser()
         return path, path.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{str(path)[:100]!r} is no path: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise ModelFileError(f"{plain(path)} cannot be read: {error.strerror or error}") from None
 
 
 def check_replaceable(

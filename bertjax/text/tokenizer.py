@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertjax.config import ConfigError
+from bertjax.paths import given_path
 from bertjax.text.interface import ROLES, Tokenizer, printable
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer, prepare_text
@@ -42,7 +43,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     """
     folder = FolderSettings()
     try:
-        file = Path(path).expanduser()
+        file = given_path(path, "tokenizer")
         if file.is_dir():
             file = _inside(file)
             folder = folder_settings(file)
@@ -50,7 +51,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
         exists = file.is_file()
     except ConfigError:
         raise
-    except (OSError, RuntimeError) as error:  # a name that is too long, a home that is unknown
+    except OSError as error:
         raise ConfigError(f"tokenizer {printable(path)} cannot be read: {printable(error)}") from None
     if not exists:
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
