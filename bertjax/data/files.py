@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import lzma
 import re
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from bertjax.data.raw_files import Content, DataError, HashedFile, hash_file, opened, reading
+from bertjax.data.xz import XzReader
+from bertjax.data.zst import zst_stream
+
+__all__ = ["Content", "DataError", "Report", "hash_file", "lines", "reading"]
 
 # A longer line of a text file is read as several; a longer line of JSON is passed over.
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
-
-
-class DataError(ValueError):
-    """Data files that cannot be used. The message is one line; commands exit with code 3."""
 
 
 @dataclass
@@ -64,54 +62,40 @@ def _encodes(text: str) -> bool:
     return True
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while a file is read into a DataError of one line."""
-    import zstandard
-
-    try:
-        yield
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise DataError(f"{path} is damaged or cut short: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def lines(path: Path, report: Report) -> Iterator[bytes]:
+def lines(path: Path, report: Report, expected: Content | None = None) -> Iterator[bytes]:
     """The lines of a file without their line break, decompressed by its ending (.gz, .xz, .zst).
 
-    A line longer than LONGEST_LINE comes in pieces of that size. Raises DataError.
+    A line longer than LONGEST_LINE comes in pieces of that size. ``expected``: what the file was found to hold; bytes
+    appended since are not read. Raises DataError, also where what was read is not that.
     """
-    with reading(path), path.open("rb") as raw:
+    with opened(path) as file:
+        raw = HashedFile(path, file, expected)
         counted = 0
-        stream = _decompressed(path, raw)
-        with stream:
+        with _decompressed(path, io.BufferedReader(raw, _CHUNK)) as stream:
             first = True
-            while line := stream.readline(LONGEST_LINE):
+            while line := _next_line(stream, raw):
                 if first:
                     line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-                position = raw.tell()
-                report.bytes_read += position - counted
-                counted = position
+                report.bytes_read += raw.count - counted
+                counted = raw.count
                 yield line.rstrip(b"\r\n")
+            raw.finish()
 
 
-def _decompressed(path: Path, raw: IO[bytes]) -> Any:
-    import zstandard
+def _next_line(stream: Any, raw: HashedFile) -> bytes:
+    try:
+        return stream.readline(LONGEST_LINE)
+    except Exception:
+        raw.finish()  # another file in its place is no damage, and is told as what it is
+        raise
 
+
+def _decompressed(path: Path, raw: io.BufferedReader) -> Any:
     match path.suffix.lower():
         case ".gz":
             return gzip.GzipFile(fileobj=raw)
         case ".xz" | ".lzma":
-            return lzma.LZMAFile(raw)
+            return io.BufferedReader(XzReader(raw), _CHUNK)
         case ".zst":
-            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            return io.BufferedReader(reader, _CHUNK)
+            return zst_stream(raw)
     return raw
-
-
-def hash_file(path: Path) -> tuple[str, int]:
-    """(hex SHA-256, size in bytes) of a file. Raises DataError."""
-    with reading(path), path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return digest.hexdigest(), file.tell()

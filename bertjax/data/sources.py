@@ -11,7 +11,7 @@ import abc
 import glob
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from typing import Any
 from bertjax.config import nearest
 from bertjax.data import docstrings
 from bertjax.data.files import LONGEST_LINE, DataError, Report, hash_file, lines, reading
+from bertjax.data.raw_files import Content, HashedFile, check_is_regular, check_unchanged, opened
 from bertjax.data.tfds_folders import find_folder, open_builder
+from bertjax.paths import given_path
+from bertjax.showing import plain
 
 __all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources"]
 
 INSTALLED_DOCS = "installed-docs"
 _COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
-_KINDS = (".txt", ".jsonl", ".parquet")
 # A longer text without a blank line is cut into several documents.
 _LONGEST_DOCUMENT = 16 << 20
 
@@ -81,40 +83,42 @@ class InstalledDocs(Source):
 
     name = INSTALLED_DOCS
 
+    def __init__(self) -> None:
+        self._content: Content | None = None
+
     def describe(self) -> dict[str, Any]:
-        sha256, size = docstrings.fingerprint()
-        return {"name": self.name, "kind": INSTALLED_DOCS, "sha256": sha256, "size": size}
+        self._content = Content(*docstrings.fingerprint())
+        return {"name": self.name, "kind": INSTALLED_DOCS, **self._content._asdict()}
 
     def documents(self, report: Report) -> Iterator[Document]:
         for text, size in docstrings.documents():
             report.bytes_read += size
             yield Document(report.clean(text))
+        if self._content is not None:  # a package may have been upgraded meanwhile
+            check_unchanged("what is installed", Content(*docstrings.fingerprint()), self._content)
 
 
 class FileSource(Source):
-    """One file."""
+    """One file. Once described, it must hold the same bytes when it is read."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+        self.path, self.name = path, plain(path)
+        self._content: Content | None = None
 
     def describe(self) -> dict[str, Any]:
-        sha256, size = hash_file(self.path)
-        return {"name": self.name, "kind": _kind(self.path), "sha256": sha256, "size": size}
+        self._content = hash_file(self.path)
+        return {"name": self.name, "kind": _kind(self.path), **self._content._asdict()}
 
     def documents(self, report: Report) -> Iterator[Document]:
-        match _kind(self.path):
-            case ".txt":
-                return _text_documents(self.path, report)
-            case ".jsonl":
-                return _json_documents(self.path, report)
-        return _parquet_documents(self.path, report)
+        return _READERS[_kind(self.path)](self.path, report, self._content)
 
 
 class TfdsSource(Source):
     """A TFDS data set in ArrayRecord form with a feature ``text``: its split ``train`` if it has one, else all."""
 
     def __init__(self, name: str) -> None:
-        self.name = f"tfds:{name}"
+        self.name = f"tfds:{plain(name)}"
+        self._content: Content | None = None
         self._builder = open_builder(find_folder(name))
         splits = sorted(self._builder.info.splits)
         self._splits = ["train"] if "train" in splits else splits
@@ -123,13 +127,17 @@ class TfdsSource(Source):
             raise DataError(f"{self.name} has no feature 'text'; its features: {features}")
 
     def describe(self) -> dict[str, Any]:
+        self._content = self._hashed()
+        return {"name": self.name, "kind": "tfds", **self._content._asdict()}
+
+    def _hashed(self) -> Content:
         digest, size = hashlib.sha256(), 0
         for split in self._splits:
             for file in self._builder.info.splits[split].filenames:
                 sha256, length = hash_file(Path(str(self._builder.data_dir)) / file)
                 size += length
                 digest.update(sha256.encode())
-        return {"name": self.name, "kind": "tfds", "sha256": digest.hexdigest(), "size": size}
+        return Content(digest.hexdigest(), size)
 
     def documents(self, report: Report) -> Iterator[Document]:
         for split in self._splits:
@@ -138,6 +146,8 @@ class TfdsSource(Source):
                 text = data[index]["text"]
                 report.bytes_read += len(text)
                 yield Document(report.decode(text) if isinstance(text, bytes) else report.clean(str(text)))
+        if self._content is not None:  # its files are read in any order, and so hashed a second time
+            check_unchanged(self.name, self._hashed(), self._content)
 
 
 def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
@@ -165,7 +175,7 @@ def _open(spec: str | Path | Source) -> list[Source]:
         return [InstalledDocs()]
     if name.startswith("tfds:"):
         return [TfdsSource(name.removeprefix("tfds:"))]
-    path = Path(name).expanduser()
+    path = given_path(name, "corpus", DataError)
     if path.is_dir():
         raise DataError(
             f"corpus {name} is a folder, but none that bertjax.prepare made; "
@@ -180,8 +190,12 @@ def _open(spec: str | Path | Source) -> list[Source]:
             hint = f"; {nearest(name, [INSTALLED_DOCS, 'tfds:NAME', 'PATH.txt', 'PATH.jsonl', 'PATH.parquet'])}"
         raise DataError(f"corpus {name} {what}{hint}")
     for p in paths:
-        if _kind(p) not in _KINDS:
-            raise DataError(f"corpus {p} is of no known kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet")
+        with reading(p):
+            check_is_regular(p, p.stat().st_mode)
+        if _kind(p) not in _READERS:
+            raise DataError(
+                f"corpus {plain(p)} is of no known kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet"
+            )
     return [FileSource(p) for p in paths]
 
 
@@ -193,26 +207,27 @@ def _kind(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _text_documents(path: Path, report: Report) -> Iterator[Document]:
+def _text_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
     """A blank line ends a document."""
-    current: list[bytes] = []
+    current = bytearray()  # one object: a list of a million short lines takes fifty times their bytes
     size = 0
-    for line in lines(path, report):
+    for line in lines(path, report, expected):
         blank = not line.strip()
         if not blank:
-            current.append(line)
+            current += line
+            current += b"\n"
             size += len(line)
         if current and (blank or size > _LONGEST_DOCUMENT):
-            yield Document(report.decode(b"\n".join(current)), "auto")
-            current, size = [], 0
+            yield Document(report.decode(bytes(current[:-1])), "auto")
+            current, size = bytearray(), 0
     if current:
-        yield Document(report.decode(b"\n".join(current)), "auto")
+        yield Document(report.decode(bytes(current[:-1])), "auto")
 
 
-def _json_documents(path: Path, report: Report) -> Iterator[Document]:
+def _json_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
     """An object a line, its ``text`` a document. Other lines are skipped and counted; if all are such, DataError."""
     good, bad, in_long_line = 0, 0, False
-    for line in lines(path, report):
+    for line in lines(path, report, expected):
         is_piece = len(line) >= LONGEST_LINE - 2
         if is_piece or in_long_line:
             bad += not in_long_line
@@ -243,24 +258,47 @@ def _json_text(report: Report, line: bytes) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _parquet_documents(path: Path, report: Report) -> Iterator[Document]:
+def _parquet_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with reading(path), pq.ParquetFile(path) as file:
+        with opened(path) as raw, pq.ParquetFile(raw) as file:
             names = file.schema_arrow.names
             if "text" not in names:
                 raise DataError(f"{path} has no column 'text'; its columns: {', '.join(names)}")
-            for batch in file.iter_batches(batch_size=256, columns=["text"]):
+            for batch in file.iter_batches(batch_size=_rows_at_once(file), columns=["text"]):
                 # As bytes, so that invalid UTF-8 is counted and replaced as everywhere.
                 for value in batch.column(0).cast(pa.large_binary()).to_pylist():
-                    if value is None:
+                    if value is None or len(value) > LONGEST_LINE:
                         report.skipped_lines += 1
                         continue
                     report.bytes_read += len(value)
                     yield Document(report.decode(value))
+            if expected is not None:  # it is read in any order, and so hashed a second time, through the same handle
+                raw.seek(0)
+                HashedFile(path, raw, expected).finish()
     except pa.ArrowInvalid as error:
+        if expected is not None:
+            check_unchanged(path, hash_file(path), expected)
         raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(f"{path}: its column 'text' does not hold text") from None
+
+
+def _rows_at_once(file: Any) -> int:
+    """So many rows that their texts are together no larger than a line may be, as far as the averages tell."""
+    mean = 0
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
+        mean = max(mean, size // max(group.num_rows, 1))
+    return max(1, min(256, LONGEST_LINE // max(mean, 1)))
+
+
+_READERS: dict[str, Callable[[Path, Report, Content | None], Iterator[Document]]] = {
+    ".txt": _text_documents,
+    ".jsonl": _json_documents,
+    ".parquet": _parquet_documents,
+}

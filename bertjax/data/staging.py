@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from bertjax.data.sources import Source
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 
+T = TypeVar("T")
 # Tokenised at once, while the next lot is being split into sentences.
 _BATCH_CHARACTERS = 2_000_000
 
@@ -100,15 +101,15 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         (folder / "lengths").open("wb") as lengths,
         ThreadPoolExecutor(1) as worker,
     ):
-        pending: Future[list[list[int]]] | None = None
+        pending: Future[tuple[np.ndarray, np.ndarray]] | None = None
         batch: list[list[str]] = []
-        for lot in itertools.chain(_lots(documents), [[]]):
+        for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
             if pending is not None:
-                kept = _write(batch, pending.result(), dtype, tokens, lengths)
+                kept = _write(batch, *pending.result(), tokens, lengths)
                 for store, values in zip((counts, sizes, hashes), kept, strict=True):
                     store.append(values)
             batch = lot
-            pending = worker.submit(tokenizer.encode_batch, [s for d in lot for s in d]) if lot else None
+            pending = worker.submit(_encode, tokenizer, lot, dtype) if lot else None
     zero = np.zeros(1, np.int64)
     return Staged(
         tokens=_map(folder / "tokens", dtype),
@@ -119,12 +120,13 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
     )
 
 
-def _lots(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
-    lot: list[list[str]] = []
+def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[list[T]]:
+    """Items in lists that hold ``_BATCH_CHARACTERS``, or what one item takes over that."""
+    lot: list[T] = []
     size = 0
-    for document in documents:
-        lot.append(document)
-        size += sum(map(len, document))
+    for item in items:
+        lot.append(item)
+        size += size_of(item)
         if size >= _BATCH_CHARACTERS:
             yield lot
             lot, size = [], 0
@@ -132,12 +134,22 @@ def _lots(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
         yield lot
 
 
+def _encode(tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each sentence of a lot, int64 [n], and their ids. Not all at once: a lot may be one huge document, and
+    what a library returns takes a hundred bytes a token."""
+    lengths: list[np.ndarray] = []
+    flat: list[np.ndarray] = []
+    for part in _lots(itertools.chain.from_iterable(lot)):
+        ids = tokenizer.encode_batch(part)
+        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+        flat.append(np.fromiter(itertools.chain.from_iterable(ids), dtype, int(lengths[-1].sum())))
+    return np.concatenate(lengths), np.concatenate(flat)
+
+
 def _write(
-    lot: list[list[str]], ids: list[list[int]], dtype: np.dtype, tokens: IO[bytes], lengths: IO[bytes]
+    lot: list[list[str]], sentence_tokens: np.ndarray, flat: np.ndarray, tokens: IO[bytes], lengths: IO[bytes]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Appends a lot to the files; returns sentences, tokens and hash of each of its documents that has tokens."""
-    sentence_tokens = np.fromiter(map(len, ids), np.int64, len(ids))
-    flat = np.fromiter(itertools.chain.from_iterable(ids), dtype, int(sentence_tokens.sum()))
     tokens.write(flat.tobytes())
     lengths.write(sentence_tokens[sentence_tokens > 0].astype(np.uint32).tobytes())
     starts = np.cumsum([0, *map(len, lot)])[:-1]

@@ -17,13 +17,17 @@ caller's choice:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from bertjax.text.abbreviations import ALWAYS_GOES_ON, BEFORE_NUMBER, MAY_END_SENTENCE, SENTENCE_STARTERS
 
 # A longer sentence (text without any punctuation) is cut at a space, so that memory and lengths stay bounded.
 MAX_SENTENCE_CHARACTERS = 10_000
 
+_PIECE = 1 << 20  # characters that are split into lines or words at once
 _WRAP_WIDTH = 120
+_LONG_LINE = re.compile(rf"[^\n]{{{_WRAP_WIDTH + 1}}}[^\n]*+")
+_SPACE = re.compile(r"\s")
 _CLOSERS = "\"'”’»›)\\]}"
 _MARKS = ".!?…‽؟۔।॥։።"
 _CJK_MARKS = "。！？｡"
@@ -47,33 +51,54 @@ def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
     """
     sentences: list[str] = []
     for paragraph in _paragraphs(text, line_breaks):
-        paragraph = " ".join(paragraph.split())
+        paragraph = _squeezed(paragraph)
         if paragraph:
             _split_paragraph(paragraph, sentences)
     return sentences
 
 
-def _paragraphs(text: str, line_breaks: str) -> list[str]:
-    lines = text.split("\n")
+def _paragraphs(text: str, line_breaks: str) -> Iterator[str]:
     if line_breaks == "auto":
-        long = sum(len(line) > _WRAP_WIDTH for line in lines)
-        line_breaks = "paragraphs" if 20 * long > len(lines) else "wrapped"
+        long = sum(1 for _ in _LONG_LINE.finditer(text))
+        line_breaks = "paragraphs" if 20 * long > text.count("\n") + 1 else "wrapped"
     if line_breaks == "paragraphs":
-        return lines
+        yield from _lines(text)
+        return
     if line_breaks != "wrapped":
         raise ValueError(f"line_breaks must be 'paragraphs', 'wrapped' or 'auto', not {line_breaks!r}")
-    paragraphs: list[str] = []
     current: list[str] = []
-    for line in lines:
+    for line in _lines(text):
         blank = not line or line.isspace()
         if current and (blank or _LIST_MARK.match(line)):
-            paragraphs.append(" ".join(current))
+            yield " ".join(current)
             current = []
         if not blank:
             current.append(line)
     if current:
-        paragraphs.append(" ".join(current))
-    return paragraphs
+        yield " ".join(current)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """``text.split("\\n")``, not all at once: a text of line breaks alone would take eight times its size."""
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start + _PIECE)
+        end = len(text) if end < 0 else end
+        yield from text[start:end].split("\n")
+        start = end + 1
+
+
+def _squeezed(text: str) -> str:
+    """Text with single spaces for white space, none at its ends; its words are not held all at once either."""
+    if len(text) <= _PIECE:
+        return " ".join(text.split())
+    parts, start = [], 0
+    while start < len(text):
+        space = _SPACE.search(text, start + _PIECE)
+        end = len(text) if space is None else space.start()
+        parts.append(" ".join(text[start:end].split()))
+        start = end
+    return " ".join(part for part in parts if part)
 
 
 def _split_paragraph(text: str, sentences: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -170,3 +171,14 @@ def test_time_is_linear():
     # Inputs that make careless patterns take quadratic time.
     for unit in ("a. b ", '." ', ". . ", "“( ", "...", "J. R. ", "x"):
         assert seconds(unit * (400_000 // len(unit))) < 5
+
+
+def test_text_in_pieces_is_split_as_it_is_at_once(monkeypatch):
+    """Long texts are taken in pieces, for memory's sake; where a piece ends must not show."""
+    draw = random.Random(0)
+    texts = ["".join(draw.choice("aB.  \n\n\t\u3000\x1c") for _ in range(draw.randrange(200))) for _ in range(300)]
+    ways = ("paragraphs", "wrapped", "auto")
+    at_once = [split_sentences(text, way) for text in texts for way in ways]
+    for piece in (1, 2, 7, 50):
+        monkeypatch.setattr("bertjax.text.sentences._PIECE", piece)
+        assert [split_sentences(text, way) for text in texts for way in ways] == at_once
