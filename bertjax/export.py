@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from bertjax.interop.huggingface import check_replaceable
+    from bertjax.interop.exported import check_replaceable
     from bertjax.interop.models import export_params
     from bertjax.train.stored_run import open_run
 

@@ -42,6 +42,7 @@ def run(
     from bertjax.keys import ConfigError
     from bertjax.parallel.processes import together
     from bertjax.paths import given_path
+    from bertjax.train.belongings import check_workdir
     from bertjax.train.ownership import claimed
 
     resolved = resolve(config)
@@ -55,6 +56,7 @@ def run(
             key = "model.path" if name == "model" else f"data.{name}"
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
     workdir = given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir")
+    check_workdir(workdir)  # in every process, before anything is written
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))

@@ -10,6 +10,7 @@ from typing import Any
 from flax import nnx
 from jax.sharding import Mesh
 
+from bertjax import unfinished
 from bertjax.finetune.evaluation import evaluate, evaluation_line
 from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.inputs import Start
@@ -92,11 +93,11 @@ def train(
     else:
         here = Position(job.initial_state())
     if processes.first:
-        folder.clear_leftovers(workdir)
+        unfinished.clear(workdir)
         record = {"config": to_dict(of_trial(run, trial)), "identity": identity}
         record |= {"identity_fingerprint": constants["identity"], "versions": versions()}
         folder.write_json(workdir / "config.json", record)
-    log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    log = MetricsLog(workdir, here.step, run.logging.tensorboard, display.say) if processes.first else NoLog()
     for line in job.cautions if restored is None else []:  # of a run that goes on they are in its log
         log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(job.guard, workdir, processes.index, display.say, log.write)

@@ -11,10 +11,12 @@ from typing import Any
 
 from rich.table import Table
 
+from bertjax import unfinished
 from bertjax.finetune.settings import Trial
+from bertjax.interop.exported import check_replaceable
+from bertjax.interop.huggingface import put_in_place
 from bertjax.train import workdir as folder
-
-RUNS = "runs"
+from bertjax.train.belongings import RUNS
 
 
 def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -50,11 +52,14 @@ def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tu
 
 def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
     """Puts the model of the best trial and the summary of all into the workdir."""
-    building, model = workdir / ".model.best", workdir / "model"
-    shutil.rmtree(building, ignore_errors=True)
-    shutil.copytree(workdir / RUNS / best.name / "model", building)
-    shutil.rmtree(model, ignore_errors=True)
-    building.replace(model)
+    model = check_replaceable(workdir / "model")
+    aside = unfinished.new_name(model)
+    try:
+        shutil.copytree(workdir / RUNS / best.name / "model", aside / "new")
+        written = [child.name for child in (aside / "new").iterdir()]
+        put_in_place(aside / "new", model, aside / unfinished.REPLACED, written)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     folder.write_json(workdir / "summary.json", summary)
 
 

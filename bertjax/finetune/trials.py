@@ -12,13 +12,14 @@ from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.loop import train
-from bertjax.finetune.search import RUNS, run_all, table_of
+from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.tagging import tagging_family
 from bertjax.keys import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
+from bertjax.train.belongings import RUNS, check_workdir
 from bertjax.train.display import Display
 from bertjax.train.same_run import check_same_items
 from bertjax.train.summary import versions
@@ -82,6 +83,7 @@ def train_all(
     def train_one(trial: Trial, own: Path) -> dict[str, Any]:
         identity = identity_of(trial)
         if processes.first:
+            check_workdir(own)
             own.mkdir(parents=True, exist_ok=True)
             recorded = recorded_config(own, needed=("identity",))
             if recorded is not None:
@@ -95,6 +97,8 @@ def train_all(
         return train_one(todo[0], workdir)
     if has_checkpoint(workdir):
         raise ConfigError(f"workdir {workdir} holds a run of one trial, not of several; use --workdir=ANOTHER_DIR")
+    for trial in todo if processes.first else ():
+        check_workdir(workdir / RUNS / trial.name)  # all of them before the first is trained
     summary = run_all(todo, workdir, identity_of, train_one, display.say, processes.first)
     if processes.first:
         with processes.progress.pause("writing the report"):

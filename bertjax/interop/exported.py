@@ -9,8 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from bertjax.interop import ModelFileError
+from bertjax.paths import given_path
+from bertjax.showing import plain
+
+# Everything that a model folder of transformers or bertjax may hold.
+MODEL_FILES = ["model.safetensors", "model.safetensors.index.json", "config.json"]
+_KNOWN = [*MODEL_FILES, "generation_config.json", "README.md", ".gitattributes"]
+TOKENIZER_FILES = [
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+]
 
 WEIGHTS = "model.safetensors"
 _KEY = "bertjax"
@@ -22,6 +38,20 @@ def header(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {"format": "pt", _KEY: json.dumps({name: _digest(folder / name) for name in sorted(names)})}
 
 
+def sort_header(weights: Path) -> None:
+    """Puts the metadata of a safetensors file into one order, which the library draws by chance: equal models are to
+    have equal bytes."""
+    with weights.open("r+b") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        text = file.read(size).decode()
+        start = text.index('"__metadata__":') + len('"__metadata__":')
+        metadata, end = json.JSONDecoder().raw_decode(text, start)
+        ordered = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+        assert len(ordered) == end - start
+        file.seek(8 + len(text[:start].encode()))
+        file.write(ordered.encode())
+
+
 def vouched(folder: Path) -> set[str]:
     """Names of the files of a folder that are as bertjax exported them; a link is not one of them."""
     recorded = _recorded(folder / WEIGHTS)
@@ -29,6 +59,57 @@ def vouched(folder: Path) -> set[str]:
         return set()
     same = {name for name, digest in recorded.items() if Path(name).name == name and _is(folder / name, digest)}
     return {WEIGHTS} | same
+
+
+def is_shard(name: str) -> bool:
+    return name.startswith("model-") and name.endswith(".safetensors")
+
+
+def check_replaceable(
+    directory: str | Path, overwrite: bool = False, replaced: Sequence[str] = (*MODEL_FILES, *TOKENIZER_FILES)
+) -> Path:
+    """The absolute path of a model folder to be, whose files ``replaced`` are going to be written.
+
+    Raises ModelFileError where something would be lost that bertjax did not export, and ``overwrite`` is not asked for.
+    """
+    path, exists = folder_path(directory)
+    path = path.absolute()
+    if path.is_symlink() or (path.exists() and not exists):
+        raise ModelFileError(f"{path} is no folder; choose another place for the model")
+    if exists and path.resolve() == Path.cwd():
+        raise ModelFileError(f"{path} is the current folder; give the model one of its own")
+    try:
+        names = sorted(child.name for child in path.iterdir()) if exists else []
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+    folders = [name for name in names if name in replaced and (path / name).is_dir()]
+    if folders:
+        raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
+    if overwrite:
+        return path
+    others = [name for name in names if name not in (*_KNOWN, *TOKENIZER_FILES) and not is_shard(name)]
+    if others:
+        raise ModelFileError(
+            f"{path} holds {others[0]}, which is no file of a model; choose another folder, or replace only the "
+            f"model's own files with --overwrite"
+        )
+    ours = vouched(path)
+    foreign = [name for name in names if (name in replaced or is_shard(name)) and name not in ours]
+    if foreign:
+        raise ModelFileError(
+            f"{path} holds {foreign[0]}, which bertjax did not export or somebody has changed; choose another folder, "
+            f"or replace it with --overwrite"
+        )
+    return path
+
+
+def folder_path(path: str | Path) -> tuple[Path, bool]:
+    """A path with ~ resolved, and whether it is a folder. Raises ModelFileError where it is no path at all."""
+    path = given_path(path, "the folder", ModelFileError)
+    try:
+        return path, path.is_dir()
+    except OSError as error:
+        raise ModelFileError(f"{plain(path)} cannot be read: {error.strerror or error}") from None
 
 
 def _recorded(weights: Path) -> dict[str, str] | None:

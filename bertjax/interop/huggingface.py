@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,13 @@ from safetensors.numpy import save_file
 from bertjax import unfinished
 from bertjax.config import ModelConfig
 from bertjax.interop import ModelFileError, exported
+from bertjax.interop.exported import MODEL_FILES, TOKENIZER_FILES, check_replaceable, folder_path, is_shard
 from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import HEADS, canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
-from bertjax.paths import given_path
-from bertjax.showing import plain
 
-# Everything that a model folder of transformers or bertjax may hold.
-_WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "config.json"]
-_OURS = [*_WEIGHTS, "generation_config.json", "README.md", ".gitattributes"]
-_TOKENIZER = [
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-]
 _NOTHING: Mapping[str, Any] = {}
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -122,7 +110,7 @@ def export_model(
     """
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
-    replaced = [*_WEIGHTS, *(_TOKENIZER if tokenizer is not None else [])]
+    replaced = [*MODEL_FILES, *(TOKENIZER_FILES if tokenizer is not None else [])]
     directory = check_replaceable(directory, overwrite, replaced)
     aside: Path | None = None
     try:
@@ -145,10 +133,11 @@ def export_model(
         ours = [*written_files, *(exported.vouched(directory) - set(replaced))]
         weights = building / exported.WEIGHTS
         save_file(tensors, weights, metadata=exported.header(building, ours) | checksums_of(tensors))
+        exported.sort_header(weights)
         weights.chmod((building / "config.json").stat().st_mode)  # the writer leaves it to its owner alone
         _check_written(building, tensors)
         verify(building)
-        _put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
+        put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
     except OSError as error:
         raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
     finally:
@@ -165,7 +154,7 @@ def _set_longest(path: Path, positions: int) -> None:
 def _carry_over(old: Path, new: Path, replaced: list[str]) -> None:
     """What stays is linked into the new folder, not moved there: whatever happens, the old one is whole."""
     for child in old.iterdir():
-        if child.name not in replaced and not _is_shard(child.name) and not (new / child.name).exists():
+        if child.name not in replaced and not is_shard(child.name) and not (new / child.name).exists():
             if child.is_dir() and not child.is_symlink():
                 shutil.copytree(child, new / child.name, symlinks=True, copy_function=_link)
             else:
@@ -179,11 +168,7 @@ def _link(old: Any, new: Any) -> None:
         shutil.copy2(old, new, follow_symlinks=False)
 
 
-def _is_shard(name: str) -> bool:
-    return name.startswith("model-") and name.endswith(".safetensors")
-
-
-def _put_in_place(building: Path, directory: Path, retired: Path, written: list[str]) -> None:
+def put_in_place(building: Path, directory: Path, retired: Path, written: list[str]) -> None:
     """``building`` becomes ``directory``; what was there before goes to ``retired``, and back where that fails."""
     for path in (*(building / name for name in written), building):
         handle = os.open(path, os.O_RDONLY)
@@ -200,53 +185,6 @@ def _put_in_place(building: Path, directory: Path, retired: Path, written: list[
         if had_one and retired.exists() and not directory.exists():
             retired.replace(directory)
         raise
-
-
-def folder_path(path: str | Path) -> tuple[Path, bool]:
-    """A path with ~ resolved, and whether it is a folder. Raises ModelFileError where it is no path at all."""
-    path = given_path(path, "the folder", ModelFileError)
-    try:
-        return path, path.is_dir()
-    except OSError as error:
-        raise ModelFileError(f"{plain(path)} cannot be read: {error.strerror or error}") from None
-
-
-def check_replaceable(
-    directory: str | Path, overwrite: bool = False, replaced: Sequence[str] = (*_WEIGHTS, *_TOKENIZER)
-) -> Path:
-    """The absolute path of a model folder to be, whose files ``replaced`` are going to be written.
-
-    Raises ModelFileError where something would be lost that bertjax did not export, and ``overwrite`` is not asked for.
-    """
-    path, exists = folder_path(directory)
-    path = path.absolute()
-    if path.is_symlink() or (path.exists() and not exists):
-        raise ModelFileError(f"{path} is no folder; choose another place for the model")
-    if exists and path.resolve() == Path.cwd():
-        raise ModelFileError(f"{path} is the current folder; give the model one of its own")
-    try:
-        names = sorted(child.name for child in path.iterdir()) if exists else []
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    folders = [name for name in names if name in replaced and (path / name).is_dir()]
-    if folders:
-        raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
-    if overwrite:
-        return path
-    others = [name for name in names if name not in (*_OURS, *_TOKENIZER) and not _is_shard(name)]
-    if others:
-        raise ModelFileError(
-            f"{path} holds {others[0]}, which is no file of a model; choose another folder, or replace only the "
-            f"model's own files with --overwrite"
-        )
-    ours = exported.vouched(path)
-    foreign = [name for name in names if (name in replaced or _is_shard(name)) and name not in ours]
-    if foreign:
-        raise ModelFileError(
-            f"{path} holds {foreign[0]}, which bertjax did not export or somebody has changed; choose another folder, "
-            f"or replace it with --overwrite"
-        )
-    return path
 
 
 def _check_written(folder: Path, tensors: dict[str, Any]) -> None:

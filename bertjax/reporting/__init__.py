@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bertjax.unfinished import write_whole
+
 FILE = "report.html"
 
 
@@ -23,9 +25,7 @@ def write_report(workdir: str | Path, ended: str | None = None) -> Path:
 
     path = Path(workdir) / FILE
     page = render_page(read_record(Path(workdir)), ended)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    write_whole(path, page)
     return path
 
 

@@ -51,12 +51,14 @@ def run(
     from bertjax.config import resolve, to_dict
     from bertjax.parallel.processes import together
     from bertjax.paths import given_path
+    from bertjax.train.belongings import check_workdir
     from bertjax.train.inputs import BY_CONTENT
     from bertjax.train.ownership import claimed
     from bertjax.train.same_run import check_same_run
     from bertjax.train.workdir import recorded_config
 
     resolved, workdir = resolve(config), given_path(workdir, "workdir")
+    check_workdir(workdir)  # in every process, before anything is written
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bertjax import unfinished
 from bertjax.config import GuardConfig
 
 FOLDER = "bad_batches"
@@ -70,7 +71,7 @@ class Guard:
             self._folder.mkdir(exist_ok=True)
             if batch is None or path.exists() or len(list(self._folder.iterdir())) >= MOST_FILES:
                 return str(path) if path.exists() else None
-            partial = path.with_name(f"{path.name}.tmp")
+            partial = unfinished.new_name(path)
             with partial.open("wb") as file:
                 arrays: dict[str, Any] = dict(batch)
                 np.savez(file, **arrays)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bertjax import unfinished
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
 from bertjax.evaluation.chosen import ChosenSuites, in_words
@@ -97,11 +98,11 @@ def train(
             state = with_params(state, initial_params(origin, run, corpus.tokenizer, display.say))
         here = Standing(state)
     if processes.first:  # after what killed runs left has been cleared away, which may have filled the disk
-        folder.clear_leftovers(workdir)
-        folder.keep_tokenizer(workdir, corpus.tokenizer.save)
-        folder.write_json(workdir / "config.json", folder.config_record(run, identity, versions(), began_with))
+        unfinished.clear(workdir)
+        record = folder.config_record(run, identity, versions(), began_with)
+        folder.write_beginning(workdir, record, corpus.tokenizer.save)
     peak = device_peak * mesh.size if device_peak else None
-    log = MetricsLog(workdir, here.step, run.logging.tensorboard) if processes.first else NoLog()
+    log = MetricsLog(workdir, here.step, run.logging.tensorboard, display.say) if processes.first else NoLog()
     for line in warnings if restored is None else []:  # of a run that goes on they are in its log
         log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(run.guard, workdir, processes.index, display.say, log.write)

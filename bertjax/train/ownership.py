@@ -42,7 +42,7 @@ def claimed(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         if not os.access(workdir, os.W_OK | os.X_OK, effective_ids=True):
             os.close(handle)
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bertjax import unfinished
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
+from bertjax.train.step_folders import step_numbers
 
 
 def has_checkpoint(workdir: Path) -> bool:
     """Whether the run in this workdir has an identity: it has from its first checkpoint on."""
-    folder = workdir / "checkpoints"
-    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+    return bool(step_numbers(workdir / "checkpoints"))
 
 
 def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpus")) -> dict[str, Any] | None:
@@ -54,26 +55,48 @@ def config_record(
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is at any moment the old one or the new one, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    unfinished.write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def clear_leftovers(workdir: Path) -> None:
-    """Deletes what a killed run left of an export in the making."""
-    for left in workdir.glob(".model.*"):
-        shutil.rmtree(left, ignore_errors=True)
+def write_beginning(workdir: Path, record: dict[str, Any], save_tokenizer: Callable[[Path], None]) -> None:
+    """Writes config.json, which makes the folder the run's, and puts the run's tokenizer beside its checkpoints, so
+    that these can be used without the corpus.
+
+    Only a tokenizer that is as bertjax wrote it is replaced by another one. Raises ConfigError.
+    """
+    place = workdir / "tokenizer"
+    building = unfinished.new_name(place)
+    try:
+        save_tokenizer(building)
+        files, there = _hashes(building), _hashes(place)
+        differ = [name for name in files if there.get(name) != files[name]]
+        if differ and there and there != _tokenizer_on_record(workdir):
+            raise ConfigError(
+                f"{place} is not the tokenizer that bertjax wrote for this run ({differ[0]} differs); move it away and "
+                f"run the same command again, or use --workdir=ANOTHER_DIR"
+            )
+        if differ and there:  # of a run that never came to a checkpoint
+            shutil.rmtree(place)
+        write_json(workdir / "config.json", record | {"tokenizer_files": files})
+        if differ:
+            building.replace(place)
+    except OSError as error:
+        raise ConfigError(f"the tokenizer cannot be written to {place}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
-def keep_tokenizer(workdir: Path, save: Callable[[Path], None]) -> None:
-    """Puts the run's tokenizer beside its checkpoints, so that these can be used without the corpus."""
-    folder, building = workdir / "tokenizer", workdir / "tokenizer.tmp"
-    shutil.rmtree(building, ignore_errors=True)
-    save(building)
-    # What lies there may be of a run that never came to a checkpoint.
-    shutil.rmtree(folder, ignore_errors=True)
-    building.replace(folder)
+def _tokenizer_on_record(workdir: Path) -> Any:
+    try:
+        return json.loads((workdir / "config.json").read_bytes())["tokenizer_files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The hash of every file below a folder; what is no file, or a link, has a word that is no hash."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        is_plain = path.is_file() and not path.is_symlink()
+        found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest() if is_plain else "no file"
+    return found
