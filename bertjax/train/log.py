@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tensorboardX import SummaryWriter
+from bertjax import unfinished
+from bertjax.train import CheckpointError
+from bertjax.train.event_files import EventFiles
+
+# A line that is longer is no row, and is taken in pieces.
+_LONGEST = 1 << 24
 
 
 class NoLog:
@@ -30,31 +37,41 @@ class NoLog:
 class MetricsLog:
     """Appends rows to workdir/metrics.jsonl and their numbers to workdir/tensorboard."""
 
-    def __init__(self, workdir: Path, from_step: int, tensorboard: bool):
+    def __init__(
+        self, workdir: Path, from_step: int, tensorboard: bool, say: Callable[[str], None] = lambda line: None
+    ):
         """Rows of steps after ``from_step``, which a resumed run is about to make again, are taken out first."""
-        self._path, self._tensorboard = workdir / "metrics.jsonl", workdir / "tensorboard" if tensorboard else None
-        self._open(from_step)
-
-    def _open(self, from_step: int) -> None:
-        _keep_rows_up_to(self._path, from_step)
-        self._file, self._writer = self._path.open("a"), None
-        if self._tensorboard is not None:
-            self._writer = SummaryWriter(str(self._tensorboard), purge_step=from_step + 1, flush_secs=30)
+        self._path, self._say = workdir / "metrics.jsonl", say
+        self._events = EventFiles(workdir / "tensorboard", from_step) if tensorboard else None
+        keep_rows_up_to(self._path, from_step)
+        self._open()
 
     def rewind(self, step: int) -> None:
         """Takes out the rows of all steps after ``step``, which are about to be made anew."""
-        self.close()
-        self._open(step)
+        self._file.close()
+        self._in_place(lambda: keep_rows_up_to(self._path, step))
+        self._open()
+        if self._events is not None:
+            self._events.rewind(step)
 
     def write(self, row: dict[str, Any]) -> None:
-        """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not."""
+        """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not.
+
+        Raises CheckpointError where the workdir is gone; a file that somebody else removed or shortened is gone on
+        with, and that is said.
+        """
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        self._file.write(json.dumps(clean) + "\n")
+        self._check()
+        line = (json.dumps(clean) + "\n").encode()
+        self._file.write(line)
         self._file.flush()
-        if self._writer is not None:
-            for name, value in clean.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+        self._size += len(line)
+        if self._events is not None:
+            is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+            values = {name: value for name, value in clean.items() if is_number(value) and name != "step"}
+            self._events.write(row["kind"], row["step"], values)
+            if warning := self._events.warning():
+                self._say(warning)
 
     def sync(self) -> None:
         """Brings the rows to the disk; a bucket mounted as a folder has nothing of a file before that."""
@@ -62,21 +79,75 @@ class MetricsLog:
 
     def close(self) -> None:
         self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
+            if warning := self._events.warning():
+                self._say(warning)
+
+    def _open(self) -> None:
+        self._file: BinaryIO = self._in_place(lambda: self._path.open("ab"))
+        self._size = os.fstat(self._file.fileno()).st_size
+        if self._size and not _ends_with_a_line(self._path):
+            self._file.write(b"\n")
+            self._file.flush()
+            self._size += 1
+
+    def _check(self) -> None:
+        """The file is opened again where its name is that of another one, or of none."""
+        here = os.fstat(self._file.fileno())
+        try:
+            there = self._path.stat()
+        except OSError:
+            there = None
+        if there is not None and os.path.samestat(here, there) and here.st_size >= self._size:
+            return
+        is_shorter = there is not None and there.st_size < self._size
+        self._file.close()
+        self._open()
+        if there is None or is_shorter:  # of another one that is as long: somebody's copy of it
+            what = "removed" if there is None else "shortened"
+            self._say(f"warning: {self._path} was {what} while the run wrote to it; rows from here on are added to it")
+
+    def _in_place(self, job: Callable[[], Any]) -> Any:
+        try:
+            return job()
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"workdir {self._path.parent} was removed or moved while the run was in it; the run ends"
+            ) from None
 
 
-def _keep_rows_up_to(path: Path, step: int) -> None:
+def keep_rows_up_to(path: Path, step: int) -> None:
+    """Takes the rows of later steps out of a metrics.jsonl, and a last line that was never finished. A line that is
+    no row at all stays where it is. Takes the memory of a line."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().split("\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:  # the torn last line of a killed run
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    temporary = unfinished.new_name(path)
+    try:
+        with path.open("rb") as old, temporary.open("xb") as new:
+            while line := old.readline(_LONGEST):
+                row = _row_of(line)
+                is_torn = row is None and not line.endswith(b"\n") and len(line) < _LONGEST
+                if not is_torn and (row is None or row["step"] <= step):
+                    new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
