@@ -16,6 +16,7 @@ from bertjax import unfinished
 from bertjax.config import ConfigError
 from bertjax.interop import ModelFileError
 from bertjax.interop.exported import check_replaceable
+from bertjax.parallel.secret import FILE as SECRET
 from bertjax.train.ownership import FILE as LOCK
 from bertjax.train.step_folders import step_numbers
 
@@ -66,7 +67,9 @@ def _holds_a_run(workdir: Path) -> bool:
 
 def _is_nobodys(path: Path) -> bool:
     """Whether a file is there in a folder that is as good as empty."""
-    return path.name in _NOBODYS or unfinished.is_unfinished(path.name) or (path.name == LOCK and _is_lock(path))
+    name = path.name
+    is_of_a_start = name == SECRET or name.startswith(f"{SECRET}.") or (name == LOCK and _is_lock(path))
+    return name in _NOBODYS or is_of_a_start or unfinished.is_unfinished(name)
 
 
 def _is_lock(path: Path) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 import bertjax.train
 from bertjax.config import ConfigError
+from bertjax.parallel.secret import FILE as SECRET
 from bertjax.train.__main__ import main
 from bertjax.train.belongings import check_workdir
 from bertjax.train.ownership import claimed
@@ -98,6 +99,8 @@ def test_an_empty_folder_is_any_runs(tmp_path):
     check_workdir(tmp_path / "none")
     check_workdir(tmp_path)
     put(tmp_path, "lost+found/")  # the root of a disk
+    put(tmp_path, SECRET)  # of several processes, killed while they met
+    put(tmp_path, f"{SECRET}.abcd1234")
     check_workdir(tmp_path)
     with claimed(tmp_path):
         check_workdir(tmp_path)  # another job has just begun: told by its lock
