@@ -16,6 +16,7 @@ from typing import Any
 
 from bertjax.command import ArgumentParser, guarded
 from bertjax.config import ConfigError, nearest
+from bertjax.digits import integer
 from bertjax.evaluation import SUITES, suite_named
 from bertjax.paths import given_path
 
@@ -119,13 +120,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", metavar="PATH", help="what to score on")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--output", metavar="FILE", help="writes the JSON object to a file, too")
-    parser.add_argument("--limit", type=int, metavar="N", help="only so many examples")
-    parser.add_argument("--max_length", type=int, metavar="N", help="tokens of a row (mlm) or of a text (sts)")
+    parser.add_argument("--limit", type=integer, metavar="N", help="only so many examples")
+    parser.add_argument("--max_length", type=integer, metavar="N", help="tokens of a row (mlm) or of a text (sts)")
     parser.add_argument("--columns", metavar="A,B,C", help="sts, task: of text, text and label, by name or number")
     parser.add_argument("--pooling", metavar="KIND", help="sts: mean (default) or cls")
-    parser.add_argument("--seed", type=int, metavar="N", help="of masks and of the bootstrap (default 0)")
+    parser.add_argument("--seed", type=integer, metavar="N", help="of masks and of the bootstrap (default 0)")
     parser.add_argument("--precision", metavar="KIND", help="float32 (default) or bfloat16, quicker and a little off")
-    parser.add_argument("--batch_tokens", type=int, metavar="N", help="tokens at once (default 2048; 65536 off CPUs)")
+    parser.add_argument(
+        "--batch_tokens", type=integer, metavar="N", help="tokens at once (default 2048; 65536 off CPUs)"
+    )
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 

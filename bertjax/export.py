@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bertjax.command import ArgumentParser, guarded
+from bertjax.digits import integer
 from bertjax.showing import say
 
 _EPILOG = """\
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the workdir of the run")
     parser.add_argument(
         "--step",
-        type=int,
+        type=integer,
         metavar="N",
         help="the checkpoint; default the newest, of a run that goes on the newest that stays",
     )

@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from bertjax.config import nearest
+from bertjax.digits import has_other_digits
 from bertjax.paths import given_path
 
 # bool before int, which it is a kind of.
@@ -40,6 +41,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
         define: Any = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
         holders[name] = define(name, default, text, flag_values=values)
     loaded = _load_config_file(argv)
+    _check_digits(argv, options, loaded)
     try:
         rest = values([program, *argv])
     except flags.UnrecognizedFlagError as error:
@@ -90,6 +92,24 @@ def _load_config_file(argv: list[str]) -> ConfigDict | None:
     if ":" not in path and not isinstance(config, ConfigDict):
         raise FlagError(f"config file {file} must have a get_config() that returns a ConfigDict")
     return config
+
+
+def _check_digits(argv: list[str], options: dict[str, tuple[Any, str]], config: ConfigDict | None) -> None:
+    """Raises FlagError for a number in other digits than 0 to 9, which Python would read as one."""
+    for argument, after in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        name, value = name.removeprefix("--"), value if equals else after
+        default = options[name][0] if name in options else _value_at(name, config)
+        if isinstance(default, int | float) and has_other_digits(value):
+            raise FlagError(f"--{name} must be written in the digits 0 to 9, not {value!r}")
+
+
+def _value_at(name: str, config: ConfigDict | None) -> Any:
+    """The value of ``config.a.b`` in the file; None where there is none."""
+    node: Any = config
+    for part in name.split(".")[1:]:
+        node = node[part] if isinstance(node, ConfigDict) and part in node else None
+    return node
 
 
 def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> str:

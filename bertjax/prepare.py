@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bertjax.command import ArgumentParser, guarded
+from bertjax.digits import integer
 from bertjax.showing import say
 
 _EPILOG = """\
@@ -38,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KIND",
         help="wordpiece or sentencepiece (learned from the text), or the path of a vocab.txt, .model or folder",
     )
-    parser.add_argument("--vocab_size", type=int, default=30522, metavar="N", help="entries to learn (default 30522)")
+    parser.add_argument(
+        "--vocab_size", type=integer, default=30522, metavar="N", help="entries to learn (default 30522)"
+    )
     parser.add_argument(
         "--lowercase",
         type=_boolean,

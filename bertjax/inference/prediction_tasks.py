@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bertjax.config import ConfigError
+from bertjax.digits import whole_number
 from bertjax.inference import json_lines, show
 from bertjax.interop import ModelFileError
 
@@ -36,9 +37,10 @@ class Task:
 
 def positive(text: str) -> int:
     """The type of options that count."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
-    return int(text)
+    number = whole_number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text[:40]!r}")
+    return number
 
 
 def _share(text: str) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertjax.config import ConfigError
+from bertjax.digits import whole_number
 
 DEFAULT_PORT = 8482  # what jax itself takes on TPU slices
 _HIGH_PORTS = (61440, 4096)  # first and number: where two jobs of one machine rarely meet
@@ -76,17 +77,22 @@ def _checked(cluster: Cluster, source: str = "the flags") -> Cluster:
 def _address(text: str, what: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     # The next port is used as well.
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65535:
-        raise ConfigError(f"{what} must be HOST:PORT such as 10.0.0.1:{DEFAULT_PORT}, not {text!r}")
-    return host.strip("[]"), int(port)
+    number = whole_number(port)
+    if not colon or not host or number is None or not 0 < number < 65535:
+        raise ConfigError(f"{what} must be HOST:PORT such as 10.0.0.1:{DEFAULT_PORT}, not {text[:100]!r}")
+    return host.strip("[]"), number
 
 
 def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
     """The values of environment variables as integers. Raises ConfigError."""
+    numbers = []
     for name in names:
-        if not environ.get(name, "").isdigit():
-            raise ConfigError(f"the environment variable {name} must be a number, not {environ.get(name, '')!r}")
-    return [int(environ[name]) for name in names]
+        number = whole_number(environ.get(name, ""))
+        if number is None:
+            shown = environ.get(name, "")[:40]
+            raise ConfigError(f"the environment variable {name} must be a number, not {shown!r}")
+        numbers.append(number)
+    return numbers
 
 
 def _port(environ: Mapping[str, str], job: int | None = None) -> int:

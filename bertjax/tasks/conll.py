@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertjax.data.files import DataError
+from bertjax.digits import whole_number
 from bertjax.keys import ConfigError, nearest
 from bertjax.tasks.examples import TaggedExample, not_empty, shown
 from bertjax.tasks.lines import ending, numbered_lines
@@ -56,7 +57,7 @@ def _sentence(where: str, pairs: list[tuple[str, str]]) -> TaggedExample:
 
 
 def _conll(column: str | None) -> _Parse:
-    if column is not None and not column.isdecimal():
+    if column is not None and whole_number(column) is None:
         raise ConfigError(f"column = {column!r} must be the number of a column, from 0; only .conllu has names")
     divided, count, first = True, 0, ""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.data.files import DataError
+from bertjax.digits import whole_number
 from bertjax.keys import ConfigError
 from bertjax.tasks.examples import TextExample, check_text, checked_label, not_empty, shown
 from bertjax.tasks.lines import ending, json_objects, numbered_lines
@@ -127,9 +128,10 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
     """The columns of a file by number, and whether its first line, ``names``, is a header."""
 
     def position(column: str) -> int:
-        if column.isdecimal():
-            if int(column) < len(names):
-                return int(column)
+        number = whole_number(column)
+        if number is not None:
+            if number < len(names):
+                return number
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
         return _position(column, names, where)
 
@@ -137,7 +139,7 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
     positions = [None if column is None else position(column) for column in wanted]
     # Where columns are numbered, the file may have a header all the same.
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
-    is_header = any(column is not None and not column.isdecimal() for column in wanted) or all(
+    is_header = any(column is not None and whole_number(column) is None for column in wanted) or all(
         names[i].lower() in usual for i in positions if i is not None
     )
     return _Found(*positions), is_header

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded
 from bertjax.config import ConfigError
+from bertjax.digits import whole_number
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.cluster import Cluster, find_cluster
 from bertjax.parallel.progress import end_stalled
@@ -107,9 +108,10 @@ def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:
 
 
 def _whole_number(name: str, text: str | None) -> int | None:
-    if text is not None and not text.isdigit():
-        raise FlagError(f"--{name} must be a whole number, not {text!r}")
-    return None if text is None else int(text)
+    number = None if text is None else whole_number(text)
+    if text is not None and number is None:
+        raise FlagError(f"--{name} must be a whole number, not {text[:40]!r}")
+    return number
 
 
 class StopRequest:
