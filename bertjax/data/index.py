@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +38,6 @@ class Corpus:
     document_sentences: np.ndarray
     document_tokens: np.ndarray
     fingerprint: str
-    maps: dict[Path, mmap.mmap] = field(default_factory=dict)
-
-    def check_length(self) -> None:
-        """Raises DataError where a mapped file has become shorter: reading what it lacks would kill the process.
-
-        To be called right before arrays are read. A file that shrinks in the microseconds after this still kills it;
-        only copies in memory would not be. One that is removed or moved stays readable for who has it open.
-        """
-        for path, mapped in self.maps.items():
-            if mapped.size() < len(mapped):
-                raise DataError(f"{path} was shortened while it was in use; prepare the corpus again")
 
     @property
     def num_documents(self) -> int:
@@ -90,21 +79,33 @@ def write_index(
 
 def open_index(folder: Path, split: str, fingerprint: str) -> Corpus:
     """The arrays of a split, memory-mapped read-only. Raises OSError, and ValueError where they do not go together."""
-    arrays, maps = {}, {}
+    arrays = {}
     for name in ARRAYS:
         path = folder / f"{split}.{name}.npy"
         arrays[name] = array = np.load(path, mmap_mode="r")
         if array.ndim != 1 or array.dtype not in _DTYPES[name]:
             raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}, which is none of its kind")
-        if isinstance(array.base, mmap.mmap):
-            maps[path] = array.base
     for bounds, of in (("document_sentences", "sentence_lengths"), ("document_tokens", "tokens")):
         array = arrays[bounds]
         if len(array) == 0 or array[0] != 0 or array[-1] != len(arrays[of]):
             raise ValueError(f"{folder / f'{split}.{bounds}.npy'} does not end where {split}.{of}.npy does")
     if len(arrays["document_sentences"]) != len(arrays["document_tokens"]):
         raise ValueError(f"{folder}: the arrays of {split} are of different numbers of documents")
-    return Corpus(**arrays, fingerprint=fingerprint, maps=maps)
+    return Corpus(**arrays, fingerprint=fingerprint)
+
+
+def check_lengths(*arrays: np.ndarray) -> None:
+    """Raises DataError where the file of a memory-mapped array has become shorter: reading what it lacks would end the
+    process by a signal.
+
+    To be called right before the arrays are read. A file that shrinks in the microseconds after this still does that;
+    only copies in memory would not. One that is removed or moved stays readable for who has it open.
+    """
+    for array in arrays:
+        mapped = array.base
+        if isinstance(mapped, mmap.mmap) and mapped.size() < len(mapped):
+            name = getattr(array, "filename", "a file of the corpus")
+            raise DataError(f"{name} was shortened while it was in use; prepare the corpus again")
 
 
 def write_token_counts(folder: Path, vocab_size: int) -> None:

@@ -19,6 +19,7 @@ from bertjax.config import ConfigError
 from bertjax.data.assembly import GROUP_TOKENS, assemble
 from bertjax.data.blocks import num_blocks
 from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.data.index import check_lengths
 from bertjax.data.masking import TokenFacts
 from bertjax.data.planning import BlockPlan, plan_block
 from bertjax.data.settings import ExampleSettings
@@ -54,6 +55,8 @@ class RowStream:
         where = (cursor.epoch, cursor.block, cursor.cuts)
         if self._kept is None or self._kept[0] != where:
             self._kept = None  # the old plan goes before the new one comes
+            corpus = self._corpus
+            check_lengths(corpus.sentence_lengths, corpus.document_sentences, corpus.document_tokens)
             self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
         return self._kept[1]
 
@@ -79,6 +82,7 @@ class RowStream:
 
         def make_waiting() -> int:
             numbers = np.concatenate(waiting)
+            check_lengths(self._corpus.tokens)
             assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts)
             waiting[:] = [numbers[:0]]
             return made + len(numbers)
