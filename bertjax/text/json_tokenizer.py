@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.config import ConfigError
+from bertjax.text.growth import check_growth
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, guarded, printable, special_ids
 from bertjax.text.located import Located, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
@@ -37,6 +38,7 @@ class JsonTokenizer(Tokenizer):
         if model.get("dropout") is not None:  # splits words at random: for training that does it anew each time
             self._definition["model"] = {**model, "dropout": None}
         self._origin = origin
+        check_growth(self._definition, origin)
         guarded(lambda: tokenizers.Tokenizer.from_str(_written(self._definition)), origin)
         unspoken, self._names = guarded(lambda: _unspoken(self._definition), origin)
         self._library = guarded(lambda: tokenizers.Tokenizer.from_str(_written(unspoken)), origin)

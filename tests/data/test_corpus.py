@@ -465,3 +465,16 @@ def test_wikipedia(tmp_path):
     # Words in two pieces at most on the average, hardly any unknown.
     assert counts["tokens"] < 1_300_000
     assert corpus.token_counts[corpus.tokenizer.unk_id] < 0.001 * corpus.train.num_tokens
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o002])
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_the_modes_of_files_follow_the_umask(tmp_path, mask, kind):
+    before = os.umask(mask)
+    try:
+        corpus = prepare([TextList(TEXTS)], tmp_path / "made/c", vocab_size=330, tokenizer=kind)
+    finally:
+        os.umask(before)
+    for path in [corpus.path.parent, corpus.path, *corpus.path.rglob("*")]:
+        wanted = (0o777 if path.is_dir() else 0o666) & ~mask
+        assert path.stat().st_mode & 0o777 == wanted, path

@@ -1,4 +1,4 @@
-"""What happens to the files of a corpus while somebody reads it: in processes of their own, which a signal might end."""
+"""Files of a corpus that change while somebody reads it: in processes of their own, which a signal might end."""
 
 import os
 import subprocess

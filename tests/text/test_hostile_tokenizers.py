@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import random
+import struct
 import time
 from collections import Counter
 from pathlib import Path
@@ -258,3 +260,75 @@ def check_works(tokenizer: Tokenizer) -> None:
         assert isinstance(tokenizer.decode(ids), str)
     assert len(tokenizer.continues_word()) == tokenizer.vocab_size
     assert len(tokenizer.fingerprint) == 64
+
+
+def replaced(pattern, content, kind="String"):
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+def charsmap(*texts):
+    return base64.b64encode(struct.pack("<I", 8) + b"\0" * 8 + b"\0".join(text.encode() for text in texts)).decode()
+
+
+MULTIPLIED = {
+    "a letter that doubles, ten times": [replaced("a", "aa")] * 10,
+    "five thousand times": [replaced("a", "aa")] * 5000,
+    "in sequences of sequences": [{"type": "Sequence", "normalizers": [replaced("a", "aa")] * 3}] * 2,
+    "a long replacement": [replaced("a", "b" * 17)],
+    "by what matches nothing": [replaced("", "ab", "Regex")] * 3,
+    "an empty string": [replaced("", "abcdefghijklmnop")],
+    "what is put before": [{"type": "Prepend", "prepend": "x" * 100}] * 3,
+    "put before, then doubled": [{"type": "Prepend", "prepend": "x" * 200}, replaced("x", "xx")],
+    "Unicode, again and again": [
+        replaced("a", "\ufdfa"),
+        {"type": "NFKD"},
+        replaced("\u0635", "\ufdfa"),
+        {"type": "NFKC"},
+    ],
+    "a map": [{"type": "Precompiled", "precompiled_charsmap": charsmap("a", "b" * 100)}],
+    "two maps": [{"type": "Precompiled", "precompiled_charsmap": charsmap("b" * 30)}] * 2,
+}
+
+
+@pytest.mark.parametrize("steps", MULTIPLIED.values(), ids=MULTIPLIED)
+@pytest.mark.parametrize("kind", ["unigram.json", "bpe.json"])
+def test_steps_that_multiply_text(kind, steps, files, tmp_path):
+    definition = json.loads(files[kind])
+    definition["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    began = time.process_time()
+    assert "has a normalizer that may make a text" in refused(written(tmp_path / "tokenizer.json", definition))
+    definition["normalizer"] = None
+    definition["decoder"] = {"type": "Sequence", "decoders": [replaced("a", "aa")] * 40}
+    assert "has a decoder that may make a text" in refused(written(tmp_path / "tokenizer.json", definition))
+    assert time.process_time() - began < 5
+
+
+# As in published tokenizers of this field.
+USED = {
+    "of a T5": [
+        {"type": "Precompiled", "precompiled_charsmap": charsmap("a", "\u0635\u0644\u0649 \u0627\u0644\u0644\u0647")},
+        {"type": "Strip", "strip_left": False, "strip_right": True},
+        replaced(" {2,}", "\u2581", "Regex"),
+    ],
+    "of an ALBERT": [
+        replaced("``", '"'),
+        replaced("''", '"'),
+        {"type": "NFKD"},
+        {"type": "StripAccents"},
+        {"type": "Lowercase"},
+    ],
+    "of a CLIP": [{"type": "NFC"}, replaced(r"\s+", " ", "Regex"), {"type": "Lowercase"}],
+    "of a Llama": [{"type": "Prepend", "prepend": "\u2581"}, replaced(" ", "\u2581")],
+    "spaces first": [replaced(" {2,}", " ", "Regex"), {"type": "NFKC"}, {"type": "NFD"}, {"type": "Lowercase"}],
+}
+
+
+@pytest.mark.parametrize("steps", USED.values(), ids=USED)
+def test_steps_that_are_used(steps, files):
+    from bertjax.text.growth import check_growth
+
+    definition = json.loads(files["unigram.json"])
+    definition["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    check_growth(definition, "tokenizer.json")
+    decoders = [replaced("\u2581", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " "}]
+    check_growth({**definition, "decoder": {"type": "Sequence", "decoders": decoders}}, "tokenizer.json")
