@@ -45,6 +45,8 @@ that all see. They find each other under TPU VMs, SLURM, Open MPI and Kubernetes
   --num_processes=N  --process_id=I    how many there are, and which this is, from 0
   --bind=ADDRESS             address of process 0's machine to listen at; default: that of --coordinator
 
+They know each other by a private file in the workdir, or by BERTJAX_CLUSTER_SECRET where a file cannot be private.
+
 Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 71 another process was lost or
 stalled - the same command goes on from the last checkpoint; 75 stopped by a signal with everything saved - the
 same command goes on."""
