@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import runpy
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,20 @@ class FlagError(ValueError):
     """A command line that cannot be used; the message is one line."""
 
 
+@contextlib.contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    """A config may import what lies in the current folder, as ``python -m`` lets it: the console script as well. The
+    folder comes last, and for as long as configs are read, so that it hides no installed module."""
+    before = list(sys.path)
+    with contextlib.suppress(OSError):  # it has been deleted
+        sys.path.append(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+@_current_folder_importable()
 def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) -> tuple[Any, dict[str, Any]]:
     """(ConfigDict with overrides applied, value of every option). Raises FlagError.
 
