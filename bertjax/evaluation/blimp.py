@@ -21,6 +21,7 @@ from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.paths import given_path
@@ -80,11 +81,17 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
 
 
 def score_pairs(
-    model: Bert, tokenizer: Tokenizer, pairs: list[MinimalPair], options: Options, show: Progress
+    model: Bert,
+    tokenizer: Tokenizer,
+    pairs: list[MinimalPair],
+    options: Options,
+    show: Progress,
+    placement: Placement = ONE_DEVICE,
 ) -> Result:
     """Accuracy over all pairs, and in every field, linguistics_term and UID."""
     sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
-    scores = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=options.tokens_at_once, show=show)
+    at_once = options.tokens_at_once
+    scores = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=at_once, show=show, placement=placement)
     good, bad = scores[::2], scores[1::2]
     right = (good > bad).astype(np.float64)
     accuracy = lambda chosen: measured(lambda right: {"accuracy": right.mean()}, [right[chosen]], options.seed)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
 from flax import nnx
 
 from bertjax.config import EvaluationConfig, ModelConfig
 from bertjax.evaluation import suite_named
 from bertjax.evaluation.suite import checked_options
-from bertjax.model.bert import Bert, merge_params
+from bertjax.inference.placement import Placement
+from bertjax.model.bert import Bert
 from bertjax.text.tokenizer import Tokenizer
 
 SUITES = ("mlm", "blimp", "sts")  # sections of config.evaluation
@@ -24,7 +23,6 @@ class ChosenSuites:
         """Raises DataError, ConfigError for data that cannot be used."""
         self._tokenizer = tokenizer
         shapes = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
-        self._graphdef = nnx.graphdef(shapes)
         self._chosen = []
         for name in SUITES:
             own = getattr(settings, name)
@@ -38,18 +36,19 @@ class ChosenSuites:
         """Whether a suite is due after ``step`` updates; at the end of each phase all are."""
         return any(every and step % every == 0 for _, every, *_ in self._chosen)
 
-    def scores(self, step: int, phase_ends: bool, params: Callable[[], Any]) -> dict[str, float]:
+    def scores(self, step: int, phase_ends: bool, model: Callable[[], Bert], placement: Placement) -> dict[str, float]:
         """The scores of all suites that are due, by suite and name, such as blimp.accuracy.
 
-        params: gives the nested parameters, whole, on the host; asked only where a suite is due.
+        model: made only where a suite is due, with its parameters on the devices of ``placement``. All processes of a
+        run come here together, and get the same.
         """
         due = [chosen for chosen in self._chosen if phase_ends or (chosen[1] and step % chosen[1] == 0)]
         if not due:
             return {}
-        model = merge_params(self._graphdef, jax.tree.map(jax.numpy.asarray, params()))
-        found = {}
+        scored, found = model(), {}
         for name, _, suite, examples, options in due:
-            result = suite.score(model, self._tokenizer, examples, options, lambda stage, done, total: None)
+            silent = lambda stage, done, total: None
+            result = suite.score(scored, self._tokenizer, examples, options, silent, placement=placement)
             found |= {f"{name}.{score}": measure.value for score, measure in result.scores.items()}
         return found
 

@@ -26,6 +26,7 @@ from bertjax.data.settings import ExampleSettings
 from bertjax.data.sources import TextList, open_sources
 from bertjax.data.staging import read_sentences
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -86,13 +87,20 @@ def _facts(corpus: Corpus, kind: str) -> dict[str, Any]:
     return {"documents": corpus.num_documents, "tokens": corpus.num_tokens, "held_out_kind": kind}
 
 
-def score_text(model: Bert, tokenizer: Tokenizer, text: HeldOut, options: Options, show: Progress) -> Result:
+def score_text(
+    model: Bert,
+    tokenizer: Tokenizer,
+    text: HeldOut,
+    options: Options,
+    show: Progress,
+    placement: Placement = ONE_DEVICE,
+) -> Result:
     """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows.
 
     Intervals are by drawing rows.
     """
     length = text.settings.sequence_length
-    size, most = max(1, options.tokens_at_once // length), options.limit or 2**62
+    size, most = placement.rows(options.tokens_at_once // length), options.limit or 2**62
     graphdef, params = split_params(model)
     columns: list[list[np.ndarray]] = []
     expected = min(most, -(-text.corpus.num_tokens // length))  # about: rows hold special tokens as well
@@ -100,7 +108,7 @@ def score_text(model: Bert, tokenizer: Tokenizer, text: HeldOut, options: Option
     for number, batch in enumerate(batches, start=1):
         weights = batch["masked_lm_weights"]
         baseline = -(text.unigram[batch["masked_lm_ids"]] * weights).sum(axis=1)
-        losses, hits = jax.device_get(_row_sums(graphdef, params, batch))
+        losses, hits = placement.get(_row_sums(graphdef, params, placement.put(batch)))
         used = weights.any(axis=1)
         columns.append([values[used].astype(np.float64) for values in (losses, hits, baseline, weights.sum(axis=1))])
         show("predicting masked tokens", min(number * size, expected), expected)

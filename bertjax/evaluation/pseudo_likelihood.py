@@ -16,6 +16,7 @@ import numpy as np
 
 from bertjax.config import ModelConfig
 from bertjax.data.progress import Progress
+from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.text.tokenizer import Tokenizer
@@ -33,11 +34,12 @@ def pseudo_log_likelihoods(
     *,
     batch_tokens: int,
     show: Progress = lambda stage, done, total: None,
+    placement: Placement = ONE_DEVICE,
 ) -> np.ndarray:
     """The sum over the tokens of each sentence of log p(token | all others), in nats: float64 [n].
 
     sentences: ids without special tokens, at least one each, that fit the model with [CLS] and [SEP]. Equal ones
-    are done once, so that they have equal scores to the bit. batch_tokens: token places of a batch.
+    are done once, so that they have equal scores to the bit. batch_tokens: token places of a batch, of each shard.
     """
     unique: dict[tuple[int, ...], int] = {}
     which = [unique.setdefault(tuple(sentence), len(unique)) for sentence in sentences]
@@ -48,12 +50,14 @@ def pseudo_log_likelihoods(
 
     def fetch() -> None:
         chosen, values = pending.pop()
-        log_probs[chosen] = np.asarray(values, np.float64)[: len(chosen)]
+        log_probs[chosen] = placement.get(values)[: len(chosen)]
 
     done = 0
-    for chosen, length, size in rows.batches(batch_tokens, worth_a_shape(model.config)):
+    worth = worth_a_shape(model.config) * placement.shards
+    for chosen, length, size in rows.batches(batch_tokens, worth, placement.shards):
         batch, targets = rows.assemble(chosen, length, size)
-        values = _log_probs(graphdef, params, batch, targets)
+        placed = placement.put(batch | {"targets": targets})
+        values = _log_probs(graphdef, params, {name: placed[name] for name in batch}, placed["targets"])
         if pending:
             fetch()
         pending.append((chosen, values))
@@ -78,13 +82,14 @@ class MaskedRows:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def batches(self, batch_tokens: int, worth: float) -> Iterator[tuple[np.ndarray, int, int]]:
+    def batches(self, batch_tokens: int, worth: float, shards: int = 1) -> Iterator[tuple[np.ndarray, int, int]]:
         """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled.
 
-        worth: see ``row_lengths``.
+        batch_tokens: of each of the ``shards`` of a batch. worth: see ``row_lengths``.
         """
         order = np.argsort(self._lengths, kind="stable")
-        shapes = [(length, max(1, batch_tokens // length)) for length in row_lengths(self._lengths, worth)]
+        lengths = row_lengths(self._lengths, worth)
+        shapes = [(length, max(1, batch_tokens // length) * shards) for length in lengths]
         ends = np.searchsorted(self._lengths[order], [length for length, _ in shapes], side="right")
         begin = 0
         while begin < len(order):

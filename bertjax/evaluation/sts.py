@@ -18,7 +18,8 @@ from bertjax.config import ConfigError, nearest
 from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
 from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
-from bertjax.inference.embed import embed
+from bertjax.inference.embed import embed_placed
+from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
@@ -67,15 +68,22 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
     return ScoredPairs(first[: options.limit], [str(text) for text in second][: options.limit], scores[: options.limit])
 
 
-def score_cosines(model: Bert, tokenizer: Tokenizer, pairs: ScoredPairs, options: Options, show: Progress) -> Result:
+def score_cosines(
+    model: Bert,
+    tokenizer: Tokenizer,
+    pairs: ScoredPairs,
+    options: Options,
+    show: Progress,
+    placement: Placement = ONE_DEVICE,
+) -> Result:
     """spearman and pearson correlation of cosines and human scores, times 100."""
     texts = list(dict.fromkeys(pairs.first + pairs.second))
     place = {text: index for index, text in enumerate(texts)}
     vectors = []
-    settings: dict[str, Any] = {"pooling": options.pooling, "max_length": options.max_length, "normalize": True}
-    size = max(1, options.tokens_at_once // _TEXT_LENGTH)
+    size = placement.rows(options.tokens_at_once // _TEXT_LENGTH)
+    settings = {"batch_size": size, "pooling": options.pooling, "max_length": options.max_length, "normalize": True}
     for begin in range(0, len(texts), _LOT):
-        vectors.append(embed(model, tokenizer, texts[begin : begin + _LOT], batch_size=size, **settings))
+        vectors.append(embed_placed(placement, model, tokenizer, texts[begin : begin + _LOT], **settings))
         show("embedding texts", min(begin + _LOT, len(texts)), len(texts))
     rows = np.concatenate(vectors).astype(np.float64)
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 
 from bertjax.config import ConfigError, nearest
-from bertjax.data.progress import Progress
 from bertjax.model.bert import Bert
 from bertjax.tasks.intervals import bootstrap, score_intervals
 from bertjax.tasks.scores import SCORES
@@ -27,9 +26,9 @@ class Options:
     """What may be asked of suites; each heeds some of them (``Suite.options``).
 
     limit: examples to look at, counted as the suite says. max_length: tokens of a row or text. batch_tokens: token
-    places worked on at once, of no influence on results but for rounding. pooling: see ``bertjax.embed``. columns:
-    of a labelled file, those of the text, the second text and the label: names of its header or numbers from 0, with
-    commas between them. seed: of masks and of the bootstrap.
+    places a device works on at once, of no influence on results but for rounding. pooling: see ``bertjax.embed``.
+    columns: of a labelled file, those of the text, the second text and the label: names of its header or numbers from
+    0, with commas between them. seed: of masks and of the bootstrap.
     """
 
     limit: int | None = None
@@ -72,14 +71,14 @@ class Suite:
 
     load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model, options)`` -> examples, all checked,
     so that nothing is wrong with them later; data is what the caller gave, a path or examples in memory, and of the
-    model only its configs are looked at. score: ``(model, tokenizer, examples, options, show)``. options: fields of
-    ``Options`` that it heeds. formats: score name -> how it is shown, ".4f" where it is not among them. data_of: finds
-    the data of a model where none is given, else None.
+    model only its configs are looked at. score: ``(model, tokenizer, examples, options, show)``, and placement where
+    a run measures itself with it. options: fields of ``Options`` that it heeds. formats: score name -> how it is shown,
+    ".4f" where it is not among them. data_of: finds the data of a model where none is given, else None.
     """
 
     load: Callable[[Any], tuple[Any, Any]]
     read: Callable[[Any, Any, Any, Options], Any]
-    score: Callable[[Any, Any, Any, Options, Progress], Result]
+    score: Callable[..., Result]
     options: tuple[str, ...]
     formats: dict[str, str] = field(default_factory=dict)
     data_of: Callable[[Any], Any] = lambda path: None

@@ -18,11 +18,12 @@ RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
 
 
 def run_by_length(
-    examples: Sequence[Encoded], batch_size: int, config: ModelConfig, pad_id: int, run: RunBatch
+    examples: Sequence[Encoded], batch_size: int, config: ModelConfig, pad_id: int, run: RunBatch, shards: int = 1
 ) -> list[Any]:
     """``run`` over all examples, a batch of like lengths at a time; results in the order of the examples.
 
-    Raises ValueError where an example is none for a model of this config, or batch_size is not positive.
+    shards: the rows of every batch are a multiple of it. Raises ValueError where an example is none for a model of this
+    config, or batch_size is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size} must be positive")
@@ -39,6 +40,7 @@ def run_by_length(
     for begin in range(0, len(order), batch_size):
         chosen = [int(index) for index in order[begin : begin + batch_size]]
         rows = batch_size if len(order) > batch_size else min(batch_size, 1 << (len(chosen) - 1).bit_length())
+        rows = -(-rows // shards) * shards
         length = rounded_length(int(lengths[chosen].max()), longest)
         batch = padded([examples[index] for index in chosen], rows, length, pad_id)
         for index, result in zip(chosen, run(batch, chosen), strict=False):

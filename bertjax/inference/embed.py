@@ -13,6 +13,7 @@ import numpy as np
 from bertjax.config import nearest
 from bertjax.inference.batches import run_by_length
 from bertjax.inference.encoding import Text, encode_cut, encode_texts, is_single
+from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.pooling import POOLINGS
 from bertjax.model.task import TaskModel
@@ -40,6 +41,20 @@ def embed(
         settings: dict[str, Any] = {"pooling": pooling, "normalize": normalize, "max_length": max_length}
         single: Any = [texts]
         return embed(model, tokenizer, single, **settings, batch_size=1)[0]
+    return embed_placed(ONE_DEVICE, model, tokenizer, texts, pooling, normalize, batch_size, max_length)
+
+
+def embed_placed(
+    placement: Placement,
+    model: Bert | TaskModel,
+    tokenizer: Tokenizer,
+    texts: Sequence[Text],
+    pooling: str | None,
+    normalize: bool,
+    batch_size: int,
+    max_length: int | None,
+) -> np.ndarray:
+    """See ``embed``; for a model whose parameters are on the devices of ``placement``."""
     longest = own_length = model.config.max_position_embeddings
     if isinstance(model, TaskModel):
         if model.task.kind == "embedding":
@@ -58,9 +73,9 @@ def embed(
     graphdef, params = split_params(model)
 
     def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[np.ndarray]:
-        return list(np.asarray(_embedded(graphdef, params, batch, pooling, normalize)))
+        return list(placement.get(_embedded(graphdef, params, placement.put(batch), pooling, normalize)))
 
-    vectors = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
+    vectors = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run, placement.shards)
     return np.stack(vectors) if vectors else np.zeros((0, model.config.hidden_size), np.float32)
 
 

@@ -7,9 +7,28 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bertjax.inference.placement import Placement
+from bertjax.parallel.mesh import batch_shards
+from bertjax.parallel.sharding import process_rows, to_global
 from bertjax.train.losses import MLM_WEIGHT_EPSILON
 from bertjax.train.metrics import unigram_sums
+
+
+def over(mesh: Mesh) -> Placement:
+    """Batches divided over the mesh, of which each process places its own rows."""
+    replicate = jax.jit(lambda results: results, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        own = process_rows(len(next(iter(batch.values()))), mesh)
+        return to_global({name: field[own] for name, field in batch.items()}, mesh)
+
+    def get(results: Any) -> Any:
+        here = all(x.is_fully_addressable for x in jax.tree.leaves(results))
+        return jax.device_get(results if here else replicate(results))
+
+    return Placement(batch_shards(mesh), put, get)
 
 
 def evaluate(

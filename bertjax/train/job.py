@@ -50,7 +50,11 @@ class Job:
 
     def forward(self, params: Any, batch: dict[str, jax.Array], noise: Any):
         """The model on a batch, logits at the masked positions and at every example's [CLS]."""
-        return merge_params(self.graphdef, params).on_batch(batch, noise)
+        return self.model(params).on_batch(batch, noise)
+
+    def model(self, params: Any) -> Bert:
+        """The model with these parameters, wherever they are on the mesh."""
+        return merge_params(self.graphdef, params)
 
     def _model(self) -> Bert:
         return _new_model(self.run, self.mesh)

@@ -24,7 +24,7 @@ from bertjax.train.cautions import cautions
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.ending import orderly_end
-from bertjax.train.evaluation import evaluate, evaluation_line
+from bertjax.train.evaluation import evaluate, evaluation_line, over
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
 from bertjax.train.inputs import open_corpus_together, settled
@@ -77,7 +77,7 @@ def train(
     warnings = cautions(run, mesh)
     for line in warnings:
         display.say(f"warning: {line}")
-    eval_step = job.eval_step()
+    eval_step, placement = job.eval_step(), over(mesh)
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
@@ -116,10 +116,8 @@ def train(
     def held_out(index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
         batches = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
-        own = process_rows(rows, mesh)
-        to_device = lambda batch: to_global({name: field[own] for name, field in batch.items()}, mesh)
         with progress.pause("evaluating"):
-            return evaluate(eval_step, here.state.params, batches, to_device, unigram)
+            return evaluate(eval_step, here.state.params, batches, placement.put, unigram)
 
     def report(ended: str | None = None) -> None:
         if processes.first:
@@ -164,8 +162,8 @@ def train(
                 if evaluating:
                     result, evaluated_at = held_out(index), here.step
                     with progress.pause("evaluating"):
-                        whole_params = lambda: gathered(here.state.params, mesh)
-                        scores = suites.scores(here.step, here.step == phase_end, whole_params)
+                        model = lambda: job.model(here.state.params)
+                        scores = suites.scores(here.step, here.step == phase_end, model, placement)
                     line = evaluation_line(here.step, stretches[index].name, result) + in_words(scores)
                     recorder.evaluated(here.step, result | scores, line)
                 if saving:

@@ -1,12 +1,21 @@
 """Suites that a pretraining run measures itself with."""
 
+import dataclasses
 import json
 
+import jax
+import numpy as np
 import pytest
 
 import bertjax
 from bertjax.config import ConfigError, default_config, phase, resolve
 from bertjax.data.files import DataError
+from bertjax.evaluation import blimp, mlm, sts
+from bertjax.evaluation.chosen import ChosenSuites
+from bertjax.parallel.mesh import make_mesh
+from bertjax.train.evaluation import over
+from bertjax.train.job import make_job
+from bertjax.train.state import with_params
 
 PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]
 
@@ -57,6 +66,55 @@ def test_scores_are_in_the_rows_of_evaluations(config, tmp_path):
     losses = lambda workdir: [row["loss"] for row in rows(workdir, "train")]
     assert losses(tmp_path / "plain") == losses(tmp_path / "run")
     assert [row["step"] for row in rows(tmp_path / "plain", "eval")] == [4, 6]
+
+
+def test_suites_run_on_the_mesh_in_the_runs_precision(config, corpus_file, tmp_path, monkeypatch):
+    """With the parameters where training has them: no device, and no process, ever holds all of them."""
+    config.precision = "bfloat16"
+    config.parallel.update(data=2, fsdp=2, tensor=2)
+    config.evaluation.mlm.update(data=str(corpus_file), limit=20)
+    config.phases.phase1.steps = config.phases.phase2.steps = 1
+    scored, exporting = {}, []
+
+    def spied(name, suite):
+        def score(model, *arguments, **placement):
+            table = model.embeddings.word_embeddings[...]
+            scored[name] = model.precision.operands, {shard.data.size for shard in table.addressable_shards}
+            assert not exporting
+            return suite.score(model, *arguments, **placement)
+
+        return dataclasses.replace(suite, score=score)
+
+    from bertjax.train.loop import gathered
+
+    with monkeypatch.context() as patch:
+        for name, module in {"mlm": mlm, "blimp": blimp, "sts": sts}.items():
+            patch.setattr(module, "SUITE", spied(name, module.SUITE))
+        patch.setattr("bertjax.train.loop.gathered", lambda *tree: exporting.append(1) or gathered(*tree))
+        bertjax.train.run(config, tmp_path / "run", say=lambda line: None)
+    assert exporting == [1]
+    assert scored == dict.fromkeys(("mlm", "blimp", "sts"), (jax.numpy.bfloat16, {384 * 16 // 4}))
+    (*_, last) = rows(tmp_path / "run", "eval")
+    # The exported model, in float32 on one device: what differs is the rounding of bfloat16.
+    expected = bertjax.evaluate.run(tmp_path / "run", "mlm", corpus_file, limit=20)
+    assert last["mlm.loss"] == pytest.approx(expected["scores"]["loss"]["value"], rel=2e-3)
+
+
+def test_scores_do_not_depend_on_the_devices(config, corpus_file, tmp_path):
+    """float32: within 1e-5, as what differs is the order of sums."""
+    config.model.initializer_range = 0.5  # so that the scores are not all the same
+    config.evaluation.mlm.update(data=str(corpus_file), limit=50)
+    run, found = resolve(config), []
+    tokenizer = bertjax.data.corpus.prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
+    suites = ChosenSuites(run.evaluation, tokenizer, run.model)
+    params = jax.device_get(make_job(run, make_mesh(1, 1, 1, jax.devices()[:1])).initial_state().params)
+    for sizes in ((1, 1, 1), (8, 1, 1), (2, 2, 2)):
+        job = make_job(run, make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))]))
+        state = with_params(job.initial_state(), params)
+        found.append(suites.scores(0, True, lambda job=job, state=state: job.model(state.params), over(job.mesh)))
+    assert {name.split(".")[0] for name in found[0]} == {"mlm", "blimp", "sts"}
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-5)
 
 
 def test_bad_data_is_told_before_anything_is_compiled(config, tmp_path, monkeypatch):
