@@ -12,10 +12,16 @@ from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.model.task import POOLED
 from bertjax.parallel.sharding import process_rows, to_global
+from bertjax.train.evaluation import Interrupted
 
 
-def evaluate(job: Job, predict_step: Callable[..., Any], params: Any) -> tuple[float, Outcome]:
-    """(loss over all examples, outcome). Every process gets the same."""
+def evaluate(
+    job: Job, predict_step: Callable[..., Any], params: Any, stop: Callable[[], bool]
+) -> tuple[float, Outcome]:
+    """(loss over all examples, outcome). Every process gets the same.
+
+    stop: asked before every batch, in all processes, which must all answer alike. Raises Interrupted where it says so.
+    """
     batches, rows = job.eval_batches, job.family.eval
     own = process_rows(batches.rows, job.mesh)
     by_token = job.family.task.kind not in (*POOLED, "embedding")
@@ -33,6 +39,8 @@ def evaluate(job: Job, predict_step: Callable[..., Any], params: Any) -> tuple[f
                 outputs[number] = values[row, : rows.lengths[number]].copy() if by_token else values[row]
 
     for numbers, length in batches.evaluation():
+        if stop():
+            raise Interrupted
         results = predict_step(params, to_global(batches.make(numbers[own], length), job.mesh))
         if pending is not None:  # a batch late, so that the device always has work
             finish(*pending)

@@ -33,10 +33,11 @@ from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.ending import orderly_end
+from bertjax.train.evaluation import Interrupted
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.recorder import Recorder
-from bertjax.train.standing import RANDOM, refuse_another_run
+from bertjax.train.standing import DUE, RANDOM, is_due, refuse_another_run
 from bertjax.train.summary import versions
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
@@ -97,7 +98,8 @@ def train(
         record = {"config": to_dict(of_trial(run, trial)), "identity": identity}
         record |= {"identity_fingerprint": constants["identity"], "versions": versions()}
         folder.write_json(workdir / "config.json", record)
-    log = MetricsLog(workdir, here.step, run.logging.tensorboard, display.say) if processes.first else NoLog()
+    due, tensorboard = is_due(restored), run.logging.tensorboard
+    log = MetricsLog(workdir, here.step, tensorboard, display.say, not due) if processes.first else NoLog()
     for line in job.cautions if restored is None else []:  # of a run that goes on they are in its log
         log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(job.guard, workdir, processes.index, display.say, log.write)
@@ -112,9 +114,18 @@ def train(
 
     latest: dict[int, tuple[float, Outcome]] = {}  # the latest evaluation, by its step
 
-    def evaluate_here(name: str) -> float:
+    stopped = lambda: Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
+
+    def evaluated(params: Any) -> tuple[float, Outcome]:
         with progress.pause("evaluating"):
-            loss, outcome = evaluate(job, predict_step, here.state.params)
+            return evaluate(job, predict_step, params, lambda: agree(here.step))
+
+    def evaluate_here(name: str) -> float | None:
+        """The main score of this step, which is on record then; None where it was asked to stop on the way."""
+        try:
+            loss, outcome = evaluated(here.state.params)
+        except Interrupted:
+            return None
         latest.clear()
         latest[here.step] = loss, outcome
         score = next(iter(outcome.scores.values()))
@@ -122,6 +133,11 @@ def train(
         line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
         recorder.evaluated(here.step, {"loss": loss, **outcome.scores}, line)
         return score
+
+    def to_be_saved(score: float | None) -> dict[str, Any]:
+        """The part of the record of a checkpoint that an evaluation changes."""
+        here.totals = recorder.totals()
+        return here.record() | {"held_out_loss": None if score is None else -score}
 
     def report(ended: str | None = None) -> None:
         if processes.first:
@@ -144,26 +160,39 @@ def train(
             checkpoints.poll()
 
             asked = run.training.evaluate_every
-            stopping = agree(here.step) and here.step < steps
+            stopping = agree(here.step)
             evaluating = here.step == stretches[index].last or bool(asked and here.step % asked == 0)
             saving = evaluating or stopping or here.step % run.checkpoint.every_steps == 0
             if saving:
                 recorder.flush()  # what is saved is good and counts its own step
-            score = evaluate_here(stretches[index].name) if evaluating else None
+            # Who is asked to stop has little time: the evaluation is done when the run goes on.
+            score = evaluate_here(stretches[index].name) if evaluating and not stopping else None
+            put_off = evaluating and score is None
             if saving:
-                here.totals = recorder.totals()
-                kept_by = {"held_out_loss": None if score is None else -score}
+                record = constants | to_be_saved(score) | {DUE: put_off}
                 with progress.pause("saving"):
-                    checkpoints.save(here.step, here.state, constants | here.record() | kept_by)
-            if evaluating:
+                    checkpoints.save(here.step, here.state, record)
+            if evaluating and not put_off:
                 report()
-            if stopping and not has_ended():
+            if stopping or put_off:
                 with progress.pause("saving"):
                     checkpoints.wait()
-                raise Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
+                raise stopped()
+
+    def make_up() -> None:
+        """Does the evaluation that the run was asked to stop at."""
+        index = next(i for i, stretch in enumerate(stretches) if here.step <= stretch.last)
+        recorder.begin_phase(index)
+        score = evaluate_here(stretches[index].name)
+        if score is None:
+            raise stopped()
+        checkpoints.amend(here.step, to_be_saved(score) | {DUE: False})
+        report()
 
     to_come = {} if has_ended() else job.shapes_from(here.step + here.offset)
     with orderly_end(recorder, checkpoints, progress, report), train_step.compiling(to_come):
+        if due:
+            make_up()
         while not has_ended():
             index = next(i for i, stretch in enumerate(stretches) if here.step < stretch.last)
             try:
@@ -185,8 +214,10 @@ def train(
                 best = here.best["step"]
                 state, record = checkpoints.restore(best, job.state_shapes())
                 refuse_another_run(best, record, constants, OF_THE_RUN)
-        with progress.pause("evaluating"):
-            loss, outcome = latest.get(here.best["step"]) or evaluate(job, predict_step, state.params)
+        try:
+            loss, outcome = latest.get(here.best["step"]) or evaluated(state.params)
+        except Interrupted:
+            raise stopped() from None
         summary = summarise(job, here, loss, outcome)
         with progress.pause("exporting"):
             params = gathered(state.params, mesh)

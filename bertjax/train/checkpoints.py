@@ -21,7 +21,7 @@ from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
 from bertjax.parallel.sharding import path_name
 from bertjax.train import CheckpointError, Diverged, orbax_log
-from bertjax.train.record import ITEM, Damaged, sealed, whole_record
+from bertjax.train.record import ITEM, Damaged, amend_record, sealed, whole_record
 from bertjax.train.retention import Saved, kept_steps
 from bertjax.train.state import TrainState
 from bertjax.train.step_folders import leftovers, put_aside, step_numbers
@@ -110,6 +110,17 @@ class Checkpoints:
         if not saved:
             raise CheckpointError(f"the checkpoint of step {step} was not written")
         self._pending = step, _saved(record)
+
+    def amend(self, step: int, changes: dict[str, Any]) -> None:
+        """Replaces values in the record of a step that is whole, such as those of an evaluation that came after it was
+        saved. Raises CheckpointError where that cannot be written."""
+        self.wait()
+        if self._first:
+            try:
+                amend_record(self._folder / str(step), changes)
+            except (Damaged, OSError) as error:
+                raise self._not_written(step, error) from error
+        self._saved[step] = _saved({"phase": self._saved[step].phase} | changes)
 
     def poll(self) -> None:
         """To be called at every step: takes note of a save that has ended, and raises where it failed."""

@@ -16,11 +16,21 @@ from bertjax.train.losses import MLM_WEIGHT_EPSILON
 from bertjax.train.metrics import unigram_sums
 
 
-def over(mesh: Mesh) -> Placement:
-    """Batches divided over the mesh, of which each process places its own rows."""
+class Interrupted(Exception):
+    """An evaluation was asked to stop, and has."""
+
+
+def over(mesh: Mesh, stop: Callable[[], bool] = lambda: False) -> Placement:
+    """Batches divided over the mesh, of which each process places its own rows.
+
+    stop: asked before every batch, in all processes, which must all answer alike; ``put`` raises Interrupted where it
+    says so.
+    """
     replicate = jax.jit(lambda results: results, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        if stop():
+            raise Interrupted
         own = process_rows(len(next(iter(batch.values()))), mesh)
         return to_global({name: field[own] for name, field in batch.items()}, mesh)
 
@@ -41,7 +51,7 @@ def evaluate(
     """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy, nsp_chance, unigram_loss over all batches.
 
     unigram: log probabilities [V]. nsp_chance: the accuracy of always naming the commoner label. The nsp values
-    are left out where no pair has a label.
+    are left out where no pair has a label. Raises whatever ``to_device`` does.
     """
     totals: dict[str, float] = {}
     unigram_total, labels = 0.0, np.zeros(2)

@@ -38,12 +38,18 @@ class MetricsLog:
     """Appends rows to workdir/metrics.jsonl and their numbers to workdir/tensorboard."""
 
     def __init__(
-        self, workdir: Path, from_step: int, tensorboard: bool, say: Callable[[str], None] = lambda line: None
+        self,
+        workdir: Path,
+        from_step: int,
+        tensorboard: bool,
+        say: Callable[[str], None] = lambda line: None,
+        evaluated: bool = True,
     ):
-        """Rows of steps after ``from_step``, which a resumed run is about to make again, are taken out first."""
+        """Rows of steps after ``from_step``, which a resumed run is about to make again, are taken out first; so is the
+        evaluation of that step itself where it is not ``evaluated``."""
         self._path, self._say = workdir / "metrics.jsonl", say
         self._events = EventFiles(workdir / "tensorboard", from_step) if tensorboard else None
-        keep_rows_up_to(self._path, from_step)
+        keep_rows_up_to(self._path, from_step, evaluated)
         self._open()
 
     def rewind(self, step: int) -> None:
@@ -117,9 +123,10 @@ class MetricsLog:
             ) from None
 
 
-def keep_rows_up_to(path: Path, step: int) -> None:
+def keep_rows_up_to(path: Path, step: int, evaluated: bool = True) -> None:
     """Takes the rows of later steps out of a metrics.jsonl, and a last line that was never finished. A line that is
-    no row at all stays where it is. Takes the memory of a line."""
+    no row at all stays where it is. evaluated: whether an evaluation of ``step`` itself stays. Takes the memory of a
+    line."""
     if not path.exists():
         return
     temporary = unfinished.new_name(path)
@@ -128,7 +135,8 @@ def keep_rows_up_to(path: Path, step: int) -> None:
             while line := old.readline(_LONGEST):
                 row = _row_of(line)
                 is_torn = row is None and not line.endswith(b"\n") and len(line) < _LONGEST
-                if not is_torn and (row is None or row["step"] <= step):
+                is_old = row is None or row["step"] < step + (evaluated or row.get("kind") != "eval")
+                if not is_torn and is_old:
                     new.write(line)
             new.flush()
             os.fsync(new.fileno())

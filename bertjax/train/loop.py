@@ -24,7 +24,7 @@ from bertjax.train.cautions import cautions
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.display import Display
 from bertjax.train.ending import orderly_end
-from bertjax.train.evaluation import evaluate, evaluation_line, over
+from bertjax.train.evaluation import Interrupted, evaluate, evaluation_line, over
 from bertjax.train.guard import Guard, Setback
 from bertjax.train.initial import initial_params, open_origin
 from bertjax.train.inputs import open_corpus_together, settled
@@ -33,7 +33,7 @@ from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.metrics import TRAIN_FIELDS, unigram_log_probs
 from bertjax.train.recorder import Recorder, Stretch
 from bertjax.train.same_run import fingerprints, origin_fingerprint
-from bertjax.train.standing import Standing, run_constants
+from bertjax.train.standing import DUE, Standing, is_due, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
 
@@ -77,7 +77,7 @@ def train(
     warnings = cautions(run, mesh)
     for line in warnings:
         display.say(f"warning: {line}")
-    eval_step, placement = job.eval_step(), over(mesh)
+    eval_step = job.eval_step()
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
@@ -102,7 +102,8 @@ def train(
         record = folder.config_record(run, identity, versions(), began_with)
         folder.write_beginning(workdir, record, corpus.tokenizer.save)
     peak = device_peak * mesh.size if device_peak else None
-    log = MetricsLog(workdir, here.step, run.logging.tensorboard, display.say) if processes.first else NoLog()
+    due, tensorboard = is_due(restored), run.logging.tensorboard
+    log = MetricsLog(workdir, here.step, tensorboard, display.say, not due) if processes.first else NoLog()
     for line in warnings if restored is None else []:  # of a run that goes on they are in its log
         log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
     guard = Guard(run.guard, workdir, processes.index, display.say, log.write)
@@ -112,12 +113,33 @@ def train(
     recorder = Recorder(stretches, TRAIN_FIELDS, every, log, display, here.step, here.totals, peak, guard.judge)
     result: dict[str, float] = {}
     evaluated_at = None
+    placement = over(mesh, lambda: agree(here.step))
+    stopped = lambda: Stopped(f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on")
 
     def held_out(index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
         batches = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
-        with progress.pause("evaluating"):
-            return evaluate(eval_step, here.state.params, batches, placement.put, unigram)
+        return evaluate(eval_step, here.state.params, batches, placement.put, unigram)
+
+    def evaluate_here(index: int) -> bool:
+        """Puts the evaluation of this step on record; False where it was asked to stop on the way."""
+        nonlocal result, evaluated_at
+        phase_ends, model = here.step == stretches[index].last, lambda: job.model(here.state.params)
+        try:
+            with progress.pause("evaluating"):
+                found = held_out(index)
+                scores = suites.scores(here.step, phase_ends, model, placement)
+        except Interrupted:
+            return False
+        result, evaluated_at = found, here.step
+        line = evaluation_line(here.step, stretches[index].name, result) + in_words(scores)
+        recorder.evaluated(here.step, result | scores, line)
+        return True
+
+    def to_be_saved() -> dict[str, Any]:
+        """The part of the record of a checkpoint that an evaluation changes."""
+        here.totals = recorder.totals()
+        return here.record() | {"held_out_loss": result["loss"] if evaluated_at == here.step else None}
 
     def report(ended: str | None = None) -> None:
         if processes.first:
@@ -154,33 +176,37 @@ def train(
                 checkpoints.poll()
 
                 every = run.evaluation.every_steps
-                stopping = agree(here.step) and here.step < run.total_steps
-                evaluating = here.step == phase_end or (every and here.step % every == 0) or suites.due(here.step)
-                saving = here.step == phase_end or stopping or here.step % run.checkpoint.every_steps == 0
+                stopping, phase_ends = agree(here.step), here.step == phase_end
+                evaluating = bool(phase_ends or (every and here.step % every == 0) or suites.due(here.step))
+                saving = phase_ends or stopping or here.step % run.checkpoint.every_steps == 0
                 if evaluating or saving:
                     recorder.flush()  # what is saved is good and counts its own step
-                if evaluating:
-                    result, evaluated_at = held_out(index), here.step
-                    with progress.pause("evaluating"):
-                        model = lambda: job.model(here.state.params)
-                        scores = suites.scores(here.step, here.step == phase_end, model, placement)
-                    line = evaluation_line(here.step, stretches[index].name, result) + in_words(scores)
-                    recorder.evaluated(here.step, result | scores, line)
-                if saving:
-                    here.totals = recorder.totals()
-                    loss = result["loss"] if evaluated_at == here.step else None
+                # Who is asked to stop has little time: the evaluation is done when the run goes on.
+                put_off = evaluating and (stopping or not evaluate_here(index))
+                stopping = stopping or put_off
+                if saving or stopping:
+                    record = constants | to_be_saved() | {DUE: put_off}
                     with progress.pause("saving"):
-                        checkpoints.save(here.step, here.state, constants | here.record() | {"held_out_loss": loss})
-                if evaluating:
+                        checkpoints.save(here.step, here.state, record)
+                if evaluating and not stopping:
                     report()
                 if stopping:
                     with progress.pause("saving"):
                         checkpoints.wait()
-                    raise Stopped(
-                        f"stopped at step {here.step}; all is saved in {workdir}, run the same command to go on"
-                    )
+                    raise stopped()
+
+    def make_up() -> None:
+        """Does the evaluation that the run was asked to stop at."""
+        index = run.phase_at(here.step - 1)
+        recorder.begin_phase(index)
+        if not evaluate_here(index):
+            raise stopped()
+        checkpoints.amend(here.step, to_be_saved() | {DUE: False})
+        report()
 
     with orderly_end(recorder, checkpoints, progress, report):
+        if due:
+            make_up()
         while here.step < run.total_steps:
             index = run.phase_at(here.step)
             try:
@@ -196,7 +222,11 @@ def train(
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if evaluated_at != run.total_steps:  # a finished run, started again
-        result = held_out(len(phases) - 1)
+        try:
+            with progress.pause("evaluating"):
+                result = held_out(len(phases) - 1)
+        except Interrupted:
+            raise stopped() from None
     summary = summarise(run, result, here.totals, corpus.manifest["held_out"]["kind"])
     with progress.pause("exporting"):
         params = gathered(here.state.params, mesh)

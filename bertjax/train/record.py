@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,6 +60,19 @@ def whole_record(step_folder: Path, step: int | None = None) -> dict[str, Any]:
         raise Damaged(f"its record is that of step {record.get('step')}")
     refuse_nonsense(record.get("step", step), record, _NEEDED)
     refuse_nonsense(record["step"], record, {name: _MAY_BE[name] for name in _MAY_BE if name in record})
+    return record
+
+
+def amend_record(step_folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces values of a record, in one go, and returns it. Raises Damaged, OSError."""
+    record = read_record(step_folder) | changes
+    path = step_folder / ITEM / FILE
+    partial = path.with_name(f"{FILE}.tmp")
+    with partial.open("w") as file:
+        json.dump(sealed(record), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
     return record
 
 

@@ -15,6 +15,9 @@ from bertjax.train.state import TrainState
 # A checkpoint: its step, state and record.
 Restored = tuple[int, TrainState, dict[str, Any]]
 
+# In the record of a checkpoint: whether the evaluation of its step has been put off until the run goes on.
+DUE = "evaluation_due"
+
 # How random numbers are made; a change of any of these makes another run of the same config.
 RANDOM = {"data": "counter hash", "dropout": "counter hash", "initial weights": "threefry"}
 
@@ -38,6 +41,11 @@ def refuse_another_run(step: int, record: dict[str, Any], constants: dict[str, A
                 f"the checkpoint of step {step} is of another run: {name} is {record.get(name)!r} there, "
                 f"{constants[name]!r} here"
             )
+
+
+def is_due(restored: Restored | None) -> bool:
+    """Whether the evaluation of a restored checkpoint is still to be done."""
+    return restored is not None and restored[2].get(DUE) is True
 
 
 def are_totals(value: Any) -> bool:

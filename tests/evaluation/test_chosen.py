@@ -13,7 +13,7 @@ from bertjax.data.files import DataError
 from bertjax.evaluation import blimp, mlm, sts
 from bertjax.evaluation.chosen import ChosenSuites
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.evaluation import over
+from bertjax.train.evaluation import Interrupted, over
 from bertjax.train.job import make_job
 from bertjax.train.state import with_params
 
@@ -115,6 +115,20 @@ def test_scores_do_not_depend_on_the_devices(config, corpus_file, tmp_path):
     assert {name.split(".")[0] for name in found[0]} == {"mlm", "blimp", "sts"}
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_every_suite_stops_at_its_next_batch(number, config, corpus_file, tmp_path):
+    """Of the one that asks for many batches, here the masked-LM loss, two are done."""
+    config.evaluation.mlm.update(data=str(corpus_file), limit=50)
+    run, asked = resolve(config), []
+    tokenizer = bertjax.data.corpus.prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
+    suites = ChosenSuites(run.evaluation, tokenizer, run.model)
+    job = make_job(run, make_mesh(1, 1, 1, jax.devices()[:1]))
+    model = lambda: job.model(job.initial_state().params)
+    with pytest.raises(Interrupted):
+        suites.scores(0, True, model, over(job.mesh, lambda: asked.append(1) or len(asked) > number))
+    assert len(asked) == number + 1
 
 
 def test_bad_data_is_told_before_anything_is_compiled(config, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from collections import Counter
 
 import jax
 import numpy as np
@@ -14,13 +15,16 @@ import bertjax.finetune
 import bertjax.finetune.loop as loop
 from bertjax.config import ConfigError
 from bertjax.train import Stopped
+from bertjax.train.record import read_record
 
 STEPS_AN_EPOCH = 19  # 150 examples in batches of 8
 DETERMINISTIC = ("step", "phase", "loss", "accuracy", "learning_rate", "grad_norm", "loss_scale")
 
 
-def quiet(config, folder, moods, workdir, stop_at=None):
-    stop = lambda step: step == stop_at
+def quiet(config, folder, moods, workdir, stop_at=None, question=1):
+    """question: that after update ``stop_at`` which is answered with yes; evaluations ask all but the first."""
+    asked = Counter()
+    stop = lambda step: asked.update([step]) or (step, asked[step]) == (stop_at, question)
     return bertjax.finetune.run(config, folder, *moods, workdir, should_stop=stop, say=lambda line: None)
 
 
@@ -102,6 +106,22 @@ def test_stopped_and_started_again_is_bit_identical(stop_at, config, finished, m
     plain = lambda where: [{k: v for k, v in row.items() if k != "seconds"} for row in rows(where, "eval")]
     assert plain(finished) == plain(moved)
     models = [(where / "model" / "model.safetensors").read_bytes() for where in (finished, moved)]
+    assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(("stop_at", "question"), [(STEPS_AN_EPOCH, 2), (2 * STEPS_AN_EPOCH, 3)])
+def test_an_evaluation_stops_and_is_made_up_for(stop_at, question, config, finished, model_folder, moods, tmp_path):
+    """At the next batch, in the first epoch and at the very end; what is on record then is as if nothing had been."""
+    with pytest.raises(Stopped, match=f"stopped at step {stop_at};"):
+        quiet(config, model_folder, moods, tmp_path, stop_at, question)
+    assert [row["step"] for row in rows(tmp_path, "eval")] == [STEPS_AN_EPOCH][: stop_at > STEPS_AN_EPOCH]
+    quiet(config, model_folder, moods, tmp_path)
+    plain = lambda where: [{k: v for k, v in row.items() if k != "seconds"} for row in rows(where, "eval")]
+    assert plain(finished) == plain(tmp_path)
+    for step in (STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH):
+        expected, found = (read_record(where / "checkpoints" / str(step)) for where in (finished, tmp_path))
+        assert expected | {"totals": 0} == found | {"totals": 0}
+    models = [(where / "model" / "model.safetensors").read_bytes() for where in (finished, tmp_path)]
     assert models[0] == models[1]
 
 
