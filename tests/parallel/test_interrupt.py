@@ -126,3 +126,12 @@ def test_who_wants_something_else_says_so(tmp_path):
         time.sleep(1.0)
     assert stalled == [7]
     assert exit_code(Stalled("")) == LOST
+
+
+def test_a_block_within_another_lets_the_outer_ones_error_pass_and_raises_its_own():
+    for which in (0, 1):
+        errors = [Stalled("outer"), Stalled("inner")]
+        with pytest.raises(Stalled) as raised, interruptible() as outer, interruptible() as inner:
+            (outer, inner)[which].interrupt(errors[which])
+            busy()
+        assert raised.value is errors[which]
