@@ -53,6 +53,24 @@ def check_growth(definition: dict[str, Any], origin: str) -> None:
             )
 
 
+def check_map(model: bytes, origin: str) -> None:
+    """Raises ConfigError where the normalizer of a SentencePiece ``.model`` may put a long text for a short one."""
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2 as messages
+
+    proto = messages.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        proto.ParseFromString(model)
+    except DecodeError:  # the library's own reader is more lenient
+        raise ConfigError(f"{origin} is no SentencePiece model") from None
+    longest = longest_mapped(proto.normalizer_spec.precompiled_charsmap)
+    if longest > _LONGEST_MAPPED:
+        raise ConfigError(
+            f"{origin} has a normalizer that may put {longest:,} characters for one; no tokenizer needs more than "
+            f"{_LONGEST_MAPPED}"
+        )
+
+
 def longest_mapped(charsmap: bytes) -> int:
     """Characters of the longest text that a map of SentencePiece puts for what it finds; it is a trie, its size before
     it, and then the texts with a zero after each."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bertjax.config import ConfigError
+from bertjax.text.growth import check_map
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
 from bertjax.text.located import Located, Offsets, aligned, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
@@ -50,6 +51,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.vocab_size = 0
         if self.vocab_size == 0:
             raise ConfigError(f"{origin} is no SentencePiece model")
+        check_map(model, origin)
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         library = self._library

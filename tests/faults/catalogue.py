@@ -31,6 +31,7 @@ TABLE = (
     ("shards", "shards", 1),
     ("owners", "owners", 10),
     ("reader", "reader", 5),
+    ("replaced", "replaced", 400),
     ("identity", "identity", 1),  # a round over all keys
     ("stranger", "strangers", 5),  # minutes
     ("soak", "soak", 30),  # starts of a minute

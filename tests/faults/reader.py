@@ -25,7 +25,7 @@ TROUBLES = {
     "a wrong number": "not a number of this corpus",
     "no memory": "MemoryError",
     "memory really used up": "MemoryError",
-    "file cut under the map": "",  # the kernel ends the process with SIGBUS
+    "file cut under the map": "was shortened while it was in use",
 }
 
 

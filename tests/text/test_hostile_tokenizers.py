@@ -332,3 +332,17 @@ def test_steps_that_are_used(steps, files):
     check_growth(definition, "tokenizer.json")
     decoders = [replaced("\u2581", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " "}]
     check_growth({**definition, "decoder": {"type": "Sequence", "decoders": decoders}}, "tokenizer.json")
+
+
+def test_a_sentencepiece_model_whose_map_multiplies_text(files, tmp_path):
+    from sentencepiece import sentencepiece_model_pb2 as messages
+
+    proto = messages.ModelProto()
+    proto.ParseFromString(files["spiece.model"])
+    spec = proto.normalizer_spec
+    end = 4 + int.from_bytes(spec.precompiled_charsmap[:4], "little")
+    mapped = len(spec.precompiled_charsmap) - end
+    assert mapped > 1000
+    spec.precompiled_charsmap = spec.precompiled_charsmap[:end] + b"x" * (mapped - 1) + b"\0"
+    message = refused(written(tmp_path / "spiece.model", proto.SerializeToString()))
+    assert "has a normalizer that may put" in message
