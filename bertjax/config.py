@@ -145,7 +145,7 @@ class CheckpointConfig:
     every_steps: int = operational(1000, low=1)
     keep: int = operational(3, low=1)  # the last so many
     keep_every_steps: int = operational(0, low=0)  # and every so many steps one for good; 0: none
-    keep_best: int = operational(0, low=0)  # and so many with the lowest held-out loss, of those evaluated
+    keep_best: int = operational(0, low=0)  # and of each phase so many with the lowest held-out loss
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ TABLE = (
     ("owners", "owners", 10),
     ("reader", "reader", 5),
     ("replaced", "replaced", 400),
+    ("exports", "exports", 300),  # of which 20 by the command
+    ("rollbacks", "rollbacks", 200),  # of which 20 by the command, 20 by two processes
     ("identity", "identity", 1),  # a round over all keys
     ("stranger", "strangers", 5),  # minutes
     ("soak", "soak", 30),  # starts of a minute

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import jax
+import setbacks
 from points import Killer, Point
 
 import bertjax.train.__main__ as command
@@ -31,7 +32,8 @@ from bertjax.train.recorder import Recorder
 @dataclass(frozen=True)
 class Plan:
     """What a child is to do. stop_at: the update after which it stops, as after a signal; 0: none. step_seconds: that
-    every step takes longer."""
+    every step takes longer. setbacks: where the run rolls back, and harming: whether this process damages what is then
+    there."""
 
     arguments: tuple[str, ...]
     workdir: Path
@@ -42,6 +44,8 @@ class Plan:
     core: int
     devices: int = 1
     point: Point | None = None
+    setbacks: tuple[setbacks.Setback, ...] = ()
+    harming: bool = True
     stop_at: int = 0
     step_seconds: float = 0.0
 
@@ -62,6 +66,8 @@ def train(plan: Plan) -> None:
     _every_process_keeps_programs()
     write = _writer(plan.trace)
     follow(write, Killer(plan.point, plan.workdir) if plan.point else None, plan.step_seconds)
+    if plan.setbacks:
+        setbacks.install(plan.workdir, plan.setbacks, plan.harming)
     if plan.stop_at:
         command.StopRequest.__call__ = lambda self, step: step >= plan.stop_at
     leave(command.main(list(plan.arguments)))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import condition
 import scene
 from comparison import differences
 from harms import Trial, files, folders, harm
+from in_process import watched
 from result import Result
 from whole import copy, whole
 
@@ -117,26 +116,12 @@ def _lines(trials: list[Trial]) -> Iterator[dict[str, Any]]:
         report, log = folder / f"report{done}", folder / f"log{done}"
         report.touch()
         process = condition.forked(_restore, trials[done:], source, folder / "copy", report, log)
-        lines = _watched(process, report)
+        lines = watched(process, report, LIMIT_SECONDS)
         if not lines:
             raise RuntimeError(f"no trial began: {log.read_text()[-1000:]}")
         yield from lines
         done += len(lines)
     shutil.rmtree(folder)
-
-
-def _watched(process: Any, report: Path) -> list[dict[str, Any]]:
-    """The last line of every trial, once the process has ended or a trial has taken too long."""
-    size, since = -1, time.monotonic()
-    while process.is_alive():
-        process.join(0.2)
-        if report.stat().st_size != size:
-            size, since = report.stat().st_size, time.monotonic()
-        if time.monotonic() - since > LIMIT_SECONDS:
-            process.kill()
-            process.join()
-    last = {line["number"]: line for line in map(json.loads, report.read_text().splitlines())}
-    return [last[number] for number in sorted(last)]
 
 
 def _restore(trials: list[Trial], source: Path, scratch: Path, report: Path, log: Path) -> None:

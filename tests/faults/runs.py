@@ -103,11 +103,12 @@ class Run:
         compiled: Path | None = None,
         killed: int = 0,
         step_seconds: float = 0.0,
+        setbacks: tuple[Any, ...] = (),
     ) -> Start:
         """Starts the run, or goes on with it; of several processes number ``killed`` gets the point.
 
         compiled: where compiled programs are kept; a new folder has every program compiled again. step_seconds: that
-        every step takes longer.
+        every step takes longer. setbacks: where it rolls back, past checkpoints that the first process damages.
         """
         _prepare()
         self.starts += 1
@@ -131,6 +132,8 @@ class Run:
                 "point": point if index == killed else None,
                 "stop_at": stop_at,
                 "step_seconds": step_seconds,
+                "setbacks": setbacks,
+                "harming": index == 0,
             }
             logs[-1].touch()
             processes.append(_context.Process(target=_train, args=(plan,), daemon=True))

@@ -1,7 +1,10 @@
 """Weights of a workdir are read verified, and only with the config and the tokenizer that they were made with."""
 
+import itertools
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from bertjax.interop import ModelFileError
 from bertjax.keys import fingerprint
 from bertjax.text.tokenizer import WordPieceTokenizer, load_tokenizer
 from bertjax.train import step_folders, stored_arrays
-from bertjax.train.initial import open_origin
+from bertjax.train.initial import _told_weights, open_origin
 from bertjax.train.record import FILE, ITEM, read_record, sealed
 from bertjax.train.stored_arrays import StoredArray, list_arrays
 from bertjax.train.stored_run import open_run
@@ -177,6 +180,47 @@ def test_of_a_run_that_deletes_steps_the_newest_that_stays_is_taken(workdir, tmp
     assert "step 9 of" in capsys.readouterr().out
     (workdir / "checkpoints/10.deleted").rename(workdir / "checkpoints/10")
     assert describe.describe(workdir)["contents"]["step"] == 9
+
+
+def test_of_a_run_that_saves_and_deletes_all_the_time_something_whole_is_read(workdir):
+    """As often as it goes in three seconds, by what export reads and by describe."""
+    folder, ended = workdir / "checkpoints", threading.Event()
+    for step in (6, 9):
+        shutil.rmtree(folder / str(step))
+    record = read_record(folder / "10")
+
+    def saving():
+        for step in itertools.count(11):
+            new = folder / f"{step}.orbax-checkpoint-tmp"
+            shutil.copytree(folder / str(step - 1), new)
+            (new / ITEM / FILE).write_text(json.dumps(sealed(record | {"step": step})))
+            new.rename(folder / str(step))
+            (folder / str(step - 1)).rename(folder / f"{step - 1}.deleted") if step % 3 else None
+            for old in [path for path in folder.iterdir() if path.name.endswith(".deleted") or step % 3 == 0]:
+                if old.name != str(step):
+                    shutil.rmtree(old)
+            if ended.is_set():
+                return
+
+    thread = threading.Thread(target=saving)
+    thread.start()
+    try:
+        run, end, found = open_run(workdir), time.monotonic() + 3, []
+        while time.monotonic() < end:
+            found.append(run.weights()[0])
+            found.append(describe.describe(workdir)["contents"]["step"])
+    finally:
+        ended.set()
+        thread.join()
+    assert found == sorted(found) and len(set(found)) > 3
+
+
+def test_other_processes_read_the_checkpoint_that_the_first_one_has_read(workdir):
+    asked = []
+    tell = lambda name, value: asked.append((name, value)) or 9
+    here = _told_weights(open_run(workdir), False, tell)
+    assert asked == [("checkpoint of config.init_from", None)]
+    np.testing.assert_array_equal(here["mlm_head"]["bias"], open_run(workdir).params(9)["mlm_head"]["bias"])
 
 
 def test_a_step_that_is_saved_again_meanwhile_is_read_again(workdir, monkeypatch):

@@ -1,0 +1,14 @@
+"""Rollbacks past damaged checkpoints, as often as an ordinary run of the tests bears; the catalogue tries more."""
+
+import rollbacks
+
+
+def test_a_run_goes_on_or_ends_with_one_line():
+    result = rollbacks.rollbacks(6, seed=0)  # in one process
+    assert result.ok, result.failures
+    assert "went on" in result.figures
+
+
+def test_two_processes_do_too():
+    result = rollbacks.rollbacks(1, seed=19)
+    assert result.ok, result.failures
