@@ -203,6 +203,8 @@ class RunConfig:  # resolved; ``phases`` keeps the order of the config
     # Where the first weights come from: a model folder or the workdir of another run; None: new ones.
     init_from: str | None = identity(None)
     precision: str = identity("bfloat16", choices=("float32", "bfloat16", "float16"))
+    # On GPUs the same bits at every start: sums in a fixed order, no kernels chosen by their time. Slower there.
+    deterministic: bool = operational(False)
     seed: int = identity(0, low=0, high=2**31 - 1)
     # Names of keys that nobody has set and that follow something else, such as the corpus, which is opened later.
     unset: frozenset[str] = not_a_key(frozenset())

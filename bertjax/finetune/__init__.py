@@ -40,6 +40,7 @@ def run(
     from bertjax.command import exit_code
     from bertjax.finetune.settings import resolve, to_dict
     from bertjax.keys import ConfigError
+    from bertjax.parallel.deterministic import make_deterministic
     from bertjax.parallel.processes import together
     from bertjax.paths import given_path
     from bertjax.train.belongings import check_workdir
@@ -57,6 +58,8 @@ def run(
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
     workdir = given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir")
     check_workdir(workdir)  # in every process, before anything is written
+    if resolved.deterministic:
+        make_deterministic()
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))

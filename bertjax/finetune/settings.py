@@ -100,6 +100,8 @@ class FinetuneConfig:
     guard: GuardConfig = field(default_factory=GuardConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     precision: str = identity("float32", choices=("float32", "bfloat16", "float16"))
+    # On GPUs the same bits at every start: sums in a fixed order, no kernels chosen by their time. Slower there.
+    deterministic: bool = operational(False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.tagging import tagging_family
 from bertjax.keys import ConfigError
+from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
@@ -52,6 +53,8 @@ def train_all(
 ) -> dict[str, Any]:
     """See ``bertjax.finetune.run``. sources: model, train, eval."""
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    if run.deterministic:
+        check_sums()
     start = open_start(sources["model"], run)
     data = Labelled(
         read_examples(sources["train"], run, held_out=False),

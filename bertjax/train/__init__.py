@@ -49,6 +49,7 @@ def run(
     """
     from bertjax.command import exit_code
     from bertjax.config import resolve, to_dict
+    from bertjax.parallel.deterministic import make_deterministic
     from bertjax.parallel.processes import together
     from bertjax.paths import given_path
     from bertjax.train.belongings import check_workdir
@@ -59,6 +60,8 @@ def run(
 
     resolved, workdir = resolve(config), given_path(workdir, "workdir")
     check_workdir(workdir)  # in every process, before anything is written
+    if resolved.deterministic:
+        make_deterministic()
     with contextlib.ExitStack() as stack:
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))

@@ -12,6 +12,7 @@ from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batc
 from bertjax.evaluation.chosen import ChosenSuites, in_words
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
+from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.devices import peak_flops
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.processes import Processes
@@ -67,6 +68,8 @@ def train(
 
     # --- Model and steps ----------------------------------------------------------------------------------------
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    if run.deterministic:
+        check_sums()
     job = make_job(run, mesh)
     parts = {f"accumulation in {name}": accumulation_steps(run, phase, mesh) for name, phase in run.phases.items()}
     processes.must_equal("installation", versions())
