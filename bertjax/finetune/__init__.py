@@ -44,7 +44,7 @@ def run(
     from bertjax.parallel.processes import together
     from bertjax.paths import given_path
     from bertjax.train.belongings import check_workdir
-    from bertjax.train.ownership import claimed
+    from bertjax.train.ownership import claimed, leave
 
     resolved = resolve(config)
     sources = {
@@ -64,7 +64,7 @@ def run(
         watchdog = resolved.parallel.watchdog_seconds
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
         if processes.first:
-            stack.enter_context(claimed(workdir))
+            stack.enter_context(claimed(workdir, leave if on_stall else None))
         processes.must_equal("config", to_dict(resolved))
         from bertjax.finetune.trials import train_all
         from bertjax.train.display import Display

@@ -31,6 +31,8 @@ def write_report(workdir: str | Path, ended: str | None = None) -> Path:
 
 def refresh_report(workdir: str | Path, say: Callable[[str], None], ended: str | None = None) -> None:
     """``write_report`` for the middle of a run, which it never harms: what goes wrong becomes one line for ``say``."""
+    if not Path(workdir).is_dir():  # somebody has removed or moved it, which ends the run
+        return
     try:
         write_report(workdir, ended)
     except Exception as error:  # the run is worth more than its page

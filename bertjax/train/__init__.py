@@ -24,6 +24,13 @@ class CheckpointError(Exception):
     """A checkpoint that could not be written or read."""
 
 
+class WorkdirGone(CheckpointError):
+    """The workdir was removed or moved under the run: nothing more is written, neither there nor where it was."""
+
+    def __init__(self, workdir: Path):
+        super().__init__(f"workdir {workdir} was removed or moved while the run was in it; the run ends")
+
+
 def run(
     config: Any,
     workdir: str | Path,
@@ -54,7 +61,7 @@ def run(
     from bertjax.paths import given_path
     from bertjax.train.belongings import check_workdir
     from bertjax.train.inputs import BY_CONTENT
-    from bertjax.train.ownership import claimed
+    from bertjax.train.ownership import claimed, leave
     from bertjax.train.same_run import check_same_run
     from bertjax.train.workdir import recorded_config
 
@@ -67,7 +74,8 @@ def run(
         processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
         recorded = None
         if processes.first:
-            stack.enter_context(claimed(workdir))
+            # From a command, which brings its own end, a lost workdir ends the process; else it is raised.
+            stack.enter_context(claimed(workdir, leave if on_stall else None))
             # Before jax is imported, which takes seconds: a run that may not start should say so at once.
             recorded = recorded_config(workdir)
             if recorded is not None:

@@ -20,7 +20,7 @@ from bertjax.config import CheckpointConfig
 from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
 from bertjax.parallel.sharding import path_name
-from bertjax.train import CheckpointError, Diverged, orbax_log
+from bertjax.train import CheckpointError, Diverged, WorkdirGone, orbax_log
 from bertjax.train.record import ITEM, Damaged, amend_record, sealed, whole_record
 from bertjax.train.retention import Saved, kept_steps
 from bertjax.train.state import TrainState
@@ -173,7 +173,9 @@ class Checkpoints:
     def _check_space(self, step: int, tree: Any) -> None:
         if not self._first:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.parent.is_dir():
+            raise WorkdirGone(self._folder.parent)
+        self._folder.mkdir(exist_ok=True)
         needed = sum(x.nbytes for x in jax.tree.leaves(tree)) + SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from bertjax.parallel.progress import Progress
-from bertjax.train import CheckpointError
+from bertjax.train import CheckpointError, WorkdirGone
 from bertjax.train.checkpoints import Checkpoints
 from bertjax.train.recorder import Recorder
 
@@ -23,7 +23,7 @@ def orderly_end(
         recorder.close()
         with progress.pause("saving"), contextlib.suppress(CheckpointError):
             checkpoints.close()
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, WorkdirGone):
             report(str(error))
         raise
     recorder.close()

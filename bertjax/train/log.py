@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bertjax import unfinished
-from bertjax.train import CheckpointError
+from bertjax.train import WorkdirGone
 from bertjax.train.event_files import EventFiles
 
 # A line that is longer is no row, and is taken in pieces.
@@ -48,6 +48,7 @@ class MetricsLog:
         """Rows of steps after ``from_step``, which a resumed run is about to make again, are taken out first; so is the
         evaluation of that step itself where it is not ``evaluated``."""
         self._path, self._say = workdir / "metrics.jsonl", say
+        self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)  # kept open: its name may become another's
         self._events = EventFiles(workdir / "tensorboard", from_step) if tensorboard else None
         keep_rows_up_to(self._path, from_step, evaluated)
         self._open()
@@ -55,7 +56,8 @@ class MetricsLog:
     def rewind(self, step: int) -> None:
         """Takes out the rows of all steps after ``step``, which are about to be made anew."""
         self._file.close()
-        self._in_place(lambda: keep_rows_up_to(self._path, step))
+        self._check_folder()
+        keep_rows_up_to(self._path, step)
         self._open()
         if self._events is not None:
             self._events.rewind(step)
@@ -63,7 +65,7 @@ class MetricsLog:
     def write(self, row: dict[str, Any]) -> None:
         """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not.
 
-        Raises CheckpointError where the workdir is gone; a file that somebody else removed or shortened is gone on
+        Raises WorkdirGone where the workdir is gone; a file that somebody else removed or shortened is gone on
         with, and that is said.
         """
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
@@ -81,17 +83,20 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Brings the rows to the disk; a bucket mounted as a folder has nothing of a file before that."""
+        self._check()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+        os.close(self._folder)
         if self._events is not None:
             self._events.close()
             if warning := self._events.warning():
                 self._say(warning)
 
     def _open(self) -> None:
-        self._file: BinaryIO = self._in_place(lambda: self._path.open("ab"))
+        self._check_folder()
+        self._file: BinaryIO = self._path.open("ab")
         self._size = os.fstat(self._file.fileno()).st_size
         if self._size and not _ends_with_a_line(self._path):
             self._file.write(b"\n")
@@ -114,13 +119,11 @@ class MetricsLog:
             what = "removed" if there is None else "shortened"
             self._say(f"warning: {self._path} was {what} while the run wrote to it; rows from here on are added to it")
 
-    def _in_place(self, job: Callable[[], Any]) -> Any:
-        try:
-            return job()
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"workdir {self._path.parent} was removed or moved while the run was in it; the run ends"
-            ) from None
+    def _check_folder(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._folder), self._path.parent.stat()):
+                return
+        raise WorkdirGone(self._path.parent)
 
 
 def keep_rows_up_to(path: Path, step: int, evaluated: bool = True) -> None:

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.command import USAGE, fail
+from bertjax.command import exit_code, fail
 from bertjax.config import ConfigError
+from bertjax.parallel.interrupt import interruptible
 from bertjax.showing import note
+from bertjax.train import WorkdirGone
 
 FILE = ".lock"
 RENEW_SECONDS = 5.0
@@ -31,14 +33,18 @@ DEAD_AFTER_SECONDS = 20.0
 SETTLE_SECONDS = 2.0
 _MOST_BYTES = 4096
 
+Lost = Callable[[Exception], None]
+
 
 @contextlib.contextmanager
-def claimed(workdir: Path) -> Iterator[None]:
+def claimed(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
     """Holds the workdir for this process. Raises ConfigError where another running job holds it.
 
     Takes no time where nobody held it, or its owner was on this machine; where the owner was on another one and may
-    have died, ``DEAD_AFTER_SECONDS``. A process that finds its lease in other hands - it stood still for too long -
-    ends at once, before it can harm what the new owner writes.
+    have died, ``DEAD_AFTER_SECONDS``. A process that finds its lease in other hands - it stood still for too long, or
+    somebody removed the file and another job has begun - calls ``on_lost`` with a ConfigError, from another thread, and
+    with a WorkdirGone where the folder itself was removed or moved; by default that is raised in the block. Where
+    only the file is gone, it takes the lease again.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -55,14 +61,14 @@ def claimed(workdir: Path) -> Iterator[None]:
             raise _in_use(workdir, _read(workdir)) from None
         except OSError:  # a file system that knows no locks; the lease is what there is
             pass
-        with _leased(workdir, handle):
+        with interruptible() as interruption, _leased(workdir, handle, on_lost or interruption.interrupt):
             yield
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def _leased(workdir: Path, handle: int) -> Iterator[None]:
+def _leased(workdir: Path, handle: int, lost: Lost) -> Iterator[None]:
     found = _read(workdir)
     machine = _machine(handle)
     elsewhere = bool(found) and found.get("machine") != machine
@@ -75,7 +81,8 @@ def _leased(workdir: Path, handle: int) -> Iterator[None]:
         if not _is_mine(workdir, lease):
             raise _in_use(workdir, _read(workdir))
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(workdir, handle, lease, ended, _leave), daemon=True)
+    holder = _Holder(workdir, handle, lease)
+    renewing = threading.Thread(target=_renew, args=(holder, ended, lost), daemon=True)
     renewing.start()
     try:
         yield
@@ -84,21 +91,69 @@ def _leased(workdir: Path, handle: int) -> Iterator[None]:
         renewing.join()
         if _is_mine(workdir, lease):
             with contextlib.suppress(OSError):
-                os.ftruncate(handle, 0)  # nobody has to wait for a job that is over
+                os.ftruncate(holder.handle, 0)  # nobody has to wait for a job that is over
+        holder.close()
 
 
-def _renew(
-    workdir: Path, handle: int, lease: dict[str, Any], ended: threading.Event, lost: Callable[[str], None]
-) -> None:
-    renewed = 0
+class _Holder:
+    """The lease of this process, and the file and folder that it lies in."""
+
+    def __init__(self, workdir: Path, handle: int, lease: dict[str, Any]):
+        self.workdir, self.handle, self._lease = workdir, handle, lease
+        self._renewed, self._taken_again = 0, False
+        # Kept open: where it lies may get another name, and the name another folder.
+        self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+
+    def renew(self) -> None:
+        """Raises ConfigError where another job has the workdir, WorkdirGone where it is gone, OSError where the
+        disk does not let it be seen."""
+        now = _read(self.workdir)
+        if now and now.get("owner") != self._lease["owner"]:
+            raise ConfigError(f"workdir {self.workdir} has been taken over by {_owner(now)}; this job ends")
+        if not now:
+            self._take_again()
+        self._renewed += 1
+        _write(self.handle, self._lease | {"renewed": self._renewed})
+
+    def close(self) -> None:
+        os.close(self._folder)
+        if self._taken_again:
+            os.close(self.handle)
+
+    def _take_again(self) -> None:
+        """The file is gone, empty or unreadable: it may be another file, and another folder."""
+        if not _is_same(self._folder, self.workdir):
+            raise WorkdirGone(self.workdir)
+        if _is_same(self.handle, self.workdir / FILE):
+            return
+        handle = os.open(self.workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(handle)
+            raise ConfigError(f"workdir {self.workdir} has been taken over by another job; this job ends") from None
+        except OSError:  # a file system that knows no locks
+            pass
+        if self._taken_again:
+            os.close(self.handle)
+        self.handle, self._taken_again = handle, True
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _renew(holder: _Holder, ended: threading.Event, lost: Lost) -> None:
     while not ended.wait(RENEW_SECONDS):
         with contextlib.suppress(OSError):  # a disk that is full, a server that is away: the next time
-            now = _read(workdir)
-            if now and now.get("owner") != lease["owner"]:
-                lost(f"workdir {workdir} has been taken over by {_owner(now)}; this job ends")
+            try:
+                holder.renew()
+            except (ConfigError, WorkdirGone) as error:
+                lost(error)
                 return
-            renewed += 1
-            _write(handle, lease | {"renewed": renewed})
 
 
 def _wait_until_dead(workdir: Path, found: dict[str, Any]) -> None:
@@ -150,5 +205,6 @@ def _machine(handle: int) -> str:
     return f"{os.uname().nodename} {mount}"
 
 
-def _leave(message: str) -> NoReturn:
-    os._exit(fail(message, USAGE))
+def leave(error: Exception) -> NoReturn:
+    """Ends the process at once: nothing more may be written to a workdir that is another job's, or is not there."""
+    os._exit(fail(error, exit_code(error)))

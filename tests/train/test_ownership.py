@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ import time
 import pytest
 
 from bertjax.config import ConfigError
-from bertjax.train import ownership
+from bertjax.train import CheckpointError, ownership
 from bertjax.train.ownership import FILE, claimed
 
 OWNER = """
@@ -129,11 +131,110 @@ def test_of_two_machines_that_take_over_one_wins(apart, tmp_path):
     assert len(held) == 1 and len(refused) == 3
 
 
-def test_an_owner_that_stood_still_for_too_long_ends(apart, tmp_path, monkeypatch):
+def test_an_owner_that_stood_still_for_too_long_ends(apart, tmp_path):
     said = []
-    monkeypatch.setattr(ownership, "_leave", said.append)
-    with claimed(tmp_path):
+    with claimed(tmp_path, said.append):
         leave_behind(tmp_path)  # another machine has taken over
         time.sleep(4 * ownership.RENEW_SECONDS)
-        assert said and "has been taken over by process 7 on gone" in said[0]
+        assert said and "has been taken over by process 7 on gone" in str(said[0])
     assert lease(tmp_path)["host"] == "gone"  # the other's lease is left alone
+
+
+def test_from_python_that_is_raised(apart, tmp_path):
+    with pytest.raises(ConfigError, match="has been taken over by process 7 on gone"), claimed(tmp_path):
+        leave_behind(tmp_path)
+        for _ in range(500):
+            time.sleep(0.01)
+
+
+# --- The file, or the folder, removed under a running job -------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(ownership, "RENEW_SECONDS", 0.05)
+
+
+def until(condition):
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
+
+
+def held(workdir):
+    """Whether another process would be refused."""
+    done = subprocess.run([sys.executable, "-c", OWNER, str(workdir)], input="", capture_output=True, check=False)
+    return b"is in use by process" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda lock: lock.unlink(),
+        lambda lock: os.truncate(lock, 0),
+        lambda lock: (lock.unlink(), lock.touch()),
+        lambda lock: lock.write_bytes(b"\xff not json"),
+        lambda lock: lock.rename(lock.with_name("mine")),
+    ],
+)
+def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
+    lost = []
+    with claimed(tmp_path, lost.append):
+        harm(tmp_path / FILE)
+        until(lambda: (tmp_path / FILE).exists() and ownership._read(tmp_path).get("process") == os.getpid())
+        renewed = lease(tmp_path)["renewed"]
+        until(lambda: lease(tmp_path)["renewed"] > renewed)
+        assert held(tmp_path)
+    assert not lost and not held(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == b""
+
+
+def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
+    """The file was removed and another job has begun, unnoticed: that goes on, and not the first."""
+    monkeypatch.setattr(ownership, "RENEW_SECONDS", 1.0)
+    with pytest.raises(ConfigError, match="has been taken over by process"), claimed(tmp_path):
+        (tmp_path / FILE).unlink()
+        command = [sys.executable, "-c", OWNER, str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            try:
+                if other.stdout.readline() == "mine\n":  # else the first was faster, and takes its file again
+                    for _ in range(500):
+                        time.sleep(0.01)
+                pytest.skip("the machine was too busy")
+            finally:
+                other.kill()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda workdir: shutil.rmtree(workdir),
+        lambda workdir: workdir.rename(workdir.with_name("moved")),
+        lambda workdir: (workdir.rename(workdir.with_name("moved")), workdir.mkdir()),
+    ],
+)
+def test_a_workdir_that_is_gone_ends_the_job_and_is_not_made_again(harm, quick, tmp_path):
+    workdir = tmp_path / "run"
+    with pytest.raises(CheckpointError, match="was removed or moved while the run was in it"), claimed(workdir):
+        harm(workdir)
+        for _ in range(500):
+            time.sleep(0.01)
+    assert not workdir.exists() or list(workdir.iterdir()) == []
+
+
+def test_a_command_leaves_at_once(tmp_path):
+    code = """
+import sys, time, pathlib
+from bertjax.train import CheckpointError, ownership
+ownership.RENEW_SECONDS = 0.05
+with ownership.claimed(pathlib.Path(sys.argv[1]), ownership.leave):
+    print("mine", flush=True); time.sleep(20)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "mine\n"
+        (tmp_path / "run").rename(tmp_path / "moved")
+        assert process.wait(10) == 3
+        err = process.stderr.read()
+    assert err.startswith("error: workdir ") and "removed or moved" in err and err.count("\n") == 1
