@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -74,8 +75,10 @@ def test_a_live_display_goes_on_when_its_terminal_hangs_up(monkeypatch):
         assert display._progress is not None
         display.show(ROW | {"phase": "[/odd] \x1b[2J"}, milestone=True)
         display._progress.refresh()
-        seen = os.read(terminal, 65536).decode()
-        assert "[/odd] \\x1b[2J" in seen
+        seen = ""
+        while "[/odd] \\x1b[2J" not in seen:  # as much as there is comes at a time
+            assert select.select([terminal], [], [], 20)[0], seen
+            seen += os.read(terminal, 65536).decode()
         os.close(terminal)
         display.show(ROW, milestone=True)
         display._progress.refresh()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bertjax.data.files import DataError
+from bertjax.keys import ConfigError
 from bertjax.paths import given_path
 
 _BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
@@ -22,11 +23,16 @@ _ASIDE = re.compile(r".*\.damaged-\d+$")
 
 
 def cache_folder() -> Path:
-    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder."""
-    own = os.environ.get("BERTJAX_CACHE")
+    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder. Raises ConfigError where there is none."""
+    own, caches = os.environ.get("BERTJAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return given_path(own, "BERTJAX_CACHE")
-    return given_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "bertjax"
+    if caches:
+        return given_path(caches, "XDG_CACHE_HOME") / "bertjax"
+    try:
+        return Path.home() / ".cache" / "bertjax"
+    except RuntimeError:  # no HOME, and nobody knows this user, as in many containers
+        raise ConfigError("this user has no home, where prepared corpora are kept; set BERTJAX_CACHE=FOLDER") from None
 
 
 def cached() -> list[Path]:
@@ -52,7 +58,16 @@ def building(final: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise DataError(f"the prepared corpus {final} cannot be written: {error.strerror or error}") from None
+        elsewhere = "" if os.environ.get("BERTJAX_CACHE") else "; BERTJAX_CACHE=FOLDER keeps corpora elsewhere"
+        raise DataError(
+            f"the prepared corpus {final} cannot be written: {error.strerror or error}" + elsewhere * _is_cached(final)
+        ) from None
+
+
+def _is_cached(final: Path) -> bool:
+    with contextlib.suppress(ConfigError):
+        return final.parent == cache_folder()
+    return False
 
 
 def publish(folder: Path, final: Path) -> bool:
