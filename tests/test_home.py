@@ -22,7 +22,7 @@ def homeless(monkeypatch, tmp_path):
 
 
 def one_line(capsys):
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1, err
     return err
 
