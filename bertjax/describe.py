@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertjax.command import ArgumentParser, guarded
+from bertjax.described_finetuning import (
+    describe_finetuning,
+    is_finetuning,
+    model_settings,
+    show_finetuning,
+    task_of,
+)
 from bertjax.showing import plain
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ _EPILOG = """\
 PATH is one of
   a model folder           config.json and .safetensors files, under the names that are stored there
   WORKDIR/checkpoints/N    parameters, and the optimizer's state counted beside them
-  WORKDIR                  the run: its phases, checkpoints and held-out figures, and the tensors of its model
+  WORKDIR                  the run: its phases or trials, checkpoints and scores, and the tensors of its model
 
 Only headers are read, no weights; a checkpoint's are compared with its record, and so are the config and the tokenizer
 of its run. A model that bertjax cannot load is described, too, with the reason.
@@ -41,26 +48,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from bertjax.inference.strict_json import with_words_for_numbers
     from bertjax.interop import ModelFileError
 
     found = describe(options.path)
     try:
-        text = json.dumps(_with_words_for_numbers(found), indent=2, allow_nan=False)
+        text = json.dumps(with_words_for_numbers(found), indent=2, allow_nan=False)
     except RecursionError:
         raise ModelFileError(f"{options.path}: its config is nested too deeply to be shown") from None
     if options.json:
         print(text)
     else:
         _show(found)
-
-
-def _with_words_for_numbers(value: Any) -> Any:
-    """NaN and infinity, which a config may hold and JSON has not, as words."""
-    if isinstance(value, dict):
-        return {name: _with_words_for_numbers(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_words_for_numbers(item) for item in value]
-    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -74,6 +73,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelFileError(f"{_plain(path)} cannot be described: {error.strerror}") from None
     has_weights = any(name.endswith(".safetensors") for name in names)
+    if not has_weights and is_finetuning(folder):
+        return describe_finetuning(folder, _contents)
     if (folder / "checkpoints").is_dir() and not has_weights:
         return _workdir(folder)
     if {"_CHECKPOINT_METADATA", "state"} <= names:
@@ -150,11 +151,17 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
         "kind": "checkpoint",
         "path": str(folder),
         "step": step_number(folder.name),
-        "config": _recorded(workdir / "config.json")["model"] if (workdir / "config.json").is_file() else {},
+        "config": _model_settings(workdir),
         "tensors": params,
         "parameters": sum(array["parameters"] for array in params),
         "optimizer": {"arrays": len(optimizer), "numbers": sum(array["parameters"] for array in optimizer)},
     }
+
+
+def _model_settings(workdir: Path) -> dict[str, Any]:
+    if task_of(workdir):
+        return model_settings(workdir)
+    return _recorded(workdir / "config.json")["model"] if (workdir / "config.json").is_file() else {}
 
 
 def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
@@ -172,7 +179,8 @@ def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
     try:
         record = whole_record(folder, step)
         if config.is_file():
-            check_config(read_json(config), _resolved(config), record, workdir)
+            run = None if task_of(workdir) else _resolved(config)
+            check_config(read_json(config), run, record, workdir)
         if tokenizer.is_dir():
             check_tokenizer(load_tokenizer(tokenizer).fingerprint, record, workdir)
     except (Damaged, CheckpointError) as error:
@@ -182,23 +190,27 @@ def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
     return record
 
 
-def _workdir(folder: Path) -> dict[str, Any]:
+def _contents(folder: Path) -> dict[str, Any] | None:
+    """The model of a workdir, or else its newest checkpoint, of which a run that goes on may be deleting some."""
     from bertjax.interop import ModelFileError
-    from bertjax.interop.safetensors_files import read_json
     from bertjax.train.step_folders import newest_that_stays, step_numbers
 
-    config = _recorded(folder / "config.json") if (folder / "config.json").is_file() else {}
-    steps = step_numbers(folder / "checkpoints")
-    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
-    phases = config.get("phases", {})
     has_model, contents = (folder / "model" / "config.json").is_file(), None
-    if steps:  # of which a run that goes on may be deleting some
+    if step_numbers(folder / "checkpoints"):
         look = _checked_record if has_model else lambda path, step: _checkpoint(path)
         of_step = lambda step: look(folder / "checkpoints" / str(step), step)
         contents = newest_that_stays(folder / "checkpoints", of_step, (ModelFileError,))
-        steps = step_numbers(folder / "checkpoints")
-    if has_model:
-        contents = _model(folder / "model")
+    return _model(folder / "model") if has_model else contents
+
+
+def _workdir(folder: Path) -> dict[str, Any]:
+    from bertjax.interop.safetensors_files import read_json
+    from bertjax.train.step_folders import step_numbers
+
+    config = _recorded(folder / "config.json") if (folder / "config.json").is_file() else {}
+    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+    phases, contents = config.get("phases", {}), _contents(folder)
+    steps = step_numbers(folder / "checkpoints")
     return {
         "kind": "workdir",
         "path": str(folder),
@@ -242,6 +254,13 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _show_workdir(found: dict[str, Any]) -> None:
+    (show_finetuning if "task" in found else _show_run)(found)
+    if found["contents"] is not None:
+        print()
+        _show(found["contents"])
+
+
+def _show_run(found: dict[str, Any]) -> None:
     print(f"{_plain(found['path'])}: run {_plain(found['name'] or 'without a config')}")
     for phase in found["phases"]:
         rows = f"{phase['batch_size']:,} rows of {phase['sequence_length']:,} tokens"
@@ -252,9 +271,6 @@ def _show_workdir(found: dict[str, Any]) -> None:
     if isinstance(found["held_out"], dict):
         figures = [f"{_plain(k)} {v:.4g}" for k, v in found["held_out"].items() if isinstance(v, int | float)]
         print(f"  held out: {', '.join(figures)}")
-    if found["contents"] is not None:
-        print()
-        _show(found["contents"])
 
 
 def _show_checkpoint(found: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from bertjax.config import default_config, identity_fingerprint, phase, resolve
 from bertjax.describe import main
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import new_task_model, save_task_model
+from bertjax.keys import fingerprint
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig
@@ -77,6 +78,82 @@ def finished(tmp_path_factory):
     write_json(workdir / "config.json", config_record(run, {}, {}, {}))
     write_json(workdir / "summary.json", {"held_out": {"mlm_loss": 5.25, "mlm_accuracy": 0.125}})
     return workdir
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """The workdir of a fine-tuning run, as training leaves it, but for its model."""
+    from bertjax.finetune.settings import default_config as finetune_config
+    from bertjax.finetune.settings import identity_items, of_trial, to_dict, trials
+    from bertjax.finetune.settings import resolve as resolve_finetune
+
+    workdir = tmp_path_factory.mktemp("tuned") / "mood"
+    config = finetune_config("classification")
+    config.name = "mood"
+    run = resolve_finetune(config)
+    trial = trials(run)[0]
+    run = of_trial(run, trial)
+    identity = identity_items(run, {"model": "a", "tokenizer": "b", "train": "c", "eval": "d"})
+    checkpoints = Checkpoints(workdir, run.checkpoint, make_mesh(1, 1, 1, jax.devices()[:1]), print)
+    params = {"classifier": {"kernel": jax.numpy.zeros([8, 2]), "bias": jax.numpy.zeros([2])}}
+    for step in (3, 5):
+        state = TrainState(jax.numpy.asarray(step), params, [params], initial_loss_scale("float32"), initial_health())
+        checkpoints.save(step, state, {"identity": fingerprint(identity)})
+    checkpoints.wait()
+    checkpoints.close()
+    write_json(workdir / "config.json", {"config": to_dict(run), "identity": identity, "versions": {}})
+    scores = {"scores": {"accuracy": 0.75, "mcc": 0.5}, "best_step": 3, "learning_rate": 5e-5, "epochs": 3, "seed": 0}
+    write_json(workdir / "summary.json", scores)
+    return workdir
+
+
+def test_a_workdir_of_fine_tuning(tuned, capsys):
+    found = described(capsys, tuned)
+    assert (found["kind"], found["name"], found["task"]) == ("workdir", "mood", "classification")
+    assert (found["checkpoints"], found["newest_step"], found["best_step"]) == ([5], 5, 3)
+    assert found["scores"] == {"accuracy": 0.75, "mcc": 0.5} and found["trials"] == []
+    assert (found["contents"]["kind"], found["contents"]["parameters"]) == ("checkpoint", 18)
+    lines = text_of(capsys, tuned).splitlines()
+    assert lines[0].endswith(": fine-tuning mood for classification")
+    assert "  checkpoints: newest 5 of 5" in lines and "  best at step 3: accuracy 0.75, mcc 0.5" in lines
+    assert "  epochs 3, learning rate 5e-05, seed 0" in lines
+    assert described(capsys, tuned / "checkpoints" / "5")["config"]["max_length"] == 128
+
+
+def test_a_search_and_what_it_has_done_so_far(tuned, tmp_path, capsys):
+    for name in ("lr-1", "lr-2\x1b[2J"):
+        shutil.copytree(tuned, tmp_path / "runs" / name)
+    (tmp_path / "runs" / "lr-1" / "summary.json").unlink()
+    found = described(capsys, tmp_path)
+    assert (found["kind"], found["task"], found["contents"]) == ("workdir", "classification", None)
+    assert [trial["newest_step"] for trial in found["trials"]] == [5, 5]
+    assert [trial["scores"].get("mcc") for trial in found["trials"]] == [None, 0.5]
+    text = text_of(capsys, tmp_path)
+    assert "  2 trials:\n    lr-1: step 5\n    lr-2\\x1b[2J: step 5, accuracy 0.75, mcc 0.5\n" in text
+
+
+@pytest.mark.parametrize("odd", [3, [], "x", {"training": 3, "model": []}, {"name": {"a": []}}])
+@pytest.mark.parametrize("where", ["config", "summary"])
+def test_a_workdir_of_fine_tuning_with_odd_records(odd, where, tuned, tmp_path, capsys):
+    """An answer, or one line: never a traceback."""
+    workdir = shutil.copytree(tuned, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    if where == "config":
+        config["config"] = odd if not isinstance(odd, dict) else config["config"] | odd
+        write_json(workdir / "config.json", config)
+    else:
+        write_json(workdir / "summary.json", dict.fromkeys(("scores", "best_step", "epochs", "seed"), odd))
+    code = main([str(workdir)])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "") or (code == 3 and out == "" and err.count("\n") == 1)
+
+
+def test_another_config_beside_a_checkpoint_of_fine_tuning(tuned, tmp_path, capsys):
+    workdir = shutil.copytree(tuned, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["identity"]["training.batch_size"] = 9
+    write_json(workdir / "config.json", config)
+    assert "is not the config that the checkpoint of step 5" in refused(capsys, workdir)
 
 
 def described(capsys, path):
@@ -235,7 +312,7 @@ def test_what_cannot_be_described(tmp_path, capsys, monkeypatch):
     assert "Not a directory" in refused(capsys, "file")
     assert "neither a model" in refused(capsys, tmp_path)
     assert "~nobody-of-this-name" in refused(capsys, "~nobody-of-this-name/model")
-    assert "too long" in refused(capsys, "x" * 5000)
+    assert "5000 bytes" in refused(capsys, "x" * 5000)
     refused(capsys, "a\0b")
     refused(capsys, "a\nb\x1b[2J")
 

@@ -47,6 +47,15 @@ def is_finite(value: Any) -> bool:
     return all(map(is_finite, value)) if isinstance(value, list | tuple) else True
 
 
+def with_words_for_numbers(value: Any) -> Any:
+    """A JSON value with NaN and infinity, which Python reads and JSON does not have, as words."""
+    if isinstance(value, dict):
+        return {name: with_words_for_numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_words_for_numbers(item) for item in value]
+    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 _TOO_DEEP = f"nested more than {_MOST_DEPTH} levels deep"
 
 
