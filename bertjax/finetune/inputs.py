@@ -20,6 +20,7 @@ from bertjax.interop.task_models import new_task_model, with_new_head
 from bertjax.keys import ConfigError, fingerprint, flatten
 from bertjax.model.embeddings import padded_rows
 from bertjax.model.task import TaskConfig, TaskModel
+from bertjax.paths import given_path
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import (
     QuestionExample,
@@ -116,7 +117,7 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool) -> list[A
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
         reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))
-        return reader(folder_path(source)[0], run)
+        return reader(given_path(source, "labelled file", DataError), run)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
         wanted = _EXAMPLES.get(run.task, TextExample)
         for number, example in enumerate(source):

@@ -19,7 +19,7 @@ from result import Result
 BAR = "the corpus is one of the contents, and says which; or one line, and nothing is kept"
 ENDINGS = (".txt", ".jsonl", ".txt.gz", ".jsonl.xz", ".txt.zst", ".parquet")
 CHUNK = 4096  # bytes read at once, so that there are many moments between
-MOST_READS = 60
+MOST_READS = 20
 
 
 def replaced(count: int, seed: int) -> Result:
