@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ _MOST_CHARACTERS = 256  # put before a text
 # What Unicode itself makes of one character at most (U+FDFA); many maps hold that.
 _UNICODE = 18
 _LONGEST_MAPPED = 64
+# A regular expression of one branch whose first character has to be there: it never matches nothing.
+_BEGINS_WITH_A_LETTER = re.compile(r"[^\\|()\[\]{}?*+^$.](?![?*{])[^|]*$")
 _MANY = 1e18  # where counting ends
 _DECOMPOSE = ("NFD", "NFKD", "NFC", "NFKC", "Nmt", "Lowercase", "BertNormalizer", "ByteLevel")
 
@@ -92,9 +95,12 @@ def _steps(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 def _replacement(pattern: Any, content: str) -> float:
     """How many times as long a replacement may make a text."""
-    text = pattern.get("String") if isinstance(pattern, dict) else None
+    pattern = pattern if isinstance(pattern, dict) else {}
+    text, expression = pattern.get("String"), pattern.get("Regex")
     if isinstance(text, str) and text:
         return max(1.0, len(content) / len(text))
+    if isinstance(expression, str) and _BEGINS_WITH_A_LETTER.match(expression):
+        return max(1.0, len(content))
     return 1.0 + len(content)  # a regular expression may match nothing, between all letters
 
 

@@ -276,6 +276,11 @@ MULTIPLIED = {
     "in sequences of sequences": [{"type": "Sequence", "normalizers": [replaced("a", "aa")] * 3}] * 2,
     "a long replacement": [replaced("a", "b" * 17)],
     "by what matches nothing": [replaced("", "ab", "Regex")] * 3,
+    "by what may match nothing": [
+        replaced("a?", "ab", "Regex"),
+        replaced("a|", "ab", "Regex"),
+        replaced("(a)*", "ab", "Regex"),
+    ],
     "an empty string": [replaced("", "abcdefghijklmnop")],
     "what is put before": [{"type": "Prepend", "prepend": "x" * 100}] * 3,
     "put before, then doubled": [{"type": "Prepend", "prepend": "x" * 200}, replaced("x", "xx")],
@@ -319,6 +324,12 @@ USED = {
     ],
     "of a CLIP": [{"type": "NFC"}, replaced(r"\s+", " ", "Regex"), {"type": "Lowercase"}],
     "of a Llama": [{"type": "Prepend", "prepend": "\u2581"}, replaced(" ", "\u2581")],
+    "of an XLM": [
+        replaced("\u3002\\s*", ". ", "Regex"),
+        replaced("\uff0e\\s*", ". ", "Regex"),
+        replaced("\u2026", "..."),
+        {"type": "NFC"},
+    ],
     "spaces first": [replaced(" {2,}", " ", "Regex"), {"type": "NFKC"}, {"type": "NFD"}, {"type": "Lowercase"}],
 }
 
