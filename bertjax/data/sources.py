@@ -176,12 +176,14 @@ def _open(spec: str | Path | Source) -> list[Source]:
     if name.startswith("tfds:"):
         return [TfdsSource(name.removeprefix("tfds:"))]
     path = given_path(name, "corpus", DataError)
-    if path.is_dir():
+    with reading(path):
+        is_folder, is_there = path.is_dir(), path.exists()
+    if is_folder:
         raise DataError(
             f"corpus {name} is a folder, but none that bertjax.prepare made; "
             f"give files, such as '{name.rstrip('/')}/*.txt'"
         )
-    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    paths = [path] if is_there else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     paths = [p for p in paths if not p.is_dir()]
     if not paths:
         what = "matches no file" if any(c in name for c in "*?[") else "does not exist"
