@@ -167,8 +167,18 @@ def verify(path: str | Path) -> None:
 
 
 def check_files(corpus: PreparedCorpus) -> None:
-    """Reads every file of a corpus. Raises DataError where one is not what was prepared."""
-    manifests.check_hashes(corpus.path, corpus.manifest)
+    """Reads every file of a corpus. Raises DataError where one is not what was prepared.
+
+    A corpus of the cache is put aside then: the next start would find it again, as nothing but reading all of it tells.
+    """
+    try:
+        manifests.check_hashes(corpus.path, corpus.manifest)
+    except manifests.Damaged as error:
+        if corpus.path not in cached():
+            raise
+        reason = str(error).removesuffix("; prepare it again")
+        aside = put_aside(corpus.path).name
+        raise manifests.Damaged(f"{reason}; it is kept as {aside}, and the next start prepares another") from None
 
 
 def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:

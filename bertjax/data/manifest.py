@@ -59,6 +59,9 @@ def _what_is_wrong(manifest: dict[str, Any]) -> str | None:
     of_tokenizer: dict[str, type] = {"kind": str, "vocab_size": int, "lowercase": bool, "fingerprint": str}
     counts = manifest["counts"] if isinstance(manifest["counts"], dict) else {}
     parts: list[tuple[str, Any, dict[str, type]]] = [("", manifest, wanted)]
+    of_source: dict[str, type] = {"name": str, "kind": str, "sha256": str, "size": int}
+    sources = manifest["sources"] if isinstance(manifest["sources"], list) else []
+    parts += [("sources.", source, of_source) for source in sources]
     parts += [("tokenizer.", manifest["tokenizer"], of_tokenizer), ("held_out.", manifest["held_out"], {"kind": str})]
     for split in ("train", "held_out"):
         numbers: dict[str, type] = {"documents": int, "sentences": int, "tokens": int}

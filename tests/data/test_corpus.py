@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bertjax.config import ConfigError
-from bertjax.data.corpus import check_objective, find_prepared, open_prepared, prepare, verify
+from bertjax.data.corpus import check_files, check_objective, find_prepared, open_prepared, prepare, verify
 from bertjax.data.shards import read_shards
 from bertjax.data.sources import DataError, TextList
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS
@@ -371,6 +371,8 @@ def test_a_run_whose_corpus_cannot_be_read_now_does_not_prepare_another(prepared
         (["files"], {}),
         (["fingerprint"], "0" * 64),
         (["key"], None),
+        (["sources"], [5]),
+        (["sources"], [{"name": 1, "kind": "", "sha256": "", "size": 1}]),
     ],
 )
 def test_a_manifest_of_well_formed_nonsense(prepared, tmp_path, keys, value):
@@ -401,6 +403,26 @@ def test_an_index_is_made_again_of_whole_shards_only(prepared, tmp_path):
     open_prepared(tmp_path / "c")
     verify(tmp_path / "c")
     assert (tmp_path / "c/index/mine.txt").read_text() == "keep me"
+
+
+def test_a_flipped_bit_in_the_cache_is_found_once(cache, tmp_path):
+    """Sizes tell nothing of it, so a start that reads everything has to put it out of the next one's way."""
+
+    def flipped(corpus):
+        path = corpus.path / "index/train.tokens.npy"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+        return corpus
+
+    first = flipped(prepare([TextList(TEXTS)], **SETTINGS))
+    with pytest.raises(
+        DataError, match=r"has changed; it is kept as corpus-\w+\.damaged-1, and the next start prepares"
+    ):
+        check_files(first)
+    check_files(prepare([TextList(TEXTS)], **SETTINGS))
+    own = flipped(prepare([TextList(TEXTS)], tmp_path / "own", **SETTINGS))
+    with pytest.raises(DataError, match="has changed; prepare it again"):
+        check_files(own)
+    assert own.path.is_dir()
 
 
 def test_two_processes_at_once(tmp_path):
