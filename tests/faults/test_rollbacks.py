@@ -7,8 +7,3 @@ def test_a_run_goes_on_or_ends_with_one_line():
     result = rollbacks.rollbacks(6, seed=0)  # in one process
     assert result.ok, result.failures
     assert "went on" in result.figures
-
-
-def test_two_processes_do_too():
-    result = rollbacks.rollbacks(1, seed=19)
-    assert result.ok, result.failures
