@@ -151,6 +151,9 @@ def test_a_workdir_of_fine_tuning_with_odd_records(odd, where, tuned, tmp_path, 
 def test_another_config_beside_a_checkpoint_of_fine_tuning(tuned, tmp_path, capsys):
     workdir = shutil.copytree(tuned, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
+    config["config"]["training"]["batch_size"] = 9
+    write_json(workdir / "config.json", config)
+    assert "it says training.batch_size = 9 and not 32" in refused(capsys, workdir)
     config["identity"]["training.batch_size"] = 9
     write_json(workdir / "config.json", config)
     assert "is not the config that the checkpoint of step 5" in refused(capsys, workdir)
