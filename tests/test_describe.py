@@ -60,6 +60,7 @@ def model(tmp_path):
 def finished(tmp_path_factory):
     """The workdir of a run of six steps, as training leaves it, but for its model."""
     workdir = tmp_path_factory.mktemp("runs") / "mine"
+    workdir.mkdir()
     config = default_config()
     config.name = "mine"
     config.model.update(DIMENSIONS)
@@ -88,6 +89,7 @@ def tuned(tmp_path_factory):
     from bertjax.finetune.settings import resolve as resolve_finetune
 
     workdir = tmp_path_factory.mktemp("tuned") / "mood"
+    workdir.mkdir()
     config = finetune_config("classification")
     config.name = "mood"
     run = resolve_finetune(config)
