@@ -130,6 +130,26 @@ class TfdsSource(Source):
         self._content = self._hashed()
         return {"name": self.name, "kind": "tfds", **self._content._asdict()}
 
+    def _texts(self, split: str) -> Iterator[bytes | str]:
+        try:
+            data = self._builder.as_data_source(split=split)
+            count, read = len(data), lambda index: data[index]["text"]
+        except Exception as error:  # here and below: the libraries raise whatever damaged files lead to
+            raise self._damaged(error) from None
+        for index in range(count):
+            try:
+                text = read(index)
+                if not isinstance(text, bytes | str):
+                    raise TypeError(f"record {index} of {split} holds no text")
+            except Exception as error:
+                raise self._damaged(error) from None
+            yield text
+
+    def _damaged(self, error: Exception) -> DataError:
+        if self._content is not None:
+            check_unchanged(self.name, self._hashed(), self._content)
+        return DataError(f"{self.name} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
     def _hashed(self) -> Content:
         digest, size = hashlib.sha256(), 0
         for split in self._splits:
@@ -141,11 +161,9 @@ class TfdsSource(Source):
 
     def documents(self, report: Report) -> Iterator[Document]:
         for split in self._splits:
-            data = self._builder.as_data_source(split=split)
-            for index in range(len(data)):
-                text = data[index]["text"]
+            for text in self._texts(split):
                 report.bytes_read += len(text)
-                yield Document(report.decode(text) if isinstance(text, bytes) else report.clean(str(text)))
+                yield Document(report.decode(text) if isinstance(text, bytes) else report.clean(text))
         if self._content is not None:  # its files are read in any order, and so hashed a second time
             check_unchanged(self.name, self._hashed(), self._content)
 

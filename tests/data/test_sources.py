@@ -438,3 +438,35 @@ def test_every_feature_of_tfds_that_is_read_without_tensorflow(tmp_path):
     All(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     assert set(open_builder(tmp_path / "all/1.0.0").info.features) == set(example)
     assert texts(f"tfds:{tmp_path}/all") == ["A saying."]
+
+
+def test_a_data_set_that_is_damaged_or_changed(tfds_folder):
+    """Its shards are read in any order, by the library: whatever that raises is one line."""
+    shard = next((tfds_folder / "sayings/1.0.0").glob("*train*"))
+    whole = shard.read_bytes()
+    right = texts(f"tfds:{tfds_folder}/sayings")
+
+    def read(data):
+        """The texts, or what is said: the library does not look at every byte, but never makes another text of one."""
+        shard.write_bytes(data)
+        try:
+            return texts(f"tfds:{tfds_folder}/sayings")
+        except DataError as error:
+            assert "is damaged" in str(error) and "\n" not in str(error) and len(str(error)) < 600
+            return None
+
+    assert read(b"") is None and read(whole[: len(whole) // 2]) is None
+    places = [i for i, byte in enumerate(whole) if byte]  # the rest is padding
+    flipped = [read(whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :]) for i in places[::15]]
+    assert None in flipped and all(found in (None, right) for found in flipped)
+    shard.unlink()
+    with pytest.raises(DataError, match=r"cannot be (read|opened)"):
+        open_sources([f"tfds:{tfds_folder}/sayings"])[0].describe()
+    shard.write_bytes(whole)
+    source = open_sources([f"tfds:{tfds_folder}/sayings"])[0]
+    source.describe()
+    documents = source.documents(Report())
+    next(documents)
+    shard.write_bytes(whole + b"\0")
+    with pytest.raises(DataError, match=r"was changed while it was read|is damaged"):
+        list(documents)
