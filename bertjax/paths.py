@@ -36,7 +36,7 @@ def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError
     longest = max(map(len, names), default=0)
     if longest > _LONGEST_NAME or len(os.fsencode(expanded)) > _LONGEST_PATH:
         raise error(
-            f"{what} is {plain(text[:60])!r} ...: a name of {longest} bytes in a path of {len(text)} characters; "
-            f"{_LONGEST_NAME} and {_LONGEST_PATH} are the most there can be"
+            f"{what} is {plain(text[:60])!r} ..., which is too long: a name of {longest} bytes, where {_LONGEST_NAME} "
+            f"(and {_LONGEST_PATH} for a path) are the most there can be"
         )
     return expanded

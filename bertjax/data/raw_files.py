@@ -44,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
             ) from None
         raise DataError(f"{path} is damaged or cut short: {reason}") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{path} cannot be read: {' '.join(str(error.strerror or error).split())}") from None
 
 
 @contextmanager

@@ -298,7 +298,7 @@ def _parquet_documents(path: Path, report: Report, expected: Content | None) -> 
             if expected is not None:  # it is read in any order, and so hashed a second time, through the same handle
                 raw.seek(0)
                 HashedFile(path, raw, expected).finish()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if expected is not None:
             check_unchanged(path, hash_file(path), expected)
         raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
@@ -307,13 +307,12 @@ def _parquet_documents(path: Path, report: Report, expected: Content | None) -> 
 
 
 def _rows_at_once(file: Any) -> int:
-    """So many rows that their texts are together no larger than a line may be, as far as the averages tell."""
-    mean = 0
-    for number in range(file.num_row_groups):
-        group = file.metadata.row_group(number)
-        columns = [group.column(i) for i in range(group.num_columns)]
-        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
-        mean = max(mean, size // max(group.num_rows, 1))
+    """So many rows that they are together no larger than a line may be, as far as the averages tell.
+
+    What is known of single columns is not looked at: where it is damaged the library ends the process.
+    """
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    mean = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
     return max(1, min(256, LONGEST_LINE // max(mean, 1)))
 
 

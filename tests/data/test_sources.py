@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import random
 import re
 import sys
 import tomllib
@@ -438,6 +439,29 @@ def test_every_feature_of_tfds_that_is_read_without_tensorflow(tmp_path):
     All(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     assert set(open_builder(tmp_path / "all/1.0.0").info.features) == set(example)
     assert texts(f"tfds:{tmp_path}/all") == ["A saying."]
+
+
+def test_damaged_parquet(tmp_path):
+    """What its library raises, for bits flipped in its data and descriptions, is one line; it ends no process."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, draw, refused = tmp_path / "a.parquet", random.Random(0), 0
+    table = pa.table({"text": [f"Text {i} is here {i * 7}" for i in range(100)], "n": list(range(100))})
+    for compression in ("none", "zstd"):
+        pq.write_table(table, path, compression=compression)
+        whole = path.read_bytes()
+        for _ in range(150):
+            data = bytearray(whole)
+            for _ in range(draw.randint(1, 3)):
+                data[draw.choice((draw.randrange(len(data)), -draw.randrange(1, 600)))] ^= 1 << draw.randrange(8)
+            path.write_bytes(data)
+            try:
+                texts(path)
+            except DataError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 100
 
 
 def test_a_data_set_that_is_damaged_or_changed(tfds_folder):
