@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bertjax
+
 ROOT = Path(__file__).parent.parent.parent
 LAYOUTS, STRETCH = (Path(__file__).parent / name for name in ("layouts.py", "stretch.py"))
 MESHES = ("8,1,1", "4,2,1", "2,2,2", "1,8,1", "1,1,8")
@@ -307,6 +309,33 @@ def test_a_signal_to_one_stops_all_at_the_same_step(train, tmp_path):
     assert len(said) == 2 and len(set(said)) == 1
     steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
     assert f"stopped at step {max(steps)}" in job.log(0)
+
+
+def test_a_signal_during_an_evaluation_stops_all_at_the_same_batch(train, cache, tmp_path, monkeypatch):
+    """Of an evaluation of minutes; what is made up for afterwards is what one process alone finds."""
+    pairs = tmp_path / "pairs.jsonl"
+    words = ("function", "list", "number", "string", "value", "object", "module", "file")
+    sentence = lambda n: " ".join(words[n >> 3 * place & 7] for place in range(6))
+    lines = ({"sentence_good": sentence(n), "sentence_bad": sentence(n + 1)} for n in range(0, 60_000, 2))
+    pairs.write_text("\n".join(map(json.dumps, lines)))
+    options = [f"--config.evaluation.blimp.data={pairs}", "--config.evaluation.blimp.every_steps=1"]
+    options += ["--config.phases.phase1.steps=1", "--config.phases.phase2.steps=1"]
+    job = train(2, 1, tmp_path / "run", *options)
+    job.wait_for("step 1/2")  # said between the step and its evaluation
+    job.processes[1].send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert job.wait(120) == [75, 75]
+    assert time.monotonic() - began < 30
+    assert all("stopped at step 1;" in job.log(index) and "held out at" not in job.log(index) for index in (0, 1))
+
+    monkeypatch.setenv("BERTJAX_CACHE", str(cache))
+    job = train(2, 1, tmp_path / "run", *options, "--config.evaluation.blimp.limit=30")
+    assert job.wait() == [0, 0], job.log(0)[-3000:]
+    log = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    found = {row["step"]: row["blimp.accuracy"] for row in log if row["kind"] == "eval"}
+    assert found.keys() == {1, 2}
+    alone = bertjax.evaluate.run(tmp_path / "run", "blimp", pairs, limit=30)["scores"]["accuracy"]["value"]
+    assert found[2] == pytest.approx(alone, abs=1 / 30)
 
 
 def test_processes_must_be_started_alike(train, tmp_path):
