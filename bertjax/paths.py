@@ -40,3 +40,19 @@ def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError
             f"(and {_LONGEST_PATH} for a path) are the most there can be"
         )
     return expanded
+
+
+def utf8_path(path: Path, what: str, error: type[Exception] = ConfigError) -> Path:
+    """The same path, checked to be one that the libraries for checkpoints and corpora take: in UTF-8 as a whole.
+
+    Raises ``error`` for any other name, before hours of work end there.
+    """
+    whole = path.absolute()
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        raise error(
+            f"{what} is {plain(whole)}, whose name is not UTF-8; checkpoints and corpora cannot be written there, so "
+            f"choose another folder"
+        ) from None
+    return path

@@ -33,7 +33,7 @@ from bertjax.data.progress import Progress, shown
 from bertjax.data.shards import SPLITS, read_shards
 from bertjax.data.sources import Source, open_sources
 from bertjax.data.staging import token_dtype
-from bertjax.paths import given_path
+from bertjax.paths import given_path, utf8_path
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
@@ -108,6 +108,7 @@ def prepare(
     found = _reuse(final, key, is_output=output is not None)
     if found is not None:
         return found
+    utf8_path(final, "cache folder" if output is None else "output")
     with contextlib.ExitStack() as stack:
         show = progress or stack.enter_context(shown())
         folder = stack.enter_context(building(final))

@@ -42,7 +42,7 @@ def run(
     from bertjax.keys import ConfigError
     from bertjax.parallel.deterministic import make_deterministic
     from bertjax.parallel.processes import together
-    from bertjax.paths import given_path
+    from bertjax.paths import given_path, utf8_path
     from bertjax.train.belongings import check_workdir
     from bertjax.train.ownership import claimed, leave
 
@@ -56,7 +56,7 @@ def run(
         if source is None:
             key = "model.path" if name == "model" else f"data.{name}"
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
-    workdir = given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir")
+    workdir = utf8_path(given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir"), "workdir")
     check_workdir(workdir)  # in every process, before anything is written
     if resolved.deterministic:
         make_deterministic()

@@ -58,14 +58,14 @@ def run(
     from bertjax.config import resolve, to_dict
     from bertjax.parallel.deterministic import make_deterministic
     from bertjax.parallel.processes import together
-    from bertjax.paths import given_path
+    from bertjax.paths import given_path, utf8_path
     from bertjax.train.belongings import check_workdir
     from bertjax.train.inputs import BY_CONTENT
     from bertjax.train.ownership import claimed, leave
     from bertjax.train.same_run import check_same_run
     from bertjax.train.workdir import recorded_config
 
-    resolved, workdir = resolve(config), given_path(workdir, "workdir")
+    resolved, workdir = resolve(config), utf8_path(given_path(workdir, "workdir"), "workdir")
     check_workdir(workdir)  # in every process, before anything is written
     if resolved.deterministic:
         make_deterministic()
