@@ -1,8 +1,9 @@
-"""Floating-point operations and activation memory of the model, by formula."""
+"""Parameters and floating-point operations of the model, by formula."""
 
 from __future__ import annotations
 
 from bertjax.config import ModelConfig
+from bertjax.model.embeddings import padded_vocabulary
 
 
 def train_flops_per_row(model: ModelConfig, length: int, predictions: int, leading: int | None = None) -> float:
@@ -18,13 +19,16 @@ def train_flops_per_row(model: ModelConfig, length: int, predictions: int, leadi
     return 3.0 * (length * L * 4 * H * H + positions * at_query + predictions * (2 * H * H + 2 * H * V))
 
 
-def activation_bytes_per_row(model: ModelConfig, length: int, predictions: int, element_bytes: int) -> int:
-    """Rough upper bound of what one row keeps for the backward pass, for choosing how many rows run at once.
-
-    A layer keeps about 12 H + 4 F values a token and 3 S x S score matrices a head; the masked-LM head 3
-    float32 values a prediction and vocabulary entry. With recomputation only the layers' inputs stay.
-    """
-    H, F, L, N = model.hidden_size, model.intermediate_size, model.num_hidden_layers, model.num_attention_heads
-    one_layer = element_bytes * length * (12 * H + 4 * F + 3 * N * length)
-    kept = one_layer * L if model.recompute == "none" else one_layer + element_bytes * L * length * 4 * H
-    return kept + 12 * predictions * model.vocab_size
+def parameter_count(model: ModelConfig) -> int:
+    """Numbers in the parameters of a model with its pretraining heads; the vocabulary counts as padded."""
+    H, F, L, V = (
+        model.hidden_size,
+        model.intermediate_size,
+        model.num_hidden_layers,
+        padded_vocabulary(model.vocab_size),
+    )
+    learned = model.max_position_embeddings if model.position_embedding_type == "absolute" else 0
+    embeddings = (V + learned + model.type_vocab_size + 2) * H
+    layer = 4 * (H * H + H) + 2 * H * F + F + H + 4 * H
+    heads = (H * H + H) + (H * H + H + 2 * H + V) + (2 * H + 2)  # pooler, masked-LM, next sentence
+    return embeddings + L * layer + heads

@@ -13,7 +13,7 @@ from bertjax.model.flops import train_flops_per_row
 from bertjax.parallel.devices import chip_of, memory_limit
 from bertjax.planning.estimate import StepTime, step_time
 from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
-from bertjax.train.job import make_job, rows_that_fit
+from bertjax.train.job import examples_per_row, make_job, rows_that_fit
 
 # ``(what it is, lowered program, quick) -> analysis``
 Compile = Callable[[str, Any, bool], Analysis]
@@ -94,8 +94,10 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     while not tried[rows].compiled and rows > 1 and len(tried) <= MOST_HALVINGS:
         rows //= 2
         tried[rows] = analysed(rows, True)
-    by_formula = rows_that_fit(run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions)
-    other = _other_rows(rows, by_formula)
+    estimated = rows_that_fit(
+        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, examples_per_row(run)
+    )
+    other = _other_rows(rows, estimated)
     if len(tried) == 1 and other != rows:
         tried[other] = analysed(other, True)
     counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)

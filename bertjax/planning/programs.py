@@ -18,7 +18,7 @@ from bertjax.parallel.sharding import batch_sharding
 from bertjax.planning.collectives import collectives
 from bertjax.planning.hlo import read_program
 from bertjax.planning.work import main_memory_bytes, matrix_flops
-from bertjax.train.job import Job, accumulation_steps, make_job
+from bertjax.train.job import Job, accumulation_steps, examples_per_row, make_job
 
 # Memories of a TPU that are on the chip itself: vector memory, semaphores, scalar memory.
 FAST_SPACES = {"tpu": frozenset({1, 2, 6})}
@@ -72,8 +72,7 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
 
 
 def _batch_shapes(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    examples = run.data.max_examples_per_row if run.data.packing else 1
-    fields = shapes(phase.batch_size, phase.sequence_length, phase.max_predictions, examples)
+    fields = shapes(phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
     sharding = batch_sharding(mesh)
     return {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}
 

@@ -15,12 +15,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bertjax.config import ConfigError, ModelConfig, PhaseConfig, RunConfig
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.embeddings import padded_vocabulary
-from bertjax.model.flops import activation_bytes_per_row, train_flops_per_row
+from bertjax.model.flops import train_flops_per_row
 from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import memory_limit
 from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 from bertjax.parallel.sharding import batch_sharding
+from bertjax.train.activations import activation_bytes_per_row, state_bytes
 from bertjax.train.health import judged
 from bertjax.train.loss_scale import ADJUSTMENTS
 from bertjax.train.losses import PRETRAINING
@@ -30,8 +31,9 @@ from bertjax.train.schedules import Schedule, run_schedule
 from bertjax.train.state import TrainState, initial_state, sharded_shapes
 from bertjax.train.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
 
-# Part of a device's memory that the activations of one accumulation step may take by the formula's estimate.
-ACTIVATION_SHARE = 0.5
+# Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
+# some percent; the rest is for what the backward pass computes on the way, and for the program itself.
+ACTIVATION_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,13 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of a phase that a device works on at once at most."""
     return run.parallel.rows_per_device or rows_that_fit(
-        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions
+        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, examples_per_row(run)
     )
+
+
+def examples_per_row(run: RunConfig) -> int:
+    """Examples that a row holds at most."""
+    return run.data.max_examples_per_row if run.data.packing else 1
 
 
 def parts_of(rows: int, most: int) -> int:
@@ -137,13 +144,21 @@ def parts_of(rows: int, most: int) -> int:
     return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
 
 
-def rows_that_fit(model: ModelConfig, precision: str, mesh: Mesh, length: int, predictions: int) -> int:
-    """Rows of ``length`` that one device can work on at once, by the formula's estimate."""
-    # One of this process's own, where there is one: others do not say how much memory they have.
-    device = next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
-    element = 4 if precision == "float32" or device.platform == "cpu" else 2
-    row = activation_bytes_per_row(model, length, predictions, element)
-    return int(memory_limit(device) * ACTIVATION_SHARE) // row
+def rows_that_fit(
+    model: ModelConfig, precision: str, mesh: Mesh, length: int, predictions: int, examples: int = 1
+) -> int:
+    """Rows of ``length`` that one device can work on at once, by what the backward pass keeps of each."""
+    device = own_device(mesh)
+    row = activation_bytes_per_row(
+        model, precision, device.platform, length, predictions, examples, mesh.shape["tensor"]
+    )
+    left = memory_limit(device) - state_bytes(model, mesh.shape["fsdp"] * mesh.shape["tensor"])
+    return max(1, int(left * ACTIVATION_SHARE) // row)
+
+
+def own_device(mesh: Mesh) -> Any:
+    """A device of this process, where there is one: others do not say how much memory they have."""
+    return next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
 
 
 def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
