@@ -20,6 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bertjax.keys import (
+    LARGEST_INT,
     ConfigError,
     build,
     fingerprint,
@@ -43,7 +44,7 @@ class ModelConfig:
     """The encoder; names and meanings of Hugging Face's BertConfig."""
 
     # Not set: that of the tokenizer given, or of the prepared corpus; 30522 are learned where there is neither.
-    vocab_size: int = follows(30522, low=6, high=2**31 - 1)
+    vocab_size: int = follows(30522, low=6, high=2**30)
     hidden_size: int = identity(768, low=1, high=2**20)
     num_hidden_layers: int = identity(12, low=1, high=2**16)
     num_attention_heads: int = identity(12, low=1, high=2**20)
@@ -315,6 +316,8 @@ def _check_combinations(run: RunConfig) -> None:
     _check_model(model, "config.model.")
     if model.type_vocab_size < 2 and run.data.objective == "mlm_nsp":
         raise ConfigError("config.model.type_vocab_size must be 2 for config.data.objective = 'mlm_nsp'")
+    if run.total_steps > LARGEST_INT:
+        raise ConfigError(f"config.phases have {run.total_steps:,} steps; the most is {LARGEST_INT:,}")
     if run.total_steps == 0:
         raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
     sizes = (run.parallel.data, run.parallel.fsdp, run.parallel.tensor)

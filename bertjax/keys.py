@@ -22,6 +22,10 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+# What steps, sizes and counts are kept in, and the range of a float32: beyond it is infinity, below it 0.
+LARGEST_INT = 2**31 - 1
+LEAST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
+
 
 class ConfigError(ValueError):
     """A config that cannot be run. The message is one line; commands exit with code 2."""
@@ -176,10 +180,16 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
     value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
+    if wanted is float and isinstance(value, float) and value != 0 and not LEAST_FLOAT <= abs(value) <= LARGEST_FLOAT:
+        bound = (
+            f"large; the most is {LARGEST_FLOAT:g}" if abs(value) > 1 else f"small; the least over 0 is {LEAST_FLOAT:g}"
+        )
+        raise ConfigError(f"{name} = {value!r} is too {bound}, as computations are in float32")
     if type(value) is not wanted:
         raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
     if "choices" in limits and value not in limits["choices"]:
         raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
+    limits = {"high": LARGEST_INT, **limits} if wanted is int else limits
     for bound, beyond, which in (("low", operator.lt, "small; the least"), ("high", operator.gt, "large; the most")):
         if bound in limits and beyond(value, limits[bound]):
             raise ConfigError(f"{name} = {value!r} is too {which} is {limits[bound]}")

@@ -35,6 +35,7 @@ from bertjax.data.sources import Source, open_sources
 from bertjax.data.staging import token_dtype
 from bertjax.paths import given_path, utf8_path
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+from bertjax.text.vocabulary import check_size
 
 __all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
 
@@ -95,6 +96,8 @@ def prepare(
     held_out_fraction = default.held_out_fraction if held_out_fraction is None else held_out_fraction
     sources = open_sources(specs)
     given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase)
+    if given is None:
+        check_size(str(tokenizer), vocab_size)
     settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
     if given is None:
         settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}

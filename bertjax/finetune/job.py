@@ -22,7 +22,7 @@ from bertjax.finetune.family import Family
 from bertjax.finetune.inputs import Start
 from bertjax.finetune.rates import held, multipliers, scale_by_rates
 from bertjax.finetune.settings import FinetuneConfig, Trial
-from bertjax.keys import ConfigError
+from bertjax.keys import LARGEST_INT, ConfigError
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.task import TaskModel
@@ -36,6 +36,7 @@ from bertjax.train.losses import Values
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.recorder import Stretch, Work
 from bertjax.train.schedules import Schedule, warmup_then_decay
+from bertjax.train.sizes import check_batch, check_model
 from bertjax.train.state import TrainState, initial_state, sharded_shapes, with_params
 from bertjax.train.step import Batch, jit_train_step, make_train_step
 
@@ -175,6 +176,9 @@ def make_job(
     """
     model = start.model
     check_divides(model, mesh)
+    row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
+    check_model(model, run.precision, mesh, row)
+    check_batch("config.training.batch_size", run.training.batch_size * family.per_example, row, mesh, 0)
     first = start.make(family.task, trial.seed)
     params = jax.tree.map(np.asarray, split_params(first)[1])
     training = run.training
@@ -190,6 +194,9 @@ def make_job(
     )
     train_batches = make_batches(family.train)
     steps = trial.epochs * train_batches.per_epoch
+    if steps > LARGEST_INT:
+        most = LARGEST_INT // train_batches.per_epoch
+        raise ConfigError(f"config.training.epochs = {trial.epochs} are {steps:,} steps, too many; the most is {most}")
     if run.model.scan_layers is None:
         model = replace(model, scan_layers=steps < UNROLLED_FROM.get(mesh.devices.flat[0].platform, math.inf))
     graphdef = nnx.graphdef(

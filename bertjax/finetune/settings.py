@@ -56,7 +56,7 @@ class DataConfig:
 class TrainingConfig:
     """How long and how fast. A list, or values separated by commas, makes a trial of each combination."""
 
-    epochs: tuple[int, ...] = identity((3,), low=1)
+    epochs: tuple[int, ...] = identity((3,), low=1, high=10**6)
     learning_rate: tuple[float, ...] = identity((5e-5,), low=0.0)
     seed: tuple[int, ...] = identity((0,), low=0, high=2**31 - 1)
     batch_size: int = identity(32, low=1)  # examples a step, over all devices and parts

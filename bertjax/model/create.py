@@ -7,7 +7,9 @@ from typing import Any
 from flax import nnx
 
 from bertjax.config import ConfigError, ModelConfig, nearest, resolve_model
+from bertjax.memory import host_memory
 from bertjax.model.bert import Bert
+from bertjax.model.flops import parameter_count
 
 # layers, hidden size, heads; intermediate size is 4 x hidden. Base and large: Devlin et al. 2018; the others:
 # Turc et al. 2019, "Well-Read Students Learn Better".
@@ -32,7 +34,14 @@ def create_model(preset: str | None = None, *, for_pretraining: bool = True, see
 
     Raises ConfigError (a ValueError) that names the argument.
     """
-    return Bert(model_config(preset, dimensions), nnx.Rngs(seed), for_pretraining=for_pretraining)
+    config = model_config(preset, dimensions)
+    needed, there = 4 * parameter_count(config), host_memory()
+    if needed > there:
+        raise ConfigError(
+            f"a model of {parameter_count(config):,} parameters takes {needed / 2**30:,.1f} GiB, more than the "
+            f"{there / 2**30:,.1f} GiB of this machine; take smaller dimensions"
+        )
+    return Bert(config, nnx.Rngs(seed), for_pretraining=for_pretraining)
 
 
 def model_config(preset: str | None, dimensions: dict[str, Any]) -> ModelConfig:

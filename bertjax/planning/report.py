@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bertjax.parallel.devices import Chip
@@ -43,7 +43,7 @@ def show(plan: RunPlan) -> None:
     console.print(
         f"{plain(plan.run.name)} on {plan.topology.name}: {plan.devices} x {plan.device_kind}, {mesh}", markup=False
     )
-    table = Table("a device or a step", *(Text(plain(phase.phase)) for phase in plan.phases))
+    table = Table("a device or a step", *(Column(Text(plain(phase.phase))) for phase in plan.phases))
     for name, cell in _ROWS:
         table.add_row(name, *(cell(phase) for phase in plan.phases))
     console.print(table)

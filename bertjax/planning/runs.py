@@ -18,9 +18,12 @@ from bertjax.planning.phases import PhasePlan, plan_phase
 from bertjax.planning.programs import Analysis, analyse
 from bertjax.planning.topologies import Topology, devices_of
 from bertjax.train.job import make_job
+from bertjax.train.sizes import check_sizes
 
 # Seconds between two signs of life while the compiler works.
 PATIENCE = 15.0
+# A run of so many times the memory is refused: it is a mistake, and too large to be compiled.
+BEYOND = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Calla
         raise ConfigError(f"--price = {price} must be 0 or more, dollars for one chip and hour")
     devices = devices_of(topology)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor, devices)
+    check_sizes(run, mesh, times=BEYOND)  # within that the compiler is asked
     make_job(run, mesh)
     platform, chip = devices[0].platform, chip_of(devices[0])
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bertjax.config import ConfigError
+from bertjax.memory import host_memory
 from bertjax.text.tokenizer import (
     WORDPIECE_SPECIALS,
     SentencePieceTokenizer,
@@ -20,6 +21,7 @@ from bertjax.text.tokenizer import (
 # Counts of words hardly change beyond; SentencePiece's unigram model keeps the whole text and its suffixes in memory.
 SAMPLE_CHARACTERS = {"wordpiece": 100_000_000, "sentencepiece": 25_000_000}
 # SentencePiece has 256 pieces for single bytes; below that there is no room for words.
+BYTES_AN_ENTRY = 1024  # about what the trainers take, and the tables made of what they find
 LEAST_SIZE = {"wordpiece": 32, "sentencepiece": 300}
 _LONGEST_TEXT = 4_000  # characters; SentencePiece passes over longer ones
 
@@ -57,6 +59,17 @@ class TextSample:
         return [sentence for _, document in self._documents for sentence in document]
 
 
+def check_size(kind: str, vocab_size: int) -> None:
+    """Raises ConfigError where a vocabulary of that kind cannot have so many entries."""
+    least, most = LEAST_SIZE[kind], host_memory() // BYTES_AN_ENTRY
+    for is_wrong, bound in (
+        (vocab_size < least, f"small for {kind}; the least is {least}"),
+        (vocab_size > most, f"large to be learned on this machine; the most is {most}"),
+    ):
+        if is_wrong:
+            raise ConfigError(f"config.model.vocab_size = {vocab_size} is too {bound}")
+
+
 def train_tokenizer(
     kind: str, sentences: Sequence[str], vocab_size: int, lowercase: bool, sentencepiece_type: str = "unigram"
 ) -> Tokenizer:
@@ -65,9 +78,7 @@ def train_tokenizer(
     ``kind`` is ``wordpiece`` or ``sentencepiece``. WordPiece vocabularies of small corpora are filled up with
     ``[unusedN]``; SentencePiece models stay smaller. Raises ConfigError where ``vocab_size`` is too small.
     """
-    if vocab_size < LEAST_SIZE[kind]:
-        least = LEAST_SIZE[kind]
-        raise ConfigError(f"config.model.vocab_size = {vocab_size} is too small for {kind}; the least is {least}")
+    check_size(kind, vocab_size)
     if kind == "wordpiece":
         return _train_wordpiece(sentences, vocab_size, lowercase)
     return _train_sentencepiece(sentences, vocab_size, lowercase, sentencepiece_type)

@@ -34,6 +34,7 @@ from bertjax.train.log import MetricsLog, NoLog
 from bertjax.train.metrics import TRAIN_FIELDS, unigram_log_probs
 from bertjax.train.recorder import Recorder, Stretch
 from bertjax.train.same_run import fingerprints, origin_fingerprint
+from bertjax.train.sizes import check_sizes
 from bertjax.train.standing import DUE, Standing, is_due, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
@@ -53,6 +54,10 @@ def train(
     """
     progress = processes.progress
 
+    # --- Sizes: what cannot be is refused before anything is built ---------------------------------------------
+    mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    check_sizes(run, mesh)
+
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
     begins = run.init_from is not None and recorded is None
     origin = open_origin(run, processes.first, processes.share) if begins else None
@@ -67,7 +72,6 @@ def train(
     suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
 
     # --- Model and steps ----------------------------------------------------------------------------------------
-    mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     if run.deterministic:
         check_sums()
     job = make_job(run, mesh)
