@@ -30,7 +30,7 @@ def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError
         expanded = Path(text).expanduser()
         names = [os.fsencode(part) for part in expanded.parts]
     except (RuntimeError, ValueError) as reason:  # a home that is unknown; a character that no name can have
-        raise error(f"{what} is {plain(text)!r}: {' '.join(str(reason).split())}") from None
+        raise error(f"{what} is {plain(text)!r}, which is no path: {' '.join(str(reason).split())}") from None
     if "\0" in text:
         raise error(f"{what} is {plain(text)!r}, which holds a zero byte")
     longest = max(map(len, names), default=0)

@@ -14,6 +14,7 @@ from bertjax.config import ModelConfig, resolve_model
 from bertjax.data.files import DataError
 from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import model_folder, needed_tokenizer
 from bertjax.interop.task_models import new_task_model, with_new_head
@@ -117,7 +118,7 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool) -> list[A
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
         reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))
-        return reader(given_path(source, "labelled file", DataError), run)
+        return reader(given_path(source, "labelled file", ModelFileError), run)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
         wanted = _EXAMPLES.get(run.task, TextExample)
         for number, example in enumerate(source):

@@ -8,6 +8,7 @@ import bertjax.evaluate
 from bertjax.data.files import DataError
 from bertjax.finetune.inputs import read_examples
 from bertjax.finetune.settings import resolve
+from bertjax.interop import ModelFileError
 
 BAD = {"gs://bucket/x.jsonl": "an address", f"{'x' * 300}.jsonl": "the most there can be", "pipe.jsonl": "is a pipe"}
 
@@ -34,7 +35,7 @@ def test_labelled_files(task, path, said, tmp_path, monkeypatch):
     ending = {"classification": ".jsonl", "tagging": ".conll", "answering": ".json"}[task]
     os.mkfifo(f"pipe{ending}")
     run = resolve({"task": task})
-    with pytest.raises(DataError, match=said):
+    with pytest.raises((DataError, ModelFileError), match=said):
         read_examples(path.replace(".jsonl", ending), run, held_out=False)
     with pytest.raises(DataError, match=f"{tmp_path}/not-there"):
         read_examples(f"~/not-there{ending}", run, held_out=False)
