@@ -101,8 +101,12 @@ def test_what_is_not_ours_stays_where_it_is(workdir):
         path.write_text("mine")
     (workdir / "checkpoints/8.deleted").mkdir()
     empty(workdir / "checkpoints/6")
-    restored = opened(workdir).restore_newest(shapes())
-    assert restored[0] == 4
+    here = opened(workdir)
+    assert here.restore_newest(shapes())[0] == 4
+    for step in (6, 8):
+        here.save(step, state(step), CONSTANTS)
+    here.close()
+    assert step_numbers(workdir / "checkpoints") == [2, 4, 6, 8]
     assert all(path.read_text() == "mine" for path in mine)
     assert (workdir / "damaged/6-2").is_dir() and not (workdir / "checkpoints/8.deleted").exists()
 
