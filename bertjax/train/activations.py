@@ -58,7 +58,7 @@ def _of_one_row(
     graphdef, params = split_params(made)
 
     def kept(rows: int) -> int:
-        fields = shapes(rows, length, predictions, examples)
+        fields = shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
         batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields.items()}
         numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
         noise = Noise(*numbers)

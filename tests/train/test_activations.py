@@ -71,6 +71,11 @@ def test_the_tensor_axis_divides_heads_mlp_and_vocabulary():
     assert whole - quarter > 0.75 * divided
 
 
+def test_rows_without_predictions_as_in_fine_tuning():
+    kept = [activation_bytes_per_row(SMALL, "float32", "cpu", LENGTH, n, 1) for n in (0, PREDICTIONS)]
+    assert 0 < kept[0] < kept[1]
+
+
 @pytest.mark.parametrize("position_embedding_type", ["absolute", "sinusoidal"])
 def test_parameters_by_formula(position_embedding_type):
     model = dataclasses.replace(SMALL, position_embedding_type=position_embedding_type)
