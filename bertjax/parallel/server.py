@@ -17,6 +17,8 @@ from bertjax.parallel.messages import FROM_PROCESS, MESSAGE_LIMIT, Lines, Malfor
 from bertjax.parallel.progress import IN_STEP
 
 BEAT_SECONDS = 0.5
+# Connections that one turn of the loop takes in, before the door can send any away; it takes some turns to do so.
+ACCEPTED_AT_ONCE = 64
 SILENCE_SECONDS = 60.0  # without a beat: longer than any pause of a healthy machine
 
 
@@ -82,7 +84,7 @@ class Server:
         end = time.monotonic() + seconds
         while True:
             try:
-                self._listening = await asyncio.start_server(self._connected, host, port)
+                self._listening = await asyncio.start_server(self._connected, host, port, backlog=ACCEPTED_AT_ONCE)
                 return
             except socket.gaierror:
                 if time.monotonic() > end:
