@@ -23,6 +23,7 @@ from result import Result
 TABLE = (
     ("kill", "kills", 100),
     ("sigterm", "signals", 30),
+    ("sighup", "signals", 10),
     ("layouts", "layouts", 2),  # a run in each precision
     ("flip", "damage", 200),
     ("truncate", "damage", 200),

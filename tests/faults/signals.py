@@ -1,4 +1,4 @@
-"""SIGTERM at any moment: all is saved soon, exit code 75, and the run that goes on ends bit-identical."""
+"""SIGTERM or SIGHUP at any moment: all is saved soon, exit code 75, and the run that goes on ends bit-identical."""
 
 from __future__ import annotations
 
@@ -42,12 +42,21 @@ Trace = list[dict[str, Any]]
 
 def sigterm(count: int, seed: int) -> Result:
     """``count`` runs, each sent a SIGTERM once; of two processes one gets it, or both."""
-    result, after_step, steps_later, at_once = Result("sigterm", BAR), [], [], []
+    return _signalled("sigterm", [signal.SIGTERM], count, seed)
+
+
+def sighup(count: int, seed: int) -> Result:
+    """``count`` runs whose terminal is closed: the shell and the kernel send a SIGHUP each."""
+    return _signalled("sighup", [signal.SIGHUP, signal.SIGHUP], count, seed)
+
+
+def _signalled(name: str, signals: list[signal.Signals], count: int, seed: int) -> Result:
+    result, after_step, steps_later, at_once = Result(name, BAR), [], [], []
     for number in range(seed, seed + count):
         (moment, processes), draw = MOMENTS[number % len(MOMENTS)], random.Random(number)
         reference = unkilled("float32", processes)
-        run = Run("sigterm", "float32", processes)
-        wrong, seconds, later = _stopped(run, reference, moment, draw)
+        run = Run(name, "float32", processes)
+        wrong, seconds, later = _stopped(run, reference, moment, draw, signals)
         if seconds is not None:
             (at_once if later is None else after_step).append(seconds)
         steps_later += [later] if later is not None else []
@@ -58,21 +67,23 @@ def sigterm(count: int, seed: int) -> Result:
         wrong = wrong or differences(run, reference)
         result.tried += 1
         if wrong:
-            again = f"python tests/faults/catalogue.py --only sigterm --seed {number} --count 1"
+            again = f"python tests/faults/catalogue.py --only {name} --seed {number} --count 1"
             result.failures.append(f"{moment}, {processes} process(es): {'; '.join(wrong)}  [{again}]")
         shutil.rmtree(run.folder)
     result.figures["steps later, at most"] = str(max(steps_later, default="-"))
-    for name, values in (("after the step", after_step), ("before there was a step", at_once)):
+    for when, values in (("after the step", after_step), ("before there was a step", at_once)):
         if values:
             p95 = sorted(values)[max(0, -(-95 * len(values) // 100) - 1)]
-            result.figures[f"seconds to exit {name}"] = f"95 % {p95:.2f}, most {max(values):.2f} (of {len(values)})"
+            result.figures[f"seconds to exit {when}"] = f"95 % {p95:.2f}, most {max(values):.2f} (of {len(values)})"
             if p95 > MOST_SECONDS:
-                result.failures.append(f"95 % of the exits {name} took up to {p95:.1f} s")
+                result.failures.append(f"95 % of the exits {when} took up to {p95:.1f} s")
     return result
 
 
-def _stopped(run: Run, reference: Run, moment: str, draw: random.Random) -> tuple[list[str], float | None, int | None]:
-    """Sends the signal: what was wrong, the seconds that leaving took, and how many steps were done meanwhile.
+def _stopped(
+    run: Run, reference: Run, moment: str, draw: random.Random, signals: list[signal.Signals]
+) -> tuple[list[str], float | None, int | None]:
+    """Sends the signals: what was wrong, the seconds that leaving took, and how many steps were done meanwhile.
 
     The seconds are from the end of the last step on; where none was done, from the signal on, and there are no steps.
     """
@@ -92,7 +103,7 @@ def _stopped(run: Run, reference: Run, moment: str, draw: random.Random) -> tupl
         return [f"never came to {moment}: {start.said()}"], None, None
     # Before they have met, one would wait for the other for minutes; a scheduler tells all of them.
     met = any(line["what"] == "end" for line in run.trace()[before[0] :])
-    signalled, sent = _send(start, draw, to_all=not met)
+    signalled, sent = _send(start, draw, signals, to_all=not met)
     codes, left = start.wait(), time.monotonic()
     done = [line for line in run.trace()[before[0] :] if line["what"] == "done"]
     newest = run.arrays().get("step of the checkpoint")
@@ -138,15 +149,16 @@ def _in(trace: Trace, what: str) -> bool:
     return any(line["what"] == what for line in trace)
 
 
-def _send(start: Start, draw: random.Random, to_all: bool) -> tuple[list[int], float]:
-    """Which processes got the signal, and when."""
+def _send(start: Start, draw: random.Random, signals: list[signal.Signals], to_all: bool) -> tuple[list[int], float]:
+    """Which processes got the signals, and when."""
     everyone = list(range(len(start.processes)))
     signalled = everyone if to_all else draw.choice([[index] for index in everyone] + [everyone])
     sent = time.monotonic()
     for index in signalled:
-        with contextlib.suppress(ProcessLookupError):  # it was quicker
-            os.kill(start.processes[index].pid, signal.SIGTERM)
+        for number in signals:
+            with contextlib.suppress(ProcessLookupError):  # it was quicker
+                os.kill(start.processes[index].pid, number)
     return signalled, sent
 
 
-FAULTS = {"sigterm": sigterm}
+FAULTS = {"sigterm": sigterm, "sighup": sighup}
