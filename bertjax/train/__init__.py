@@ -43,8 +43,9 @@ def run(
 ) -> dict[str, Any]:
     """Trains to the end of the config's phases and returns the summary; resumes where the workdir has a checkpoint.
 
-    config: a ConfigDict (or nested dict). should_stop: asked after every step with the number of completed
-    updates; where it answers True the run saves and raises ``Stopped``. say: gets every line that would be
+    config: a ConfigDict (or nested dict). should_stop: asked after every step, and before every batch of an
+    evaluation, with the number of completed updates; where it answers True the run saves and raises ``Stopped``, and
+    does an evaluation that it left when it goes on. say: gets every line that would be
     printed (a live progress display on standard output otherwise). cluster: the processes to train with
     (``bertjax.parallel.cluster.find_cluster()``), of which a failing one ends all, the interpreter included; None: this
     one alone. bind: the address that process 0 listens at. on_stall: called once, from another thread, where the run,

@@ -205,11 +205,12 @@ def check_chain(train, config_file, cache, tmp_path, layouts, total):
     phases.append(f"--config.phases.phase1.learning_rate={STRETCH_RATE}")
     assert train(1, 8, plain, *phases).wait() == [0]
     for number, (count, mesh) in enumerate(layouts):
-        command = lambda index, port, common=(count, mesh): [
-            str(part) for part in (STRETCH, index, common[0], port, config_file, moved, common[1], total, STRETCH_RATE)
+        last = number == len(layouts) - 1
+        rest = (mesh, total, STRETCH_RATE, "ends" if last else "stops")
+        command = lambda index, port, count=count, rest=rest: [
+            str(part) for part in (STRETCH, index, count, port, config_file, moved, *rest)
         ]
         with Job(tmp_path / f"stretch{number}", count, 8 // count, command, cache) as job:
-            last = number == len(layouts) - 1
             assert job.wait() == [0 if last else 75] * count, job.log(0)[-3000:]
     expected, found = rows(plain), rows(moved)
     assert found.keys() == expected.keys()
