@@ -39,7 +39,7 @@ def _matthews(predictions: np.ndarray, labels: np.ndarray, classes: int) -> floa
     predicted, true = (np.bincount(ids, minlength=classes).astype(np.float64) for ids in (predictions, labels))
     right, total = float((predictions == labels).sum()), len(labels)
     spread = np.sqrt((total**2 - predicted @ predicted) * (total**2 - true @ true))
-    return (right * total - predicted @ true) / spread if spread else 0.0
+    return float((right * total - predicted @ true) / spread) if spread else 0.0
 
 
 def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
@@ -187,7 +187,7 @@ def _by_label(
     """Figures by name from counts [C]; 0 where they are undefined."""
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(true, 1)
     f1 = 2 * right / np.maximum(predicted + true, 1)
-    return {name: _figures(*values) for name, *values in zip(label_names, precision, recall, f1, true, strict=True)}
+    return {name: _figures(precision[i], recall[i], f1[i], true[i]) for i, name in enumerate(label_names)}
 
 
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:

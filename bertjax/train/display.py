@@ -27,7 +27,8 @@ class Display:
     def __init__(self, say: Callable[[str], None] | None = None):
         """say: takes plain lines; default: standard output, live where that is a terminal."""
         # Whoever watches may leave; the run does not end for that.
-        self._console = Console(highlight=False, soft_wrap=True, file=Lasting(sys.stdout))
+        output: Any = Lasting(sys.stdout)
+        self._console = Console(highlight=False, soft_wrap=True, file=output)
         self._say = say
         self._progress: Progress | None = None
         self._task: Any = None
