@@ -31,6 +31,8 @@ TABLE = (
     ("disk", "disk", 1),
     ("shards", "shards", 1),
     ("owners", "owners", 10),
+    ("belongings", "belongings", 60),
+    ("removed", "removed", 16),  # twice each of eight
     ("reader", "reader", 5),
     ("replaced", "replaced", 400),
     ("exports", "exports", 300),  # of which 20 by the command

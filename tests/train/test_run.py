@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, and that a stopped one goes on as if it had not been stopped."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -226,3 +227,18 @@ def test_what_a_config_hardly_means_is_said_and_on_record(config, tmp_path):
     assert (f"warning: {recorded}", f"warning: {also}") == (cap, warmup)
     bertjax.train.run(config, tmp_path, say=lambda line: None)
     assert len([row for row in rows(tmp_path, "event") if row["event"] == "warning"]) == 2
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o002])
+def test_the_modes_of_all_files_follow_the_umask(mask, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERTJAX_CACHE", str(tmp_path / "cache"))
+    config.phases.phase1.steps, config.phases.phase2.steps = 2, 0
+    before = os.umask(mask)
+    try:
+        quiet(config, tmp_path / "run")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    ours = {path: mode for path, mode in modes.items() if {"run", "cache"} & set(path.relative_to(tmp_path).parts)}
+    wrong = [str(p) for p, mode in ours.items() if mode != (0o777 if p.is_dir() else 0o666) & ~mask]
+    assert len(ours) > 30 and wrong == []
