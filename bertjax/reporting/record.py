@@ -158,7 +158,10 @@ def _is_of(summary: dict[str, Any], run: Path) -> bool:
 
 def _newest(checkpoints: Path) -> int:
     try:
-        return max((int(child.name) for child in checkpoints.iterdir() if child.name.isdecimal()), default=0)
+        return max(
+            (int(child.name) for child in checkpoints.iterdir() if child.name.isascii() and child.name.isdigit()),
+            default=0,
+        )
     except OSError:
         return 0
 

@@ -13,6 +13,8 @@ from bertjax import unfinished
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
 from bertjax.train.step_folders import step_numbers
 
+_OF_CORPUS = ("fingerprint", "path")
+
 
 def has_checkpoint(workdir: Path) -> bool:
     """Whether the run in this workdir has an identity: it has from its first checkpoint on."""
@@ -32,6 +34,8 @@ def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpu
         for key in needed:
             if not isinstance(recorded.get(key), dict):
                 raise ValueError(f"it has no {key!r}")
+        if "corpus" in needed and not all(isinstance(recorded["corpus"].get(key), str) for key in _OF_CORPUS):
+            raise ValueError("its corpus has no fingerprint and path")
         return recorded
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(

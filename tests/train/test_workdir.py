@@ -22,11 +22,12 @@ def test_config_of_another_run_is_refused_by_key(tmp_path):
 
 
 def test_a_run_has_its_identity_from_its_first_checkpoint_on(tmp_path):
-    write_json(tmp_path / "config.json", {"identity": {}, "corpus": {}})
+    recorded = {"identity": {}, "corpus": {"fingerprint": "f", "path": "p"}}
+    write_json(tmp_path / "config.json", recorded)
     assert recorded_config(tmp_path) is None
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
-    assert recorded_config(tmp_path) == {"identity": {}, "corpus": {}}
-    for damaged in ("{", "{}", "[]", '{"identity": {}}'):
+    assert recorded_config(tmp_path) == recorded
+    for damaged in ("{", "{}", "[]", '{"identity": {}}', '{"identity": {}, "corpus": {}}'):
         (tmp_path / "config.json").write_text(damaged)
         with pytest.raises(ConfigError, match="cannot be read"):
             recorded_config(tmp_path)
