@@ -145,7 +145,8 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
         figures = _by_entity(predictions, labels, label_names)
     else:
         drawn = (flat_predictions[flat_predictions == flat_labels], flat_predictions, flat_labels)
-        figures = _by_label(*(np.bincount(ids, minlength=len(label_names)) for ids in drawn), label_names)
+        right, predicted, true = (np.bincount(ids, minlength=len(label_names)) for ids in drawn)
+        figures = _by_label(right, predicted, true, label_names)
     found = {"labels": list(label_names), "confusion": [], "per_class": figures}
     return found | _confused(flat_predictions, flat_labels, label_names)
 
