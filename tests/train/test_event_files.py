@@ -121,7 +121,7 @@ def test_a_disk_that_does_not_answer_holds_nothing_up(tmp_path, monkeypatch):
     answers.set()
 
 
-@pytest.mark.parametrize("jump", [-1e6, 1e6, -time.time()])
+@pytest.mark.parametrize("jump", [-1e6, 1e6, -time.time()], ids=["back", "ahead", "to 1970"])
 def test_a_clock_that_jumps(jump, tmp_path, monkeypatch):
     honest, shift = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: honest() + shift[0])
