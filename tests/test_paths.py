@@ -89,7 +89,7 @@ def run(option, value, capsys):
 def test_addresses_and_impossible_names_are_refused_in_one_line(option, place, capsys):
     for value in ("gs://bucket/some/where", "s3://bucket/x.txt", "https://example.org/x.jsonl", "hf://someone/model"):
         code, said = run(option, value, capsys)
-        assert code in (2, 3) and len(said) == 1 and "an address" in said[0], (value, code, said)
+        assert code in (2, 3) and len(said) == 1 and f"{value!r}, an address" in said[0], (value, code, said)
     for value in (f"{'x' * 300}.txt", "/".join(["y" * 200] * 30)):
         code, said = run(option, value, capsys)
         assert code in (2, 3) and len(said) == 1 and "the most there can be" in said[0], (value, code, said)

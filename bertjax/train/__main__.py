@@ -8,7 +8,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         cluster = chosen_cluster(chosen)
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
-    workdir = Path(chosen["workdir"] or f"runs/{config.get('name', 'run')}")
+    workdir = chosen["workdir"] or f"runs/{config.get('name', 'run')}"
     settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
     return run_in_cluster(cluster, lambda stop: run(config, workdir, should_stop=stop, **settings))
 
