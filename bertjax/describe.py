@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bertjax.command import ArgumentParser, guarded
 from bertjax.described_finetuning import (
     describe_finetuning,
+    in_words,
     is_finetuning,
     model_settings,
     show_finetuning,
@@ -269,8 +270,7 @@ def _show_run(found: dict[str, Any]) -> None:
     print(f"  {found['total_steps']:,} steps in all; checkpoints: {newest}", end="")
     print(f" of {', '.join(map(str, found['checkpoints']))}" if found["checkpoints"] else "")
     if isinstance(found["held_out"], dict):
-        figures = [f"{_plain(k)} {v:.4g}" for k, v in found["held_out"].items() if isinstance(v, int | float)]
-        print(f"  held out: {', '.join(figures)}")
+        print(in_words("  held out: ", found["held_out"]) or "  held out: nothing")
 
 
 def _show_checkpoint(found: dict[str, Any]) -> None:

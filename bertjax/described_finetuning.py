@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def show_finetuning(found: dict[str, Any]) -> None:
         say(f"  {len(found['trials'])} trials:")
         for trial in found["trials"][:_MOST_SHOWN]:
             newest = "no checkpoint yet" if trial["newest_step"] is None else f"step {trial['newest_step']:,}"
-            say(f"    {_short(trial['name'])}: {newest}{_in_words(', ', trial['scores'])}")
+            say(f"    {_short(trial['name'])}: {newest}{in_words(', ', trial['scores'])}")
         if len(found["trials"]) > _MOST_SHOWN:
             say(f"    and {len(found['trials']) - _MOST_SHOWN:,} more")
     else:
@@ -77,7 +78,7 @@ def show_finetuning(found: dict[str, Any]) -> None:
     settings = {name.replace("_", " "): found[name] for name in ("epochs", "learning_rate", "seed")}
     say("  " + ", ".join(f"{name} {_short(_only(value))}" for name, value in settings.items()))
     if found["scores"]:
-        say(f"  best at step {_short(found['best_step'])}{_in_words(': ', found['scores'])}")
+        say(f"  best at step {_short(found['best_step'])}{in_words(': ', found['scores'])}")
 
 
 def _trial(workdir: Path, steps: list[int]) -> dict[str, Any]:
@@ -108,9 +109,14 @@ def _only(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _in_words(before: str, scores: dict[str, Any]) -> str:
-    numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-    return before * bool(numbers) + ", ".join(f"{_short(name)} {value:.4g}" for name, value in numbers.items())
+def in_words(before: str, scores: dict[str, Any]) -> str:
+    """``before`` and the scores that are numbers; nothing where there are none."""
+    shown = [f"{_short(name)} {value:.4g}" for name, value in scores.items() if _fits_a_float(value)]
+    return before * bool(shown) + ", ".join(shown)
+
+
+def _fits_a_float(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def _short(value: object, longest: int = 100) -> str:

@@ -134,7 +134,7 @@ def test_a_search_and_what_it_has_done_so_far(tuned, tmp_path, capsys):
     assert "  2 trials:\n    lr-1: step 5\n    lr-2\\x1b[2J: step 5, accuracy 0.75, mcc 0.5\n" in text
 
 
-@pytest.mark.parametrize("odd", [3, [], "x", {"training": 3, "model": []}, {"name": {"a": []}}])
+@pytest.mark.parametrize("odd", [3, [], "x", {"training": 3, "model": []}, {"name": {"a": []}}, {"loss": 10**400}])
 @pytest.mark.parametrize("where", ["config", "summary"])
 def test_a_workdir_of_fine_tuning_with_odd_records(odd, where, tuned, tmp_path, capsys):
     """An answer, or one line: never a traceback."""
@@ -283,6 +283,12 @@ def test_a_workdir(finished, capsys):
     assert "short: 4 steps of 4 rows of 8 tokens" in text
     assert "newest 6 of 4, 6" in text
     assert "mlm_loss 5.25" in text
+
+
+def test_scores_that_no_float_holds(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    write_json(workdir / "summary.json", {"held_out": {"loss": 10**400, "accuracy": 0.5, "kind": "x"}})
+    assert "  held out: accuracy 0.5\n" in text_of(capsys, workdir)
 
 
 def test_a_workdir_with_a_model(finished, tmp_path, capsys):
