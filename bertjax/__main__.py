@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from bertjax.command import USAGE, fail, keep_memory, run_as_process, share_heaps
+from bertjax.command import USAGE, fail, keep_memory, run_as_process, share_heaps, show_help
 from bertjax.config import nearest
 
 
@@ -39,10 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print("bertjax COMMAND ...   (bertjax COMMAND --help tells more)\n")
-        for name, command in COMMANDS.items():
-            print(f"  {name:<10} {command.purpose}")
-        return 0 if argv else USAGE
+        lines = [f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items()]
+        head = "bertjax COMMAND ...   (bertjax COMMAND --help tells more)"
+        return show_help("\n".join([head, "", *lines]), asked=bool(argv))
     if argv[0] not in COMMANDS:
         return fail(f"unknown command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", USAGE)
     return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:])

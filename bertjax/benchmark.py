@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertjax.command import USAGE, fail, guarded, printing
+from bertjax.command import USAGE, fail, guarded, printing, show_help
 from bertjax.config import RunConfig, nearest, resolve
 from bertjax.flags import FlagError, parse
 from bertjax.showing import note, say
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
-        print(HELP)
-        return 0 if argv else USAGE
+        return show_help(HELP, asked=bool(argv))
     if argv[0] not in BENCHMARKS:
         return fail(f"unknown benchmark {argv[0]!r}; {nearest(argv[0], BENCHMARKS)}", USAGE)
     try:

@@ -107,6 +107,16 @@ def printing(job: Callable[[], int]) -> int:
     return code
 
 
+def show_help(text: str, asked: bool) -> int:
+    """Prints how a command is used; the exit code. asked: whether that was what the user wanted."""
+
+    def show() -> int:
+        print(text)
+        return 0 if asked else USAGE
+
+    return printing(show)
+
+
 def share_heaps() -> None:
     """Lets all threads to come allocate from the same few heaps, where the C library is glibc and nobody has set
     MALLOC_ARENA_MAX.
@@ -192,8 +202,11 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def run(self, argv: list[str] | None, job: Callable[[argparse.Namespace], int]) -> int:
         """The exit code of ``job`` on the parsed options, or of what was wrong with them."""
+        return printing(lambda: self._run(argv, job))
+
+    def _run(self, argv: list[str] | None, job: Callable[[argparse.Namespace], int]) -> int:
         try:
             options = self.parse_args(argv)
-        except SystemExit as stop:
+        except SystemExit as stop:  # after the help, too
             return int(stop.code or 0)
-        return printing(lambda: job(options))
+        return job(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from bertjax.command import USAGE, fail, guarded, printing
+from bertjax.command import USAGE, fail, guarded, printing, show_help
 from bertjax.config import RunConfig, resolve
 from bertjax.flags import FlagError, parse
 from bertjax.showing import note
@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
-        print(HELP)
-        return 0 if argv else USAGE
+        return show_help(HELP, asked=bool(argv))
     try:
         config, chosen = parse("bertjax.plan", argv, OPTIONS)
     except FlagError as error:

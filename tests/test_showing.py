@@ -68,7 +68,7 @@ def test_a_standard_error_that_is_gone_changes_no_exit_code(monkeypatch, broken_
 PACKAGE = Path(__file__).parent.parent / "bertjax"
 # Whose other prints are JSON, help, or text of the command's own.
 PRINTING = {"showing.py", "describe.py", "evaluate.py", "predict.py", "plan.py", "benchmark.py", "inference/show.py"}
-PRINTING |= {"__main__.py", "train/__main__.py", "finetune/__main__.py"}
+PRINTING |= {"command.py"}
 
 
 def test_nothing_is_printed_beside_it():

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.command import INTERRUPTED, printing
+from bertjax import __main__ as console
+from bertjax.command import DATA, INTERRUPTED, printing
 from bertjax.streams import Lasting, lasting, ready
 from bertjax.train.__main__ import run_in_cluster
 from bertjax.train.display import Display
@@ -112,6 +113,16 @@ def test_a_narrow_standard_output_takes_any_character(monkeypatch):
     monkeypatch.setattr("sys.stdout", narrow)
     assert run_in_cluster(None, lambda stop: print("café \udcff")) == 0
     assert narrow.buffer.getvalue() == b"caf\\xe9 \\udcff\n"
+
+
+@pytest.mark.parametrize("name", [None, *console.COMMANDS])
+def test_help_for_a_full_disk_or_nobody(name, broken_pipe, capsys):
+    for stream, code, said in ((full(), DATA, "error: cannot write: No space left on device\n"), (broken_pipe, 0, "")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdout", stream)
+            assert console.main([*([name] if name else []), "--help"]) == code
+        assert capsys.readouterr() == ("", said)
+        stream.close()
 
 
 OPENS = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bertjax.command import USAGE, fail
+from bertjax.command import USAGE, fail, show_help
 from bertjax.config import ConfigError
 from bertjax.finetune import run
 from bertjax.flags import FlagError, parse
@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
-        print(HELP)
-        return 0 if argv else USAGE
+        return show_help(HELP, asked=bool(argv))
     options = {
         "model": (None, "model folder, or workdir of a run"),
         "train": (None, "labelled file to train on"),

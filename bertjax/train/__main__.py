@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded
+from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, show_help
 from bertjax.config import ConfigError
 from bertjax.digits import whole_number
 from bertjax.flags import FlagError, parse
@@ -64,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
-        print(HELP)
-        return 0 if argv else USAGE
+        return show_help(HELP, asked=bool(argv))
     try:
         config, chosen = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")} | CLUSTER_OPTIONS)
         cluster = chosen_cluster(chosen)
