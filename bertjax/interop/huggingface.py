@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bertjax import unfinished
@@ -138,8 +139,9 @@ def export_model(
         _check_written(building, tensors)
         verify(building)
         put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
-    except OSError as error:
-        raise ModelFileError(f"{directory} cannot be written: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:  # the writer of the weights has errors of its own for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{directory} cannot be written: {reason}") from None
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -153,6 +154,23 @@ def test_what_a_killed_export_left_is_cleared_and_nothing_else(moment, model, tm
     assert (folder / "README.md").read_text() == OWN  # what was moved away for a moment came back first
     names = sorted(child.name for child in tmp_path.iterdir())
     assert names == [".m.a1b2c3d4", ".m.backup", ".m.bertjax-notes", ".other.bertjax-x-1-00000000", "m"]
+
+
+@pytest.mark.parametrize(("most", "file"), [(0, "config.json"), (2000, "model.safetensors")])
+def test_a_disk_that_takes_no_more_is_one_line(most, file, model, tmp_path):
+    """``file`` is the first that does not fit into so many bytes."""
+    config, params, _ = model
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(ModelFileError, match=r"model cannot be written: .*[Ff]ile too large"):
+            export_model(tmp_path / "model", config, params, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    export_model(tmp_path / "model", config, params, None)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "model").iterdir()}
+    assert next(name for name in ("config.json", "model.safetensors") if sizes[name] > most) == file
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
