@@ -116,17 +116,18 @@ def _check_digits(argv: list[str], options: dict[str, tuple[Any, str]], config: 
     for argument, after in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
         name, value = name.removeprefix("--"), value if equals else after
-        default = options[name][0] if name in options else _value_at(name, config)
-        if isinstance(default, int | float) and has_other_digits(value):
+        kind = type(options[name][0]) if name in options else _type_at(name, config)
+        if issubclass(kind, int | float) and has_other_digits(value):
             raise FlagError(f"--{name} must be written in the digits 0 to 9, not {value!r}")
 
 
-def _value_at(name: str, config: ConfigDict | None) -> Any:
-    """The value of ``config.a.b`` in the file; None where there is none."""
+def _type_at(name: str, config: ConfigDict | None) -> type:
+    """The type of ``config.a.b`` in the file, also where it holds None; None's where there is no such key."""
+    *sections, key = name.split(".")[1:] or [""]
     node: Any = config
-    for part in name.split(".")[1:]:
+    for part in sections:
         node = node[part] if isinstance(node, ConfigDict) and part in node else None
-    return node
+    return node.get_type(key) if isinstance(node, ConfigDict) and key in node else type(None)
 
 
 def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> str:

@@ -17,9 +17,12 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError) -> Path:
     """The path that a user gave as ``what`` (an option, a key), ``~`` and ``~user`` as shells have them.
 
-    Raises ``error``, one line, for the address of a bucket or server, and for names that no file can have.
+    Raises ``error``, one line, for the address of a bucket or server, for nothing at all, and for names that no file
+    can have.
     """
     text = os.fspath(path)
+    if not text:  # of a shell's variable that is not set; it would be the current folder
+        raise error(f"{what} is empty, where it must be a path")
     if _ADDRESS.match(text):
         scheme = text.split(":", 1)[0]
         raise error(

@@ -69,7 +69,17 @@ def test_options_of_commands(odd, module, arguments, capsys):
 
 
 @pytest.mark.parametrize("odd", ["\u0663", "1\u0663", "\u0663e-5", "\uff11.5"])
-@pytest.mark.parametrize("key", ["config.seed", "config.phases.phase1.learning_rate", "price"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "config.seed",
+        "config.phases.phase1.learning_rate",
+        "config.phases.phase2.warmup_steps",  # this one and the next two hold None in the file
+        "config.phases.phase1.max_predictions",
+        "config.data.held_out_fraction",
+        "price",
+    ],
+)
 def test_keys_of_a_config(odd, key):
     with pytest.raises(FlagError, match="digits 0 to 9"):
         parse("test", [f"--config={TINY}", f"--{key}={odd}"], {"price": (-1.0, "")})

@@ -98,6 +98,15 @@ def test_addresses_and_impossible_names_are_refused_in_one_line(option, place, c
     assert made <= {"config.py", "finetune.py", "text.txt", "rows.jsonl", "cache", "w"}
 
 
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option != "describe"])
+def test_an_empty_path_is_not_the_current_folder(option, place, capsys):
+    """As a shell gives it whose variable is not set."""
+    before = sorted(place.iterdir())
+    code, said = run(option, "", capsys)
+    assert code in (2, 3) and len(said) == 1, (code, said)
+    assert set(place.iterdir()) - set(before) <= {place / "cache", place / "w"}
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_home(option, place, capsys, monkeypatch):
     """What is not there is said to be missing in the home, or what is made is made there."""
@@ -128,7 +137,7 @@ def test_names_that_are_not_utf8(option, place, capsys):
 def test_a_path():
     assert given_path("a/b", "x") == given_path(given_path("./a/b", "x"), "x")
     assert str(given_path("a:b", "x")) == "a:b" and str(given_path("/data/a://b", "x")) == "/data/a:/b"
-    for bad in ("gs://b/x", "a\0b", "GS://b", "file:///tmp/x", "x" * 256, "é" * 128):
+    for bad in ("", "gs://b/x", "a\0b", "GS://b", "file:///tmp/x", "x" * 256, "é" * 128):
         with pytest.raises(ConfigError, match="--some is ") as caught:
             given_path(bad, "--some")
         assert caught.value.args[0].isprintable()

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bertjax.data.files import DataError
+from bertjax.data.files import DataError, reading
+from bertjax.data.raw_files import check_is_regular
 from bertjax.paths import given_path
 
 INFO, FEATURES = "dataset_info.json", "features.json"
@@ -38,6 +39,7 @@ _CLASSES = frozenset(
 
 def open_builder(folder: Path) -> Any:
     """TFDS's builder of the data set in ``folder``, a data set in ArrayRecord form. Raises DataError."""
+    _check_are_files(folder)
     check_classes(folder)
     import tensorflow_datasets as tfds
 
@@ -53,6 +55,14 @@ def open_builder(folder: Path) -> Any:
     if outside:
         raise DataError(f"{folder / INFO} names a file of another folder: {outside[0]}")
     return builder
+
+
+def _check_are_files(folder: Path) -> None:
+    """Raises DataError where a pipe or device lies among the files of a data set, which TFDS would read for ever."""
+    with reading(folder):
+        for path in sorted(folder.iterdir()):
+            if path.exists() and not path.is_dir():
+                check_is_regular(path, path.stat().st_mode)
 
 
 def check_classes(folder: Path) -> None:

@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         cluster = chosen_cluster(chosen)
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
-    workdir = chosen["workdir"] or f"runs/{config.get('name', 'run')}"
+    workdir = f"runs/{config.get('name', 'run')}" if chosen["workdir"] is None else chosen["workdir"]
     settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
     return run_in_cluster(cluster, lambda stop: run(config, workdir, should_stop=stop, **settings))
 

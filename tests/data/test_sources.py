@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import gzip
 import json
 import lzma
@@ -382,6 +383,16 @@ def test_damaged_descriptions(tfds_folder, watched_imports, text):
         open_sources([f"tfds:{tfds_folder}/sayings"])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
     assert not watched_imports
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "text.labels.txt"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_data_set_of_what_has_no_end(tfds_folder, name, kind):
+    file = tfds_folder / "sayings/1.0.0" / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file) if kind == "pipe" else file.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"{name} is a {kind}, not a file"):
+        open_sources([f"tfds:{tfds_folder}/sayings"])
 
 
 def test_shards_outside_of_the_folder(tfds_folder):
