@@ -22,7 +22,7 @@ def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError
     """
     text = os.fspath(path)
     if not text:  # of a shell's variable that is not set; it would be the current folder
-        raise error(f"{what} is empty, where it must be a path")
+        raise error(f"{what} is '', which is no path")
     if _ADDRESS.match(text):
         scheme = text.split(":", 1)[0]
         raise error(

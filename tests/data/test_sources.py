@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import os
 import gzip
 import json
 import lzma
+import os
 import random
 import re
 import sys
