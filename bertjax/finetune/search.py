@@ -24,10 +24,11 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
     try:
         recorded = json.loads((workdir / "config.json").read_text())["identity"]
         summary = json.loads((workdir / "summary.json").read_text())
-    except (OSError, ValueError, KeyError):
+        has_scores = isinstance(summary["scores"][summary["main_score"]], float | int)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     whole = recorded == json.loads(json.dumps(identity)) and (workdir / "model" / "config.json").is_file()
-    return summary if whole and isinstance(summary, dict) else None
+    return summary if whole and has_scores else None
 
 
 def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
@@ -52,7 +53,7 @@ def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tu
 
 def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
     """Puts the model of the best trial and the summary of all into the workdir."""
-    model = check_replaceable(workdir / "model")
+    model = check_replaceable(workdir / "model", copies=list((workdir / RUNS).glob("*/model")))
     aside = unfinished.new_name(model)
     try:
         shutil.copytree(workdir / RUNS / best.name / "model", aside / "new")

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bertjax.interop import ModelFileError
 from bertjax.paths import given_path
@@ -65,12 +66,22 @@ def is_shard(name: str) -> bool:
     return name.startswith("model-") and name.endswith(".safetensors")
 
 
+def is_without_record(folder: Path) -> bool:
+    """Whether the weights of a folder say nothing of who wrote them, as those of versions before the record do."""
+    weights = folder / WEIGHTS
+    return weights.is_file() and not weights.is_symlink() and _recorded(weights) is None
+
+
 def check_replaceable(
-    directory: str | Path, overwrite: bool = False, replaced: Sequence[str] = (*MODEL_FILES, *TOKENIZER_FILES)
+    directory: str | Path,
+    overwrite: bool = False,
+    replaced: Sequence[str] = (*MODEL_FILES, *TOKENIZER_FILES),
+    copies: Sequence[Path] = (),
 ) -> Path:
     """The absolute path of a model folder to be, whose files ``replaced`` are going to be written.
 
-    Raises ModelFileError where something would be lost that bertjax did not export, and ``overwrite`` is not asked for.
+    copies: folders; a file that is the same in one of them is not lost. Raises ModelFileError where something would be
+    lost that bertjax did not export, and ``overwrite`` is not asked for.
     """
     path, exists = folder_path(directory)
     path = path.absolute()
@@ -95,6 +106,7 @@ def check_replaceable(
         )
     ours = vouched(path)
     foreign = [name for name in names if (name in replaced or is_shard(name)) and name not in ours]
+    foreign = [name for name in foreign if not any(_is_same(path / name, copy / name) for copy in copies)]
     if foreign:
         raise ModelFileError(
             f"{path} holds {foreign[0]}, which bertjax did not export or somebody has changed; choose another folder, "
@@ -130,6 +142,25 @@ def _is(path: Path, digest: object) -> bool:
         return not path.is_symlink() and path.is_file() and _digest(path) == digest
     except OSError:
         return False
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two files hold the same; of weights, whatever the metadata in their headers say."""
+    try:
+        plain_files = all(file.is_file() and not file.is_symlink() for file in (path, other))
+        content = _tensors if path.name == WEIGHTS else _digest
+        return plain_files and content(path) == content(other)
+    except (OSError, ValueError, AttributeError, struct.error, RecursionError):
+        return False
+
+
+def _tensors(weights: Path) -> tuple[dict[str, Any], str]:
+    """(entries of the header, hash of the numbers after it)."""
+    with weights.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        entries = json.loads(file.read(min(size, _LARGEST_HEADER)))
+        entries.pop("__metadata__", None)
+        return entries, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(path: Path) -> str:

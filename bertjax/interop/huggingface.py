@@ -17,7 +17,14 @@ from safetensors.numpy import save_file
 from bertjax import unfinished
 from bertjax.config import ModelConfig
 from bertjax.interop import ModelFileError, exported
-from bertjax.interop.exported import MODEL_FILES, TOKENIZER_FILES, check_replaceable, folder_path, is_shard
+from bertjax.interop.exported import (
+    MODEL_FILES,
+    TOKENIZER_FILES,
+    check_replaceable,
+    folder_path,
+    is_shard,
+    is_without_record,
+)
 from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import HEADS, canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
@@ -112,7 +119,8 @@ def export_model(
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
     replaced = [*MODEL_FILES, *(TOKENIZER_FILES if tokenizer is not None else [])]
-    directory = check_replaceable(directory, overwrite, replaced)
+    of_before = is_without_record(folder_path(directory)[0])  # what is equal may go: told once there is what to compare
+    directory = check_replaceable(directory, overwrite or of_before, replaced)
     aside: Path | None = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +146,7 @@ def export_model(
         weights.chmod((building / "config.json").stat().st_mode)  # the writer leaves it to its owner alone
         _check_written(building, tensors)
         verify(building)
+        check_replaceable(directory, overwrite, replaced, [building])
         put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
     except (OSError, SafetensorError) as error:  # the writer of the weights has errors of its own for a full disk
         reason = getattr(error, "strerror", None) or error

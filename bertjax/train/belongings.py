@@ -15,7 +15,7 @@ from typing import Any
 from bertjax import unfinished
 from bertjax.config import ConfigError
 from bertjax.interop import ModelFileError
-from bertjax.interop.exported import check_replaceable
+from bertjax.interop.exported import check_replaceable, is_without_record
 from bertjax.parallel.secret import FILE as SECRET
 from bertjax.train.ownership import FILE as LOCK
 from bertjax.train.step_folders import step_numbers
@@ -109,7 +109,8 @@ def _is_model(path: Path) -> bool:
     try:
         check_replaceable(path)
     except ModelFileError:
-        return False
+        # A finished run of a version that kept no record: the export replaces only what is equal to its own.
+        return is_without_record(path) and _is_summary(path.parent / "summary.json")
     return True
 
 

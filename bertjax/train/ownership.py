@@ -185,7 +185,7 @@ def _read(workdir: Path) -> dict[str, Any]:
     """The lease as it is on the server; {} for none, or one that is just being written."""
     try:
         lease = json.loads((workdir / FILE).read_bytes()[:_MOST_BYTES])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return lease if isinstance(lease, dict) else {}
 

@@ -37,7 +37,7 @@ def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpu
         if "corpus" in needed and not all(isinstance(recorded["corpus"].get(key), str) for key in _OF_CORPUS):
             raise ValueError("its corpus has no fingerprint and path")
         return recorded
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} of the run in {workdir} cannot be read ({error}); use another --workdir=DIR"
         ) from None
@@ -93,7 +93,7 @@ def write_beginning(workdir: Path, record: dict[str, Any], save_tokenizer: Calla
 def _tokenizer_on_record(workdir: Path) -> Any:
     try:
         return json.loads((workdir / "config.json").read_bytes())["tokenizer_files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

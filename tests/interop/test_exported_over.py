@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 from bertjax import unfinished
 from bertjax.config import ModelConfig
@@ -67,6 +68,30 @@ def test_an_export_that_somebody_changed_is_theirs(name, model, tmp_path):
     with pytest.raises(ModelFileError, match=f"holds {name}, which"):
         export_model(folder, *model)
     assert contents(folder) == changed
+
+
+def without_record(folder):
+    """Rewrites the weights as versions before the record did."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_an_export_from_before_the_record_is_replaced_by_its_equal(model, tmp_path):
+    export_model(tmp_path, *model)
+    once = contents(tmp_path)
+    without_record(tmp_path)
+    export_model(tmp_path, *model)
+    assert contents(tmp_path) == once
+
+
+def test_an_export_from_before_the_record_that_is_another_stays(model, tmp_path):
+    config, params, tokenizer = model
+    export_model(tmp_path, config, jax.tree.map(lambda x: x + 1, params), tokenizer)
+    without_record(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ModelFileError, match=r"holds model\.safetensors, which bertjax did not export"):
+        export_model(tmp_path, *model)
+    assert contents(tmp_path) == before
 
 
 def test_equal_models_have_equal_bytes(model, tmp_path):

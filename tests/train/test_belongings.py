@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import bertjax.train
 from bertjax.config import ConfigError
@@ -195,6 +196,25 @@ def test_links_to_somebodys_files_are_not_written_through(tmp_path):
 
 def test_a_finished_run_knows_all_of_its_files(finished):
     check_workdir(finished)
+
+
+def test_the_model_of_a_finished_run_from_before_the_record_is_its_own(finished, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    weights = workdir / "model" / "model.safetensors"
+    save_file(load_file(weights), weights, metadata={"format": "pt"})
+    check_workdir(workdir)
+    (workdir / "summary.json").unlink()
+    with pytest.raises(ConfigError, match="holds model, which is not as bertjax wrote it"):
+        check_workdir(workdir)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5000, "[]", "\ufeff{}"])
+def test_a_config_that_is_no_config_is_one_line(content, config, tmp_path):
+    put(tmp_path, "config.json", content)
+    put(tmp_path, "checkpoints/10/_CHECKPOINT_METADATA", "{}")
+    with pytest.raises(ConfigError, match=r"config\.json of the run in .* cannot be read"):
+        bertjax.train.run(config, tmp_path, say=lambda line: None)
 
 
 @pytest.mark.parametrize("harm", [lambda text: "another", lambda text: text + "\n"])
