@@ -96,6 +96,8 @@ def check_replaceable(
     folders = [name for name in names if name in replaced and (path / name).is_dir()]
     if folders:
         raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
+    if _is_of_a_run(path):
+        raise ModelFileError(f"{path} is the folder of a run, or of a checkpoint; choose another place for the model")
     if overwrite:
         return path
     others = [name for name in names if name not in (*_KNOWN, *TOKENIZER_FILES) and not is_shard(name)]
@@ -113,6 +115,18 @@ def check_replaceable(
             f"or replace it with --overwrite"
         )
     return path
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether a folder is a workdir, which would lose its config.json, or a step in one."""
+    if (path / "_CHECKPOINT_METADATA").exists():
+        return True
+    config = path / "config.json"
+    try:
+        is_workdir = config.is_file() and (path / "checkpoints").is_dir()
+        return is_workdir and b'"identity_fingerprint"' in config.read_bytes()
+    except OSError:
+        return False
 
 
 def folder_path(path: str | Path) -> tuple[Path, bool]:

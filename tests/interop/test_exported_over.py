@@ -70,6 +70,18 @@ def test_an_export_that_somebody_changed_is_theirs(name, model, tmp_path):
     assert contents(folder) == changed
 
 
+@pytest.mark.parametrize("own", [("config.json", "checkpoints/"), ("_CHECKPOINT_METADATA",)])
+def test_a_folder_of_a_run_is_never_overwritten(own, model, tmp_path):
+    for name in own:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text(
+            '{"identity_fingerprint": ""}'
+        )
+    before = contents(tmp_path)
+    with pytest.raises(ModelFileError, match="is the folder of a run, or of a checkpoint"):
+        export_model(tmp_path, *model, overwrite=True)
+    assert contents(tmp_path) == before
+
+
 def without_record(folder):
     """Rewrites the weights as versions before the record did."""
     tensors = load_file(folder / "model.safetensors")
