@@ -33,7 +33,8 @@ def read(folder: Path) -> dict[str, Any]:
     """The manifest of a prepared corpus. Raises DataError where it cannot be read, Damaged where it is none."""
     path = folder / FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        is_pipe = stat.S_ISFIFO(path.stat().st_mode)  # it would be waited for
+        manifest = None if is_pipe else json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{folder} is no prepared corpus: it has no {FILE}") from None
     except OSError as error:

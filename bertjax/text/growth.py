@@ -21,17 +21,25 @@ _LONGEST_MAPPED = 64
 # A regular expression of one branch whose first character has to be there: it never matches nothing.
 _BEGINS_WITH_A_LETTER = re.compile(r"[^\\|()\[\]{}?*+^$.](?![?*{])[^|]*$")
 _MANY = 1e18  # where counting ends
-_DECOMPOSE = ("NFD", "NFKD", "NFC", "NFKC", "Nmt", "Lowercase", "BertNormalizer", "ByteLevel")
+_DECOMPOSE = ("NFD", "NFKD", "NFC", "NFKC", "Nmt", "Lowercase", "BertNormalizer")
+_KEYS = {
+    "Replace": {"pattern", "content"},
+    "Prepend": {"prepend"},
+    "Precompiled": {"precompiled_charsmap"},
+    "ByteLevel": {"add_prefix_space", "trim_offsets"},
+}
+_INSIDE = ("normalizers", "pretokenizers", "decoders")  # the steps of a sequence
+# A letter for each byte of UTF-8, every time anew.
+_BYTES = 4
 
 
 def check_growth(definition: dict[str, Any], origin: str) -> None:
-    """Raises ConfigError where the normalizer or decoder of a ``tokenizer.json`` may multiply text."""
-    for part in ("normalizer", "decoder"):
+    """Raises ConfigError where the normalizer, pre-tokenizer or decoder of a ``tokenizer.json`` may multiply text."""
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
         times, added = 1.0, 0
         is_normal = False  # whether a step that knows Unicode has already made of the text what it can
         is_first, maps = True, 0
-        for step in _steps(definition.get(part)):
-            kind = step.get("type")
+        for kind, step in _steps(definition.get(part)):
             times = min(times, _MANY)
             if kind == "Replace":
                 content = str(step.get("content") or "")
@@ -46,6 +54,9 @@ def check_growth(definition: dict[str, Any], origin: str) -> None:
                 longest = longest_mapped(_decoded(step.get("precompiled_charsmap")))
                 times *= longest if maps or longest > _LONGEST_MAPPED else 1
                 maps += 1
+            elif kind == "ByteLevel":
+                times, added = times * _BYTES, min(added * _BYTES, int(_MANY))
+                is_normal, is_first = False, False
             elif kind in _DECOMPOSE:
                 times *= 1 if is_normal or is_first else _UNICODE
                 is_normal, is_first = True, False
@@ -81,16 +92,24 @@ def longest_mapped(charsmap: bytes) -> int:
     return max((len(text.decode("utf-8", "replace")) for text in charsmap[4 + size :].split(b"\0")), default=0)
 
 
-def _steps(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The steps of a part in order, sequences of sequences taken apart; what is none is for the library to refuse."""
-    if not isinstance(part, dict) or depth > 20:
-        return
-    inside = part.get("normalizers", part.get("decoders")) if part.get("type") == "Sequence" else None
-    if isinstance(inside, list):
-        for step in inside:
-            yield from _steps(step, depth + 1)
-    else:
-        yield part
+def _steps(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kinds and steps of a part in order, sequences of sequences taken apart; what is none is for the library to
+    refuse."""
+    waiting = [part]
+    while waiting:
+        step = waiting.pop()
+        if not isinstance(step, dict):
+            continue
+        lists = [step[name] for name in _INSIDE if isinstance(step.get(name), list)]
+        waiting += [inside for steps in reversed(lists) for inside in reversed(steps)]
+        if not lists:
+            yield _kind(step), step
+
+
+def _kind(step: dict[str, Any]) -> str:
+    """What a step is: the library goes by its keys where it does not know its ``type``, or where there is none."""
+    found = [kind for kind, keys in _KEYS.items() if keys <= step.keys()]
+    return found[0] if found else str(step.get("type"))
 
 
 def _replacement(pattern: Any, content: str) -> float:

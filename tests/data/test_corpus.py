@@ -388,6 +388,14 @@ def test_a_manifest_of_well_formed_nonsense(prepared, tmp_path, keys, value):
     assert "\n" not in str(caught.value)
 
 
+def test_a_pipe_for_a_manifest(prepared, tmp_path):
+    shutil.copytree(prepared.path, tmp_path / "c")
+    (tmp_path / "c/manifest.json").unlink()
+    os.mkfifo(tmp_path / "c/manifest.json")
+    with pytest.raises(DataError, match=r"manifest\.json is no manifest"):
+        open_prepared(tmp_path / "c")
+
+
 def test_an_index_is_made_again_of_whole_shards_only(prepared, tmp_path):
     shutil.copytree(prepared.path, tmp_path / "c")
     (tmp_path / "c/index/train.tokens.npy").unlink()

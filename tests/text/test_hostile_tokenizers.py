@@ -270,6 +270,10 @@ def charsmap(*texts):
     return base64.b64encode(struct.pack("<I", 8) + b"\0" * 8 + b"\0".join(text.encode() for text in texts)).decode()
 
 
+def nested(step, depth):
+    return step if depth == 0 else {"type": "Sequence", "normalizers": [nested(step, depth - 1)]}
+
+
 MULTIPLIED = {
     "a letter that doubles, ten times": [replaced("a", "aa")] * 10,
     "five thousand times": [replaced("a", "aa")] * 5000,
@@ -291,6 +295,11 @@ MULTIPLIED = {
         {"type": "NFKC"},
     ],
     "a map": [{"type": "Precompiled", "precompiled_charsmap": charsmap("a", "b" * 100)}],
+    "bytes as letters, again and again": [{"type": "ByteLevel"}] * 3,
+    "steps without a type": [{"pattern": {"String": "a"}, "content": "aa"}] * 5,
+    "a sequence without a type": [{"normalizers": [replaced("a", "aa")] * 5}],
+    "a sequence of a type that nobody knows": [{"type": "Own", "normalizers": [replaced("a", "aa")] * 5}],
+    "a hundred sequences in one another": [nested(replaced("a", "a" * 17), 100)],
     "two maps": [{"type": "Precompiled", "precompiled_charsmap": charsmap("b" * 30)}] * 2,
 }
 
@@ -306,6 +315,14 @@ def test_steps_that_multiply_text(kind, steps, files, tmp_path):
     definition["decoder"] = {"type": "Sequence", "decoders": [replaced("a", "aa")] * 40}
     assert "has a decoder that may make a text" in refused(written(tmp_path / "tokenizer.json", definition))
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ["type", None])
+def test_a_pre_tokenizer_that_multiplies_text(name, files, tmp_path):
+    step = {"add_prefix_space": True, "trim_offsets": True, "use_regex": True} | ({name: "ByteLevel"} if name else {})
+    definition = json.loads(files["bpe.json"])
+    definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [step] * 30}
+    assert "has a pre_tokenizer that may make a text" in refused(written(tmp_path / "tokenizer.json", definition))
 
 
 # As in published tokenizers of this field.
@@ -341,6 +358,10 @@ def test_steps_that_are_used(steps, files):
     definition = json.loads(files["unigram.json"])
     definition["normalizer"] = {"type": "Sequence", "normalizers": steps}
     check_growth(definition, "tokenizer.json")
+    pretokenizers = [{"type": "Split", "pattern": {"Regex": " +"}, "behavior": "Isolated"}, {"type": "ByteLevel"}]
+    check_growth(
+        {**definition, "pre_tokenizer": {"type": "Sequence", "pretokenizers": pretokenizers}}, "tokenizer.json"
+    )
     decoders = [replaced("\u2581", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " "}]
     check_growth({**definition, "decoder": {"type": "Sequence", "decoders": decoders}}, "tokenizer.json")
 
