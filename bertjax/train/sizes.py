@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from jax.sharding import Mesh
@@ -44,7 +44,7 @@ def check_model(model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, 
     divided = mesh.shape["fsdp"] * mesh.shape["tensor"]
     if needed(model, divided) <= limit:
         return
-    ways = list(_ways_out(model, lambda changed: needed(changed, divided) <= limit))
+    ways = list(_ways_out(model, row[0], lambda changed: needed(changed, divided) <= limit))
     if mesh.shape["fsdp"] == 1 and mesh.size > 1 and needed(model, mesh.size) <= limit:
         ways.append("--config.parallel.data=1 --config.parallel.fsdp=-1")
     state, activations = state_bytes(model, divided), needed(model, divided) - state_bytes(model, divided)
@@ -83,12 +83,14 @@ def check_batch(
         )
 
 
-def _ways_out(model: ModelConfig, fits: Callable[[ModelConfig], bool]):
-    """Overrides of a single size, to what BERT-base has, with which it fits."""
+def _ways_out(model: ModelConfig, length: int, fits: Callable[[ModelConfig], bool]) -> Iterator[str]:
+    """Overrides of a single size, to what BERT-base has, with which it is a model for such a row and fits."""
     usual = ModelConfig()
     for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings"):
         value = getattr(usual, name)
-        if value < getattr(model, name) and fits(dataclasses.replace(model, **{name: value})):
+        changed = dataclasses.replace(model, **{name: value})
+        is_model = changed.hidden_size % changed.num_attention_heads == 0 and changed.max_position_embeddings >= length
+        if value < getattr(model, name) and is_model and fits(changed):
             yield f"--config.model.{name}={value}"
 
 

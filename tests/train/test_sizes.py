@@ -81,6 +81,18 @@ def test_what_is_named_fits(monkeypatch):
     check_model(large, "bfloat16", make_mesh(1, 4, 1, devices=jax.devices()[:4]), ROW)
 
 
+@pytest.mark.parametrize("heads", [7, 2**16])
+def test_what_is_named_is_a_model(heads, monkeypatch):
+    """Of BERT-base's sizes none is named with which the others make no model, or one too short for the row."""
+    monkeypatch.setattr(sizes, "memory_limit", lambda device: 8 * 2**30)
+    mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    odd = dataclasses.replace(ModelConfig(), hidden_size=7 * 2**16, num_attention_heads=heads, num_hidden_layers=1)
+    long = dataclasses.replace(ModelConfig(), max_position_embeddings=2**24)
+    for model, row in ((odd, ROW), (long, (1024, 20, 16))):
+        with pytest.raises(ConfigError, match=r"does not fit: .*; take a smaller config.model, or larger devices$"):
+            check_model(model, "bfloat16", mesh, row)
+
+
 def test_the_batch_that_is_named_fits(monkeypatch):
     monkeypatch.setattr(sizes, "host_memory", lambda: 2**30)
     mesh = make_mesh(4, 1, 1, devices=jax.devices()[:4])
