@@ -23,8 +23,10 @@ from bertjax.memory import host_memory
 from bertjax.showing import note, say
 from bertjax.streams import Lasting, forget, open_standard_files, ready
 
-# A full disk, a quota, a limit on a file's size, a folder that may not be written to: no traceback helps there.
+# A full disk, a quota, a limit on a file's size, a folder that may not be written to, a file in the place of a folder
+# or the other way round, a server that has lost it: no traceback helps there.
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_CANNOT_WRITE += (errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
 UNKNOWN, USAGE, DATA, DIVERGED, LOST, STOPPED = 1, 2, 3, 4, 71, 75
 INTERRUPTED = 130  # by Ctrl-C, as shells have it; training saves and stops instead

@@ -32,6 +32,8 @@ def raising(error):
         ),
         (OSError(errno.ENOSPC, "No space left", "a/b"), DATA, "error: cannot write a/b: No space left\n"),
         (OSError(errno.ENOSPC, "No space left"), DATA, "error: cannot write: No space left\n"),
+        (OSError(errno.EISDIR, "Is a directory", "a/b"), DATA, "error: cannot write a/b: Is a directory\n"),
+        (OSError(errno.ESTALE, "Stale file handle"), DATA, "error: cannot write: Stale file handle\n"),
     ],
 )
 def test_one_line_on_standard_error(error, code, said, capsys):

@@ -175,7 +175,10 @@ class Checkpoints:
             return
         if not self._folder.parent.is_dir():
             raise WorkdirGone(self._folder.parent)
-        self._folder.mkdir(exist_ok=True)
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:  # somebody's file in its place
+            raise self._not_written(step, error) from None
         needed = sum(x.nbytes for x in jax.tree.leaves(tree)) + SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
@@ -226,10 +229,9 @@ class Checkpoints:
                 return step, state, record
             damaged[step] = damage
         if damaged:
-            newest = max(damaged)
             raise CheckpointError(
-                f"none of the checkpoints in {self._folder} is whole ({len(damaged)} of them; that of step {newest}: "
-                f"{damaged[newest]}); nothing was deleted"
+                f"none of the checkpoints in {self._folder} is whole ({len(damaged)} of them; that of step "
+                f"{max(damaged)}: {damaged[max(damaged)]}); nothing was deleted"
             )
         self._put_aside({}, None)
         self._saved = {}

@@ -54,3 +54,15 @@ def test_a_part_that_is_gone_does_not(name, said, config, tmp_path):
     warnings = [line for line in lines if line.startswith("warning:")]
     assert said is None or any(said in line for line in warnings), warnings
     assert (tmp_path / "run" / "checkpoints" / "10").is_dir() and (tmp_path / "run" / "model").is_dir()
+
+
+def test_a_file_in_the_place_of_the_checkpoints_is_one_line_and_stays(config, tmp_path):
+    def harm(workdir):
+        (workdir / "checkpoints").rename(workdir / "moved")
+        (workdir / "checkpoints").write_text("somebody's own")
+
+    with pytest.raises(
+        CheckpointError, match=r"the checkpoint of step [36] (could not be written .*File exists|was not written)"
+    ):
+        disturbed(config, tmp_path / "run", harm, at_step=5)
+    assert (tmp_path / "run" / "checkpoints").read_text() == "somebody's own"
