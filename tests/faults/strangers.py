@@ -46,25 +46,19 @@ MESSAGES: tuple[dict[str, Any], ...] = (
 )
 
 
-def stranger(count: int, seed: int, seconds: float | None = None, silent: int = SILENT) -> Result:
-    """Strangers for ``count`` minutes (or ``seconds``) at a run of two processes."""
+def stranger(count: int, seed: int) -> Result:
+    """Strangers for ``count`` minutes at a run of two processes."""
     result = Result("stranger", BAR, tried=1)
-    lasting = 60.0 * count if seconds is None else seconds
-    if seconds is None:
-        unkilled("float32", 2)  # what compiles first holds more
+    lasting = 60.0 * count
+    unkilled("float32", 2)  # what compiles first holds more
     alone, most_alone = _measured("alone", 0.0, None)
-    crowd = Crowd(seed, silent)
+    crowd = Crowd(seed, SILENT)
     run, most = _measured("stranger", lasting / STEPS, crowd)
     wrong = [*alone.complaints, *run.complaints]
     wrong = wrong or differences(run.run, alone.run)
-    for index, (here, there) in enumerate(zip(most, most_alone, strict=True)):
-        if here.megabytes > there.megabytes + MOST_MEGABYTES:
-            wrong.append(f"process {index} held {here.megabytes:.0f} MB, alone {there.megabytes:.0f}")
-        if here.descriptors > there.descriptors + MOST_DESCRIPTORS:
-            wrong.append(f"process {index} held {here.descriptors} descriptors, alone {there.descriptors}")
-    log = run.run.folder / "log0.1"
-    wrong += [f"its log has {word!r}" for word in NOISE if word in log.read_text(errors="replace")]
-    wrong += [f"strangers that {name} did not come through" for name, done in crowd.done.items() if not done]
+    wrong += held_more(most, most_alone)
+    wrong += noise((run.run.folder / "log0.1").read_text(errors="replace"))
+    wrong += crowd.missed()
     result.figures = {
         "connections": f"{sum(crowd.done.values())} ({', '.join(f'{n} {name}' for name, n in crowd.done.items())})",
         "peak MB of process 0 and 1": f"{most[0].megabytes:.0f} and {most[1].megabytes:.0f}",
@@ -79,6 +73,22 @@ def stranger(count: int, seed: int, seconds: float | None = None, silent: int = 
         shutil.rmtree(run.run.folder)
         shutil.rmtree(alone.run.folder)
     return result
+
+
+def held_more(most: list[Most], most_alone: list[Most]) -> list[str]:
+    """What the processes of a run held beyond what they may, compared with those of one left alone."""
+    found = []
+    for index, (here, there) in enumerate(zip(most, most_alone, strict=True)):
+        if here.megabytes > there.megabytes + MOST_MEGABYTES:
+            found.append(f"process {index} held {here.megabytes:.0f} MB, alone {there.megabytes:.0f}")
+        if here.descriptors > there.descriptors + MOST_DESCRIPTORS:
+            found.append(f"process {index} held {here.descriptors} descriptors, alone {there.descriptors}")
+    return found
+
+
+def noise(log: str) -> list[str]:
+    """What a log has of strangers."""
+    return [f"its log has {word!r}" for word in NOISE if word in log]
 
 
 class Ended:
@@ -133,6 +143,10 @@ class Crowd:
         }
         self.done = dict.fromkeys(self._kinds, 0)
         self._odd = itertools.cycle(list(_odd_lines()))
+
+    def missed(self) -> list[str]:
+        """The kinds of which nobody came."""
+        return [f"strangers that {name} did not come through" for name, done in self.done.items() if not done]
 
     @contextlib.contextmanager
     def at(self, port: int) -> Iterator[None]:
