@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from typing import Any
@@ -59,7 +60,7 @@ def _judged(run: Run, codes: list[int | None], texts: list[str]) -> tuple[str, s
     last = " || ".join(" / ".join(text.strip().split("\n")[-3:]) for text in texts)
     if any("Traceback" in text for text in texts) or len(set(codes)) != 1:
         return "unforeseen", f"exit codes {codes}: {last}"
-    errors = [[line for line in text.split("\n") if line.startswith("error:")] for text in texts]
+    errors = [re.findall(r"^(?:\[\d+\] )?error: .*", text, re.MULTILINE) for text in texts]  # [1]: of process 1
     if codes[0] in (3, 4):
         return ("one line", last) if all(len(lines) == 1 for lines in errors) else ("not one line", last)
     if codes[0] != 0 or any(errors):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import random
 import socket
 import sys
 import time
@@ -187,7 +189,10 @@ class Run:
 
 
 def _free_port() -> int:
-    """A port that is free, and the one after it most likely too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1] - 1
+    """A port that is free, and the one after it: not of those that the system gives to whoever connects."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000, 2)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1))
+            return port
