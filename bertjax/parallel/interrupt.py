@@ -13,6 +13,17 @@ class _Interrupted(BaseException):
     """Raised within the block, past every ``except Exception``."""
 
 
+# Whether the next SIGINT is one of ours.
+_wanted = threading.Event()
+
+
+def _raise_if_wanted(*_: object) -> None:
+    """The handler of SIGINT where it was ignored, as in the background of a script: the user's Ctrl-C still is."""
+    if _wanted.is_set():
+        _wanted.clear()
+        raise _Interrupted
+
+
 class Interruption:
     """What other threads have of a block. ``left``: set once the block has been left."""
 
@@ -25,14 +36,15 @@ class Interruption:
         """Raises ``error`` out of the block, as soon as its thread runs Python code again.
 
         In the main thread also out of a wait for a lock or for data, unless the caller has a handler of SIGINT of its
-        own: what Ctrl-C does is the only thing that Python interrupts these for.
+        own: only the handler of a signal can end these.
         """
         with self._lock:
             if self.left.is_set():
                 return
             self.error = error
             is_main = self._thread == threading.main_thread().ident
-            if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            if is_main and signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _raise_if_wanted):
+                _wanted.set()
                 signal.pthread_kill(self._thread, signal.SIGINT)
             else:
                 _set_exception(self._thread, _Interrupted)
@@ -49,6 +61,10 @@ class Interruption:
 def interruptible() -> Iterator[Interruption]:
     """A block of this thread that other threads can end; it raises what they give."""
     interruption = Interruption()
+    is_main = threading.current_thread() is threading.main_thread()
+    ignored = is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, _raise_if_wanted)
     try:
         try:
             yield interruption
@@ -59,6 +75,10 @@ def interruptible() -> Iterator[Interruption]:
         if interruption.error is None:  # the user's own Ctrl-C
             raise
         raise interruption.error from None
+    finally:
+        _wanted.clear()
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _set_exception(thread: int, kind: type[BaseException] | None) -> None:

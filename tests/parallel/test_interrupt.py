@@ -13,6 +13,14 @@ from bertjax.parallel.processes import together
 from bertjax.parallel.progress import IN_STEP, Stalled
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Whoever starts the tests in the background of a script has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def busy():
     while True:
         time.sleep(0.01)
@@ -87,6 +95,16 @@ def test_a_run_that_stalls_raises_where_it_was_called(place, job, tmp_path, capf
     assert job.__name__ in capfd.readouterr().err  # where every thread stands
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     time.sleep(0.1)  # nothing is raised any more
+
+
+@pytest.mark.parametrize("job", [busy, waiting_for_a_queue, waiting_for_a_lock])
+def test_in_the_background_of_a_script_too_where_ctrl_c_is_ignored(job, tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(Stalled):
+        stalls(tmp_path, job)
+    with interruptible():
+        signal.raise_signal(signal.SIGINT)  # the user's own stays ignored
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_callers_own_handler_of_ctrl_c_is_not_called(tmp_path):
