@@ -9,7 +9,6 @@ message. Values that process 0 settles for all go the same way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import threading
 import time
@@ -25,9 +24,6 @@ from bertjax.parallel.progress import Progress
 from bertjax.parallel.server import BEAT_SECONDS, Server, silence_limit
 
 CONNECT_SECONDS = 10.0
-# How long process 0 waits for the others to end before it ends itself: jax's coordinator ends with it, and that aborts
-# whoever is still there, before it could say why it ends.
-LEAVE_SECONDS = 10.0
 
 
 class Monitor:
@@ -88,12 +84,7 @@ class Monitor:
         """Ends all other processes with this message; this one is about to end by itself."""
         self._left = True
         self._send(failure(message, code))
-        if self._server is None:
-            time.sleep(BEAT_SECONDS)  # for the message to get out
-        else:
-            gone = asyncio.run_coroutine_threadsafe(self._server.others_gone(LEAVE_SECONDS), self._loop)
-            with contextlib.suppress(Exception):  # the monitor itself may be what has failed
-                gone.result(LEAVE_SECONDS + BEAT_SECONDS)
+        time.sleep(4 * BEAT_SECONDS if self._server is not None else BEAT_SECONDS)  # for the message to get out
 
     def leave(self) -> None:
         """A good end: all processes wait for each other, and then nobody minds a closed connection."""
@@ -146,7 +137,8 @@ class Monitor:
             while True:
                 message = parse(await lines.next(MESSAGE_LIMIT), FROM_FIRST)
                 if "failed" in message and not self._left and self._server is not None:
-                    await self._server.others_gone(LEAVE_SECONDS)
+                    # jax's coordinator ends with process 0, and that aborts whoever is still there.
+                    await self._server.others_gone(4 * BEAT_SECONDS)
                 self._hear(message)
         except (OSError, EOFError):
             pass
