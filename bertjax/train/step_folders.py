@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ T = TypeVar("T")
 _STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 # A step on its way out, and a save that never ended. Anything else in there may be a person's own.
 _LEFTOVER = re.compile(r"[0-9]{1,18}(\.deleted|\.orbax-checkpoint-tmp(-[0-9]+)?)", re.ASCII)
+
+# A run deletes no faster than that; a folder that cannot be listed is no step that goes.
+_MOST_ATTEMPTS = 100
 
 
 def step_number(name: str) -> int | None:
@@ -52,21 +56,23 @@ def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[
     there now is taken. Raises the error of a step that is still there, or of the last one where none is left.
     """
     steps = step_numbers(folder)
-    while True:
+    for attempt in itertools.count(1):
         step = steps[-1]
-        before = _which(folder / str(step))
+        before = _files(folder / str(step))
         try:
             return use(step)
         except errors:
             steps = step_numbers(folder)
-            if not steps or (before is not None and before == _which(folder / str(step))):
+            stays = before is not None and before == _files(folder / str(step))
+            if not steps or stays or attempt == _MOST_ATTEMPTS:
                 raise
+    raise AssertionError("unreachable")
 
 
-def _which(folder: Path) -> tuple[int, int, int] | None:
-    """What is another for another folder of the same name, and changes where something in it is deleted."""
+def _files(folder: Path) -> set[tuple[Path, int, int, int]] | None:
+    """All that a folder holds, another file or folder of the same name told apart; None where it is being deleted."""
     try:
-        found = folder.stat()
+        found = [(path, path.lstat()) for path in (folder, *folder.rglob("*"))]
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns
+    return {(path, one.st_dev, one.st_ino, one.st_ctime_ns) for path, one in found}

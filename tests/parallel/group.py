@@ -1,5 +1,7 @@
 """Monitors of several processes, all in this one."""
 
+import contextlib
+import random
 import socket
 import threading
 import time
@@ -12,10 +14,13 @@ SECRET = b"what only these processes know"
 
 
 def free_port():
-    """A port that is free, and the one after it most likely too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1] - 1
+    """A port that is free, and the one after it: not of those that the system gives to whoever connects."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000, 2)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1))
+            return port
 
 
 class Group:

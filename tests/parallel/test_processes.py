@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from group import free_port
 
 import bertjax
 
@@ -40,13 +41,6 @@ def get_config():
     config.evaluation.max_rows = 32
     return config
 """
-
-
-def free_port():
-    """A port that is free, and the one after it most likely too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1] - 1
 
 
 class Job:

@@ -215,6 +215,26 @@ def test_of_a_run_that_saves_and_deletes_all_the_time_something_whole_is_read(wo
     assert found == sorted(found) and len(set(found)) > 3
 
 
+def test_a_step_whose_files_go_one_by_one_is_left_for_the_newest_that_stays(tmp_path):
+    for step in (3, 6):
+        (tmp_path / f"{step}/state/d").mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / f"{step}/state/d/{name}").write_text("x")
+    asked = []
+
+    def use(step):
+        asked.append(step)
+        if step == 6:
+            going = sorted((tmp_path / "6/state/d").iterdir())
+            going[0].unlink() if going else shutil.rmtree(tmp_path / "6")
+            raise ModelFileError("a file is missing")
+        return step
+
+    assert step_folders.newest_that_stays(tmp_path, use, (ModelFileError,)) == 3 and asked == [6, 6, 6, 3]
+    with pytest.raises(FileNotFoundError):  # of a step that stays as it is
+        step_folders.newest_that_stays(tmp_path, lambda step: (tmp_path / "none").stat(), (FileNotFoundError,))
+
+
 def test_other_processes_read_the_checkpoint_that_the_first_one_has_read(workdir):
     asked = []
     tell = lambda name, value: asked.append((name, value)) or 9
