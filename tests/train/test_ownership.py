@@ -199,8 +199,9 @@ def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
             try:
                 if other.stdout.readline() == "mine\n":  # else the first was faster, and takes its file again
-                    for _ in range(500):
+                    for _ in range(2000):  # seconds, not one: all tests share the machine
                         time.sleep(0.01)
+                    pytest.fail("the first job went on beside the second")
                 pytest.skip("the machine was too busy")
             finally:
                 other.kill()
