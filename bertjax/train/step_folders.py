@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +30,9 @@ def step_numbers(folder: Path) -> list[int]:
     """The steps that have a folder in ``folder``, ascending; none where that is no folder. Raises OSError."""
     if not folder.is_dir():
         return []
-    numbers = (step_number(child.name) for child in folder.iterdir() if child.is_dir())
+    # The listing itself says what is a folder: asked afterwards, a step that is renamed meanwhile would be none.
+    with os.scandir(folder) as children:
+        numbers = [step_number(child.name) for child in children if child.is_dir()]
     return sorted(number for number in numbers if number is not None)
 
 
@@ -55,18 +59,29 @@ def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[
     Where that raises one of ``errors``, and the step's folder is no longer the one that it was, the newest that is
     there now is taken. Raises the error of a step that is still there, or of the last one where none is left.
     """
-    steps = step_numbers(folder)
+    if not (steps := _seen_steps(folder)):
+        raise errors[0](f"{folder} holds no checkpoint any more")
     for attempt in itertools.count(1):
         step = steps[-1]
         before = _files(folder / str(step))
         try:
             return use(step)
         except errors:
-            steps = step_numbers(folder)
+            steps = _seen_steps(folder)
             stays = before is not None and before == _files(folder / str(step))
             if not steps or stays or attempt == _MOST_ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
+
+
+def _seen_steps(folder: Path) -> list[int]:
+    """``step_numbers``, listed again where it is empty: a listing may still show the newest save under its temporary
+    name and the step before it already under the name that it is deleted under."""
+    for _ in range(_MOST_ATTEMPTS):
+        if steps := step_numbers(folder):
+            return steps
+        time.sleep(0.001)
+    return []
 
 
 def _files(folder: Path) -> set[tuple[Path, int, int, int]] | None:

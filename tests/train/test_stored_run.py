@@ -199,7 +199,7 @@ def test_of_a_run_that_saves_and_deletes_all_the_time_something_whole_is_read(wo
             for old in [path for path in folder.iterdir() if path.name.endswith(".deleted") or step % 3 == 0]:
                 if old.name != str(step):
                     shutil.rmtree(old)
-            if ended.is_set():
+            if ended.wait(0.2):  # a run does not save as fast as a step can be read
                 return
 
     thread = threading.Thread(target=saving)
@@ -233,6 +233,23 @@ def test_a_step_whose_files_go_one_by_one_is_left_for_the_newest_that_stays(tmp_
     assert step_folders.newest_that_stays(tmp_path, use, (ModelFileError,)) == 3 and asked == [6, 6, 6, 3]
     with pytest.raises(FileNotFoundError):  # of a step that stays as it is
         step_folders.newest_that_stays(tmp_path, lambda step: (tmp_path / "none").stat(), (FileNotFoundError,))
+
+
+def test_a_listing_that_misses_every_step_is_taken_again(tmp_path, monkeypatch):
+    """It may show the newest under its temporary name and the one before it already under the name it goes by."""
+    listings = iter([[], [109], [], [], [110]])
+    monkeypatch.setattr(step_folders, "step_numbers", lambda folder: next(listings))
+    (tmp_path / "110").mkdir()
+
+    def use(step):
+        if step == 109:
+            raise ModelFileError("a file is missing")
+        return step
+
+    assert step_folders.newest_that_stays(tmp_path, use, (ModelFileError,)) == 110
+    monkeypatch.setattr(step_folders, "step_numbers", lambda folder: [])
+    with pytest.raises(ModelFileError, match="holds no checkpoint any more"):
+        step_folders.newest_that_stays(tmp_path, use, (ModelFileError,))
 
 
 def test_other_processes_read_the_checkpoint_that_the_first_one_has_read(workdir):
