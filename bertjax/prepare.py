@@ -6,7 +6,7 @@ import argparse
 
 from bertjax.command import ArgumentParser, guarded
 from bertjax.digits import integer
-from bertjax.showing import say
+from bertjax.showing import note, say
 
 _EPILOG = """\
 SPEC is one of
@@ -76,6 +76,7 @@ def _fraction(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus import prepare
+    from bertjax.data.text_cautions import text_cautions
 
     corpus = prepare(
         options.input,
@@ -99,6 +100,8 @@ def _run(options: argparse.Namespace) -> None:
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )
+    for line in text_cautions(corpus):
+        note(f"warning: {line}")
 
 
 if __name__ == "__main__":

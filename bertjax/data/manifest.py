@@ -15,6 +15,9 @@ from bertjax.data.files import DataError, hash_file
 
 FILE = "manifest.json"
 FORMAT_VERSION = 1
+# How files become text. Part of the key: a corpus of the cache that was read by other rules is not handed out for the
+# same files.
+READING_RULES = 2
 _PACKAGES = ("numpy", "sentencepiece", "tokenizers", "tensorflow-datasets", "array_record")
 _KEYS = ("format_version", "key", "fingerprint", "sources", "settings", "tokenizer", "counts", "held_out", "files")
 
@@ -129,7 +132,7 @@ def check_some_hashes(folder: Path, files: dict[str, dict[str, Any]]) -> None:
 def key_of(sources: list[dict[str, Any]], settings: dict[str, Any]) -> str:
     """What a preparation is found again by: hex SHA-256 of the content of the sources and the settings."""
     content = [(source["kind"], source["sha256"]) for source in sources]
-    return _digest({"format": FORMAT_VERSION, "sources": content, "settings": settings})
+    return _digest({"format": FORMAT_VERSION, "reading": READING_RULES, "sources": content, "settings": settings})
 
 
 def fingerprint_of(files: dict[str, dict[str, Any]], tokenizer: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from bertjax import unfinished
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
+from bertjax.data.text_cautions import text_cautions
 from bertjax.evaluation.chosen import ChosenSuites, in_words
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
@@ -81,7 +82,7 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
-    warnings = cautions(run, mesh)
+    warnings = [*text_cautions(corpus), *cautions(run, mesh)]
     for line in warnings:
         display.say(f"warning: {line}")
     eval_step = job.eval_step()
