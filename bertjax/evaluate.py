@@ -19,6 +19,7 @@ from bertjax.config import ConfigError, nearest
 from bertjax.digits import integer
 from bertjax.evaluation import SUITES, suite_named
 from bertjax.paths import given_path
+from bertjax.showing import note
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -53,7 +54,8 @@ PRECISIONS = ("float32", "bfloat16")
 def run(
     model: Any, suite: str, data: Any = None, *, tokenizer: Any = None, precision: str | None = None, **options: Any
 ) -> dict[str, Any]:
-    """Scores of a model on a suite: suite, model, data, scores, groups, facts, details, options, seconds - plain JSON.
+    """Scores of a model on a suite: suite, model, data, scores, groups, facts, details, warnings, options, seconds -
+    plain JSON.
 
     ``scores`` and the entries of ``groups[heading]`` are {"value", "low", "high", "count"}: a value with its 95 %
     bootstrap interval over ``count`` examples. Accuracies are fractions, losses nats, correlations times 100.
@@ -141,6 +143,8 @@ def _run(options: argparse.Namespace) -> None:
     if output is not None and output.is_dir():
         raise ConfigError(f"--output={options.output} is a folder; it must be a file")
     result = run(options.model, options.suite, options.data, **given)
+    for line in result["warnings"]:
+        note(f"warning: {line}")
     if output is not None:
         from bertjax.train.workdir import write_json
 

@@ -57,12 +57,13 @@ class Score:
 @dataclass(frozen=True)
 class Result:
     """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known, in
-    numbers and words. details: what is too much for a table."""
+    numbers and words. details: what is too much for a table. warnings: about the data, a line each."""
 
     scores: dict[str, Score]
     groups: dict[str, dict[str, Score]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,14 @@ from bertjax.text.tokenizer import Tokenizer
 _LOT = 512  # examples between two signs of life
 
 
-def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> list[Any]:
+class Read(NamedTuple):
+    """examples: those of a file or in memory. warnings: about them, a line each."""
+
+    examples: list[Any]
+    warnings: list[str]
+
+
+def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> Read:
     """The examples of a file for the model's kind of task, or of (inputs, labels) or a list of questions in memory.
 
     Raises DataError that names file and line, also for a label that the model does not know.
@@ -43,8 +50,9 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         raise ConfigError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
     kind = model.task.kind
     examples: Any
+    warnings: list[str] = []
     if isinstance(data, str | Path):
-        examples = _read_file(given_path(data, "data", DataError), kind, options.columns)
+        examples = _read_file(given_path(data, "data", DataError), kind, options.columns, warnings.append)
     elif kind == "answering":
         examples = question_examples(data)
     elif not isinstance(data, tuple) or len(data) != 2:
@@ -62,12 +70,12 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         for example in examples:
             if example.second is None or example.label is None:
                 raise DataError(f"{example.where}: cosines need two texts and a score")
-    return examples
+    return Read(examples, warnings)
 
 
-def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: Progress) -> Result:
+def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Options, show: Progress) -> Result:
     """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
-    kind, names = model.task.kind, model.task.labels
+    kind, names, examples = model.task.kind, model.task.labels, read.examples
     found: list[Any] = []
     size = max(1, options.tokens_at_once // model.task.max_length)
     for begin in range(0, len(examples), _LOT):
@@ -75,10 +83,12 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], opti
         show("predicting", min(begin + _LOT, len(examples)), len(examples))
     predictions, labels = _comparable(kind, found, examples, names)
     scores = scored(kind, predictions, labels, names, options.seed)
-    return Result(scores, facts={"task": kind}, details=per_class(kind, predictions, labels, names))
+    return Result(
+        scores, facts={"task": kind}, details=per_class(kind, predictions, labels, names), warnings=read.warnings
+    )
 
 
-def _read_file(path: Path, kind: str, columns: str | None) -> list[Any]:
+def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str], None]) -> list[Any]:
     """columns: text,label or text,second,label; of tagging the one with the tags."""
     if kind == "tagging":
         return read_tagged(path, columns)

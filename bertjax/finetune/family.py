@@ -33,7 +33,8 @@ class Family:
 
     objective: the loss. fields: what it records besides the loss. train, eval: the rows; ``per_example`` of them make
     an example. outcome: from the model's outputs of every row of eval - [C] or [S, C], float32, of the row's own
-    tokens; embeddings [H] - to scores. notes: lines about the data for a person. loss_unit: what the guard counts a
+    tokens; embeddings [H] - to scores. notes: lines about the data for a person; cautions: those that are warnings,
+    shown at the start and kept in the log. loss_unit: what the guard counts a
     rise of the loss in.
     """
 
@@ -46,6 +47,7 @@ class Family:
     notes: Sequence[str]
     per_example: int = 1
     loss_unit: float = 1.0
+    cautions: Sequence[str] = ()
 
 
 class Labelled(NamedTuple):

@@ -39,10 +39,12 @@ from bertjax.train.stored_run import is_run, open_run
 
 # A file, or examples in memory: inputs, or (inputs, labels).
 Source = str | Path | Sequence[Any]
+# Called with each warning about the data, a line each.
+Warn = Callable[[str], None]
 # Files of these kinds of tasks are not tables; the reader gets the config too.
-_READERS: dict[str, Callable[[Any, FinetuneConfig], list[Any]]] = {
-    "tagging": lambda path, run: read_tagged(path, run.data.label),
-    "answering": lambda path, run: read_questions(path),
+_READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
+    "tagging": lambda path, run, warn: read_tagged(path, run.data.label),
+    "answering": lambda path, run, warn: read_questions(path),
 }
 _EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
 
@@ -108,17 +110,18 @@ def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
     return resolve_model(asdict(replace(config, **given)), "config.model.")
 
 
-def read_examples(source: Source, run: FinetuneConfig, held_out: bool) -> list[Any]:
+def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: Warn = lambda line: None) -> list[Any]:
     """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
-    libraries' docstrings is meant. Raises DataError, ConfigError."""
+    libraries' docstrings is meant. warn: gets what was passed over or is hardly meant. Raises DataError, ConfigError.
+    """
     if source == libraries.SOURCE:
         if run.task != "classification":
             raise ConfigError(f"{libraries.SOURCE} is for classification, which library a text is of, not {run.task}")
         return libraries.library_examples(held_out)
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
-        reader = _READERS.get(run.task, lambda path, run: read_texts(path, columns, run.task))
-        return reader(given_path(source, "labelled file", ModelFileError), run)
+        reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task))
+        return reader(given_path(source, "labelled file", ModelFileError), run, warn)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
         wanted = _EXAMPLES.get(run.task, TextExample)
         for number, example in enumerate(source):

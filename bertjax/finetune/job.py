@@ -225,7 +225,7 @@ def make_job(
         train_batches,
         make_batches(family.eval),
         parts,
-        _cautions(run, steps, warmup, train_batches.rows // shards, most),
+        [*family.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
         programs,
     )
 

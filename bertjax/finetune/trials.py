@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ def train_all(
     if run.deterministic:
         check_sums()
     start = open_start(sources["model"], run)
+    warnings: list[str] = []
     data = Labelled(
-        read_examples(sources["train"], run, held_out=False),
-        read_examples(sources["eval"], run, held_out=True),
+        read_examples(sources["train"], run, held_out=False, warn=warnings.append),
+        read_examples(sources["eval"], run, held_out=True, warn=warnings.append),
         start.tokenizer,
         start.model.max_position_embeddings,
     )
@@ -71,6 +73,7 @@ def train_all(
     processes.must_equal("model or data", begins_with)
     processes.must_equal("installation", versions())
     family = FAMILIES[run.task](run, data)
+    family = replace(family, cautions=[*warnings, *family.cautions])
     for rows in (family.train, family.eval):
         if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
