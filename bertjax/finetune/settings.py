@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,9 +163,19 @@ def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
     return dataclasses.replace(run, training=one)
 
 
-def identity_items(run: FinetuneConfig, begins_with: dict[str, str]) -> dict[str, Any]:
-    """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints by name."""
-    return {name: value for name, (value, is_identity) in flatten(run).items() if is_identity} | begins_with
+# Identity keys that runs before them had not, with the value at which a run is as it was then: there they are left out,
+# so that a stored run goes on.
+AS_BEFORE: dict[str, Any] = {}
+# Identity keys of which the data decides where they are not set: see ``Family.decided``.
+DECIDED_BY_DATA: tuple[str, ...] = ()
+
+
+def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints, and what the
+    data decided, by name."""
+    items = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
+    left_out = {name for name, value in AS_BEFORE.items() if items.get(name) == value} | {*DECIDED_BY_DATA}
+    return {name: value for name, value in items.items() if name not in left_out} | dict(begins_with)
 
 
 def to_dict(run: FinetuneConfig) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def train_all(
     for note in family.notes:
         display.say(note)
     programs: dict[Any, Any] = {}
-    identity_of = lambda trial: identity_items(of_trial(run, trial), begins_with)
+    decided = {name: one.value for name, one in family.decided.items()}
+    identity_of = lambda trial: identity_items(of_trial(run, trial), begins_with | decided)
 
     def train_one(trial: Trial, own: Path) -> dict[str, Any]:
         identity = identity_of(trial)
@@ -95,6 +96,8 @@ def train_all(
             if recorded is not None:
                 longer = recorded["identity"].get("training.epochs") != identity["training.epochs"]
                 advice = f" --model={own / 'model'}: a run keeps its epochs, another can begin with its model" * longer
+                ways = [one.as_before for name, one in family.decided.items() if name not in recorded["identity"]]
+                advice += "".join(f", or go on as it began with {way}" for way in ways if way)
                 check_same_items(recorded["identity"], identity, own, advice)
         return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes, programs)
 

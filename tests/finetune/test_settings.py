@@ -2,6 +2,7 @@
 
 import pytest
 
+from bertjax.finetune import settings
 from bertjax.finetune.settings import KINDS, default_config, identity_items, of_trial, resolve, to_dict, trials
 from bertjax.keys import ConfigError
 from bertjax.model import task
@@ -67,3 +68,11 @@ def test_labels_are_a_list_of_names_or_none():
     assert resolve(config).data.labels is None
     config.data.labels = "neg,pos"
     assert resolve(config).data.labels == ("neg", "pos")
+
+
+def test_a_key_that_came_later_is_no_part_of_a_run_that_is_as_before(monkeypatch):
+    monkeypatch.setattr(settings, "AS_BEFORE", {"data.separator": ","})
+    monkeypatch.setattr(settings, "DECIDED_BY_DATA", ("training.class_weights",))
+    items = lambda **data: identity_items(resolve({"task": "multi_label", "data": data}), {"train": "x"})
+    assert "data.separator" not in items() and items()["train"] == "x"
+    assert items(separator="|")["data.separator"] == "|" and "training.class_weights" not in items()
