@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
-from bertjax.finetune.fitting import Room, cut_notes, fitted_rows, room_of
+from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
@@ -41,8 +41,8 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
     room = room_of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
-    train, cut = text_rows(data.train, data.tokenizer, room, labels=own)
-    evaluation, cut_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
+    train, truncated = text_rows(data.train, data.tokenizer, room, labels=own)
+    evaluation, truncated_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
     counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)
     weights = class_weights(run, names, counts)
 
@@ -63,7 +63,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
         train,
         evaluation,
         outcome,
-        notes=cut_notes(cut, len(train), cut_there, len(evaluation), task.max_length),
+        notes=truncated_notes(truncated, len(train), truncated_there, len(evaluation), room),
         # A squared error is as large as the square of the scale; where all labels are equal there is none.
         loss_unit=float(np.var(own, dtype=np.float64)) if run.task == "regression" and np.ptp(own) else 1.0,
     )
@@ -102,7 +102,7 @@ def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray)
 def text_rows(
     examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room, **labels: np.ndarray
 ) -> tuple[Rows, int]:
-    """(rows, how many were cut). Raises DataError."""
+    """(rows, how many were truncated). Raises DataError."""
     texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
     return fitted_rows(texts, [example.where for example in examples], tokenizer, room, **labels)
 

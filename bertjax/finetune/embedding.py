@@ -10,7 +10,7 @@ from bertjax.data.files import DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.family import Family, Labelled, Outcome
-from bertjax.finetune.fitting import Room, cut_notes, fitted_rows, room_of
+from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
@@ -29,8 +29,8 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
     """
     task = TaskConfig("embedding", max_length=run.model.max_length, pooling=run.model.pooling)
     room = room_of(run, data)
-    train, cut = _rows(data.train, data.tokenizer, room)
-    evaluation, cut_there = _rows(data.eval, data.tokenizer, room)
+    train, truncated = _rows(data.train, data.tokenizer, room)
+    evaluation, truncated_there = _rows(data.eval, data.tokenizer, room)
     scores = [example.label for example in data.eval]
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
@@ -41,7 +41,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
             return Outcome(retrieval(first, second), dict)
         return Outcome(SCORES["embedding"]((first * second).sum(axis=1), np.array(scores)), dict)
 
-    notes = cut_notes(cut, len(train), cut_there, len(evaluation), task.max_length)
+    notes = truncated_notes(truncated, len(train), truncated_there, len(evaluation), room)
     if any(example.label is not None for example in data.train):
         notes.append("the scores of the training pairs are not used: every pair counts as belonging together")
     return Family(
@@ -57,7 +57,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
 
 
 def _rows(examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room) -> tuple[Rows, int]:
-    """Rows 2i and 2i + 1 are the texts of pair i; and how many were cut."""
+    """Rows 2i and 2i + 1 are the texts of pair i; and how many were truncated."""
     texts = []
     for example in examples:
         if example.second is None:

@@ -1,4 +1,4 @@
-"""Texts to rows: what is cut because of its length, and what is refused."""
+"""Texts to rows: what is truncated because of its length, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from bertjax.text.tokenizer import Tokenizer
 
 
 class Room(NamedTuple):
-    """Tokens of a row; texts over ``max_length`` are cut, those over ``most`` refused (None: cut, too)."""
+    """Tokens of a row; texts over ``max_length`` are truncated, those over ``most`` refused (None: truncated, too).
+    positions: the longest row that the model takes."""
 
     max_length: int
     most: int | None
+    positions: int | None = None
 
 
 def room_of(run: FinetuneConfig, data: Labelled) -> Room:
     """By the config, and the positions of the model: what has more, no length of rows lets the model see whole."""
-    return Room(run.model.max_length, data.positions if run.data.too_long == "refuse" else None)
+    most = data.positions if run.data.too_long == "refuse" else None
+    return Room(run.model.max_length, most, data.positions)
 
 
 def fitted_rows(
     texts: Sequence[Text], places: Sequence[str], tokenizer: Tokenizer, room: Room, **labels: np.ndarray
 ) -> tuple[Rows, int]:
-    """(a row for each text or pair, how many were cut, the longer text of a pair first).
+    """(a row for each text or pair, how many were truncated, the longer text of a pair first).
 
     places: where each stands. Raises DataError.
     """
@@ -39,16 +42,19 @@ def fitted_rows(
         if room.most is not None and one.whole > room.most:
             raise DataError(
                 f"{place}: {one.whole:,} tokens are more than the {room.most:,} positions of the model; shorten the "
-                "text, or have such texts cut with config.data.too_long = 'cut'"
+                "text, or have such texts truncated with --config.data.too_long=truncate"
             )
     return joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels), sum(e.is_cut for e in encoded)
 
 
-def cut_notes(train: int, of_train: int, evaluation: int, of_eval: int, max_length: int) -> list[str]:
-    """One line on texts that were cut, if any were."""
+def truncated_notes(train: int, of_train: int, evaluation: int, of_eval: int, room: Room) -> list[str]:
+    """One line on texts that were truncated, if any were."""
     if not train + evaluation:
         return []
+    more = f"; the model has {room.positions} positions, --config.model.max_length={room.positions} uses them all"
     return [
-        f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts are longer than "
-        f"config.model.max_length = {max_length} tokens and were cut"
+        f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts have more than "
+        f"config.model.max_length = {room.max_length} tokens and are truncated to these"
+        + more
+        * (room.positions is not None and room.positions > room.max_length)
     ]

@@ -100,8 +100,10 @@ def train(
         folder.write_json(workdir / "config.json", record)
     due, tensorboard = is_due(restored), run.logging.tensorboard
     log = MetricsLog(workdir, here.step, tensorboard, display.say, not due) if processes.first else NoLog()
-    for line in job.cautions if restored is None else []:  # of a run that goes on they are in its log
-        log.write({"kind": "event", "event": "warning", "step": 0, "reason": line})
+    if restored is None:  # of a run that goes on they are in its log
+        for event, lines in (("data", family.notes), ("warning", job.cautions)):
+            for line in lines:
+                log.write({"kind": "event", "event": event, "step": 0, "reason": line})
     guard = Guard(job.guard, workdir, processes.index, display.say, log.write)
     fields = (*ROW_FIELDS, *family.fields)
     peak = device_peak * mesh.size if device_peak else None

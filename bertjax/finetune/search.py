@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from bertjax import unfinished
+from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
@@ -22,12 +23,13 @@ from bertjax.train.belongings import RUNS
 def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a trial that came to its end with the same identity and left its model; else None."""
     try:
-        recorded = json.loads((workdir / "config.json").read_text())["identity"]
+        recorded = json.loads((workdir / "config.json").read_text())
+        same = recorded["identity"] == json.loads(json.dumps(as_recorded(recorded, identity)))
         summary = json.loads((workdir / "summary.json").read_text())
         has_scores = isinstance(summary["scores"][summary["main_score"]], float | int)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    whole = recorded == json.loads(json.dumps(identity)) and (workdir / "model" / "config.json").is_file()
+    whole = same and (workdir / "model" / "config.json").is_file()
     return summary if whole and has_scores else None
 
 

@@ -26,7 +26,7 @@ class EncoderConfig:
     hidden_dropout_prob: float | None = identity(None, low=0.0, high=0.99)
     attention_probs_dropout_prob: float | None = identity(None, low=0.0, high=0.99)
     classifier_dropout: float | None = identity(None, low=0.0, high=0.99)  # None: hidden_dropout_prob
-    # Tokens of a row, with special tokens. Longer texts are cut, long sentences and contexts come in windows.
+    # Tokens of a row, with special tokens. Longer texts are truncated, long sentences and contexts come in windows.
     max_length: int = identity(128, low=8)
     attention: str = operational("explicit", choices=("explicit", "dot_product"))
     scan_layers: bool | None = operational(None)  # None: unrolled where that saves more than it compiles longer
@@ -48,8 +48,9 @@ class DataConfig:
     second: str | None = identity(None)
     label: str | None = identity(None)
     separator: str = identity(",")  # between the labels of a text with several
-    # Texts of more tokens than the model has positions: refused by file and line, or cut like those over max_length.
-    too_long: str = identity("refuse", choices=("refuse", "cut"))
+    # Texts of more tokens than the model has positions: truncated like those over max_length, or refused by file and
+    # line. No identity: where the same data is not refused, both give the same rows.
+    too_long: str = operational("truncate", choices=("truncate", "refuse"))
     labels: tuple[str, ...] | None = identity(None)  # by id; None: those of the training data, sorted
 
 
@@ -128,7 +129,7 @@ def default_config(task: str) -> ConfigDict:
 def resolve(config: Any) -> FinetuneConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    run = build(FinetuneConfig, tree, "config.")
+    run = build(FinetuneConfig, _renamed(tree), "config.")
     if run.model.attention == "dot_product" and run.model.attention_probs_dropout_prob != 0.0:
         raise ConfigError(
             "config.model.attention = 'dot_product' has no dropout on attention probabilities; set "
@@ -147,6 +148,14 @@ def resolve(config: Any) -> FinetuneConfig:
     if not run.data.separator:
         raise ConfigError("config.data.separator is empty; give what stands between two labels")
     return run
+
+
+def _renamed(tree: dict[str, Any]) -> dict[str, Any]:
+    """The config with today's names for values that had others."""
+    data = tree.get("data")
+    if isinstance(data, dict) and data.get("too_long") == "cut":
+        return tree | {"data": data | {"too_long": "truncate"}}
+    return tree
 
 
 def trials(run: FinetuneConfig) -> list[Trial]:

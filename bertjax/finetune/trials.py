@@ -13,6 +13,7 @@ from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.loop import train
+from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.tagging import tagging_family
@@ -93,12 +94,14 @@ def train_all(
             check_workdir(own)
             own.mkdir(parents=True, exist_ok=True)
             recorded = recorded_config(own, needed=("identity",))
+            identity = as_recorded(recorded, identity)
             if recorded is not None:
                 longer = recorded["identity"].get("training.epochs") != identity["training.epochs"]
                 advice = f" --model={own / 'model'}: a run keeps its epochs, another can begin with its model" * longer
                 ways = [one.as_before for name, one in family.decided.items() if name not in recorded["identity"]]
                 advice += "".join(f", or go on as it began with {way}" for way in ways if way)
                 check_same_items(recorded["identity"], identity, own, advice)
+        identity = processes.share(f"identity of {trial.name}", identity)
         return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes, programs)
 
     todo = trials(run)

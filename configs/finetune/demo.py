@@ -15,7 +15,6 @@ def get_config():
     config.model.scan_layers = False
     config.data.train = "installed-docs"
     config.data.eval = "installed-docs"
-    config.data.too_long = "cut"  # some docstrings are longer than the model
     config.training.epochs = "3"
     config.training.learning_rate = "5e-4"
     return config

@@ -156,28 +156,35 @@ def test_a_model_that_is_not_there(files, capsys):
 
 
 @pytest.mark.parametrize("kind", ["classification", "embedding"])
-def test_a_text_longer_than_the_model_is_refused_or_cut_as_the_config_says(kind, model_folder, files, capsys):
-    """Of 64 positions; what is longer than max_length but not than these is cut without asking."""
+def test_a_text_longer_than_the_model_is_truncated_or_refused_as_the_config_says(kind, model_folder, files, capsys):
+    """Of 64 positions."""
     end = {"classification": "\tpos", "embedding": "\ta film"}[kind]
     header = {"classification": "sentence\tlabel", "embedding": "sentence1\tsentence2"}[kind]
     other = {"classification": "a book\tneg", "embedding": "a book\ta plot"}[kind]
     (files / "long.tsv").write_text(f"{header}\n{other}\n{'good ' * 40}{end}\n{'good ' * 63}{end}\n")
-    arguments = command(kind, model_folder, files, "long.tsv", "long.tsv")
-    code, line = error_of(capsys, arguments)
+    arguments = command(kind, model_folder, files, "long.tsv", "long.tsv", "--config.training.epochs=1")
+    code, line = error_of(capsys, [*arguments, "--config.data.too_long=refuse"])
     assert code == 3 and f"{files / 'long.tsv'}:4: 65 tokens are more than the 64 positions" in line
-    assert "config.data.too_long = 'cut'" in line
-    assert main([*arguments, "--config.data.too_long=cut", "--config.training.epochs=1"]) == 0
+    assert "--config.data.too_long=truncate" in line
+    assert main(arguments) == 0
     rows = {"classification": 3, "embedding": 6}[kind]
-    assert f"2 of {rows} training" in capsys.readouterr().out
+    said = f"2 of {rows} training and 2 of {rows} evaluation texts have more than config.model.max_length = 32 tokens"
+    assert said in capsys.readouterr().out
+    (event,) = [row for row in log_of(files / "run") if said in row.get("reason", "")]
+    assert "--config.model.max_length=64" in event["reason"]
 
 
-def test_long_texts_are_cut_and_counted_in_one_line(model_folder, files):
+def log_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_long_texts_are_truncated_and_counted_in_one_line(model_folder, files):
     from bertjax.finetune.classification import text_rows
     from bertjax.finetune.fitting import Room
     from bertjax.tasks.examples import text_examples
     from bertjax.text.tokenizer import load_tokenizer
 
     examples = text_examples(["good " * 20, "bad", ("good film " * 10, "bad book")])
-    rows, cut = text_rows(examples, load_tokenizer(model_folder), Room(10, None))
-    assert cut == 2 and rows.lengths.tolist() == [10, 3, 10]
+    rows, truncated = text_rows(examples, load_tokenizer(model_folder), Room(10, None))
+    assert truncated == 2 and rows.lengths.tolist() == [10, 3, 10]
     assert rows.token_type_ids[-3:].tolist() == [1, 1, 1]  # the shorter text of the pair is whole

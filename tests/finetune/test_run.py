@@ -176,7 +176,8 @@ def test_after_three_bad_steps_it_goes_back_and_past_their_batches(config, model
     config.logging.every_steps = 1
     summary = quiet(config, model_folder, moods, tmp_path)
     assert summary["steps"] == 2 * STEPS_AN_EPOCH and 0 < summary["padding_fraction"] < 0.4
-    assert [(row["event"], row["step"]) for row in rows(tmp_path, "event")] == [("went back", 5)]
+    happened = [(row["event"], row["step"]) for row in rows(tmp_path, "event")]
+    assert [event for event in happened if event[0] != "data"] == [("went back", 5)]
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, 2 * STEPS_AN_EPOCH + 1))
     (left_out,) = final_state(tmp_path)[1]["skipped"]
     assert left_out["from"] == 5 and left_out["to"] >= 10
