@@ -190,7 +190,7 @@ def _classify(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_l
 
 def _tag(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_lines.Work:
     from bertjax.inference.tag import tag
-    from bertjax.tasks.scores import are_entities
+    from bertjax.tasks.entities import are_entities
 
     kept = ("words", "entities") if are_entities(model.task.labels) else ("words",)
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskModel
-from bertjax.tasks.scores import are_entities
+from bertjax.tasks.entities import scheme_of
 from bertjax.tasks.spans import word_rows
 from bertjax.text.located import Offsets
 from bertjax.text.tokenizer import Tokenizer
@@ -48,7 +48,8 @@ class TaggedEntity:
 
 @dataclass(frozen=True)
 class Tagged:
-    """entities: where the model's tags are of entities ("O", "B-x", "I-x" ...), else none."""
+    """entities: where the model's tags are of entities ("O", "B-x", "I-x" ...), else none. Without types
+    (chunks: "B", "I", "O") they are of type "_"."""
 
     words: list[TaggedWord]
     entities: list[TaggedEntity]
@@ -100,14 +101,13 @@ def _plain(text: Any, name: str) -> tuple[str, list[Offsets]]:
 
 
 def _tagged(text: str, places: list[Offsets], logits: np.ndarray, labels: Sequence[str]) -> Tagged:
-    from seqeval.metrics.sequence_labeling import get_entities
-
     probabilities = softmax(logits, axis=1)
     words = [
         TaggedWord(text[begin:end], begin, end, labels[int(best)], float(row[best]))
         for (begin, end), row, best in zip(places, probabilities, probabilities.argmax(axis=1), strict=True)
     ]
-    found = get_entities([word.tag for word in words]) if are_entities(labels) else []
+    scheme = scheme_of(labels)
+    found = scheme.entities([word.tag for word in words]) if scheme else []
     return Tagged(words, [_entity(text, kind, words[first : last + 1], first) for kind, first, last in found])
 
 

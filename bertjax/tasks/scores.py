@@ -6,12 +6,13 @@ All are fractions of 1 (correlations from -1 to 1); what is undefined, such as t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from bertjax.tasks import squad_rules
+from bertjax.tasks.entities import are_entities, entity_counts, entity_pairs, types_of
 from bertjax.tasks.examples import QuestionExample
 
 Scores = dict[str, float]
@@ -75,7 +76,8 @@ def similarity(predictions: Any, labels: Any, label_names: Sequence[str] = ()) -
 def tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
     """Of N lists of tag ids, one a word: ``accuracy`` of words; of entities first ``f1``, ``precision``, ``recall``.
 
-    Entities as in seqeval (and conlleval): a span and its type must both be right. Only where the tags are of entities.
+    Entities as in seqeval (and conlleval): a span and its type must both be right. Only where the tags mark
+    entities (``entities.scheme_of``).
     """
     from sklearn import metrics
 
@@ -84,18 +86,6 @@ def tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores
     if are_entities(label_names):
         scores = entity_scores(entity_counts(predictions, labels, label_names)) | scores
     return _plain(scores)
-
-
-def are_entities(label_names: Sequence[str]) -> bool:
-    """Whether tags are "O" and B-, I- (E-, S-) with a type: then entities are scored, not words."""
-    return "O" in label_names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in label_names)
-
-
-def entity_counts(predictions: Any, labels: Any, label_names: Sequence[str]) -> np.ndarray:
-    """int [N, 3] by sentence: entities that are right, predicted, and there."""
-    pairs = _entities(predictions, labels, label_names)
-    counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs]
-    return np.array(counts, np.int64).reshape(-1, 3)
 
 
 def entity_scores(counts: np.ndarray) -> Scores:
@@ -193,24 +183,14 @@ def _by_label(
 
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
     right, found, there = Counter(), Counter(), Counter()
-    for ours, theirs in _entities(predictions, labels, label_names):
+    for ours, theirs in entity_pairs(predictions, labels, label_names):
         for counter, entities in ((right, ours & theirs), (found, ours), (there, theirs)):
             counter.update(entity[0] for entity in entities)
-    types = sorted({name[2:] for name in label_names if name != "O"})
     figures = {}
-    for name in types:
+    for name in types_of(label_names):
         own = entity_scores(np.array([[right[name], found[name], there[name]]]))
         figures[name] = _figures(own["precision"], own["recall"], own["f1"], there[name])
     return figures
-
-
-def _entities(predictions: Any, labels: Any, label_names: Sequence[str]) -> Iterator[tuple[set[Any], set[Any]]]:
-    """(predicted, true) entities by sentence, as (type, first word, last word)."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    for rows in zip(predictions, labels, strict=True):
-        ours, theirs = (set(get_entities([label_names[i] for i in ids])) for ids in rows)
-        yield ours, theirs
 
 
 def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float]:
