@@ -124,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", help="writes the JSON object to a file, too")
     parser.add_argument("--limit", type=integer, metavar="N", help="only so many examples")
     parser.add_argument("--max_length", type=integer, metavar="N", help="tokens of a row (mlm) or of a text (sts)")
-    parser.add_argument("--columns", metavar="A,B,C", help="sts, task: of text, text and label, by name or number")
+    parser.add_argument(
+        "--columns", metavar="A,B,C", help="sts, task: of text, text and label (of CoNLL: word,tag), by name or number"
+    )
     parser.add_argument("--pooling", metavar="KIND", help="sts: mean (default) or cls")
     parser.add_argument("--seed", type=integer, metavar="N", help="of masks and of the bootstrap (default 0)")
     parser.add_argument("--precision", metavar="KIND", help="float32 (default) or bfloat16, quicker and a little off")

@@ -89,9 +89,12 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Opti
 
 
 def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str], None]) -> list[Any]:
-    """columns: text,label or text,second,label; of tagging the one with the tags."""
+    """columns: text,label or text,second,label; of tagging the one with the tags, or word,tag."""
     if kind == "tagging":
-        return read_tagged(path, columns)
+        names = columns.split(",") if columns is not None else [None]
+        if len(names) > 2:
+            raise ConfigError(f"columns = {columns!r} must be the column of the tags, or those of words and tags: 1,3")
+        return read_tagged(path, names[-1], names[0] if len(names) == 2 else None, warn)
     if kind == "answering":
         if columns is not None:
             raise ConfigError(f"columns = {columns!r}: a file of questions has no columns")

@@ -43,7 +43,7 @@ Source = str | Path | Sequence[Any]
 Warn = Callable[[str], None]
 # Files of these kinds of tasks are not tables; the reader gets the config too.
 _READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
-    "tagging": lambda path, run, warn: read_tagged(path, run.data.label),
+    "tagging": lambda path, run, warn: read_tagged(path, run.data.label, run.data.text, warn),
     "answering": lambda path, run, warn: read_questions(path),
 }
 _EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}

@@ -43,7 +43,9 @@ class DataConfig:
 
     train: str | None = operational(None)  # --train
     eval: str | None = operational(None)  # --eval
-    # Columns by name, or by number from 0; None: found from the header. For CoNLL files label is the column of the tag.
+    # Columns by name, or by number from 0; None: found from the header. Of CoNLL files text is the column of the word
+    # (None: a header's "word", else the first), label that of the tag (None: the last); in .conllu files they have
+    # names: form or lemma, and upos, xpos, feats or deprel.
     text: str | None = identity(None)
     second: str | None = identity(None)
     label: str | None = identity(None)

@@ -6,7 +6,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,17 @@ class TextExample:
 
 @dataclass(frozen=True)
 class TaggedExample:
-    """Words of a sentence and a tag for each; ``where`` is the place of the first word."""
+    """Words of a sentence and a tag for each; ``where`` is the place of the first word. lines: of a file, that of
+    each word."""
 
     where: str
     words: tuple[str, ...]
     tags: tuple[str, ...] | None
+    lines: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+
+    def place(self, word: int) -> str:
+        """Where a word stands, by its number from 0: "path:line" or "sentences[3][2]"."""
+        return f"{self.where}[{word}]" if self.lines is None else f"{self.where.rpartition(':')[0]}:{self.lines[word]}"
 
 
 @dataclass(frozen=True)

@@ -108,3 +108,163 @@ def test_columns_that_cannot_be_meant(tmp_path):
         read(tmp_path / "a.conllu", CONLLU, "upo")
     with pytest.raises(ConfigError, match="must be the number of a column"):
         read(tmp_path / "a.conll", "a\tO\n", "upos")
+
+
+# --- Files as people have them ------------------------------------------------------------------------------------
+
+
+def said(path, content, *columns):
+    lines = []
+    path.write_text(content)
+    examples = read_tagged(path, *columns, warn=lines.append)
+    return [(example.words, example.tags) for example in examples], lines
+
+
+ADA = (("Ada", "saw", "Rome"), ("B-PER", "O", "B-LOC"))
+
+
+def test_comments_before_a_sentence_are_no_words(tmp_path):
+    path = tmp_path / "a.conll"
+    content = "# id 0 domain=train\nAda _ _ B-PER\nsaw _ _ O\nRome _ _ B-LOC\n\n# id 1 domain=train\n# O _ O\n"
+    found, lines = said(path, content)
+    assert found == [ADA, (("#",), ("O",))]
+    assert lines == [f"{path}:1: a comment, not a word; 2 such lines of the file are passed over"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# sent_id = 1\n# text = Ada saw Rome\nAda\tB-PER\nsaw\tO\nRome\tB-LOC\n\n# newdoc\n",
+        "#begin document (a); part 000\nAda NN B-PER\nsaw VB O\nRome NN B-LOC\n\n#end document\n",
+        "# a = O\nAda NN x B-PER\nsaw VB x O\nRome NN x B-LOC\n",
+        "-DOCSTART- -X- O\n\n# doc 1\nAda NN B-PER\nsaw VB O\nRome NN B-LOC\n",
+    ],
+)
+def test_comments_of_all_kinds(content, tmp_path):
+    found, lines = said(tmp_path / "a.conll", content)
+    assert found == [ADA] and len(lines) == 1 and "a comment, not a word" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#\tO\n#nfl\tO\nRome\tB-LOC\n",
+        "#\tSYM\n#nfl\tHT\nRome\tB-LOC\n",  # tags of hashtags alone: columns divided by tabs are words
+        "Rome B-LOC\n\n# O\n#nfl O\n",
+        "Rome NNP\n\n#nfl HT\n",
+        "Rome NNP\n# SYM\n\n# SYM\n",
+        "# O\n\n#nfl O\n",
+    ],
+)
+def test_hashtags_stay_words(content, tmp_path):
+    found, lines = said(tmp_path / "a.conll", content)
+    assert sum(len(words) for words, _ in found) == len([line for line in content.split("\n") if line])
+    assert lines == []
+
+
+@pytest.mark.parametrize("mark", ["\t", " "])
+@pytest.mark.parametrize("header", ["word{0}tag", "Token{0}NER_tags", "FORM{0}NE-COARSE", "tokens{0}labels"])
+def test_a_header_is_passed_over_and_said(header, mark, tmp_path):
+    path = tmp_path / "a.conll"
+    names, rows = header.format(mark), f"Ada{mark}B-PER\nsaw{mark}O\nRome{mark}B-LOC\n"
+    word, tag = header.split("{0}")
+    line = f"{path}:1: a header, not a word; the words are in the column {word!r}, the tags in {tag!r}"
+    for gap in ("\n", "\n\n"):
+        assert said(path, names + gap + rows) == ([ADA], [line])
+    assert said(path, rows) == ([ADA], [])
+
+
+def test_words_that_a_header_might_hold_are_words(tmp_path):
+    assert said(tmp_path / "a.conll", "word NN\ntag NN\n") == ([(("word", "tag"), ("NN", "NN"))], [])
+    # Another line has the tag, too.
+    assert said(tmp_path / "a.conll", "text ne\nx ne\ny o\n")[0] == [(("text", "x", "y"), ("ne", "ne", "o"))]
+
+
+def test_columns_by_the_names_of_a_header(tmp_path):
+    path = tmp_path / "a.conll"
+    rows = "#\tWord\tPOS\tNE\n1\tAda\tNN\tB-PER\n2\tsaw\tVB\tO\n3\tRome\tNN\tB-LOC\n"
+    assert said(path, rows)[0] == [ADA]
+    assert said(path, rows, "pos")[0] == [(ADA[0], ("NN", "VB", "NN"))]
+    assert said(path, rows, "NE", "pos")[0] == [(("NN", "VB", "NN"), ADA[1])]
+    with pytest.raises(
+        ConfigError, match=r"column = 'ner' must be the number of a column.*a\.conll:1 has '#, Word, POS"
+    ):
+        said(path, rows, "ner")
+    with pytest.raises(ConfigError, match=r"a\.conll:1: not a header, as other lines have its 'O', too"):
+        said(path, "Ada O\nsaw O\n", "O")
+    with pytest.raises(ConfigError, match=r"column 1 is to hold both words and tags; of its 2 columns"):
+        said(path, "Ada O\nsaw O\n", "1", "1")
+
+
+INDEXED = "1\tAda\tB-PER\tO\n2\tsaw\tO\tO\n3\tRome\tB-LOC\tO\n\n1\tAda\tB-PER\tO\n2\tleft\tO\tO\n"
+
+
+@pytest.mark.parametrize(
+    "content", [INDEXED, INDEXED.replace("1\t", "0\t").replace("2\t", "1\t").replace("3\t", "2\t")]
+)
+def test_a_column_that_counts_words_is_no_column_of_words(content, tmp_path):
+    path = tmp_path / "a.conll"
+    with pytest.raises(
+        DataError,
+        match=r"a\.conll:1: the words are [01], [12], \.\.\. in every sentence: column 0 counts"
+        r" them; name that of the words, such as 1 \(here 'Ada'\), by config\.data\.text=1, in evaluate "
+        r"by --columns=1,3$",
+    ):
+        said(path, content)
+    assert said(path, content, "2", "1")[0][0] == ADA
+    through = INDEXED.replace("\n\n1\tAda", "\n\n4\tAda").replace("2\tleft", "5\tleft")  # numbered through the file
+    with pytest.raises(DataError, match="column 0 counts them"):
+        said(path, through)
+    assert said(path, through, "2", "1")[0][0] == ADA
+    assert said(path, content, None, "0")[0][0][0][2] in ("3", "2")  # who insists
+    with pytest.raises(DataError, match=r"a CoNLL-U file must end in \.conllu"):
+        said(path, "1\ta\ta\tX\t_\t_\t0\tx\t_\t_\n2\tb\tb\tX\t_\t_\t0\tx\t_\t_\n")
+
+
+def test_numbers_are_words(tmp_path):
+    assert said(tmp_path / "a.conll", "1 O\n\n2 O\n\n3 B-x\n")[0][2] == (("3",), ("B-x",))
+    assert said(tmp_path / "a.conll", "1984 B-x\n1985 O\n")[1] == []
+
+
+def test_sentences_that_no_blank_line_divides_are_seen_by_their_numbers(tmp_path):
+    with pytest.raises(DataError, match=r"a\.conll:4: the word is numbered 1 after 3; a blank line must stand between"):
+        said(tmp_path / "a.conll", INDEXED.replace("\n\n", "\n"), "2", "1")
+    lines = said(tmp_path / "a.conll", "a O\nb B-x\n" * 600)[1]
+    assert len(lines) == 1 and "a.conll:1: the file is one sentence of 1,200 words; a blank line" in lines[0]
+
+
+def test_tabs_and_blanks_mixed(tmp_path):
+    path = tmp_path / "a.conll"
+    assert said(path, "Ada\tB-PER\nsaw\tO\nRome   B-LOC\nLyon\tB-LOC\n")[0] == [((*ADA[0], "Lyon"), (*ADA[1], "B-LOC"))]
+    assert said(path, "Ada NN B-PER\nsaw VB\tO\nRome\tNN B-LOC\n")[0] == [ADA]
+    with pytest.raises(DataError, match=r"a\.conll:2: the word 'New York' has no label"):
+        said(path, "Ada\tB-PER\nNew York\n")
+    with pytest.raises(
+        DataError, match=r"a\.conll:2: the label 'VB O' is two columns; those of the file are divided by"
+    ):
+        said(path, "Ada NN\tO\nsaw\tVB O\n")
+    assert said(path, "học sinh\tB-x\nđi\tO\n")[0] == [(("học sinh", "đi"), ("B-x", "O"))]
+
+
+def test_a_blank_line_is_one_of_white_space_of_any_kind(tmp_path):
+    found, _ = said(tmp_path / "a.conll", "a\tO\n\xa0\nb\tO\n\u3000 \nc\tO\n")
+    assert [words for words, _ in found] == [("a",), ("b",), ("c",)]
+
+
+def test_every_word_knows_its_line(tmp_path):
+    path = tmp_path / "a.conllu"
+    example = read(path, CONLLU)[0]
+    assert [example.place(word) for word in (0, 1, 2, 4)] == [f"{path}:{line}" for line in (4, 5, 7, 10)]
+    assert TaggedExample("sentences[3]", ("a",), ("O",)).place(0) == "sentences[3][0]"
+    assert "lines" not in repr(example)  # the fingerprint of a run's data is that of before
+
+
+def test_words_of_conllu_may_be_lemmas(tmp_path):
+    assert read_tagged_words(tmp_path, "lemma")[:2] == ("ir", "nosotros")
+    with pytest.raises(ConfigError, match=r"column = 'lema' of a \.conllu file; did you mean 'lemma'"):
+        read_tagged_words(tmp_path, "lema")
+
+
+def read_tagged_words(tmp_path, word):
+    (tmp_path / "a.conllu").write_text(CONLLU)
+    return read_tagged(tmp_path / "a.conllu", None, word)[0].words
