@@ -56,6 +56,11 @@ class PreparedCorpus:
         """Of the data: token ids, sentences, documents, split, and the tokenizer."""
         return self.manifest["fingerprint"]
 
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """As recorded when the corpus was prepared, perhaps by a version that covered less of a tokenizer."""
+        return self.manifest["tokenizer"]["fingerprint"]
+
 
 def prepare(
     specs: Sequence[str | Path | Source],
@@ -150,7 +155,7 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
         _rebuild_index(path, manifest)
     manifests.check_sizes(path, manifest)
     tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
-    if tokenizer.fingerprint != manifest["tokenizer"]["fingerprint"]:
+    if not tokenizer.has_fingerprint(manifest["tokenizer"]["fingerprint"]):
         raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
     index, fingerprint = path / "index", manifest["fingerprint"]
     train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)

@@ -67,7 +67,8 @@ def train_all(
     )
     begins_with = {
         "model": start.fingerprint,
-        "tokenizer": start.tokenizer.fingerprint,
+        # By what decides the ids, as versions before had it: their runs go on.
+        "tokenizer": start.tokenizer.former_fingerprint or start.tokenizer.fingerprint,
         "train": examples_fingerprint(data.train),
         "eval": examples_fingerprint(data.eval),
     }

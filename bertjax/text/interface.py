@@ -33,7 +33,8 @@ class Tokenizer(abc.ABC):
     kind: ``wordpiece``, ``sentencepiece`` or ``tokenizers``; lowercase: whether text is lowercased (and, but where
     the files say otherwise, loses its accents);
     special_ids: ids that are never text - the five below, control pieces and ``[unusedN]`` entries;
-    fingerprint: hex SHA-256 over everything that decides the ids.
+    fingerprint: hex SHA-256 over everything that decides the ids, and what an export says beside them;
+    former_fingerprint: what versions before recorded for a tokenizer of the same ids, where that was another.
     """
 
     kind: str
@@ -46,6 +47,11 @@ class Tokenizer(abc.ABC):
     mask_id: int
     special_ids: tuple[int, ...]
     fingerprint: str
+    former_fingerprint: str | None = None
+
+    def has_fingerprint(self, recorded: object) -> bool:
+        """Whether a fingerprint on record, of this version or one before, is that of this tokenizer."""
+        return recorded is not None and recorded in (self.fingerprint, self.former_fingerprint)
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text`` without special tokens; "[MASK]" and the like inside it are ordinary text."""

@@ -14,16 +14,20 @@ from bertjax.config import ConfigError
 from bertjax.text.growth import check_growth
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, guarded, printable, special_ids
 from bertjax.text.located import Located, located
+from bertjax.text.post_processor import trained_template, with_template
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
 # How the first piece of a word begins: SentencePiece's mark, and the space of byte-level BPE.
 _WORD_MARKS = ("\u2581", "\u0120")
+# The parts of the file that decide the ids of a text, without special tokens.
+_OF_IDS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 _MARK = "\uffff"  # no character, and so in no text
 _TRIAL = ("", " ", "A trial, of 3.14: `` né'' \u1e69 \u5b57 \U0001f642 \u200d \x07 x")
 
 
 class JsonTokenizer(Tokenizer):
-    """The library's own tokenizer, without truncation, padding and random choices."""
+    """The library's own tokenizer, without truncation, padding and random choices, and with the template of training
+    for whatever its file puts around texts."""
 
     kind = "tokenizers"
 
@@ -61,8 +65,15 @@ class JsonTokenizer(Tokenizer):
         self.lowercase = (
             normalizer is not None and guarded(lambda: normalizer.normalize_str("A"), origin).strip() == "a"
         )
-        parts = {key: self._definition.get(key) for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
-        self.fingerprint = fingerprint("tokenizers", _written(parts), _written(self.special_tokens()))
+        cls, sep = ((self.token(number), number) for number in (self.cls_id, self.sep_id))
+        template = with_template(self._definition.get("post_processor"), trained_template(cls, sep))
+        self._definition["post_processor"] = template
+        guarded(lambda: tokenizers.Tokenizer.from_str(_written(self._definition)), origin)
+        of_ids = {key: self._definition.get(key) for key in _OF_IDS}
+        of_all = of_ids | {key: self._definition.get(key) for key in ("post_processor", "decoder")}
+        names_by_role = _written(self.special_tokens())
+        self.fingerprint = fingerprint("tokenizers, whole", _written(of_all), names_by_role)
+        self.former_fingerprint = fingerprint("tokenizers", _written(of_ids), names_by_role)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = guarded(

@@ -173,7 +173,7 @@ def _same_tokenizer(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) 
     if tokenizer in corpora.TRAINED:
         return False
     try:
-        return load_tokenizer(tokenizer, lowercase).fingerprint == _recorded_tokenizer(recorded, workdir)
+        return load_tokenizer(tokenizer, lowercase).has_fingerprint(_recorded_tokenizer(recorded, workdir))
     except ConfigError:
         return tokenizer == old["data.tokenizer"] and lowercase == old["data.lowercase"]
 

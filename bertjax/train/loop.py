@@ -89,13 +89,13 @@ def train(
     device_peak = peak_flops(mesh.devices.flat[0])
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
-    began_with |= {"tokenizer": corpus.tokenizer.fingerprint}
+    began_with |= {"tokenizer": corpus.tokenizer_fingerprint}
     identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
     checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
     newest = processes.share("newest checkpoint", checkpoints.newest())
     seen = {"newest step": checkpoints.newest_seen(newest)}
     processes.must_equal("folder of checkpoints, which all must share,", seen)
-    constants = run_constants(run, corpus.tokenizer.fingerprint, corpus.fingerprint, versions())
+    constants = run_constants(run, corpus.tokenizer_fingerprint, corpus.fingerprint, versions())
     restored = checkpoints.restore_newest(job.state_shapes())
     if restored is not None:
         display.say(f"resuming {workdir} from step {restored[0]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def _said(config: Any, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def check_tokenizer(fingerprint: str, record: Mapping[str, Any], workdir: Path) -> None:
-    """Raises ModelFileError where ``workdir/tokenizer``, of this fingerprint, is another than the checkpoint's."""
-    if fingerprint != record.get("tokenizer"):
+def check_tokenizer(has_fingerprint: Callable[[object], bool], record: Mapping[str, Any], workdir: Path) -> None:
+    """Raises ModelFileError where ``workdir/tokenizer``, whose method is given, is another than the checkpoint's."""
+    if not has_fingerprint(record.get("tokenizer")):
         raise ModelFileError(
             f"{workdir / 'tokenizer'} is not the tokenizer that the checkpoint of step {record['step']} was made with; "
             f"put the run's own back, or move it away and start the run again, which puts it there"

@@ -99,7 +99,7 @@ class StoredRun:
         record = whole_record(self.workdir / "checkpoints" / str(step), step)
         check_config(self.recorded, self.config, record, self.workdir)
         if self._tokenizer is not None:
-            check_tokenizer(self._tokenizer.fingerprint, record, self.workdir)
+            check_tokenizer(self._tokenizer.has_fingerprint, record, self.workdir)
         return record
 
     def _params(self, step: int) -> dict[str, Any]:
