@@ -29,6 +29,7 @@ from bertjax.tasks.labels import label_ids
 from bertjax.tasks.scores import per_class
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts
+from bertjax.tasks.tag_names import TagNames, why_no_entities
 from bertjax.text.tokenizer import Tokenizer
 
 _LOT = 512  # examples between two signs of life
@@ -44,7 +45,8 @@ class Read(NamedTuple):
 def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> Read:
     """The examples of a file for the model's kind of task, or of (inputs, labels) or a list of questions in memory.
 
-    Raises DataError that names file and line, also for a label that the model does not know.
+    Raises DataError that names file and line, also for a label that the model does not know. Tags that it does not
+    know count as errors.
     """
     if not isinstance(model, TaskModel):
         raise ConfigError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
@@ -64,6 +66,11 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         unknown = (example for example in examples if example.answers is None)
         for example in unknown:
             raise DataError(f"{example.where}: question {example.id} has no 'answers' to compare with")
+    elif kind == "tagging":
+        names = TagNames.of(model.task.labels, examples)
+        label_ids(examples, names)  # raises for one that is missing
+        odd = why_no_entities(model.task.labels, examples)
+        warnings += [*([odd] if odd else []), *names.lines(examples)]
     elif kind != "embedding":
         label_ids(examples, model.task.labels)  # raises for one that is missing or unknown
     else:
@@ -76,6 +83,8 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
 def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Options, show: Progress) -> Result:
     """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
     kind, names, examples = model.task.kind, model.task.labels, read.examples
+    if kind == "tagging":
+        names = TagNames.of(names, examples)
     found: list[Any] = []
     size = max(1, options.tokens_at_once // model.task.max_length)
     for begin in range(0, len(examples), _LOT):

@@ -17,7 +17,7 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
-from bertjax.tasks.labels import check_all_used, label_ids, label_map
+from bertjax.tasks.labels import label_ids, label_map, unused
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.train.losses import Objective
@@ -38,6 +38,7 @@ _PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
     names = labels_of(run, data.train)
+    cautions = unused_labels(data.train, names)
     task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
     room = room_of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
@@ -66,6 +67,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
         notes=truncated_notes(truncated, len(train), truncated_there, len(evaluation), room),
         # A squared error is as large as the square of the scale; where all labels are equal there is none.
         loss_unit=float(np.var(own, dtype=np.float64)) if run.task == "regression" and np.ptp(own) else 1.0,
+        cautions=cautions,
     )
 
 
@@ -73,8 +75,14 @@ def labels_of(run: FinetuneConfig, train: Sequence[Any]) -> tuple[str, ...]:
     """The label map: the config's, or that of the training examples. Raises DataError."""
     if run.task == "regression" or run.data.labels is None:
         return label_map(train)
-    check_all_used(train, run.data.labels)
     return run.data.labels
+
+
+def unused_labels(train: Sequence[Any], names: Sequence[str]) -> list[str]:
+    """One line on labels that no training example has, if there are any. Raises DataError where all have the same."""
+    missing = unused(train, names)
+    listed = ", ".join(map(repr, missing))
+    return [f"no training example has the label {listed}, of which nothing is learned"] if missing else []
 
 
 def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray) -> Any:

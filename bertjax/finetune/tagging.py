@@ -11,25 +11,31 @@ from scipy.special import softmax
 
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
-from bertjax.finetune.classification import class_weights, labels_of
+from bertjax.finetune.classification import class_weights, labels_of, unused_labels
 from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
+from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import TaggedExample
 from bertjax.tasks.labels import label_ids
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.spans import WordRow, word_rows
+from bertjax.tasks.tag_names import TagNames, why_no_entities
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words
 
 
 def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
-    """Raises DataError for missing and unknown tags, ConfigError for class weights that do not fit."""
+    """Raises DataError for missing tags, and unknown ones of the training data; ConfigError for class weights that do
+    not fit."""
     names = labels_of(run, data.train)
+    scored = TagNames.of(names, data.eval)
     task = TaskConfig("tagging", names, run.model.max_length, run.model.classifier_dropout)
-    own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
+    own, held_out = label_ids(data.train, names), label_ids(data.eval, scored)
     train, _ = _rows(data.train, own, data.tokenizer, task.max_length)
-    evaluation, read = _rows(data.eval, held_out, data.tokenizer, task.max_length)
+    # The loss leaves out words whose tag is unknown: no output stands for it.
+    learnable = [np.where(tags < len(names), tags, IGNORED) for tags in held_out]
+    evaluation, read = _rows(data.eval, learnable, data.tokenizer, task.max_length)
     weights = class_weights(run, names, np.bincount(np.concatenate(own), minlength=len(names)))
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
@@ -38,15 +44,17 @@ def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
             logits[sentence][row.words] = found[row.positions]
         predictions = [one.argmax(axis=1) for one in logits]
         details = lambda: (
-            per_class("tagging", predictions, held_out, names)
-            | {"errors": _errors(data.eval, logits, predictions, held_out, names)}
+            per_class("tagging", predictions, held_out, scored)
+            | {"errors": _errors(data.eval, logits, predictions, held_out, scored)}
         )
-        return Outcome(SCORES["tagging"](predictions, held_out, names), details)
+        return Outcome(SCORES["tagging"](predictions, held_out, scored), details)
 
-    windows = len(train) - len(data.train)
-    notes = [
-        f"sentences longer than config.model.max_length = {task.max_length} tokens make {windows:,} further windows"
-    ]
+    notes, windows, odd = [], len(train) - len(data.train), why_no_entities(names, data.train)
+    if windows:
+        longer = f"sentences longer than config.model.max_length = {task.max_length} tokens"
+        notes.append(f"{longer} make {windows:,} further windows")
+    if not odd and not are_entities(names):
+        notes.append("the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy")
     return Family(
         task,
         objectives.tagging(weights),
@@ -54,7 +62,8 @@ def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
         train,
         evaluation,
         outcome,
-        notes if windows else [],
+        notes,
+        cautions=[*unused_labels(data.train, names), *([odd] if odd else []), *scored.lines(data.eval)],
     )
 
 

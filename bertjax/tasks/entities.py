@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ _SCHEMES = (
     {"B": "B", "M": "I", "E": "E", "S": "S"},
     {"B": "B", "M": "I", "E": "E", "W": "S"},
 )
+_ALL = {letter: role for roles in _SCHEMES for letter, role in roles.items()}
 _FORMS = (
     re.compile(r"(?P<letter>[A-Za-z])(?P<mark>[-_:/.|])(?P<type>.+)", re.DOTALL),
     re.compile(r"(?P<type>.+)(?P<mark>[-_:/.|])(?P<letter>[A-Za-z])", re.DOTALL),
@@ -62,9 +63,13 @@ class Scheme:
 
 
 def scheme_of(label_names: Sequence[str]) -> Scheme | None:
-    """The scheme of a model's tags; None where they are no entity tags. Of ``TagNames`` the model's own count."""
-    scheme, odd = nearest_scheme(label_names[: getattr(label_names, "known", len(label_names))])
-    return None if odd else scheme
+    """The scheme of a model's tags; None where they are no entity tags. Of ``TagNames`` the model's own decide, and
+    the others are read by the letters of all schemes."""
+    known = getattr(label_names, "known", len(label_names))
+    scheme, odd = nearest_scheme(label_names[:known])
+    if scheme is None or odd:
+        return None
+    return scheme if known == len(label_names) else replace(scheme, roles=_ALL)
 
 
 def nearest_scheme(names: Sequence[str]) -> tuple[Scheme | None, list[str]]:

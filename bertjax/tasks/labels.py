@@ -19,7 +19,7 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     """The names of all labels, an id each, whatever the examples' order; ("score",) for numbers.
 
     Sorted: "O" before the other tags, numbers by value, the rest by their characters. Raises DataError for an example
-    without a label, and where all texts have one and the same.
+    without a label, and where all texts, or all words, have one and the same.
     """
     if all(isinstance(_label(example), float) for example in examples):
         return ("score",)
@@ -27,8 +27,7 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     last = examples[-1]
     if not names:
         raise DataError(f"{last.where}: up to here no example has a label")
-    if len(names) == 1 and isinstance(_label(last), str):
-        raise DataError(f"{last.where}: up to here all examples have the label {names.pop()!r}; there must be two")
+    _check_two(examples, names)
     values = {name: _value(name) for name in names}
     if None not in values.values():
         return tuple(sorted(names, key=lambda name: (values[name], name)))
@@ -55,12 +54,22 @@ def label_ids(examples: Labelled, labels: Sequence[str]) -> Any:
     return several
 
 
-def check_all_used(examples: Labelled, labels: Sequence[str]) -> None:
-    """Raises DataError where a label of the map has no example: nothing would be learned of it."""
-    missing = set(labels) - {name for example in examples for name in _names(example)}
-    if missing and not isinstance(_label(examples[0]), float):
-        names = ", ".join(repr(name) for name in labels if name in missing)
-        raise DataError(f"{examples[-1].where}: up to here no example has the label {names} of the label map")
+def unused(examples: Labelled, labels: Sequence[str]) -> list[str]:
+    """The labels of the map that no example has: nothing is learned of them. Raises DataError where all texts, or all
+    words, have one and the same label."""
+    if isinstance(_label(examples[0]), float):
+        return []
+    names = {name for example in examples for name in _names(example)}
+    _check_two(examples, names)
+    return [name for name in labels if name not in names]
+
+
+def _check_two(examples: Labelled, names: set[str]) -> None:
+    last = examples[-1]
+    tagged = isinstance(last, TaggedExample)
+    if len(names) == 1 and (tagged or isinstance(_label(last), str)):
+        what = "words have the tag" if tagged else "examples have the label"
+        raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two")
 
 
 def _label(example: TextExample | TaggedExample) -> Any:

@@ -10,6 +10,7 @@ from sklearn import metrics
 import bertjax
 from bertjax.config import ConfigError
 from bertjax.data.files import DataError
+from bertjax.evaluate import main
 from bertjax.model.task import TaskConfig, TaskModel
 
 TEXTS = ["The cat sat.", "The dog laughs.", "Paris is famous.", "Reading is fun.", "Numbers are famous.", "A log."]
@@ -128,7 +129,7 @@ def test_limit_and_columns(models, tokenizer, tmp_path):
         ("classification", "a.csv", "", r"a\.csv:1: the file is empty"),
         ("regression", "a.tsv", "text\tlabel\na cat\tmuch\n", r"a\.tsv:2: the label must be a number, not 'much'"),
         ("embedding", "a.jsonl", '{"text": "a cat", "score": 1}\n', r"a\.jsonl:1: cosines need two texts and a score"),
-        ("tagging", "a.conll", "The O\ncat B-tree\n", r"a\.conll:\d: the label 'B-tree' is not in the label map"),
+        ("tagging", "a.conll", "The X\ncat B-tree\n", r"a\.conll:1: the model knows no tag of the file \(B-tree, X\)"),
         (
             "answering",
             "a.json",
@@ -152,3 +153,37 @@ def test_mistakes_in_the_call_are_named(model, models, tokenizer):
         bertjax.evaluate.run(models["answering"], "task", "a.json", tokenizer=tokenizer, columns="0")
     with pytest.raises(ConfigError, match="must be of one length, not 6 and 5"):
         bertjax.evaluate.run(models["classification"], "task", (TEXTS, ["yes"] * 5), tokenizer=tokenizer)
+
+
+def test_tags_that_the_model_does_not_know_count_as_errors(models, tokenizer, tmp_path):
+    predicted = [[word.tag for word in found.words] for found in bertjax.tag(models["tagging"], tokenizer, SENTENCES)]
+    run = lambda tags: bertjax.evaluate.run(models["tagging"], "task", (SENTENCES, tags), tokenizer=tokenizer)
+    known = run(predicted)
+    assert known["warnings"] == [] and known["scores"]["accuracy"]["value"] == 1.0
+    tags = [[*predicted[0][:2], "B-tree"], *predicted[1:]]
+    result = run(tags)
+    (line,) = result["warnings"]
+    assert line.startswith("sentences[0][2]: a tag that the model does not know; words with such tags count as errors")
+    assert "'B-tree' 1; it knows O, B-animal, B-place, I-animal" in line
+    assert result["scores"]["accuracy"]["value"] == pytest.approx(8 / 9)
+    assert result["details"]["per_class"]["tree"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+    # A tag that is none of entities leaves the others' scores there.
+    assert "f1" in run([[*predicted[0][:2], "0"], *predicted[1:]])["scores"]
+
+
+def test_columns_of_words_and_tags(models, tokenizer, tmp_path, capsys):
+    rows = [list(zip(*pair, strict=True)) for pair in zip(SENTENCES, TAGS, strict=True)]
+    blocks = ["".join(f"{i + 1}\t{word}\t{tag}\tX\n" for i, (word, tag) in enumerate(own)) for own in rows]
+    (tmp_path / "a.conll").write_text("# id 1\n" + "\n".join(blocks))
+    bertjax.save_task_model(models["tagging"], tmp_path / "model", tokenizer)
+    arguments = [f"--model={tmp_path / 'model'}", "--suite=task", f"--data={tmp_path / 'a.conll'}", "--json"]
+    assert main([*arguments, "--columns=2"]) == 3
+    line = capsys.readouterr().err.strip().split("\n")[-1]
+    assert "column 0 counts them" in line and line.endswith("in evaluate by --columns=1,2")
+    assert main([*arguments, "--columns=1,2"]) == 0
+    said = capsys.readouterr()
+    expected = bertjax.evaluate.run(models["tagging"], "task", (SENTENCES, TAGS), tokenizer=tokenizer)
+    assert json.loads(said.out)["scores"] == json.loads(json.dumps(expected["scores"]))
+    assert "warning: " in said.err and "a.conll:1: a comment, not a word" in said.err
+    with pytest.raises(ConfigError, match="must be the column of the tags, or those of words and tags: 1,3"):
+        bertjax.evaluate.run(models["tagging"], "task", tmp_path / "a.conll", tokenizer=tokenizer, columns="0,1,2")

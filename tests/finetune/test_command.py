@@ -126,17 +126,23 @@ def test_bad_texts_are_told_with_file_and_line(train, evaluation, words, model_f
     assert code == 3 and f"{files / name}{words}" in line
 
 
-def test_a_label_of_the_config_without_examples(model_folder, files, capsys):
+def test_one_label_for_all_beside_others_of_the_config(model_folder, files, capsys):
+    (files / "one.tsv").write_text("sentence\tlabel\ngood\tpos\nfine\tpos\n")
     more = "--config.data.labels=neg,pos,mixed"
-    code, line = error_of(capsys, command("classification", model_folder, files, "good.tsv", "good.tsv", more))
-    assert code == 3 and "no example has the label 'mixed'" in line and "good.tsv:4" in line
+    code, line = error_of(capsys, command("classification", model_folder, files, "one.tsv", "good.tsv", more))
+    assert code == 3 and "one.tsv:3: up to here all examples have the label 'pos'; there must be two" in line
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "content", "words"),
     [
         ("tagging", "bad.conll", "anna B-per\nlives O\n\nparis\nis\n", "bad.conll:4: "),
-        ("tagging", "bad.conll", "anna B-per\nlives O\n\nparis B-city\n", "bad.conll:4: the label 'B-city' is not in"),
+        (
+            "tagging",
+            "bad.conll",
+            "anna B-city\nlives X\n",
+            "bad.conll:1: the model knows no tag of the file (B-city, X)",
+        ),
         ("answering", "bad.json", squad("anna lives in rome", "paris", 14), "'paris' is not at 14 of its context"),
         ("answering", "bad.json", "{}", "bad.json"),
         ("regression", "bad.tsv", "sentence\tscore\ngood\t3\nbad\tlow\n", "bad.tsv:3: the label must be a number"),

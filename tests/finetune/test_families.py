@@ -8,6 +8,7 @@ import pytest
 
 import bertjax
 import bertjax.finetune
+from bertjax.data.files import DataError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.classification import text_family
@@ -73,7 +74,10 @@ def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
     data = Labelled(*[tagged_examples([sentence], [tags])] * 2, tokenizer)
     family = tagging_family(run, data)
     rows, labels = family.train, family.train.token_labels["labels"]
-    assert len(rows) > 1 and rows.lengths.max() == 8 and len(family.notes) == 1
+    assert len(rows) > 1 and rows.lengths.max() == 8 and "further windows" in family.notes[0]
+    assert family.notes[1:] == [
+        "the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy"
+    ]
     firsts = {"film": 0, "was": 1, "[UNK]": 2}
     pieces = [tokenizer.token(int(i)) for i in rows.input_ids]
     assert all(label in (IGNORED, firsts.get(piece)) for piece, label in zip(pieces, labels, strict=True))
@@ -81,6 +85,56 @@ def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
     # What the rows say, word by word, is what the outcome reads.
     outputs = [np.eye(3)[np.maximum(own, 0)] for own in np.split(labels, rows.starts[1:-1])]
     assert family.outcome(outputs).scores["accuracy"] == 1.0
+
+
+def family_of_tags(tokenizer, train, evaluation, labels=None):
+    """The family of sentences of known words with these tags."""
+    run = resolve({"task": "tagging", "data": {} if labels is None else {"labels": labels}})
+    examples = [tagged_examples([["film"] * len(own) for own in tags], tags) for tags in (train, evaluation)]
+    return tagging_family(run, Labelled(*examples, tokenizer))
+
+
+def test_tags_of_the_evaluation_data_that_training_has_not_count_as_errors(tokenizer):
+    family = family_of_tags(tokenizer, [["O", "B-a", "I-a"]], [["B-a", "L-a", "O", "U-b"], ["O", "0"]])
+    (line,) = family.cautions
+    assert line.startswith(
+        "sentences[0][1]: a tag that the model does not know; words with such tags count as errors: "
+    )
+    assert line.endswith("'L-a' 1, 'U-b' 1, '0' 1; it knows O, B-a, I-a")
+    assert (family.eval.token_labels["labels"] != IGNORED).sum() == 3  # what the loss is of
+    ids = [[1, 2, 0, 0], [0, 1]]
+    rows = [np.eye(3)[[0, *own, 0]] * 5 for own in ids]
+    outcome = family.outcome(rows)
+    # Found: a of two words, which is right however its end is spelled, and a wrong a; there: a, and b.
+    assert outcome.scores == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "accuracy": 3 / 6}
+    details = outcome.details()
+    assert details["labels"] == ["O", "B-a", "I-a", "0", "L-a", "U-b"] and details["per_class"]["b"]["support"] == 1
+    assert {error["label"] for error in details["errors"]} <= {"L-a", "U-b", "0"}
+    assert family.task.labels == ("O", "B-a", "I-a")
+
+
+def test_what_is_said_of_tags(tokenizer):
+    data = [["O", "B-a", "I-a", "0"]]
+    (line,) = family_of_tags(tokenizer, data, data).cautions
+    assert line == (
+        "sentences[0][3]: the tag 0 is no entity tag among B-, I-, O; words are scored, by accuracy, and entities are "
+        "not while it is there"
+    )
+    family = family_of_tags(tokenizer, [["O", "B-a"]], [["O", "B-a"]], ("O", "B-a", "B-b"))
+    assert family.cautions == ["no training example has the label 'B-b', of which nothing is learned"]
+    assert family.task.labels == ("O", "B-a", "B-b") and "f1" in family.outcome([np.eye(3)[[0, 0, 1, 0]]]).scores
+    with pytest.raises(DataError, match=r"sentences\[0\]: up to here all words have the tag 'O'; there must be two"):
+        family_of_tags(tokenizer, [["O", "O"]], [["O", "B-a"]])
+    with pytest.raises(DataError, match=r"sentences\[0\]: the model knows no tag of the file \(NN, VB\)"):
+        family_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
+
+
+def test_a_class_without_examples_is_said(tokenizer):
+    examples = text_examples(["good film"] * 4, ["a", "b", "a", "b"])
+    run = resolve({"data": {"labels": ("a", "b", "c")}})
+    family = text_family(run, Labelled(examples, examples, tokenizer))
+    assert family.task.labels == ("a", "b", "c")
+    assert family.cautions == ["no training example has the label 'c', of which nothing is learned"]
 
 
 # --- Answering ----------------------------------------------------------------------------------------------------

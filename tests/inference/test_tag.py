@@ -113,3 +113,30 @@ def test_mistakes_are_named(tagger, new_task_model, tokenizer):
         bertjax.tag(tagger, tokenizer, "\ud800")
     with pytest.raises(ValueError, match="model is for answering, not tagging; use answer"):
         bertjax.tag(new_task_model("answering", max_length=40), tokenizer, "a")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["B-PER", "L-PER", "O", "U-LOC"],
+        ["B-PER", "E-PER", "O", "S-LOC"],
+        ["B_PER", "I_PER", "O", "B_LOC"],
+        ["PER-B", "PER-I", "O", "LOC-B"],
+        ["b-PER", "i-PER", "o", "b-LOC"],
+        ["I-PER", "I-PER", "O", "I-LOC"],
+        ["B-PER", "M-PER", "0", "W-LOC"],
+        ["B", "E", "O", "S"],
+    ],
+)
+def test_entities_of_every_scheme(tags, new_task_model, tokenizer, monkeypatch):
+    labels = tuple(sorted(set(tags)))
+    logits = np.eye(len(labels))[[0, *(labels.index(tag) for tag in tags), 0]]
+    monkeypatch.setattr("bertjax.inference.tag.task_logits", lambda model, tokenizer, examples, size: [logits])
+    monkeypatch.setattr("bertjax.inference.tag.encode_words", lambda tokenizer, words: [[7]] * len(words))
+    found = bertjax.tag(new_task_model("tagging", labels, max_length=40), tokenizer, "Ada  Lovelace in\nLondon")
+    assert [(one.text, one.first_word, one.last_word) for one in found.entities] == [
+        ("Ada  Lovelace", 0, 1),
+        ("London", 3, 3),
+    ]
+    bare = all(len(tag) == 1 for tag in tags)
+    assert [one.type for one in found.entities] == (["_", "_"] if bare else ["PER", "LOC"])

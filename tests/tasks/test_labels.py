@@ -10,7 +10,7 @@ import pytest
 from bertjax.command import DATA, exit_code
 from bertjax.data.files import DataError
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.labels import check_all_used, label_ids, label_map
+from bertjax.tasks.labels import label_ids, label_map, unused
 from bertjax.tasks.tables import Columns, read_texts
 
 
@@ -59,19 +59,22 @@ def test_an_unknown_label_is_named_with_its_line(tmp_path):
         label_ids(tagged_examples([["a"]], [["B-y"]]), ("O", "B-x"))
 
 
-def test_a_label_without_examples_is_named_with_the_file(tmp_path):
+def test_labels_without_examples_are_told(tmp_path):
     (tmp_path / "train.tsv").write_text("label\ttext\npos\ta\nneg\tb\n")
     examples = read_texts(tmp_path / "train.tsv", Columns(), "classification")
-    check_all_used(examples, ("neg", "pos"))
-    with pytest.raises(DataError, match=r"train\.tsv:3: up to here no example has the label 'neutral'") as caught:
-        check_all_used(examples, ("neg", "neutral", "pos"))
+    assert unused(examples, ("neg", "pos")) == []
+    assert unused(examples, ("neg", "neutral", "pos", "?")) == ["neutral", "?"]
+    assert unused(text_examples(["a"], [1], kind="regression"), ("score",)) == []
+    with pytest.raises(DataError, match=r"train\.tsv:2: up to here all examples have the label 'pos'") as caught:
+        unused(examples[:1], ("neg", "pos"))
     assert exit_code(caught.value) == DATA
-    check_all_used(text_examples(["a"], [1], kind="regression"), ("score",))
 
 
 def test_examples_that_no_map_can_be_made_of():
     with pytest.raises(DataError, match=r"texts\[1\]: up to here all examples have the label 'x'"):
         label_map(text_examples(["a", "b"], ["x", "x"]))
+    with pytest.raises(DataError, match=r"sentences\[1\]: up to here all words have the tag 'O'; there must be two"):
+        label_map(tagged_examples([["a"], ["b", "c"]], [["O"], ["O", "O"]]))
     with pytest.raises(DataError, match=r"texts\[0\]: no label"):
         label_map(text_examples(["a", "b"]))
     with pytest.raises(DataError, match=r"texts\[1\]: up to here no example has a label"):
