@@ -26,7 +26,8 @@ from bertjax.model.pooling import POOLINGS
 from bertjax.paths import given_path
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.lines import ending
-from bertjax.tasks.tables import RECORDS, Columns, read_texts
+from bertjax.tasks.records import RECORDS
+from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
 
 _LEAST_LENGTH = 5  # of embed

@@ -60,7 +60,9 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
     elif not isinstance(data, tuple) or len(data) != 2:
         raise ConfigError("data must be a path, or a tuple of inputs and labels")
     else:
-        examples = tagged_examples(*data) if kind == "tagging" else text_examples(*data, kind=kind)
+        examples = (
+            tagged_examples(*data) if kind == "tagging" else text_examples(*data, kind=kind, warn=warnings.append)
+        )
     examples = examples[: options.limit]
     if kind == "answering":
         unknown = (example for example in examples if example.answers is None)
@@ -112,7 +114,7 @@ def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str],
     if columns is not None and (len(names) not in (2, 3) or not all(names)):
         raise ConfigError(f"columns = {columns!r} must be two or three names or numbers: text,label or text,text,label")
     given = Columns(names[0], names[1] if len(names) == 3 else None, names[-1]) if names else Columns()
-    return read_texts(path, given, kind)
+    return read_texts(path, given, kind, warn)
 
 
 def _texts(examples: Sequence[TextExample]) -> list[Any]:

@@ -119,8 +119,8 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: War
             raise ConfigError(f"{libraries.SOURCE} is for classification, which library a text is of, not {run.task}")
         return libraries.library_examples(held_out)
     if isinstance(source, str | Path):
-        columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator)
-        reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task))
+        columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator, run.data.no_label)
+        reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task, warn))
         return reader(given_path(source, "labelled file", ModelFileError), run, warn)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
         wanted = _EXAMPLES.get(run.task, TextExample)
@@ -134,7 +134,7 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: War
         return question_examples(inputs)
     if run.task == "tagging":
         return tagged_examples(inputs, labels)
-    return text_examples(inputs, labels, kind=run.task)
+    return text_examples(inputs, labels, kind=run.task, no_label=run.data.no_label, warn=warn)
 
 
 def examples_fingerprint(examples: Sequence[Any]) -> str:

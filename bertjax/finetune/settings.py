@@ -50,6 +50,9 @@ class DataConfig:
     second: str | None = identity(None)
     label: str | None = identity(None)
     separator: str = identity(",")  # between the labels of a text with several
+    # What stands for no label: such texts are left out and counted. None: "-" in a column gold_label, as SNLI has it.
+    # No identity, as the texts are.
+    no_label: str | None = operational(None)
     # Texts of more tokens than the model has positions: truncated like those over max_length, or refused by file and
     # line. No identity: where the same data is not refused, both give the same rows.
     too_long: str = operational("truncate", choices=("truncate", "refuse"))

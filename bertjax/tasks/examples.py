@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import numbers
 import re
@@ -13,6 +14,7 @@ import numpy as np
 
 from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
+from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
 _LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
@@ -67,18 +69,26 @@ class QuestionExample:
 
 
 def text_examples(
-    texts: Sequence[str | Sequence[str]], labels: Sequence[Any] | None = None, *, kind: str = "classification"
+    texts: Sequence[str | Sequence[str]],
+    labels: Sequence[Any] | None = None,
+    *,
+    kind: str = "classification",
+    no_label: str | None = None,
+    warn: Warn = silent,
 ) -> list[TextExample]:
     """Examples of texts, or pairs of texts, with their labels; ``kind`` is one of ``KINDS``.
 
-    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression, embedding). Raises
-    DataError that names the text, ConfigError for lists of different lengths.
+    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression, embedding). Examples
+    with the label ``no_label`` are left out, and so are those without a text or a label up to one in a hundred; a line
+    to ``warn`` says how many. Raises DataError that names the text, ConfigError for lists of different lengths.
     """
     texts, labels = _lists("texts", texts, "labels", labels)
-    examples = []
-    for i, item in enumerate(texts):
-        where = f"texts[{i}]"
+
+    def example(i: int) -> TextExample:
+        item, where = texts[i], f"texts[{i}]"
         parts = (item,) if isinstance(item, str) else item
+        if item is None:
+            raise Incomplete(f"{where}: there is no text")
         if not isinstance(parts, Sequence) or len(parts) not in (1, 2):
             raise DataError(f"{where}: must be a string or a pair of strings, not {shown(item)}")
         text, second = parts[0], parts[1] if len(parts) == 2 else None
@@ -86,8 +96,22 @@ def text_examples(
         check_text(text, where, "the text")
         if second is not None:
             check_text(second, where, "the second text")
-        examples.append(TextExample(where, text, second, label))
-    return not_empty(examples, "texts: there is no text")
+        return TextExample(where, text, second, label)
+
+    examples = not_empty(whole_ones(range(len(texts)), example, warn), "texts: there is no text")
+    return labelled_ones(examples, no_label, warn)
+
+
+def labelled_ones(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
+    """Those with another label than ``no_label``; the others are counted in a line to ``warn``. Raises DataError
+    where there is none."""
+    found = [example for example in examples if no_label is None or example.label not in (no_label, (no_label,))]
+    if len(found) < len(examples):
+        first = next(example for example in examples if example.label in (no_label, (no_label,)))
+        count = f"{len(examples) - len(found):,} of {len(examples):,} examples"
+        warn(f"{count} have no label ({no_label!r}, the first at {first.where}) and are left out")
+        not_empty(found, f"{first.where}: no example has a label, all have {no_label!r}")
+    return found
 
 
 def tagged_examples(
@@ -174,11 +198,12 @@ def check_distinct(examples: Iterable[QuestionExample]) -> None:
 
 
 def check_text(text: Any, where: str, what: str) -> None:
-    """Raises DataError where ``text`` is no string, is blank, or holds half a surrogate pair."""
+    """Raises DataError where ``text`` is no string or holds half a surrogate pair, Incomplete where it is blank."""
     if not isinstance(text, str):
-        raise DataError(f"{where}: {what} must be a string, not {shown(text)}")
+        missing = text is None or (isinstance(text, float) and math.isnan(text))
+        raise (Incomplete if missing else DataError)(f"{where}: {what} must be a string, not {shown(text)}")
     if not text.strip():
-        raise DataError(f"{where}: {what} is empty")
+        raise Incomplete(f"{where}: {what} is empty")
     if not text.isascii() and _HALF_CHARACTER.search(text):
         raise DataError(f"{where}: {what} holds half of a surrogate pair, which is no character")
 
@@ -187,7 +212,8 @@ def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> An
     """The label of a TextExample from a cell of a file or a Python value. Raises DataError; ConfigError for ``kind``.
 
     Names of classes are strings without blanks around them: 1 and "1" are one label, True is "true". Several labels
-    are a list, or a string with ``separator`` between them; none at all is fine there.
+    are a list, also one that is written as JSON or Python has it, or a string with ``separator`` between them; none at
+    all is fine there. Raises Incomplete where there is none elsewhere.
     """
     if kind not in _LABELS:
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}")
@@ -199,25 +225,41 @@ def _name(value: Any, where: str, separator: str = ",") -> str:
     if isinstance(plain, bool):
         return str(plain).lower()
     if isinstance(plain, float) and not math.isfinite(plain):
-        raise DataError(f"{where}: the label is {plain}, not a name")
+        raise (Incomplete if math.isnan(plain) else DataError)(f"{where}: the label is {plain}, not a name")
     name = plain.strip() if isinstance(plain, str) else str(value) if isinstance(plain, int | float) else None
     if name is None:
-        raise DataError(f"{where}: the label must be a string or a number, not {shown(value)}")
+        kind = Incomplete if value is None else DataError
+        raise kind(f"{where}: the label must be a string or a number, not {shown(value)}")
     if not name:
-        raise DataError(f"{where}: the label is empty")
+        raise Incomplete(f"{where}: the label is empty")
     return name
 
 
 def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = [part for part in value.split(separator) if part.strip()]
+        written = _written_list(value)
+        value = [part for part in value.split(separator) if part.strip()] if written is None else written
     if not isinstance(value, list | tuple):
         raise DataError(f"{where}: the labels must be a list or a string, not {shown(value)}")
     return tuple(dict.fromkeys(_name(one, where) for one in value))
 
 
+def _written_list(text: str) -> list[Any] | None:
+    """The list of ``['a', 'b']``, as data frames write one into a cell; None where the text is no such."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
 def _number(value: Any, where: str, separator: str = ",") -> float:
     plain = _plain(value)
+    if plain is None or (isinstance(plain, str) and not plain.strip()):
+        raise Incomplete(f"{where}: the label is empty, it must be a number")
     try:
         # float() would read True as one, "1_0" as ten.
         number = None if isinstance(plain, bool) or (isinstance(plain, str) and "_" in plain) else float(plain)

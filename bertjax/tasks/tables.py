@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bertjax.data.files import DataError
 from bertjax.digits import whole_number
 from bertjax.keys import ConfigError
-from bertjax.tasks.examples import TextExample, check_text, checked_label, not_empty, shown
-from bertjax.tasks.lines import ending, json_objects, numbered_lines
+from bertjax.tasks.examples import TextExample, check_text, checked_label, labelled_ones, not_empty, shown
+from bertjax.tasks.headers import check_is_example, is_again, with_width
+from bertjax.tasks.left_out import Warn, silent, whole_ones
+from bertjax.tasks.lines import ending, json_objects
+from bertjax.tasks.records import RECORDS
 
 # The usual names of columns; of several that are there the first one is taken.
 _PAIRS = (
@@ -44,13 +45,15 @@ class Columns:
     """Which column holds what: a name of the header, or a number from 0 as a string. None: found from the header.
 
     Where ``text`` is given, the second text is what ``second`` says and nothing else. ``separator`` stands between
-    the labels of a cell with several.
+    the labels of a cell with several. ``no_label``: what stands for no label; None: "-" in a column gold_label, as SNLI
+    has it, and nothing elsewhere.
     """
 
     text: str | None = None
     second: str | None = None
     label: str | None = None
     separator: str = ","
+    no_label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,15 @@ class Row:
     cells: Mapping[Any, Any]
 
 
-def read_texts(path: str | Path, columns: Columns, kind: str) -> list[TextExample]:
+def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silent) -> list[TextExample]:
     """Examples of a .tsv, .csv or .jsonl file (also .gz .xz .zst), in its order.
 
     ``kind``: classification, multi_label, regression, or embedding, where the label may be missing. In a .tsv file
     quotes are characters like any other, except around a cell with doubled quotes in it, as spreadsheets write it.
-    The first line of .tsv and .csv is a header where a column is named, or where it consists of usual names. Raises
-    DataError that begins with "path:line:", ConfigError for columns that cannot be meant.
+    Cells of a .csv are divided by commas, semicolons, tabs or bars, whichever divides all lines alike. The first line
+    of .tsv and .csv is a header where a column is named, or where it consists of usual names. Examples without a label
+    (``Columns.no_label``) are left out, and so are those with an empty cell up to one in a hundred; a line to ``warn``
+    says how many. Raises DataError that begins with "path:line:", ConfigError for columns that cannot be meant.
     """
     path = Path(path)
     if kind not in _LABEL_NAMES:
@@ -78,17 +83,39 @@ def read_texts(path: str | Path, columns: Columns, kind: str) -> list[TextExampl
     if ending(path) not in readers:
         raise DataError(f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst)")
     found, rows = readers[ending(path)](path, columns, kind)
-    examples = [_example(row, found, f"{path}:{row.line}", kind, columns.separator) for row in rows]
-    return not_empty(examples, f"{path}:1: there is a header and no example")
+    make = lambda row: _example(row, found, f"{path}:{row.line}", kind, columns.separator)
+    examples = not_empty(whole_ones(rows, make, warn), f"{path}:1: there is a header and no example")
+    if found.first is not None:
+        if found.is_header and found.is_numbered:
+            examples = _with_first(make, found.first, examples, found)
+        elif not found.is_header:
+            check_is_example(found.cells(found.first), examples, f"{path}:{found.first.line}")
+    no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
+    return labelled_ones(examples, no_label, warn)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The columns of a file, by what Row.cells calls them."""
+    """The columns of a file, by what Row.cells calls them, and its first line, where it may be a header."""
 
     text: Any
     second: Any
     label: Any
+    label_name: str = ""
+    first: Row | None = None
+    is_header: bool = False
+    is_numbered: bool = False
+
+    def cells(self, row: Row) -> list[str]:
+        """Those of text, second text and label, as far as there are columns for them."""
+        return [row.cells[i] for i in (self.text, self.second, self.label) if i is not None]
+
+
+def _with_first(make, first: Row, examples: list[TextExample], found: _Found) -> list[TextExample]:
+    """The examples with that of the first line, where what looked like a header is one: its label stands elsewhere."""
+    label = None if found.label is None else first.cells[found.label].strip()
+    is_example = any(example.label in (label, (label,)) for example in examples if label)
+    return [make(first), *examples] if is_example else examples
 
 
 def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> TextExample:
@@ -109,14 +136,25 @@ def _delimited(records):
         if first is None:
             raise DataError(f"{path}:1: the file is empty")
         names = [cell.strip() for cell in first]
-        found, is_header = _columns(names, columns, kind, f"{path}:{line}")
+        found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=Row(line, dict(enumerate(first))))
 
         def rows() -> Iterator[Row]:
-            if not is_header:
-                yield Row(line, dict(enumerate(first)))
+            if not found.is_header:
+                yield found.first
             for number, cells in stream:
+                if not any(cell.strip() for cell in cells):
+                    continue  # a blank line, as spreadsheets write it
+                cells = with_width(cells, first)
                 if len(cells) != len(first):
-                    raise DataError(f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}")
+                    raise DataError(
+                        f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv a text "
+                        f"with the delimiter or a line break in it stands in quotes"
+                    )
+                if found.is_header and is_again(cells, names):
+                    raise DataError(
+                        f"{path}:{number}: here is the header of line {line} again, as where files are joined; remove "
+                        f"the line"
+                    )
                 yield Row(number, dict(enumerate(cells)))
 
         return found, rows()
@@ -124,7 +162,7 @@ def _delimited(records):
     return read
 
 
-def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple[_Found, bool]:
+def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Found:
     """The columns of a file by number, and whether its first line, ``names``, is a header."""
 
     def position(column: str) -> int:
@@ -139,10 +177,10 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> tuple
     positions = [None if column is None else position(column) for column in wanted]
     # Where columns are numbered, the file may have a header all the same.
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
-    is_header = any(column is not None and whole_number(column) is None for column in wanted) or all(
-        names[i].lower() in usual for i in positions if i is not None
-    )
-    return _Found(*positions), is_header
+    is_named = any(column is not None and whole_number(column) is None for column in wanted)
+    is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
+    label_name = names[positions[2]] if is_header and positions[2] is not None else ""
+    return _Found(*positions, label_name, is_header=is_header, is_numbered=not is_named)
 
 
 def _position(column: str, names: list[str], where: str) -> int:
@@ -152,7 +190,7 @@ def _position(column: str, names: list[str], where: str) -> int:
     if len(found) == 1:
         return found[0]
     what = "several columns" if found else "no column"
-    raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}")
+    raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}{_undivided(names)}")
 
 
 def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | None, str | None]:
@@ -166,7 +204,7 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
         if not found:
             raise DataError(
                 f"{where}: no column has a usual name of a text; name the columns, by number where there is no "
-                f"header; the columns are {_listed(names)}"
+                f"header; the columns are {_listed(names)}{_undivided(names)}"
             )
         text, second = found[0]
     label = columns.label or next((name for name in _LABEL_NAMES[kind] if name in lower), None)
@@ -178,43 +216,14 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
     return text, second, label
 
 
+def _undivided(names: list[str]) -> str:
+    """What may be wrong with a file of one column."""
+    divided = len(names) == 1 and any(delimiter in names[0] for delimiter in ",;|")
+    return "; in a .tsv there are tabs between them, name the file .csv" * divided
+
+
 def _listed(names: list[str]) -> str:
     return ", ".join([shown(name) for name in names[:12]] + ["..."] * (len(names) > 12))
-
-
-def _tsv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in numbered_lines(path):
-        if line:
-            yield number, [_unquoted(cell) for cell in line.split("\t")]
-
-
-def _unquoted(cell: str) -> str:
-    """A cell as a spreadsheet meant it: quotes around it are its writer's where those inside are doubled."""
-    inner = cell[1:-1]
-    is_quoted = len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if is_quoted else cell
-
-
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line + "\n" for _, line in numbered_lines(path)), strict=True)
-    longest = csv.field_size_limit(sys.maxsize)  # of the whole process: not left so between two records
-    records, start = [], 1
-    try:
-        for cells in reader:
-            if cells:
-                records.append((start, cells))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{start}: the record that begins here is no csv: {error}; a quote in a quoted cell is doubled"
-        ) from None
-    finally:
-        csv.field_size_limit(longest)
-    return iter(records)
-
-
-# Ending of a file -> (line, cells) of each of its records.
-RECORDS = {".tsv": _tsv_records, ".csv": _csv_records}
 
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
@@ -233,4 +242,4 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
                     raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
             yield Row(number, cells)
 
-    return _Found(*wanted), rows()
+    return _Found(*wanted, wanted[2] or ""), rows()
