@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
+from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions
 from bertjax.train.belongings import RUNS, check_workdir
 from bertjax.train.display import Display
 from bertjax.train.same_run import check_same_items
 from bertjax.train.summary import versions
 from bertjax.train.workdir import has_checkpoint, recorded_config
 
-_MOST_LISTED = 40  # labels
 FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "classification": text_family,
     "multi_label": text_family,
@@ -37,12 +37,6 @@ FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "answering": answering_family,
     "embedding": embedding_family,
 }
-
-
-def _listed(labels: Sequence[str]) -> str:
-    if len(labels) <= _MOST_LISTED:
-        return f"labels: {', '.join(labels)}"
-    return f"{len(labels):,} labels: {', '.join(labels[:_MOST_LISTED])}, ..."
 
 
 def train_all(
@@ -75,14 +69,17 @@ def train_all(
     processes.must_equal("model or data", begins_with)
     processes.must_equal("installation", versions())
     family = FAMILIES[run.task](run, data)
-    family = replace(family, cautions=[*warnings, *family.cautions])
+    if run.task not in ("regression", "answering", "embedding"):
+        family = replace(family, notes=[counted(family.task.labels, data.train, data.eval), *family.notes])
+    doubts = [
+        *label_cautions(run.task, family.task.labels, data.train, data.eval, run.data.separator),
+        *data_cautions(data.train, data.eval),
+    ]
+    family = replace(family, cautions=[*warnings, *doubts, *family.cautions])
     for rows in (family.train, family.eval):
         if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
-    display.say(
-        f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on"
-        + (f"; {_listed(family.task.labels)}" if family.task.labels else "")
-    )
+    display.say(f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on")
     for note in family.notes:
         display.say(note)
     programs: dict[Any, Any] = {}

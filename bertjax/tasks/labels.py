@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from bertjax.data.files import DataError
 from bertjax.keys import nearest
 from bertjax.tasks.examples import TaggedExample, TextExample
+from bertjax.tasks.lookalikes import both, lookalike, plainest
 
 Labelled = Sequence[TextExample] | Sequence[TaggedExample]
 
@@ -19,7 +21,7 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     """The names of all labels, an id each, whatever the examples' order; ("score",) for numbers.
 
     Sorted: "O" before the other tags, numbers by value, the rest by their characters. Raises DataError for an example
-    without a label, and where all texts, or all words, have one and the same.
+    without a label, where all texts, or all words, have one and the same, and for two labels that look alike.
     """
     if all(isinstance(_label(example), float) for example in examples):
         return ("score",)
@@ -28,7 +30,8 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     if not names:
         raise DataError(f"{last.where}: up to here no example has a label")
     _check_two(examples, names)
-    values = {name: _value(name) for name in names}
+    _check_no_lookalikes(examples)
+    values = {name: value_of(name) for name in names}
     if None not in values.values():
         return tuple(sorted(names, key=lambda name: (values[name], name)))
     return tuple(sorted(names, key=lambda name: (name != "O", name)))
@@ -72,6 +75,28 @@ def _check_two(examples: Labelled, names: set[str]) -> None:
         raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two")
 
 
+def count_labels(examples: Labelled) -> Counter[str]:
+    """How many examples have each label; of tags, how many words. Empty for numbers."""
+    return Counter(name for example in examples for name in _names(example))
+
+
+def _check_no_lookalikes(examples: Labelled) -> None:
+    counts = count_labels(examples)
+    commonest: dict[str, str] = {}
+    for name, _ in counts.most_common():
+        other = commonest.setdefault(plainest(name), name)
+        if other != name:
+            mine, theirs, words = both(name, other)
+            raise DataError(
+                f"{_place(examples, name)}: the label {mine} differs from {theirs} ({_place(examples, other)}) only in "
+                f"{words}; write one of them everywhere, or, where two are meant, list all labels in config.data.labels"
+            )
+
+
+def _place(examples: Labelled, name: str) -> str:
+    return next(example.where for example in examples if name in _names(example))
+
+
 def _label(example: TextExample | TaggedExample) -> Any:
     label = example.tags if isinstance(example, TaggedExample) else example.label
     if label is None:
@@ -86,11 +111,18 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
 
 def _id(name: str, ids: dict[str, int], where: str) -> int:
     if name not in ids:
+        other = lookalike(name, ids)
+        if other is not None:
+            mine, theirs, words = both(name, other)
+            raise DataError(
+                f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}"
+            )
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}")
     return ids[name]
 
 
-def _value(name: str) -> float | None:
+def value_of(name: str) -> float | None:
+    """The finite number that a name is; None where it is none."""
     try:
         value = float(name)
     except ValueError:

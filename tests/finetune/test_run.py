@@ -74,6 +74,12 @@ def test_what_a_run_leaves_behind(finished, moods):
     assert np.mean(np.array(said) == labels) == summary["scores"]["accuracy"]
 
 
+def test_the_labels_and_their_counts_are_in_the_log(finished, moods):
+    (line,) = [row["reason"] for row in rows(finished, "event") if " labels, " in row["reason"]]
+    train, held_out = (Counter(labels) for _, labels in moods)
+    assert line.endswith(": " + ", ".join(f"{name} {train[name]} + {held_out[name]}" for name in ("neg", "pos")))
+
+
 def test_rows_of_the_log(finished):
     train, evaluations = rows(finished), rows(finished, "eval")
     assert [row["step"] for row in evaluations] == [STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH]

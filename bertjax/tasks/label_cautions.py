@@ -1,0 +1,115 @@
+"""What labelled data says before anything is learned of it: its labels with their counts, and what is hardly meant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bertjax.tasks.examples import QuestionExample, TaggedExample
+from bertjax.tasks.labels import count_labels, value_of
+
+_MOST_LISTED = 40  # labels
+_MAJORITY = 0.9  # of the examples
+_SHARED = 0.1  # of the evaluation texts
+_MANY = 20  # labels
+# What stands for "no label" in files that people have; -1 in those of `datasets`.
+_NONE = ("-", "?", "n/a", "na", "nan", "null", "<na>")
+
+
+def counted(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any]) -> str:
+    """The labels in their order, each with its training and evaluation examples (of tags: words)."""
+    there, held_out = count_labels(train), count_labels(evaluation)
+    shown = [f"{name} {there[name]:,} + {held_out[name]:,}" for name in labels[:_MOST_LISTED]]
+    more = f", and {len(labels) - _MOST_LISTED:,} more" * (len(labels) > _MOST_LISTED)
+    return f"{len(labels):,} labels, with their training + evaluation examples: {', '.join(shown)}{more}"
+
+
+def label_cautions(
+    kind: str, labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any], separator: str
+) -> list[str]:
+    """A line for each thing about the labels of a kind of task that is hardly meant, with the way out."""
+    if kind not in ("classification", "multi_label"):
+        return []
+    there, held_out = count_labels(train), count_labels(evaluation)
+    found = [*_rare(labels, there), *_no_names(labels, there, len(train))]
+    if kind == "classification":
+        return [*found, *_majority(there, held_out), *_not_classes(labels, there, len(train))]
+    return [*found, *_undivided(labels, separator)]
+
+
+def data_cautions(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
+    """A line where evaluation examples are training examples as well."""
+    known = {_content(example) for example in train}
+    shared = sum(_content(example) in known for example in evaluation)
+    if shared > _SHARED * len(evaluation):
+        yield (
+            f"{shared:,} of {len(evaluation):,} evaluation examples are training examples too: their scores tell what "
+            f"was learned by heart, not what is known of other texts; take them out of one of the two"
+        )
+
+
+def majority(there: Counter[str]) -> tuple[str, float]:
+    """The commonest label, and its share of the examples."""
+    name, count = max(there.items(), key=lambda item: (item[1], item[0]))
+    return name, count / there.total()
+
+
+def _content(example: Any) -> Any:
+    if isinstance(example, QuestionExample):
+        return example.question, example.context
+    return example.words if isinstance(example, TaggedExample) else (example.text, example.second)
+
+
+def _rare(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:
+    alone = [repr(name) for name in labels if there[name] == 1]
+    if alone and len(labels) > 2:
+        names = ", ".join(alone[:5]) + f" and {len(alone) - 5:,} more" * (len(alone) > 5)
+        yield f"labels with a single training example: {names}; misspelled ones are labels of their own"
+
+
+def _no_names(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
+    """Labels that may stand for none."""
+    signs = [name for name in labels if name.lower() in _NONE and len(labels) > 2]
+    others = [value_of(name) for name in labels if name != "-1"]
+    if "-1" in labels and len(others) > 2 and others == list(range(len(others))):
+        signs.append("-1")
+    for name in signs:
+        yield (
+            f"the label {name!r} ({there[name]:,} of {total:,} training examples) is learned as a class; where it "
+            f"stands for no label, leave its examples out with --config.data.no_label={name}"
+        )
+
+
+def _majority(there: Counter[str], held_out: Counter[str]) -> Iterator[str]:
+    for counts, which in ((there, "training"), (held_out, "evaluation")):
+        name, share = majority(counts)
+        if share > _MAJORITY:
+            yield (
+                f"{share:.1%} of the {which} examples have the label {name!r}: an accuracy of {share:.3f} is that of "
+                f"saying it always; look at f1_macro and mcc"
+            )
+
+
+def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
+    values = [value_of(name) for name in labels]
+    if None not in values and any(value != int(value) for value in values if value is not None):
+        yield (
+            f"the {len(labels):,} labels are numbers, and not whole ones, yet each is learned as a class of its own; "
+            f"numbers are learned as such with --config.task=regression"
+        )
+    elif len(labels) > max(_MANY, total / 2):
+        yield (
+            f"there are {len(labels):,} labels in {total:,} training examples: is config.data.label the column of the "
+            f"label?"
+        )
+
+
+def _undivided(labels: Sequence[str], separator: str) -> Iterator[str]:
+    for sign in ";|":
+        if sign != separator and any(sign in name for name in labels):
+            name = next(name for name in labels if sign in name)
+            yield (
+                f"the label {name!r} holds {sign!r}; where that stands between labels, use "
+                f"--config.data.separator='{sign}'"
+            )

@@ -1,0 +1,85 @@
+"""The labels with their counts, and what is hardly meant of them, with a way out that works."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bertjax.tasks.examples import question_examples, tagged_examples, text_examples
+from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions, majority
+from bertjax.tasks.labels import count_labels, label_ids, label_map
+
+
+def cautions(labels, held_out=(), kind="classification", separator=","):
+    examples = [
+        text_examples(list(map(str, range(len(own)))), list(own), kind=kind) for own in (labels, held_out or labels)
+    ]
+    return label_cautions(kind, label_map(examples[0]), *examples, separator)
+
+
+def test_labels_are_counted_in_their_order():
+    train, held_out = text_examples(["a"] * 1500, ["b"] * 1499 + ["a"]), text_examples(["a"], ["b"])
+    line = counted(("a", "b"), train, held_out)
+    assert line == "2 labels, with their training + evaluation examples: a 1 + 0, b 1,499 + 1"
+    tagged = tagged_examples([["x", "y", "z"]], [["O", "B-a", "O"]])
+    assert "O 2 + 2, B-a 1 + 1" in counted(("O", "B-a"), tagged, tagged)
+
+
+def test_thousands_of_labels_are_one_short_line_and_are_learned():
+    names = [f"class {i}" for i in range(4000)]
+    examples = text_examples(names * 2, names * 2)
+    found = label_map(examples)
+    assert len(label_ids(examples, found)) == 8000
+    line = counted(found, examples, examples)
+    assert line.startswith("4,000 labels, ") and line.endswith(", and 3,960 more") and len(line) < 1200
+    assert label_cautions("classification", found, examples, examples, ",") == []
+
+
+QUIET = [["a", "b"] * 3, [0, 1] * 4, [-1, 0, 1] * 3, ["+", "-"] * 2, ["1.0", "2.0"] * 3]
+
+
+@pytest.mark.parametrize("labels", QUIET, ids=str)
+def test_sound_labels_have_no_caution(labels):
+    assert cautions(labels) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "held_out", "words"),
+    [
+        (["a", "b"] * 9 + ["posi"], (), "labels with a single training example: 'posi'; misspelled"),
+        (["a"] * 95 + ["b"] * 5, ["a", "b"], "95.0% of the training examples have the label 'a': an accuracy of 0.950"),
+        (["a", "b"], ["b"] * 19 + ["a"], "95.0% of the evaluation examples have the label 'b'"),
+        ([0.5, 1.0, 2.5] * 3, (), "the 3 labels are numbers, and not whole ones, .*--config.task=regression"),
+        ([f"text {i}" for i in range(30)] * 1 + ["x"] * 2, (), "there are 31 labels in 32 training examples"),
+        ([0, 1, 2, -1] * 3, (), "the label '-1' .3 of 12 .*--config.data.no_label=-1"),
+        (["yes", "no", "-"] * 2, (), "the label '-' .*--config.data.no_label=-"),
+    ],
+)
+def test_what_is_hardly_meant(labels, held_out, words):
+    found = [line for line in cautions(labels, held_out) if re.search(words, line)]
+    assert len(found) == 1
+
+
+def test_another_separator():
+    (line,) = cautions([["a;b"], ["a"], ["a"], ["a;b"]], kind="multi_label")
+    assert "the label 'a;b' holds ';'" in line and "--config.data.separator=';'" in line
+    assert cautions([["a;b"], ["a"], ["a"], ["a;b"]], kind="multi_label", separator=";") == []
+
+
+def test_kinds_without_names_have_no_cautions():
+    examples = text_examples(["a", "b"], [1, 2.5], kind="regression")
+    assert label_cautions("regression", ("score",), examples, examples, ",") == []
+    assert majority(count_labels(text_examples(["a", "b", "c"], ["x", "y", "y"]))) == ("y", 2 / 3)
+
+
+def test_evaluation_examples_that_were_trained_on_are_told():
+    train = text_examples([f"text {i}" for i in range(50)])
+    (line,) = data_cautions(train, train)
+    assert line.startswith("50 of 50 evaluation examples are training examples too")
+    fresh = text_examples([f"other {i}" for i in range(18)] + ["text 1"])
+    assert list(data_cautions(train, fresh)) == []
+    sentences = tagged_examples([["a", "b"], ["c"]])
+    assert len(list(data_cautions(sentences, sentences[:1]))) == 1
+    questions = question_examples([{"question": "q", "context": "c", "answers": []}])
+    assert len(list(data_cautions(questions, questions))) == 1
