@@ -7,6 +7,9 @@ before the chain of the chunks is followed.
 
 One difference in distribution: a random document is drawn at once among the others of the block, instead of in at
 most ten tries over all documents of an input file.
+
+A sentence that is longer than a pair is split beforehand (``split_block``): the original truncates it, and what it
+truncates of a sentence of thousands of tokens is nearly all of it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class Examples:
     b_start: np.ndarray
     b_length: np.ndarray
     is_random: np.ndarray  # bool: B is a random text; False under the objective mlm
+    has_next: np.ndarray  # bool: there was a sentence to follow A, so that B could have been the real next one
     first_sentence: np.ndarray
     next_sentence: np.ndarray
 
@@ -53,15 +57,43 @@ def make_examples(block: Block, sentences: Sentences, settings: ExampleSettings,
     return _make_pairs(block, sentences, settings, seed, epoch)
 
 
-def split_long(sentences: Sentences, room: int) -> Sentences:
-    """The same tokens with every sentence longer than ``room`` cut into pieces of ``room`` tokens and a rest."""
-    if not len(sentences) or int(sentences.length.max()) <= room:
+def split_long(sentences: Sentences, longest: int, piece: int | None = None) -> Sentences:
+    """The same tokens with every sentence longer than ``longest`` split into pieces of ``piece`` tokens (by default
+    ``longest``) and a rest."""
+    return _split(sentences, _pieces(sentences, longest, piece or longest), piece or longest)
+
+
+def split_block(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
+    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair or run.
+
+    The pool that random texts are drawn from is split alike, or a random text would begin where no real one does.
+    """
+    longest, piece = settings.longest_sentence, settings.piece
+    sentences = split_long(sentences, longest, piece)
+    if settings.objective == "mlm":
+        return block, sentences  # nothing is drawn
+    counts = _pieces(block.pool, longest, piece)
+    if counts is None:
+        return block, sentences
+    bounds = np.concatenate(([0], np.cumsum(counts)))[block.pool_bounds]
+    return Block(sentences, _split(block.pool, counts, piece), bounds), sentences
+
+
+def _pieces(sentences: Sentences, longest: int, piece: int) -> np.ndarray | None:
+    """Into how many pieces each sentence is split; None where all stay whole."""
+    if not len(sentences) or int(sentences.length.max()) <= longest:
+        return None
+    return np.where(sentences.length > longest, -(-sentences.length // piece), 1)
+
+
+def _split(sentences: Sentences, pieces: np.ndarray | None, piece: int) -> Sentences:
+    if pieces is None:
         return sentences
-    pieces = -(-sentences.length // room)
     number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    left = np.repeat(sentences.length, pieces) - number * piece
     return Sentences(
-        np.repeat(sentences.start, pieces) + number * room,
-        np.minimum(np.repeat(sentences.length, pieces) - number * room, room),
+        np.repeat(sentences.start, pieces) + number * piece,
+        np.where(np.repeat(pieces == 1, pieces), left, np.minimum(left, piece)),
         np.repeat(sentences.document, pieces),
     )
 
@@ -123,7 +155,7 @@ def _make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, s
     following = np.where(is_random, cut, chunk_end)
 
     chosen = _follow(following)
-    cut, is_random, target = cut[chosen], is_random[chosen], target[chosen]
+    cut, is_random, target, has_next = cut[chosen], is_random[chosen], target[chosen], size[chosen] > 1
     a_start, a_length = sentences.start[chosen], total[cut] - total[chosen]
     # Where B is random there may be no sentence at the cut; what is read there is replaced below.
     b_start = sentences.start[np.minimum(cut, len(sentences) - 1)]
@@ -135,7 +167,7 @@ def _make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, s
     a_start, a_length, b_start, b_length = _truncate(
         a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch), chosen_ids=a_start
     )
-    return Examples(a_start, a_length, b_start, b_length, is_random, chosen, following[chosen])
+    return Examples(a_start, a_length, b_start, b_length, is_random, has_next, chosen, following[chosen])
 
 
 def _random_texts(
@@ -207,5 +239,5 @@ def _make_runs(sentences: Sentences, settings: ExampleSettings, seed: int, epoch
     following = np.minimum(np.maximum(fits, here + 1), fragment_end)
     chosen = _follow(following)
     length = total[following[chosen]] - total[chosen]
-    none = np.zeros_like(chosen)
-    return Examples(sentences.start[chosen], length, none, none, np.zeros(len(chosen), bool), chosen, following[chosen])
+    none, no = np.zeros_like(chosen), np.zeros(len(chosen), bool)
+    return Examples(sentences.start[chosen], length, none, none, no, no, chosen, following[chosen])

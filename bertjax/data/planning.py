@@ -15,7 +15,7 @@ from bertjax.data.blocks import Sentences, num_blocks, read_block
 from bertjax.data.files import DataError
 from bertjax.data.hashing import Purpose, derive, draw
 from bertjax.data.packing import Rows, pack
-from bertjax.data.pairs import Examples, make_examples, split_long
+from bertjax.data.pairs import Examples, make_examples, split_block
 from bertjax.data.settings import ExampleSettings
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ def plan_block(
         if phase >= len(phases):
             raise DataError(f"the data position names phase {phase}, the run has {len(phases)}")
         settings = phases[phase]
-        if settings.objective == "mlm":
-            sentences = split_long(sentences, settings.room)
-        examples = make_examples(table, sentences, settings, seed, epoch)
+        block_of_phase, sentences = split_block(table, sentences, settings)
+        examples = make_examples(block_of_phase, sentences, settings, seed, epoch)
         lengths = examples.a_length + examples.b_length + settings.special_tokens
         key = derive(seed, epoch, block, number)
         rows = pack(

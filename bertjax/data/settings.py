@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from bertjax.config import ConfigError, RunConfig
 
+# Version of the rules by which a corpus becomes examples; a run goes on with the one that it began with.
+# 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
+# 2: sentences that no pair has room for are split first (pairs.split_long); words as masking.word_starts has them.
+ORDER = 2
+
 
 @dataclass(frozen=True)
 class ExampleSettings:
@@ -23,6 +28,7 @@ class ExampleSettings:
     short_seq_prob: float = 0.1
     whole_word_masking: bool = False
     block_tokens: int = 8_000_000
+    order: int = ORDER
 
     def __post_init__(self) -> None:
         if self.objective not in ("mlm_nsp", "mlm"):
@@ -43,9 +49,21 @@ class ExampleSettings:
         """Tokens of text that fit in an example that fills its row."""
         return self.sequence_length - self.special_tokens
 
+    @property
+    def longest_sentence(self) -> int:
+        """Tokens of a sentence that stays whole."""
+        return 2**62 if self.objective == "mlm_nsp" and self.order < 2 else self.room
+
+    @property
+    def piece(self) -> int:
+        """Tokens of the pieces that a longer sentence is split into. Two of them fill a pair, so that one can be the
+        real next sentence of the other, and at most one token is truncated; a piece that filled it alone would always
+        face a random text, and lose half of its tokens to it."""
+        return -(-self.room // 2) if self.objective == "mlm_nsp" else self.room
+
     @classmethod
-    def from_config(cls, run: RunConfig, phase_index: int) -> ExampleSettings:
-        """The settings of phase number ``phase_index`` (order of ``run.phases``)."""
+    def from_config(cls, run: RunConfig, phase_index: int, order: int = ORDER) -> ExampleSettings:
+        """The settings of phase number ``phase_index`` (order of ``run.phases``) by version ``order`` of the rules."""
         phase = list(run.phases.values())[phase_index]
         return cls(
             objective=run.data.objective,
@@ -56,4 +74,5 @@ class ExampleSettings:
             short_seq_prob=run.data.short_seq_prob,
             whole_word_masking=run.data.whole_word_masking,
             block_tokens=run.data.block_tokens,
+            order=order,
         )

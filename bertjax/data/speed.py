@@ -98,10 +98,7 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
         clock = [time.perf_counter()]
         table = blocks.read_block(corpus, settings.block_tokens, seed, 0, 0)
         clock.append(time.perf_counter())
-        sentences = table.sentences
-        if settings.objective == "mlm":
-            sentences = pairs.split_long(sentences, settings.room)
-        pairs.make_examples(table, sentences, settings, seed, 0)
+        pairs.make_examples(*pairs.split_block(table, table.sentences, settings), settings, seed, 0)
         clock.append(time.perf_counter())
         planning.plan_block(corpus, [settings], seed, 0, 0, 0)
         clock.append(time.perf_counter())

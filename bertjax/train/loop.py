@@ -9,6 +9,7 @@ from typing import Any
 from bertjax import unfinished
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
+from bertjax.data.settings import ORDER
 from bertjax.data.text_cautions import text_cautions
 from bertjax.evaluation.chosen import ChosenSuites, in_words
 from bertjax.interop.models import export_params
@@ -36,7 +37,7 @@ from bertjax.train.metrics import TRAIN_FIELDS, unigram_log_probs
 from bertjax.train.recorder import Recorder, Stretch
 from bertjax.train.same_run import fingerprints, origin_fingerprint
 from bertjax.train.sizes import check_sizes
-from bertjax.train.standing import DUE, Standing, is_due, run_constants
+from bertjax.train.standing import DUE, Standing, data_order, is_due, run_constants
 from bertjax.train.state import with_params
 from bertjax.train.summary import summarise, summary_lines, versions
 
@@ -68,7 +69,8 @@ def train(
         began_with["init_from"] = origin_fingerprint(str(origin.path))
     run = settled(run, recorded, corpus)
     phases = list(run.phases.values())
-    settings = [ExampleSettings.from_config(run, index) for index in range(len(phases))]
+    order = data_order(recorded)
+    settings = [ExampleSettings.from_config(run, index, order) for index in range(len(phases))]
     unigram = unigram_log_probs(corpus.token_counts)
     suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
 
@@ -90,15 +92,19 @@ def train(
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
     began_with |= {"tokenizer": corpus.tokenizer_fingerprint}
-    identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve())}
+    identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve()), "order": order}
     checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
     newest = processes.share("newest checkpoint", checkpoints.newest())
     seen = {"newest step": checkpoints.newest_seen(newest)}
     processes.must_equal("folder of checkpoints, which all must share,", seen)
-    constants = run_constants(run, corpus.tokenizer_fingerprint, corpus.fingerprint, versions())
+    constants = run_constants(run, corpus.tokenizer_fingerprint, corpus.fingerprint, versions(), order)
     restored = checkpoints.restore_newest(job.state_shapes())
     if restored is not None:
         display.say(f"resuming {workdir} from step {restored[0]}")
+        if order < ORDER:
+            display.say(
+                f"        examples are made by version {order} of the rules, as when the run began, not by {ORDER}"
+            )
         here = Standing.from_checkpoint(*restored, constants, run.phase_at)
     else:
         state = job.initial_state()

@@ -8,6 +8,7 @@ from typing import Any
 
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint
 from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.data.settings import ORDER
 from bertjax.train import CheckpointError, Diverged
 from bertjax.train.record import is_amount, is_count, refuse_nonsense
 from bertjax.train.state import TrainState
@@ -22,13 +23,31 @@ DUE = "evaluation_due"
 RANDOM = {"data": "counter hash", "dropout": "counter hash", "initial weights": "threefry"}
 
 
-def run_constants(run: RunConfig, tokenizer: str, corpus: str, versions: dict[str, str]) -> dict[str, Any]:
-    """What the record of every checkpoint of a run has in common; ``tokenizer``, ``corpus``: their fingerprints."""
+def data_order(recorded: Mapping[str, Any] | None) -> int:
+    """Version of the rules by which a run makes examples: the newest, or that of its config.json where it goes on.
+
+    Raises ConfigError where a later bertjax began the run.
+    """
+    order = ORDER if recorded is None else recorded["corpus"].get("order", 1)
+    if order not in range(1, ORDER + 1):
+        raise ConfigError(
+            f"the run makes its examples by version {order} of the rules, and this bertjax knows {ORDER} of them; go "
+            f"on with the bertjax that began it, or use --workdir=ANOTHER_DIR"
+        )
+    return order
+
+
+def run_constants(
+    run: RunConfig, tokenizer: str, corpus: str, versions: dict[str, str], order: int = ORDER
+) -> dict[str, Any]:
+    """What the record of every checkpoint of a run has in common; ``tokenizer``, ``corpus``: their fingerprints;
+    ``order``: of ``data_order``."""
+    by = {"data": RANDOM["data"] if order == 1 else f"{RANDOM['data']}, rules {order}"}
     return {
         "identity": identity_fingerprint(run),
         "tokenizer": tokenizer,
         "corpus": corpus,
-        "random": RANDOM | {"seed": run.seed},
+        "random": RANDOM | by | {"seed": run.seed},
         "versions": versions,
     }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.data.blocks import read_block
 from bertjax.data.hashing import Purpose, derive, draw
-from bertjax.data.pairs import make_examples, split_long
+from bertjax.data.pairs import make_examples, split_block, split_long
 from bertjax.data.settings import ExampleSettings
 
 documents_strategy = st.lists(st.lists(st.integers(1, 70), min_size=1, max_size=14), min_size=2, max_size=8)
@@ -121,7 +124,7 @@ def test_equal_to_the_plain_loop_where_hundreds_of_tokens_are_dropped(synthetic)
 def test_every_sentence_is_used_by_one_example(synthetic, documents, seed, objective):
     chosen = ExampleSettings(objective=objective, sequence_length=32)
     block = read_block(synthetic.corpus(documents), 10**9, seed, 0, 0)
-    sentences = split_long(block.sentences, chosen.room) if objective == "mlm" else block.sentences
+    block, sentences = split_block(block, block.sentences, chosen)
     examples = make_examples(block, sentences, chosen, seed, 0)
     used = np.concatenate(
         [np.arange(*span) for span in zip(examples.first_sentence, examples.next_sentence, strict=True)]
@@ -172,6 +175,75 @@ def test_long_sentences_are_split_and_lose_nothing(synthetic):
     examples = make_examples(block, sentences, chosen, 0, 0)
     assert examples.a_length.tolist() == [14, 14, 14, 11]
     assert not examples.b_length.any() and not examples.is_random.any()
+
+
+def planned(synthetic, documents, chosen, seed=0):
+    """(examples, sentences or pieces that they are made of) of all documents."""
+    table = read_block(synthetic.corpus(documents), 10**9, seed, 0, 0)
+    block, sentences = split_block(table, table.sentences, chosen)
+    return make_examples(block, sentences, chosen, seed, 0), sentences
+
+
+def shown(examples) -> int:
+    """Tokens in an A or in a real next B."""
+    return int(examples.a_length.sum() + examples.b_length[~examples.is_random].sum())
+
+
+@pytest.mark.parametrize("length", [64, 128, 512])
+def test_sentences_that_are_too_long_for_a_pair_are_shown_as_a_whole(synthetic, length):
+    random = np.random.RandomState(length)
+    documents = [random.randint(1, 20 * length, random.randint(1, 5)).tolist() for _ in range(100)]
+    examples, sentences = planned(synthetic, documents, ExampleSettings(sequence_length=length))
+    assert sentences.length.sum() == sum(map(sum, documents))
+    assert shown(examples) > 0.95 * sentences.length.sum()
+    assert 0.5 < examples.is_random.mean() < 0.6
+    before, _ = planned(synthetic, documents, ExampleSettings(sequence_length=length, order=1))
+    assert shown(before) < 0.2 * sentences.length.sum()
+
+
+def test_a_document_of_one_long_sentence_has_real_next_ones(synthetic):
+    """As one of DNA: pieces of it follow each other, so that A is followed by what stands there."""
+    examples, _ = planned(synthetic, [[5000]] * 20, ExampleSettings(short_seq_prob=0.0))
+    real = ~examples.is_random
+    assert real.sum() > 200
+    follows = examples.b_start - (examples.a_start + examples.a_length)
+    assert ((follows[real] == 0) | (follows[real] == 1)).all()  # 63 and 63 of 125: one token is truncated
+
+
+@given(documents=documents_strategy, seed=st.integers(0, 1000), length=st.sampled_from([8, 9, 16, 64, 128]))
+@settings(max_examples=60, deadline=None)
+def test_sentences_that_fit_are_paired_as_in_2018(synthetic, documents, seed, length):
+    """Only what is longer than a pair has room for is split, and nothing is lost or repeated by that."""
+    chosen = ExampleSettings(sequence_length=length)
+    documents = [[min(n, chosen.room) for n in document] for document in documents]
+    new, sentences = planned(synthetic, documents, chosen, seed)
+    old, whole = planned(synthetic, documents, replace(chosen, order=1), seed)
+    assert len(sentences) == len(whole) and spans(new) == spans(old)
+
+
+@given(documents=documents_strategy, longest=st.integers(1, 80), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_pieces_are_the_tokens_of_their_sentences(synthetic, documents, longest, data):
+    piece = data.draw(st.integers(1, longest))
+    block = read_block(synthetic.corpus(documents), 10**9, 0, 0, 0)
+    found = split_long(block.sentences, longest, piece)
+    tokens = lambda table: [
+        (document, token)
+        for start, n, document in zip(table.start, table.length, table.document, strict=True)
+        for token in range(start, start + n)
+    ]
+    assert tokens(found) == tokens(block.sentences)
+    expected = []
+    for n in block.sentences.length.tolist():
+        expected += [n] if n <= longest else [piece] * (n // piece) + [n % piece] * (n % piece > 0)
+    assert found.length.tolist() == expected
+
+
+def test_random_texts_are_drawn_from_pieces_too(synthetic):
+    examples, _ = planned(synthetic, [[4000]] * 10, ExampleSettings(short_seq_prob=0.0))
+    randoms = examples.b_start[examples.is_random] % 4000
+    # 63 and a rest, with at most some tokens truncated at the front.
+    assert (randoms % 63 <= 2).mean() > 0.9
 
 
 def test_one_document_draws_random_texts_from_itself(synthetic):
