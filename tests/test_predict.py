@@ -210,7 +210,7 @@ def test_long_texts_warn_once_in_a_stream(task_folder):
     command = [sys.executable, "-m", "bertjax.predict", "classify", f"--model={path}", "--batch_size=1"]
     lines = "\n".join(json.dumps("the cat " * 60) for _ in range(40))
     done = subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, text=True, check=True)
-    assert done.stderr == "warning: texts of more than 64 tokens are cut to these; the rest is not looked at\n"
+    assert done.stderr == "warning: texts of more than 64 tokens are truncated to these; the rest is not looked at\n"
     assert done.stdout.count("\n") == 40
 
 

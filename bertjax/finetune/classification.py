@@ -27,6 +27,7 @@ _OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
     "multi_label": objectives.multi_label,
     "regression": objectives.regression,
 }
+_LISTED = "; a label that training has not counts as an error where config.data.labels lists it with all others"
 # Logits -> predictions as the scores take them.
 _PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "classification": lambda logits: logits.argmax(axis=1),
@@ -41,7 +42,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     cautions = unused_labels(data.train, names)
     task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
     room = room_of(run, data)
-    own, held_out = label_ids(data.train, names), label_ids(data.eval, names)
+    own, held_out = label_ids(data.train, names), label_ids(data.eval, names, _LISTED)
     train, truncated = text_rows(data.train, data.tokenizer, room, labels=own)
     evaluation, truncated_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
     counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)

@@ -44,7 +44,9 @@ def fitted_rows(
                 f"{place}: {one.whole:,} tokens are more than the {room.most:,} positions of the model; shorten the "
                 "text, or have such texts truncated with --config.data.too_long=truncate"
             )
-    return joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels), sum(e.is_cut for e in encoded)
+    return joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels), sum(
+        e.is_truncated for e in encoded
+    )
 
 
 def truncated_notes(train: int, of_train: int, evaluation: int, of_eval: int, room: Room) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.finetune.position import Position
+from bertjax.tasks.label_cautions import majority
 from bertjax.train.summary import ran_on
 
 
@@ -41,10 +43,22 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
 
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in summary["scores"].items())
+    beside = {"accuracy": _by_majority(summary)}
+    shown = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4f}{beside.get(name, '')}" for name, value in summary["scores"].items()
+    )
     return [
         f"best at step {summary['best_step']}: {shown}",
         f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
         f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.1%}",
         f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}",
     ]
+
+
+def _by_majority(summary: dict[str, Any]) -> str:
+    """The accuracy of saying the commonest label of the evaluation examples always, in brackets; of classes alone."""
+    if summary["task"] != "classification":
+        return ""
+    counts = Counter({name: figures["support"] for name, figures in summary["per_class"].items()})
+    name, share = majority(counts)
+    return f" ({share:.4f} is always {name!r})"

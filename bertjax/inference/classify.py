@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
-from bertjax.inference.encoding import Text, encode_cut, is_single
+from bertjax.inference.encoding import Text, encode_truncated, is_single
 from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import POOLED, TaskConfig, TaskModel
 from bertjax.text.tokenizer import Tokenizer
@@ -51,14 +51,14 @@ def classify(
     strings); a list of them for a list.
 
     threshold: of the probability of each label, where a text may have several. What is longer than
-    ``model.task.max_length`` tokens is cut, the longer text of a pair first, with a warning. Raises ValueError
+    ``model.task.max_length`` tokens is truncated, the longer text of a pair first, with a warning. Raises ValueError
     and TypeError that name the argument.
     """
     if is_single(texts):
         single: Any = [texts]
         return classify(model, tokenizer, single, threshold=threshold, batch_size=batch_size)[0]
     check_task(model, tokenizer, *POOLED)
-    examples = encode_cut(tokenizer, list(texts), model.task.max_length)
+    examples = encode_truncated(tokenizer, list(texts), model.task.max_length)
     return [_result(model.task, row, threshold) for row in task_logits(model, tokenizer, examples, batch_size)]
 
 

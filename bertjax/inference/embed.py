@@ -12,7 +12,7 @@ import numpy as np
 
 from bertjax.config import nearest
 from bertjax.inference.batches import run_by_length
-from bertjax.inference.encoding import Text, encode_cut, encode_texts, is_single
+from bertjax.inference.encoding import Text, encode_texts, encode_truncated, is_single
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.pooling import POOLINGS
@@ -67,7 +67,7 @@ def embed_placed(
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")
     if max_length is None:
-        examples = encode_cut(tokenizer, list(texts), own_length)
+        examples = encode_truncated(tokenizer, list(texts), own_length)
     else:
         examples = encode_texts(tokenizer, list(texts), min(max_length, longest))
     graphdef, params = split_params(model)

@@ -18,14 +18,14 @@ Text = str | tuple[str, str]
 @dataclass(frozen=True)
 class Encoded:
     """One text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and how many there were
-    before it was cut (0: it was not)."""
+    before it was truncated (0: it was not)."""
 
     input_ids: list[int]
     token_type_ids: list[int]
     whole: int = 0
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         return len(self.input_ids) < self.whole
 
 
@@ -36,7 +36,7 @@ def encode(
 
     texts: one text, a pair (text, text), or a list of either. S is the longest of them; shorter ones are padded, which
     attention_mask tells (1 = token, 0 = padding). The mask piece, "[MASK]", in a text is the mask; other special
-    tokens in it are ordinary text. max_length: tokens beyond it are cut off, from the longer text of a pair first.
+    tokens in it are ordinary text. max_length: tokens beyond it are truncated, from the longer text of a pair first.
     Raises ValueError that names the argument.
     """
     several: Any = [texts] if is_single(texts) else texts
@@ -77,11 +77,11 @@ def check_text(text: Any, name: str) -> None:
         raise ValueError(f"{name} holds half a surrogate pair, which is no character") from None
 
 
-def encode_cut(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> list[Encoded]:
-    """``encode_texts``, with a warning where texts are cut; the same for all, so that it is given once."""
+def encode_truncated(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> list[Encoded]:
+    """``encode_texts``, with a warning where texts are truncated; the same for all, so that it is given once."""
     examples = encode_texts(tokenizer, texts, max_length)
-    if any(example.is_cut for example in examples):
-        message = f"texts of more than {max_length} tokens are cut to these; the rest is not looked at"
+    if any(example.is_truncated for example in examples):
+        message = f"texts of more than {max_length} tokens are truncated to these; the rest is not looked at"
         warnings.warn(message, stacklevel=3)
     return examples
 
@@ -127,7 +127,7 @@ def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
-    """The parts cut to ``room`` tokens together: the longer one first, then both to half of it.
+    """The parts truncated to ``room`` tokens together: the longer one first, then both to half of it.
 
     What cannot be halved goes to the longer one, or the second of two equals, as transformers' longest_first has it.
     """

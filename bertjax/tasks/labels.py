@@ -37,13 +37,14 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name != "O", name)))
 
 
-def label_ids(examples: Labelled, labels: Sequence[str]) -> Any:
+def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> Any:
     """Ids by ``labels``, int32 [N]; float32 [N, C] of zeros and ones where a text has several, float32 [N] of numbers.
 
-    Of tagged sentences a list of N int32 [words]. Raises DataError for a label that is not in the map.
+    Of tagged sentences a list of N int32 [words]. Raises DataError for a label that is not in the map, with ``advice``
+    at its end.
     """
     ids = {name: i for i, name in enumerate(labels)}
-    found = [[_id(name, ids, example.where) for name in _names(example)] for example in examples]
+    found = [[_id(name, ids, example.where, advice) for name in _names(example)] for example in examples]
     first = _label(examples[0])
     if isinstance(examples[0], TaggedExample):
         return [np.array(row, np.int32) for row in found]
@@ -109,15 +110,15 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
     return (label,) if isinstance(label, str) else () if isinstance(label, float) else label
 
 
-def _id(name: str, ids: dict[str, int], where: str) -> int:
+def _id(name: str, ids: dict[str, int], where: str, advice: str) -> int:
     if name not in ids:
         other = lookalike(name, ids)
         if other is not None:
             mine, theirs, words = both(name, other)
             raise DataError(
-                f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}"
+                f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}{advice}"
             )
-        raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}")
+        raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]
 
 

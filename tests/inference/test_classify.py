@@ -47,7 +47,7 @@ def test_a_number(new_task_model, tokenizer):
 def test_long_texts_are_cut_with_one_warning(new_task_model, tokenizer):
     model = new_task_model("classification", LABELS, max_length=12)
     texts = [("the cat sat " * 30, "dog"), "the cat sat " * 30, "the dog"]
-    with pytest.warns(UserWarning, match="texts of more than 12 tokens are cut") as caught:
+    with pytest.warns(UserWarning, match="texts of more than 12 tokens are truncated") as caught:
         found = bertjax.classify(model, tokenizer, texts)
     assert len(caught) == 1 and caught[0].filename == __file__
     cut = np.asarray(model(**bertjax.encode(tokenizer, texts, max_length=12)).logits)

@@ -32,7 +32,7 @@ def test_normalised_vectors_have_length_one(model, tokenizer):
 
 def test_long_texts_are_cut(model, tokenizer):
     long = "the cat sat " * 50
-    with pytest.warns(UserWarning, match="more than 40 tokens are cut"):
+    with pytest.warns(UserWarning, match="more than 40 tokens are truncated"):
         cut = bertjax.embed(model, tokenizer, long)
     states = np.asarray(model(**bertjax.encode(tokenizer, long, max_length=40)).sequence_output)[0]
     np.testing.assert_allclose(cut, states.mean(0), atol=1e-5)

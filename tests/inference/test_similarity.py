@@ -33,7 +33,7 @@ def test_a_model_for_pairs_gives_its_score(new_task_model, tokenizer):
 def test_texts_are_cut_as_the_model_says(model, new_task_model, tokenizer):
     embedder = new_task_model("embedding", max_length=10)
     long = "the cat sat on the mat " * 9
-    with pytest.warns(UserWarning, match="more than 10 tokens are cut"):
+    with pytest.warns(UserWarning, match="more than 10 tokens are truncated"):
         cut = bertjax.embed(embedder, tokenizer, long)
     np.testing.assert_allclose(cut, bertjax.embed(model, tokenizer, long, max_length=10), atol=1e-5)
 
