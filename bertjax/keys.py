@@ -32,7 +32,11 @@ class ConfigError(ValueError):
 
 
 def identity(default: Any, **limits: Any) -> Any:
-    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``."""
+    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``.
+
+    ``added=True``: a key that there was not when the first runs began. At its default, which is what they did, it is no
+    part of the identity, so that theirs stays what it was.
+    """
     return field(default=default, metadata={"identity": True, **limits})
 
 
@@ -133,7 +137,8 @@ def nearest(name: str, allowed: typing.Iterable[str]) -> str:
 
 
 def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
-    """Dotted name -> (JSON value, whether it is identity) of every key of a dataclass; ``path`` stands before."""
+    """Dotted name -> (JSON value, whether it is part of the identity) of every key of a dataclass; ``path`` stands
+    before."""
     flat: dict[str, tuple[Any, bool]] = {}
     for f in keys_of(value):
         item = getattr(value, f.name)
@@ -144,7 +149,8 @@ def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
                 flat |= flatten(one, f"{path}{f.name}.{name}.")
         else:
             plain = list(item) if isinstance(item, tuple) else item
-            flat[path + f.name] = (plain, f.metadata["identity"])
+            is_as_ever = "added" in f.metadata and item == f.default
+            flat[path + f.name] = (plain, f.metadata["identity"] and not is_as_ever)
     return flat
 
 

@@ -47,9 +47,21 @@ def main(argv: list[str] | None = None) -> int:
         type=_boolean,
         nargs="?",
         const=True,
-        default=True,
         metavar="BOOL",
-        help="lowercase and strip accents (default true)",
+        help="lowercase the text (default true)",
+    )
+    parser.add_argument(
+        "--strip_accents",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        metavar="BOOL",
+        help="take the marks off letters; by default decided from the text: where it is lowercased and Latin or Greek",
+    )
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="of the text, such as tr or de: whether marked letters are letters, and whether I is lowercased to ı",
     )
     parser.add_argument("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
     parser.add_argument("--held_out_fraction", type=_fraction, default=0.02, metavar="F", help="default 0.02")
@@ -76,7 +88,7 @@ def _fraction(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus import prepare
-    from bertjax.data.text_cautions import text_cautions
+    from bertjax.data.text_cautions import cleaning_line, text_cautions
 
     corpus = prepare(
         options.input,
@@ -84,11 +96,15 @@ def _run(options: argparse.Namespace) -> None:
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,
         lowercase=options.lowercase,
+        strip_accents=options.strip_accents,
+        language=options.language,
         sentencepiece_type=options.sentencepiece_type,
         held_out_fraction=options.held_out_fraction,
     )
     counts = corpus.manifest["counts"]
     say(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
+    for line in cleaning_line(corpus):
+        say(f"  {line}")
     for name, what in (("train", "to train on"), ("held_out", "held out")):
         part = counts[name]
         sizes = f"{part['documents']:,} documents, {part['sentences']:,} sentences, {part['tokens']:,} tokens"
@@ -100,7 +116,7 @@ def _run(options: argparse.Namespace) -> None:
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )
-    for line in text_cautions(corpus):
+    for line in text_cautions(corpus, bool(options.lowercase)):
         note(f"warning: {line}")
 
 

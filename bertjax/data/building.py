@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from bertjax.data.progress import Progress
 from bertjax.data.shards import SPLITS, Example, write_shards
 from bertjax.data.sources import Source
 from bertjax.data.staging import Spool, Staged, read_sentences, tokenize
+from bertjax.text.accents import Accents, decide
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.vocabulary import SAMPLE_CHARACTERS, TextSample, train_tokenizer
 
@@ -43,8 +45,8 @@ def build(
             sample.add(document)
         _check_not_empty(report, sources)
         show("learning the vocabulary", 0, 0)
-        model_type = settings.get("sentencepiece_type", "unigram")
-        tokenizer = train_tokenizer(kind, sample.sentences(), settings["vocab_size"], settings["lowercase"], model_type)
+        tokenizer, accents = _learned(sample.sentences(), settings)
+        manifest["cleaning"] = dataclasses.asdict(accents)
         del sample
         documents = _counted(spool.read(), report.documents, show)
     staged = tokenize(documents, tokenizer, work)
@@ -63,6 +65,8 @@ def build(
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
             "lowercase": tokenizer.lowercase,
+            "strip_accents": tokenizer.strip_accents,
+            "dotless_i": tokenizer.dotless_i,
             "trained": trained,
             "fingerprint": tokenizer.fingerprint,
         },
@@ -72,6 +76,15 @@ def build(
         "files": files,
     }
     manifests.write(folder, manifest)
+
+
+def _learned(sentences: list[str], settings: dict[str, Any]) -> tuple[Tokenizer, Accents]:
+    """The vocabulary of ``sentences``, and what was decided about the marks of its letters."""
+    lowercase, language = settings["lowercase"], settings["language"]
+    accents = decide(sentences, lowercase, settings["strip_accents"], language)
+    model_type = settings.get("sentencepiece_type", "unigram")
+    kind, size = settings["tokenizer"], settings["vocab_size"]
+    return train_tokenizer(kind, sentences, size, lowercase, model_type, accents.strip, language), accents
 
 
 def _write(folder: Path, staged: Staged, chosen: Split, tokenizer: Tokenizer, show: Progress) -> None:

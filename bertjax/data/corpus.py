@@ -27,13 +27,14 @@ from bertjax.data import manifest as manifests
 from bertjax.data.building import build
 from bertjax.data.files import DataError
 from bertjax.data.index import Corpus, index_files, open_index, write_index, write_token_counts
-from bertjax.data.own_settings import TRAINED, check_agrees
+from bertjax.data.own_settings import TRAINED, check_agrees, check_given
 from bertjax.data.placing import building, cache_folder, cached, publish, put_aside
 from bertjax.data.progress import Progress, shown
 from bertjax.data.shards import SPLITS, read_shards
 from bertjax.data.sources import Source, open_sources
 from bertjax.data.staging import token_dtype
 from bertjax.paths import given_path, utf8_path
+from bertjax.text.languages import primary
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import check_size
 
@@ -69,6 +70,8 @@ def prepare(
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
     lowercase: bool | None = None,
+    strip_accents: bool | None = None,
+    language: str | None = None,
     sentencepiece_type: str | None = None,
     held_out_fraction: float | None = None,
     progress: Progress | None = None,
@@ -77,17 +80,21 @@ def prepare(
 
     ``output`` is the folder to make; None keeps the corpus in the cache (``$BERTJAX_CACHE``). ``tokenizer`` is
     ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. What is None is
-    as in a config that does not set it: wordpiece of 30522 entries, lowercase, unigram, 0.02. A single SPEC that is a
+    as in a config that does not set it: wordpiece of 30522 entries, lowercase, accents as decided from the text,
+    unigram, 0.02. A single SPEC that is a
     prepared corpus is opened as it is; what is not None must be what it was made with. Raises DataError and
     ConfigError, one line each.
     """
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
     output = None if output is None else given_path(output, "output")
+    language = None if language is None else primary(language)
     prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared_spec(spec)]
     if prepared:
         asked = {
             "tokenizer": tokenizer,
             "lowercase": lowercase,
+            "strip_accents": strip_accents,
+            "language": language,
             "sentencepiece_type": sentencepiece_type,
             "held_out_fraction": held_out_fraction,
             "vocab_size": vocab_size,
@@ -100,12 +107,15 @@ def prepare(
     sentencepiece_type = sentencepiece_type or default.sentencepiece_type
     held_out_fraction = default.held_out_fraction if held_out_fraction is None else held_out_fraction
     sources = open_sources(specs)
-    given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase)
-    if given is None:
+    given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase, strip_accents, language)
+    if given is not None:
+        check_given(str(tokenizer), given, strip_accents, language)
+    else:
         check_size(str(tokenizer), vocab_size)
     settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
     if given is None:
         settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}
+        settings |= {"strip_accents": strip_accents, "language": language}
         if tokenizer == "sentencepiece":
             settings["sentencepiece_type"] = sentencepiece_type
     else:

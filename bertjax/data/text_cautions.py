@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bertjax.text.accents import caseless_warning
+
 if TYPE_CHECKING:
     from bertjax.data.corpus import PreparedCorpus
 
 
-def text_cautions(corpus: PreparedCorpus) -> list[str]:
-    """A line for each thing about the text of a corpus that is hardly meant, with the way out."""
-    return []
+def text_cautions(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
+    """A line for each thing about the text of a corpus that is hardly meant, with the way out.
+
+    ``lowercase``: whether lowercasing was asked for, and is not a mere default.
+    """
+    cleaning = corpus.manifest.get("cleaning", {})
+    return [*cleaning.get("warnings", []), *(caseless_warning(cleaning.get("caseless", 0.0)) if lowercase else [])]
+
+
+def cleaning_line(corpus: PreparedCorpus) -> list[str]:
+    """How the text was cleaned and why, as a line; none where a given tokenizer says it, or it is not on record."""
+    said = corpus.manifest.get("cleaning", {}).get("said")
+    return [said] if said else []

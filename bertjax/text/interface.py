@@ -30,8 +30,9 @@ UNUSED = re.compile(r"\[unused\d+\]$")
 class Tokenizer(abc.ABC):
     """Text to ids and back.
 
-    kind: ``wordpiece``, ``sentencepiece`` or ``tokenizers``; lowercase: whether text is lowercased (and, but where
-    the files say otherwise, loses its accents);
+    kind: ``wordpiece``, ``sentencepiece`` or ``tokenizers``; lowercase: whether text is lowercased; strip_accents:
+    whether it loses the marks on its letters (None: its file says so in its own way); dotless_i: whether I is
+    lowercased to ı;
     special_ids: ids that are never text - the five below, control pieces and ``[unusedN]`` entries;
     fingerprint: hex SHA-256 over everything that decides the ids, and what an export says beside them;
     former_fingerprint: what versions before recorded for a tokenizer of the same ids, where that was another.
@@ -39,6 +40,8 @@ class Tokenizer(abc.ABC):
 
     kind: str
     lowercase: bool
+    strip_accents: bool | None = None
+    dotless_i: bool = False
     vocab_size: int
     pad_id: int
     unk_id: int

@@ -6,9 +6,12 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from bertjax.text.languages import DOTLESS_I
+
 if TYPE_CHECKING:
     from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
 
+MARKS = r"\p{Mn}"  # what is stripped, where accents are
 _UNIGRAM = 1  # TrainerSpec.ModelType in sentencepiece_model.proto; 2 is BPE
 # Python's lower() writes a sigma at the end of a word as such (Unicode 3.13, table 3-17), the library's does not. What
 # is before \K belongs to the condition, not to the match.
@@ -38,8 +41,10 @@ def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str,
     library = tokenizers.Tokenizer(library_model)
 
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if tokenizer.dotless_i:
+        steps += [normalizers.Replace(*pair) for pair in DOTLESS_I]
     if tokenizer.strip_accents:
-        steps += [normalizers.NFKD(), normalizers.Replace(Regex(r"\p{Mn}"), ""), normalizers.NFC()]
+        steps += [normalizers.NFKD(), normalizers.Replace(Regex(MARKS), ""), normalizers.NFC()]
     if tokenizer.lowercase:
         steps += [normalizers.Replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     charsmap = proto.normalizer_spec.precompiled_charsmap

@@ -14,6 +14,7 @@ import numpy as np
 from bertjax.config import ConfigError
 from bertjax.text.growth import check_map
 from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
+from bertjax.text.languages import with_dotless_i
 from bertjax.text.located import Located, Offsets, aligned, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
@@ -35,10 +36,12 @@ class SentencePieceTokenizer(Tokenizer):
         origin: str = "the SentencePiece model",
         strip_accents: bool | None = None,
         names: Mapping[str, str] | None = None,
+        dotless_i: bool = False,
     ) -> None:
         """``model`` is the content of a ``.model`` file; ``names`` of special tokens by role.
 
-        ``strip_accents`` None: where text is lowercased. Raises ConfigError where it is no model, or lacks pieces.
+        ``strip_accents`` None: where text is lowercased. ``dotless_i``: where text is lowercased, I becomes ı, as in
+        Turkish. Raises ConfigError where it is no model, or lacks pieces.
         """
         import sentencepiece
 
@@ -54,6 +57,7 @@ class SentencePieceTokenizer(Tokenizer):
         check_map(model, origin)
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
+        self.dotless_i = dotless_i and lowercase
         library = self._library
         self._ids = {piece: i for i, piece in enumerate(pieces)}
         self._pieces = pieces
@@ -65,15 +69,17 @@ class SentencePieceTokenizer(Tokenizer):
         control += [i for i in range(self.vocab_size) if library.is_unused(i) or UNUSED.match(pieces[i])]
         self._set_specials(ids, control, origin, names)
         cleaning = str(lowercase) if self.strip_accents == lowercase else f"{lowercase} {self.strip_accents}"
+        cleaning += " dotless i" if self.dotless_i else ""
         self.fingerprint = fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        prepared = [prepare_text(text, self.lowercase, self.strip_accents) for text in texts]
-        return self._library.encode(prepared, out_type=int)
+        return self._library.encode([self._prepare(text) for text in texts], out_type=int)
+
+    def _prepare(self, text: str) -> str:
+        return prepare_text(text, self.lowercase, self.strip_accents, self.dotless_i)
 
     def locate_batch(self, texts: Sequence[str]) -> list[Located]:
-        prepare = functools.partial(prepare_text, lowercase=self.lowercase, strip_accents=self.strip_accents)
-        prepared = [aligned(text, prepare) for text in texts]
+        prepared = [aligned(text, self._prepare) for text in texts]
         answers = self._library.encode([text for text, _ in prepared], out_type="serialized_proto")
         return [_located(*rest) for rest in zip(texts, prepared, answers, strict=True)]
 
@@ -115,17 +121,20 @@ class SentencePieceTokenizer(Tokenizer):
             do_lower_case=self.lowercase,
             keep_accents=not self.strip_accents,
             remove_space=True,
+            **({"dotless_i": True} if self.dotless_i else {}),
             bos_token=self.token(self.cls_id),
             eos_token=self.token(self.sep_id),
         )
 
 
-def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None) -> str:
+def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, dotless_i: bool = False) -> str:
     """What is done to text before a SentencePiece model sees it; ``strip_accents`` None: where it is lowercased.
+    ``dotless_i``: I becomes ı, where it is lowercased.
 
     As ``preprocess_text`` of the ALBERT code, but that accents are the marks that BERT strips (category Mn).
     """
     text = text.replace("``", '"').replace("''", '"')
+    text = with_dotless_i(text) if dotless_i and lowercase else text
     if (lowercase if strip_accents is None else strip_accents) and not text.isascii():
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFKD", text).translate(_accents()))
     return text.lower() if lowercase else text

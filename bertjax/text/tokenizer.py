@@ -8,6 +8,7 @@ from bertjax.config import ConfigError
 from bertjax.paths import given_path
 from bertjax.text.interface import ROLES, Tokenizer, printable
 from bertjax.text.json_tokenizer import JsonTokenizer
+from bertjax.text.languages import has_dotless_i, primary
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer, prepare_text
 from bertjax.text.tokenizer_files import FolderSettings, folder_settings, parse_object, read_file
 from bertjax.text.tokenizer_json import json_cleaning, tokenizer_from_json
@@ -32,14 +33,17 @@ _NAMES = ("spiece.model", "tokenizer.json", "vocab.txt", "tokenizer.model")  # t
 _OTHER_IDS = "sentencepiece.bpe.model"
 
 
-def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
+def load_tokenizer(
+    path: str | Path, lowercase: bool = True, strip_accents: bool | None = None, language: str | None = None
+) -> Tokenizer:
     """The tokenizer of a ``vocab.txt``, a ``tokenizer.json``, a SentencePiece ``.model``, or a folder with one of them
     (also the workdir of a run, or a prepared corpus).
 
     Casing, accents and the names of special tokens are those that the files say (``tokenizer_config.json`` and
-    ``special_tokens_map.json`` of a folder, the normalizer of ``tokenizer.json``); ``lowercase`` is for files that
-    do not say. Truncation and padding in a ``tokenizer.json`` are left out. Raises ConfigError where there is no
-    tokenizer, its special tokens are missing, or a file is damaged.
+    ``special_tokens_map.json`` of a folder, the normalizer of ``tokenizer.json``); ``lowercase``, ``strip_accents``
+    (None: where text is lowercased, which is also what null means in a file) and ``language`` (a code, such as tr,
+    where I is lowercased to ı) are for files that do not say. Truncation and padding in a ``tokenizer.json`` are left
+    out. Raises ConfigError where there is no tokenizer, its special tokens are missing, or a file is damaged.
     """
     folder = FolderSettings()
     try:
@@ -56,7 +60,13 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     if not exists:
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
     readers = {".model": _read_sentencepiece, ".json": _read_json}
-    return readers.get(file.suffix, _read_vocabulary)(file, folder, lowercase)
+    if file.suffix == ".model" and "lowercase" not in folder.cleaning and file.with_name("tokenizer.json").is_file():
+        folder = folder.with_cleaning(json_cleaning(parse_object(file.with_name("tokenizer.json"))))
+    if file.suffix != ".json":
+        cleaning = {"lowercase": lowercase, "strip_accents": strip_accents}
+        cleaning["dotless_i"] = language is not None and has_dotless_i(primary(language))
+        folder = folder.with_cleaning(cleaning)
+    return readers.get(file.suffix, _read_vocabulary)(file, folder)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -81,25 +91,22 @@ def _choose(folder: Path) -> Path:
     return found[0]
 
 
-def _read_sentencepiece(file: Path, folder: FolderSettings, lowercase: bool) -> Tokenizer:
+def _read_sentencepiece(file: Path, folder: FolderSettings) -> Tokenizer:
     if file.name == _OTHER_IDS:
         raise ConfigError(
             f"{file} numbers its pieces otherwise than the models that come with it (XLM-RoBERTa, CamemBERT); "
             f"a tokenizer.json beside it would say how: save the folder with transformers"
         )
-    beside = file.with_name("tokenizer.json")
-    if "lowercase" not in folder.cleaning and beside.is_file():
-        folder = folder.with_cleaning(json_cleaning(parse_object(beside)))
-    lowercase = bool(folder.cleaning.get("lowercase", lowercase))
-    strip_accents = folder.cleaning.get("strip_accents")
-    return SentencePieceTokenizer(read_file(file), lowercase, str(file), strip_accents, folder.names)
+    lowercase, dotless_i = (bool(folder.cleaning[name]) for name in ("lowercase", "dotless_i"))
+    strip_accents = folder.cleaning["strip_accents"]
+    return SentencePieceTokenizer(read_file(file), lowercase, str(file), strip_accents, folder.names, dotless_i)
 
 
-def _read_json(file: Path, folder: FolderSettings, lowercase: bool) -> Tokenizer:
+def _read_json(file: Path, folder: FolderSettings) -> Tokenizer:
     return tokenizer_from_json(parse_object(file), folder, str(file))
 
 
-def _read_vocabulary(file: Path, folder: FolderSettings, lowercase: bool) -> Tokenizer:
+def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
     try:
         lines = read_file(file).decode("utf-8").split("\n")
     except UnicodeDecodeError:
@@ -108,7 +115,7 @@ def _read_vocabulary(file: Path, folder: FolderSettings, lowercase: bool) -> Tok
     while tokens and not tokens[-1]:
         tokens.pop()
     rules = {name: value for name, value in folder.cleaning.items() if name != "lowercase"}
-    lowercase = bool(folder.cleaning.get("lowercase", lowercase))
+    lowercase = bool(folder.cleaning["lowercase"])
     return WordPieceTokenizer(tokens, lowercase, str(file), WordPieceRules(**rules), folder.names)  # pyright: ignore[reportArgumentType]
 
 

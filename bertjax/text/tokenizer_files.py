@@ -19,6 +19,7 @@ _CLEANING = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
+    "dotless_i": "dotless_i",  # bertjax's own; transformers has it in the normalizer of tokenizer.json
 }
 # Classes that use a tokenizer.json as it stands; all others clean text as tokenizer_config.json says.
 _TAKES_THE_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -28,8 +29,8 @@ _TAKES_THE_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
 class FolderSettings:
     """What the files beside a vocabulary say; what they do not say is in neither mapping.
 
-    cleaning: ``lowercase``, ``strip_accents``, ``handle_chinese_chars``; names: of special tokens, by role;
-    takes_json: whether a ``tokenizer.json`` counts as it stands, whatever ``cleaning`` says.
+    cleaning: ``lowercase``, ``strip_accents``, ``handle_chinese_chars``, ``dotless_i``; names: of special tokens, by
+    role; takes_json: whether a ``tokenizer.json`` counts as it stands, whatever ``cleaning`` says.
     """
 
     cleaning: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)

@@ -8,8 +8,9 @@ from typing import Any
 from bertjax.config import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.json_tokenizer import JsonTokenizer
+from bertjax.text.sentencepiece_json import MARKS
 from bertjax.text.tokenizer_files import FolderSettings
-from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer
+from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer, normalizer_of_bert
 
 # Keys of the file, with the type that they must have where they are not null, and what null stands for.
 _NORMALIZER = {
@@ -31,7 +32,8 @@ def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, orig
     if not _is_bert(definition, added):
         return JsonTokenizer(definition, folder.names, origin)
     model = definition["model"]
-    normalizer = _values(definition["normalizer"], _NORMALIZER, origin)
+    step, dotless_i = normalizer_of_bert(definition["normalizer"])
+    normalizer = _values(step or {}, _NORMALIZER, origin) | {"dotless_i": dotless_i}
     settings = _values(model, _MODEL, origin)
     if not 0 < settings["max_input_chars_per_word"] < _MOST_CHARACTERS:
         raise ConfigError(f"{origin} has max_input_chars_per_word = {settings['max_input_chars_per_word']}")
@@ -46,18 +48,26 @@ def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, orig
 
 
 def json_cleaning(definition: dict[str, Any]) -> dict[str, bool | None]:
-    """``lowercase`` and ``strip_accents`` of the normalizer of a ``tokenizer.json``; {} where it has none."""
+    """``lowercase``, ``strip_accents`` and ``dotless_i`` of the normalizer of a ``tokenizer.json``; {} where it has
+    none."""
     normalizer = definition.get("normalizer")
     if not isinstance(normalizer, dict):
         return {}
     steps = normalizer.get("normalizers")
-    types = [step.get("type") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    return {"lowercase": "Lowercase" in types, "strip_accents": "StripAccents" in types}
+    steps = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    types = [step.get("type") for step in steps]
+    replaces = lambda pattern: any(step.get("pattern") == pattern for step in steps)
+    return {
+        "lowercase": "Lowercase" in types,
+        "strip_accents": "StripAccents" in types or replaces({"Regex": MARKS}),
+        "dotless_i": replaces({"String": "I"}),
+    }
 
 
 def _is_bert(definition: dict[str, Any], added: Mapping[str, dict[str, Any]]) -> bool:
     """Whether the text is cleaned and split as BERT does and all that is added are special tokens of the vocabulary."""
-    parts = [definition.get(key) for key in ("model", "normalizer", "pre_tokenizer")]
+    parts = [definition.get("model"), normalizer_of_bert(definition.get("normalizer"))[0]]
+    parts.append(definition.get("pre_tokenizer"))
     types = [part.get("type") if isinstance(part, dict) else None for part in parts]
     model = parts[0]
     if isinstance(model, dict) and types[0] is None and "max_input_chars_per_word" in model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections import Counter
@@ -9,13 +10,11 @@ from collections.abc import Iterable, Sequence
 
 from bertjax.config import ConfigError
 from bertjax.memory import host_memory
-from bertjax.text.tokenizer import (
-    WORDPIECE_SPECIALS,
-    SentencePieceTokenizer,
-    Tokenizer,
-    WordPieceTokenizer,
-    prepare_text,
-)
+from bertjax.text.accents import decide
+from bertjax.text.interface import Tokenizer
+from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, prepare_text
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer, normalizer
 
 # Characters of text that a vocabulary is trained on at most; of a larger corpus an even sample of documents is taken.
 # Counts of words hardly change beyond; SentencePiece's unigram model keeps the whole text and its suffixes in memory.
@@ -71,25 +70,39 @@ def check_size(kind: str, vocab_size: int) -> None:
 
 
 def train_tokenizer(
-    kind: str, sentences: Sequence[str], vocab_size: int, lowercase: bool, sentencepiece_type: str = "unigram"
+    kind: str,
+    sentences: Sequence[str],
+    vocab_size: int,
+    lowercase: bool,
+    sentencepiece_type: str = "unigram",
+    strip_accents: bool | None = None,
+    language: str | None = None,
 ) -> Tokenizer:
     """A tokenizer of at most ``vocab_size`` entries, learned from ``sentences``; equal input gives equal output.
 
     ``kind`` is ``wordpiece`` or ``sentencepiece``. WordPiece vocabularies of small corpora are filled up with
-    ``[unusedN]``; SentencePiece models stay smaller. Raises ConfigError where ``vocab_size`` is too small.
+    ``[unusedN]``; SentencePiece models stay smaller. ``strip_accents`` None: decided from the text
+    (``accents.decide``). ``language``: a code, such as tr. Raises ConfigError where ``vocab_size`` is too small.
     """
     check_size(kind, vocab_size)
+    language = None if language is None else primary(language)
+    if strip_accents is None:
+        strip_accents = decide(sentences, lowercase, None, language).strip
+    dotless_i = has_dotless_i(language)
     if kind == "wordpiece":
-        return _train_wordpiece(sentences, vocab_size, lowercase)
-    return _train_sentencepiece(sentences, vocab_size, lowercase, sentencepiece_type)
+        rules = WordPieceRules(strip_accents=strip_accents, dotless_i=dotless_i)
+        return _train_wordpiece(sentences, vocab_size, lowercase, rules)
+    cleaning = functools.partial(prepare_text, lowercase=lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
+    model = _train_sentencepiece(list(map(cleaning, sentences)), vocab_size, sentencepiece_type)
+    return SentencePieceTokenizer(model, lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
 
 
-def _train_wordpiece(sentences: Iterable[str], vocab_size: int, lowercase: bool) -> Tokenizer:
+def _train_wordpiece(sentences: Iterable[str], vocab_size: int, lowercase: bool, rules: WordPieceRules) -> Tokenizer:
     import tokenizers
-    from tokenizers import models, normalizers, pre_tokenizers, trainers
+    from tokenizers import models, pre_tokenizers, trainers
 
-    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    texts = [normalizer.normalize_str(text) for text in sentences]
+    cleaning = normalizer(rules, lowercase)
+    texts = [cleaning.normalize_str(text) for text in sentences]
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
@@ -119,13 +132,12 @@ def _train_wordpiece(sentences: Iterable[str], vocab_size: int, lowercase: bool)
     learned = library.get_vocab()
     tokens = sorted(learned, key=lambda token: learned[token])[:vocab_size]
     tokens += [f"[unused{i}]" for i in range(vocab_size - len(tokens))]
-    return WordPieceTokenizer(tokens, lowercase)
+    return WordPieceTokenizer(tokens, lowercase, rules=rules)
 
 
-def _train_sentencepiece(sentences: Sequence[str], vocab_size: int, lowercase: bool, model_type: str) -> Tokenizer:
+def _train_sentencepiece(texts: Sequence[str], vocab_size: int, model_type: str) -> bytes:
     import sentencepiece
 
-    texts = [prepare_text(text, lowercase) for text in sentences]
     dropped = _rare_characters(texts, vocab_size)
     if dropped:
         table = dict.fromkeys(map(ord, dropped), " ")
@@ -159,7 +171,7 @@ def _train_sentencepiece(sentences: Sequence[str], vocab_size: int, lowercase: b
         raise ConfigError(
             f"no SentencePiece vocabulary of config.model.vocab_size = {vocab_size} can be learned here: {reason}"
         ) from None
-    return SentencePieceTokenizer(model.getvalue(), lowercase)
+    return model.getvalue()
 
 
 def _rare_characters(texts: Sequence[str], vocab_size: int) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bertjax.config import ConfigError
 from bertjax.text.interface import ROLES, UNUSED, Tokenizer, fingerprint, guarded, printable, special_ids
+from bertjax.text.languages import DOTLESS_I
 from bertjax.text.located import Located, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
 
@@ -23,6 +24,7 @@ class WordPieceRules:
     """How text becomes words and words pieces, beside lowercasing; what BERT of 2018 does by default.
 
     Names as in the library's BertNormalizer and WordPiece. ``strip_accents`` None: where text is lowercased.
+    ``dotless_i``: where text is lowercased, I becomes ı and İ i, as in Turkish.
     """
 
     clean_text: bool = True
@@ -30,6 +32,7 @@ class WordPieceRules:
     strip_accents: bool | None = None
     continuing_subword_prefix: str = "##"
     max_input_chars_per_word: int = 100
+    dotless_i: bool = False
 
 
 _RULES = WordPieceRules()
@@ -58,16 +61,20 @@ class WordPieceTokenizer(Tokenizer):
         _check_tokens(self._tokens, self._ids, origin)
         self.lowercase = lowercase
         self.vocab_size = len(self._tokens)
-        if rules.strip_accents == lowercase:
-            rules = dataclasses.replace(rules, strip_accents=None)
+        rules = dataclasses.replace(rules, dotless_i=rules.dotless_i and lowercase)
         self.rules = rules
+        self.strip_accents = lowercase if rules.strip_accents is None else rules.strip_accents
+        self.dotless_i = rules.dotless_i
         names = names or {}
         unused = (i for i, token in enumerate(self._tokens) if UNUSED.match(token))
         self._set_specials(special_ids(self._ids, names), {*unused, *others}, origin, names)
-        if rules == _RULES and self.token(self.unk_id) == "[UNK]":
+        # Rules by what they do: to say that accents are stripped is as good as to leave it to the case.
+        same = dataclasses.replace(rules, strip_accents=None if self.strip_accents == lowercase else self.strip_accents)
+        if same == _RULES and self.token(self.unk_id) == "[UNK]":
             self.fingerprint = fingerprint("wordpiece", str(lowercase), *self._tokens)
         else:
-            more = json.dumps(dataclasses.asdict(rules), sort_keys=True)
+            told = dataclasses.asdict(same)
+            more = json.dumps({key: told[key] for key in told if key != "dotless_i" or rules.dotless_i}, sort_keys=True)
             unknown = self.token(self.unk_id)
             self.fingerprint = fingerprint("wordpiece with rules", str(lowercase), more, unknown, *self._tokens)
         self._library = guarded(self._build, origin)
@@ -76,7 +83,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def _build(self) -> Any:
         import tokenizers
-        from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+        from tokenizers import decoders, models, pre_tokenizers, processors
 
         rules, names = self.rules, self.special_tokens()
         cls, sep = names["cls"], names["sep"]
@@ -88,12 +95,7 @@ class WordPieceTokenizer(Tokenizer):
                 continuing_subword_prefix=rules.continuing_subword_prefix,  # pyright: ignore[reportCallIssue]
             )
         )
-        library.normalizer = normalizers.BertNormalizer(
-            clean_text=rules.clean_text,
-            handle_chinese_chars=rules.handle_chinese_chars,
-            strip_accents=rules.strip_accents,
-            lowercase=self.lowercase,
-        )
+        library.normalizer = normalizer(rules, self.lowercase)
         library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         library.decoder = decoders.WordPiece(prefix=rules.continuing_subword_prefix)
         library.post_processor = processors.TemplateProcessing(
@@ -146,8 +148,35 @@ class WordPieceTokenizer(Tokenizer):
             strip_accents=rules.strip_accents,
             tokenize_chinese_chars=rules.handle_chinese_chars,
             do_basic_tokenize=True,
+            **({"dotless_i": True} if rules.dotless_i else {}),
             never_split=None,
         )
+
+
+def normalizer(rules: WordPieceRules, lowercase: bool) -> Any:
+    """The library's normalizer: BERT's own, and before it what Turkish needs that lowercasing does not do."""
+    from tokenizers import normalizers
+
+    of_bert = normalizers.BertNormalizer(
+        clean_text=rules.clean_text,
+        handle_chinese_chars=rules.handle_chinese_chars,
+        strip_accents=rules.strip_accents,
+        lowercase=lowercase,
+    )
+    if not (rules.dotless_i and lowercase):
+        return of_bert
+    return normalizers.Sequence([*(normalizers.Replace(*pair) for pair in DOTLESS_I), of_bert])
+
+
+def normalizer_of_bert(definition: Any) -> tuple[dict[str, Any] | None, bool]:
+    """(the step that is BERT's own, whether I becomes ı before it) of the normalizer of a ``tokenizer.json``, as
+    ``normalizer`` makes it; (None, False) where it is another."""
+    steps = definition.get("normalizers") if isinstance(definition, dict) else None
+    before, own = (steps[:-1], steps[-1]) if isinstance(steps, list) and steps else ([], definition)
+    dotless = [{"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in DOTLESS_I]
+    if not isinstance(own, dict) or own.get("type") != "BertNormalizer" or before not in ([], dotless):
+        return None, False
+    return own, bool(before)
 
 
 def _check_tokens(tokens: list[str], ids: dict[str, int], origin: str) -> None:

@@ -13,6 +13,7 @@ from bertjax.data.files import DataError, hash_file
 from bertjax.data.manifest import FILE
 from bertjax.data.own_settings import own_values
 from bertjax.data.sources import open_sources
+from bertjax.data.text_cautions import cleaning_line
 from bertjax.parallel.processes import Processes
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.train.display import Display
@@ -51,6 +52,8 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         asked = corpus.manifest["settings"].get("vocab_size")
         check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=asked == run.model.vocab_size)
     corpora.check_objective(corpus.train, data.objective)
+    for line in cleaning_line(corpus):
+        display.say(f"        {line}")
     counts = corpus.manifest["counts"]
     display.say(
         f"corpus: {', '.join(data.corpus)} - {corpus.train.num_documents:,} documents, "
@@ -86,7 +89,7 @@ def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
 def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:
     """The settings of a corpus that the config sets, or that are on record; None for those that it brings itself."""
     settled = run if recorded is None else as_recorded(recorded, run)
-    names = ("tokenizer", "lowercase", "sentencepiece_type", "held_out_fraction")
+    names = ("tokenizer", "lowercase", "strip_accents", "language", "sentencepiece_type", "held_out_fraction")
     asked = {name: getattr(settled.data, name) for name in names if f"data.{name}" not in settled.unset}
     if "data.tokenizer" not in run.unset:
         asked["tokenizer"] = run.data.tokenizer  # where it is now
@@ -101,7 +104,8 @@ def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCor
     if corpora.given_manifest(run.data.corpus) is None:
         # Of text that is prepared here, only a tokenizer that is not learned says anything that the config does not.
         is_learned = "vocab_size" in corpus.manifest["settings"]
-        brings = {} if is_learned else {"model.vocab_size": corpus.tokenizer.vocab_size}
+        decided = {"data.strip_accents": corpus.tokenizer.strip_accents}
+        brings = decided if is_learned else {"model.vocab_size": corpus.tokenizer.vocab_size}
     return with_values(run, {name: value for name, value in brings.items() if name in run.unset})
 
 
@@ -169,13 +173,17 @@ def _same_tokenizer(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) 
     """Whether a given tokenizer, read as the config says, gives the ids of the recorded one."""
     old, new = recorded["identity"], run.data
     tokenizer = old["data.tokenizer"] if "data.tokenizer" in run.unset else new.tokenizer
-    lowercase = old["data.lowercase"] if "data.lowercase" in run.unset else new.lowercase
+    now = {
+        name: old.get(f"data.{name}") if f"data.{name}" in run.unset else getattr(new, name)
+        for name in ("lowercase", "strip_accents", "language")
+    }
     if tokenizer in corpora.TRAINED:
         return False
     try:
-        return load_tokenizer(tokenizer, lowercase).has_fingerprint(_recorded_tokenizer(recorded, workdir))
+        return load_tokenizer(tokenizer, **now).has_fingerprint(_recorded_tokenizer(recorded, workdir))
     except ConfigError:
-        return tokenizer == old["data.tokenizer"] and lowercase == old["data.lowercase"]
+        same = all(value == old.get(f"data.{name}") for name, value in now.items())
+        return tokenizer == old["data.tokenizer"] and same
 
 
 def _recorded_tokenizer(recorded: Mapping[str, Any], workdir: Path) -> str | None:

@@ -67,6 +67,7 @@ def train(
     began_with = fingerprints(recorded)
     if origin is not None:
         began_with["init_from"] = origin_fingerprint(str(origin.path))
+    is_lowercase_asked = run.data.lowercase and "data.lowercase" not in run.unset
     run = settled(run, recorded, corpus)
     phases = list(run.phases.values())
     order = data_order(recorded)
@@ -84,7 +85,7 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
-    warnings = [*text_cautions(corpus), *cautions(run, mesh)]
+    warnings = [*text_cautions(corpus, is_lowercase_asked), *cautions(run, mesh)]
     for line in warnings:
         display.say(f"warning: {line}")
     eval_step = job.eval_step()

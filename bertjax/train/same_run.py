@@ -45,7 +45,7 @@ def as_recorded(recorded: Mapping[str, Any], run: RunConfig) -> RunConfig:
     """The run, of which ``check_same_run`` found that it is the recorded one, with the identity on record: the first
     spelling of its paths, and what was resolved when it began."""
     new = identity_items(run)
-    return with_values(run, {k: v for k, v in recorded["identity"].items() if k != "phases" and new[k] != v})
+    return with_values(run, {k: v for k, v in recorded["identity"].items() if k != "phases" and new.get(k) != v})
 
 
 def _more_steps(old: dict[str, Any], new: dict[str, Any], workdir: Path) -> str:
