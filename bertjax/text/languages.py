@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bertjax.config import ConfigError
 
 
@@ -32,8 +34,10 @@ _MARKS_ARE_ACCENTS = _codes("en fr it pt ca oc nl af la el grc")
 _DOTLESS_I = _codes("tr az crh gag")
 # A letter that no language of other alphabets has; it tells a text of a language that nobody named.
 TELLING = {"\u0131": "tr", "\u01b0": "vi"}
-# What lowercasing those languages takes beside lowercasing, in order.
-DOTLESS_I = (("\u0130", "i"), ("I\u0307", "i"), ("I", "\u0131"))
+# What lowercasing those languages takes beside lowercasing: regular expressions and what is put there, in order. The
+# last is for text that other programs have lowercased. None puts one letter for two, of which the place of only one
+# would be known.
+DOTLESS_I = (("\u0130", "i"), ("I(?=\u0307)", "i"), ("I", "\u0131"), ("(?<=i)\u0307", ""))
 
 
 def primary(code: str) -> str:
@@ -59,7 +63,7 @@ def marks_are_letters(language: str) -> bool:
 
 
 def with_dotless_i(text: str) -> str:
-    """``text`` with İ as i and I as ı, which is what lowercasing does not do."""
-    for capital, small in DOTLESS_I:
-        text = text.replace(capital, small)
+    """``text`` with İ and i\u0307 as i and I as ı, which is what lowercasing does not do."""
+    for pattern, content in DOTLESS_I:
+        text = re.sub(pattern, content, text)
     return text

@@ -42,7 +42,7 @@ def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str,
 
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if tokenizer.dotless_i:
-        steps += [normalizers.Replace(*pair) for pair in DOTLESS_I]
+        steps += [normalizers.Replace(Regex(pattern), content) for pattern, content in DOTLESS_I]
     if tokenizer.strip_accents:
         steps += [normalizers.NFKD(), normalizers.Replace(Regex(MARKS), ""), normalizers.NFC()]
     if tokenizer.lowercase:

@@ -60,7 +60,7 @@ def json_cleaning(definition: dict[str, Any]) -> dict[str, bool | None]:
     return {
         "lowercase": "Lowercase" in types,
         "strip_accents": "StripAccents" in types or replaces({"Regex": MARKS}),
-        "dotless_i": replaces({"String": "I"}),
+        "dotless_i": replaces({"Regex": "I"}),
     }
 
 

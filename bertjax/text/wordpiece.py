@@ -155,7 +155,7 @@ class WordPieceTokenizer(Tokenizer):
 
 def normalizer(rules: WordPieceRules, lowercase: bool) -> Any:
     """The library's normalizer: BERT's own, and before it what Turkish needs that lowercasing does not do."""
-    from tokenizers import normalizers
+    from tokenizers import Regex, normalizers
 
     of_bert = normalizers.BertNormalizer(
         clean_text=rules.clean_text,
@@ -165,7 +165,8 @@ def normalizer(rules: WordPieceRules, lowercase: bool) -> Any:
     )
     if not (rules.dotless_i and lowercase):
         return of_bert
-    return normalizers.Sequence([*(normalizers.Replace(*pair) for pair in DOTLESS_I), of_bert])
+    turkish = (normalizers.Replace(Regex(pattern), content) for pattern, content in DOTLESS_I)
+    return normalizers.Sequence([*turkish, of_bert])
 
 
 def normalizer_of_bert(definition: Any) -> tuple[dict[str, Any] | None, bool]:
@@ -173,7 +174,7 @@ def normalizer_of_bert(definition: Any) -> tuple[dict[str, Any] | None, bool]:
     ``normalizer`` makes it; (None, False) where it is another."""
     steps = definition.get("normalizers") if isinstance(definition, dict) else None
     before, own = (steps[:-1], steps[-1]) if isinstance(steps, list) and steps else ([], definition)
-    dotless = [{"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in DOTLESS_I]
+    dotless = [{"type": "Replace", "pattern": {"Regex": pattern}, "content": new} for pattern, new in DOTLESS_I]
     if not isinstance(own, dict) or own.get("type") != "BertNormalizer" or before not in ([], dotless):
         return None, False
     return own, bool(before)

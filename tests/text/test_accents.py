@@ -133,8 +133,8 @@ def test_what_is_said():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_i_of_turkish(kind, tmp_path):
-    text = "ISPARTA'DAN İZMİR'E ılık ilk Işık I\u0307ğne"
-    wanted = "ısparta'danizmir'eılıkilkışıkiğne"
+    text = "ISPARTA'DAN İZMİR'E ılık ilk Işık I\u0307ğne i\u0307p"
+    wanted = "ısparta'danizmir'eılıkilkışıkiğneip"
     tokenizer = learned(text, kind, language="tr")
     assert read_back(tokenizer, text) == wanted
     tokenizer.save(tmp_path)
