@@ -18,6 +18,7 @@ from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
 _LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
+_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -268,7 +269,8 @@ def _number(value: Any, where: str, separator: str = ",") -> float:
     except OverflowError:
         number = math.inf
     if number is None:
-        raise DataError(f"{where}: the label must be a number, not {shown(value)}")
+        comma = "; a decimal point is a point" if isinstance(plain, str) and _COMMA.fullmatch(plain.strip()) else ""
+        raise DataError(f"{where}: the label must be a number, not {shown(value)}{comma}")
     if not abs(number) <= _LARGEST:
         raise DataError(f"{where}: the label must be a finite number, not {shown(value)}; float32 ends at 3.4e38")
     return number

@@ -84,7 +84,7 @@ def count_labels(examples: Labelled) -> Counter[str]:
 def _check_no_lookalikes(examples: Labelled) -> None:
     counts = count_labels(examples)
     commonest: dict[str, str] = {}
-    for name, _ in counts.most_common():
+    for name in sorted(counts, key=lambda name: (-counts[name], name != plainest(name))):
         other = commonest.setdefault(plainest(name), name)
         if other != name:
             mine, theirs, words = both(name, other)

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from bertjax.data.files import DataError
 from bertjax.tasks.lines import numbered_lines
@@ -19,6 +20,7 @@ Records = Iterator[tuple[int, list[str]]]
 _DELIMITERS = ",;\t|"
 _SAMPLE = 100  # lines that decide
 _SPREADSHEETS_OWN = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line of what Excel and others write
+_SPACED_QUOTE = re.compile(' +"')
 
 
 def _tsv_records(path: Path) -> Records:
@@ -39,11 +41,12 @@ def _csv_records(path: Path) -> Records:
     head = list(itertools.islice(lines, _SAMPLE))
     own = _SPREADSHEETS_OWN.fullmatch(head[0].rstrip("\n")) if head else None
     before = 1 if own else 0
-    delimiter = own[1] if own else _delimiter(head)
-    reader = csv.reader(itertools.chain(head[before:], lines), delimiter=delimiter, strict=True)
     longest = csv.field_size_limit(sys.maxsize)  # of the whole process: not left so between two records
     records, start = [], before + 1
     try:
+        form: dict[str, Any] = {"delimiter": own[1] if own else _delimiter(head)}
+        form["skipinitialspace"] = _are_spaced(head[before:], form["delimiter"])
+        reader = csv.reader(itertools.chain(head[before:], lines), strict=True, **form)
         for cells in reader:
             if cells:
                 records.append((start, cells))
@@ -55,6 +58,11 @@ def _csv_records(path: Path) -> Records:
     finally:
         csv.field_size_limit(longest)
     return iter(records)
+
+
+def _are_spaced(lines: list[str], delimiter: str) -> bool:
+    """Whether blanks before the quotes of a cell of the first record are no part of it."""
+    return any(_SPACED_QUOTE.match(cell) for cell in next(csv.reader(lines, delimiter=delimiter), []))
 
 
 def _delimiter(head: list[str]) -> str:

@@ -13,7 +13,7 @@ from bertjax.digits import whole_number
 from bertjax.keys import ConfigError
 from bertjax.tasks.examples import TextExample, check_text, checked_label, labelled_ones, not_empty, shown
 from bertjax.tasks.headers import check_is_example, is_again, with_width
-from bertjax.tasks.left_out import Warn, silent, whole_ones
+from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 from bertjax.tasks.lines import ending, json_objects
 from bertjax.tasks.records import RECORDS
 
@@ -29,8 +29,20 @@ _PAIRS = (
     ("text", "text_pair"),
     ("anchor", "positive"),
 )
-_SINGLES = ("sentence", "text", "content", "review", "question")
-_LABELS = ("gold_label", "label", "labels", "class", "category", "is_duplicate", "quality")
+_SINGLES = ("sentence", "text", "content", "review", "question", "tweet", "comment", "message", "utterance", "document")
+_LABELS = (
+    "gold_label",
+    "label",
+    "labels",
+    "class",
+    "category",
+    "is_duplicate",
+    "quality",
+    "sentiment",
+    "intent",
+    "topic",
+    "target",
+)
 _NUMBERS = ("score", "similarity_score", "label", "gold_label")
 _LABEL_NAMES = {
     "classification": _LABELS,
@@ -83,7 +95,15 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
     if ending(path) not in readers:
         raise DataError(f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst)")
     found, rows = readers[ending(path)](path, columns, kind)
-    make = lambda row: _example(row, found, f"{path}:{row.line}", kind, columns.separator)
+
+    def make(row: Row) -> TextExample:
+        try:
+            return _example(row, found, f"{path}:{row.line}", kind, columns.separator)
+        except DataError as error:
+            if row is not found.first or isinstance(error, Incomplete):
+                raise
+            raise DataError(f"{error}; where the line is a header, give the columns by name, not by number") from None
+
     examples = not_empty(whole_ones(rows, make, warn), f"{path}:1: there is a header and no example")
     if found.first is not None:
         if found.is_header and found.is_numbered:
@@ -131,7 +151,7 @@ def _delimited(records):
     """A reader of a file whose records are lists of cells."""
 
     def read(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
-        stream = records(path)
+        stream = (record for record in records(path) if any(cell.strip() for cell in record[1]))
         line, first = next(stream, (1, None))
         if first is None:
             raise DataError(f"{path}:1: the file is empty")
@@ -142,8 +162,6 @@ def _delimited(records):
             if not found.is_header:
                 yield found.first
             for number, cells in stream:
-                if not any(cell.strip() for cell in cells):
-                    continue  # a blank line, as spreadsheets write it
                 cells = with_width(cells, first)
                 if len(cells) != len(first):
                     raise DataError(
@@ -171,7 +189,7 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
             if number < len(names):
                 return number
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
-        return _position(column, names, where)
+        return _position(column, names, where, "; where this is no header, give the columns by number, from 0")
 
     wanted = _usual(names, columns, kind, where)
     positions = [None if column is None else position(column) for column in wanted]
@@ -183,14 +201,15 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
     return _Found(*positions, label_name, is_header=is_header, is_numbered=not is_named)
 
 
-def _position(column: str, names: list[str], where: str) -> int:
-    """The place of the one column of this name, or of the one in another case."""
+def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
+    """The place of the one column of this name, or of the one in another case. advice: where there is none."""
     found = [i for i, name in enumerate(names) if name == column]
     found = found or [i for i, name in enumerate(names) if name.lower() == column.lower()]
     if len(found) == 1:
         return found[0]
     what = "several columns" if found else "no column"
-    raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}{_undivided(names)}")
+    advice = _undivided(names) or advice * (not found)
+    raise DataError(f"{where}: {what} {column!r}; the columns are {_listed(names)}{advice}")
 
 
 def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | None, str | None]:

@@ -39,6 +39,9 @@ DELIMITED = {
     "a line of Excel's own": "sep=;\r\ntext;label\r\na good, fine film;pos\r\na bad film;neg\r\n",
     "the same with a mark": "\ufeffsep=|\ntext|label\na good, fine film|pos\na bad film|neg\n",
     "a mark before a quote": '\ufeff"text","label"\n"a good, fine film","pos"\na bad film,neg\n',
+    "blanks after commas": '"text", "label"\n"a good, fine film", "pos"\n"a bad film", "neg"\n',
+    "blank rows before": ';\n\ntext;label\n"a good, fine film";pos\na bad film;neg\n',
+    "names of IMDB": 'review,sentiment\n"a good, fine film",pos\na bad film,neg\n',
     "an index without a name": ',text,label\n0,"a good, fine film",pos\n1,a bad film,neg\n',
 }
 
@@ -146,6 +149,22 @@ def test_a_first_example_with_the_names_of_a_header_is_an_example(tmp_path):
     content = "question\tclass\nlecture\tclass\nhammer\ttool\n"
     assert short(read(tmp_path / "a.tsv", content, NUMBERED))[0] == ("question", "class")
     assert len(read(tmp_path / "a.tsv", content.replace("lecture\tclass", "saw\ttool"), NUMBERED)) == 2
+
+
+def test_columns_of_a_file_without_a_header_are_named_or_numbered(tmp_path):
+    content = "a good film\tpos\na bad film\tneg\n"
+    with pytest.raises(DataError, match=r"no column 'text'; .* where this is no header, give the columns by number"):
+        read(tmp_path / "a.tsv", content, Columns(text="text", label="label"))
+    assert short(read(tmp_path / "a.tsv", content, NUMBERED)) == [("a good film", "pos"), ("a bad film", "neg")]
+    numbers = "body\tgrade\na\t1\nb\t2.5\n"
+    with pytest.raises(DataError, match=r"a number, not 'grade'; where the line is a header, give the columns by name"):
+        read(tmp_path / "b.tsv", numbers, NUMBERED, "regression")
+    assert short(read(tmp_path / "b.tsv", numbers, Columns("body", None, "grade"), "regression")) == [
+        ("a", 1),
+        ("b", 2.5),
+    ]
+    with pytest.raises(DataError, match=r"tsv:3: the label must be a number, not '2,5'; a decimal point is a point$"):
+        read(tmp_path / "b.tsv", numbers.replace(".", ","), Columns("body", None, "grade"), "regression")
 
 
 # --- Gaps -------------------------------------------------------------------------------------------------------
