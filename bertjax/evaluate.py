@@ -36,7 +36,7 @@ DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or th
   sts    cosines of the embeddings of two texts against human scores: Spearman and Pearson correlation, times 100.
          PATH: .csv, .tsv or .jsonl with two texts and a score. --limit counts pairs.
   task   a fine-tuned model on a labelled file, by the scores of its task: accuracy, F1, MCC, Pearson, exact match ...
-         PATH: what bertjax.finetune takes: .csv, .tsv, .jsonl, CoNLL, .conllu, the .json of SQuAD.
+         PATH: what bertjax.finetune takes: .csv, .tsv, .jsonl, CoNLL, .conllu, SQuAD (.json, .jsonl).
          --limit counts texts, sentences or questions.
 
 Every score has a 95 % confidence interval, by bootstrap over rows or pairs.

@@ -15,19 +15,22 @@ import numpy as np
 from bertjax.config import ConfigError
 from bertjax.data.files import DataError
 from bertjax.data.progress import Progress
-from bertjax.evaluation.suite import Options, Result, Suite, scored
-from bertjax.inference.answer import answer
+from bertjax.evaluation.suite import Options, Result, Score, Suite, measured, scored
+from bertjax.inference.answer import Answer, answer
 from bertjax.inference.classify import classify
 from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
 from bertjax.paths import given_path
+from bertjax.tasks.asked import AMONG
 from bertjax.tasks.conll import read_tagged
-from bertjax.tasks.examples import QuestionExample, TextExample, question_examples, tagged_examples, text_examples
+from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids
+from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import per_class
 from bertjax.tasks.squad import read_questions
+from bertjax.tasks.squad_rules import best_scores, has_answer, has_unanswerable, leads, question_scores
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.tag_names import TagNames, why_no_entities
 from bertjax.text.tokenizer import Tokenizer
@@ -56,7 +59,7 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
     if isinstance(data, str | Path):
         examples = _read_file(given_path(data, "data", DataError), kind, options.columns, warnings.append)
     elif kind == "answering":
-        examples = question_examples(data)
+        examples = question_examples(data, warnings.append)
     elif not isinstance(data, tuple) or len(data) != 2:
         raise ConfigError("data must be a path, or a tuple of inputs and labels")
     else:
@@ -68,6 +71,12 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         unknown = (example for example in examples if example.answers is None)
         for example in unknown:
             raise DataError(f"{example.where}: question {example.id} has no 'answers' to compare with")
+        threshold = model.task.null_threshold
+        if threshold and has_unanswerable(examples):
+            warnings.append(
+                f"f1 and exact_match are those of the model's own threshold for no answer, {threshold:.4g}, where "
+                f"SQuAD's is 0: it was chosen by the questions that the model was evaluated on"
+            )
     elif kind == "tagging":
         names = TagNames.of(model.task.labels, examples)
         label_ids(examples, names)  # raises for one that is missing
@@ -94,6 +103,8 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Opti
         show("predicting", min(begin + _LOT, len(examples)), len(examples))
     predictions, labels = _comparable(kind, found, examples, names)
     scores = scored(kind, predictions, labels, names, options.seed)
+    if kind == "answering" and model.task.null_threshold is not None and has_unanswerable(examples):
+        scores |= _best_scores(found, examples, options.seed)
     return Result(
         scores, facts={"task": kind}, details=per_class(kind, predictions, labels, names), warnings=read.warnings
     )
@@ -109,7 +120,7 @@ def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str],
     if kind == "answering":
         if columns is not None:
             raise ConfigError(f"columns = {columns!r}: a file of questions has no columns")
-        return read_questions(path)
+        return read_questions(path, warn)
     names = [name.strip() for name in columns.split(",")] if columns is not None else []
     if columns is not None and (len(names) not in (2, 3) or not all(names)):
         raise ConfigError(f"columns = {columns!r} must be two or three names or numbers: text,label or text,text,label")
@@ -121,9 +132,20 @@ def _texts(examples: Sequence[TextExample]) -> list[Any]:
     return [example.text if example.second is None else (example.text, example.second) for example in examples]
 
 
-def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[QuestionExample], size: int) -> list[str]:
+def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[QuestionExample], size: int) -> list[Answer]:
     questions, contexts = [example.question for example in examples], [example.context for example in examples]
-    return [found.text for found in answer(model, tokenizer, questions, contexts, n_best=1, batch_size=size)]
+    return answer(model, tokenizer, questions, contexts, n_best=AMONG + 1, batch_size=size)
+
+
+def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], seed: int) -> dict[str, Score]:
+    """Those with the best thresholds for no answer, of SQuAD 2.0."""
+    best, none = [], []
+    for one in found:
+        best.append(next((c for c in one.n_best if c.start is not None), None))
+        none.append(next(c.score for c in one.n_best if c.start is None))
+    texts = {q.id: "" if one is None else one.text for q, one in zip(examples, best, strict=True)}
+    lead = leads([np.inf if one is None else null - one.score for one, null in zip(best, none, strict=True)])
+    return measured(best_scores, [*question_scores(texts, examples), has_answer(examples), lead], seed)
 
 
 def _classified(field: str) -> Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]:
@@ -153,7 +175,7 @@ _PREDICT: dict[str, Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[An
 def _comparable(kind: str, found: list[Any], examples: list[Any], names: Sequence[str]) -> tuple[Any, Any]:
     """(predictions, labels) as the scores of the kind take them."""
     if kind == "answering":
-        return {example.id: text for example, text in zip(examples, found, strict=True)}, examples
+        return {example.id: one.text for example, one in zip(examples, found, strict=True)}, examples
     if kind == "embedding":
         return np.array(found, np.float64), np.array([example.label for example in examples], np.float64)
     labels = label_ids(examples, names)

@@ -23,7 +23,8 @@ DIR/model in the Hugging Face layout, with the label map. A DIR that has a check
                      demo.py needs no files
   --model=DIR        a model folder in the Hugging Face layout, the workdir of a pretraining run (its newest
                      checkpoint while it goes on), or a checkpoint of one, WORKDIR/checkpoints/STEP
-  --train, --eval    texts: .tsv .csv .jsonl; tags: CoNLL, .conllu; questions: SQuAD .json (also .gz .xz .zst)
+  --train, --eval    texts: .tsv .csv .jsonl; tags: CoNLL, .conllu; questions: SQuAD (.json, or
+                     rows in .jsonl); all also .gz .xz .zst
   --config.KEY=VALUE overrides one key, for example
                        --config.data.text=review --config.data.label=stars     columns; by number without a header
                        --config.training.learning_rate=2e-5,5e-5               several values of learning_rate,

@@ -14,11 +14,12 @@ from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
+from bertjax.tasks.answer_words import words_of
 from bertjax.tasks.asked import Asked, Found, ask, find
-from bertjax.tasks.examples import QuestionExample
+from bertjax.tasks.examples import QuestionExample, named
 from bertjax.tasks.scores import SCORES
 from bertjax.tasks.spans import QuestionRow
-from bertjax.tasks.squad_rules import best_thresholds, has_unanswerable, word_f1
+from bertjax.tasks.squad_rules import best_scores, has_answer, has_unanswerable, leads, question_scores, word_f1
 from bertjax.text.tokenizer import Tokenizer
 
 
@@ -32,17 +33,21 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         stride=model.stride,
         max_answer=model.max_answer,
     )
-    train, _ = _rows(data.train, data.tokenizer, task)
+    train, learned = _rows(data.train, data.tokenizer, task)
     evaluation, asked = _rows(data.eval, data.tokenizer, task)
     with_none = has_unanswerable(data.train) or has_unanswerable(data.eval)
+    # SQuAD 2.0's f1 is that of no answer where its score is the highest; one chosen by these questions is best_f1's.
+    threshold = 0.0 if with_none else None
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
         logits = iter(outputs)
         found = [find(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, with_none) for one in asked]
-        threshold = _null_threshold(found, data.eval) if with_none else None
         texts = {q.id: one.chosen(threshold).text for q, one in zip(data.eval, found, strict=True)}
+        scores = SCORES["answering"](texts, data.eval)
+        if has_unanswerable(data.eval):
+            scores |= _best_scores(found, data.eval)
         details = lambda: {"labels": [], "errors": _errors(data.eval, found, threshold)}
-        return Outcome(SCORES["answering"](texts, data.eval), details, {"null_threshold": threshold})
+        return Outcome(scores, details, {"null_threshold": threshold})
 
     windows = len(train) - len(data.train)
     notes = [f"contexts come in windows of {task.max_length} tokens: {windows:,} further ones of the training data"]
@@ -54,7 +59,38 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         evaluation,
         outcome,
         notes if windows else [],
+        cautions=_out_of_reach(data.train, learned, train.labels["labels"], task),
     )
+
+
+def _out_of_reach(
+    examples: Sequence[QuestionExample], asked: Sequence[Asked], labels: np.ndarray, task: TaskConfig
+) -> list[str]:
+    """Lines on answers that are not learned, or never given, because of their length. labels: [rows, 2]."""
+    places, row = [], 0
+    for one in asked:
+        places.append(labels[row : row + len(one.rows)])
+        row += len(one.rows)
+    lengths = [int((own[:, 1] - own[:, 0]).max()) + 1 if own[:, 1].any() else 0 for own in places]
+    answered = [bool(example.answers) for example in examples]
+    lost = [n for n, there in enumerate(answered) if there and not lengths[n]]
+    longer = [n for n, there in enumerate(answered) if there and lengths[n] > task.max_answer]
+    lines = []
+    if lost:
+        first = examples[lost[0]]
+        lines.append(
+            f"{first.where}: no row of config.model.max_length = {task.max_length} tokens holds the whole answer of "
+            f"question {named(first.id)}; {len(lost):,} of {sum(answered):,} answers are not learned for this reason, "
+            f"and fewer are where config.model.max_length or config.model.stride is higher"
+        )
+    if longer:
+        first = examples[longer[0]]
+        lines.append(
+            f"{first.where}: the answer of question {named(first.id)} has {lengths[longer[0]]} tokens; "
+            f"{len(longer):,} of {sum(answered):,} have more than config.model.max_answer = {task.max_answer}, and the "
+            f"model gives none that long"
+        )
+    return lines
 
 
 def _rows(examples: Sequence[QuestionExample], tokenizer: Tokenizer, task: TaskConfig) -> tuple[Rows, list[Asked]]:
@@ -88,13 +124,10 @@ def _label(example: QuestionExample, asked: Asked, row: QuestionRow) -> tuple[in
     return tokens[0] + first, tokens[-1] + first
 
 
-def _null_threshold(found: Sequence[Found], examples: Sequence[QuestionExample]) -> float:
-    """The threshold with the best F1 on these questions, as the official evaluation finds it."""
-    lead = [one.none.score - one.answers[0].score if one.answers else np.inf for one in found]
-    most = max((x for x in lead if x < np.inf), default=0.0)
-    no_answer = {q.id: float(min(x, most + 1.0)) for q, x in zip(examples, lead, strict=True)}
+def _best_scores(found: Sequence[Found], examples: Sequence[QuestionExample]) -> dict[str, float]:
+    """The scores with the thresholds that are the best on these questions, as the official evaluation finds them."""
     texts = {q.id: one.chosen(None).text for q, one in zip(examples, found, strict=True)}
-    return best_thresholds(texts, no_answer, examples)["best_f1_threshold"]
+    return best_scores(*question_scores(texts, examples), has_answer(examples), leads([one.lead for one in found]))
 
 
 def _errors(
@@ -104,7 +137,8 @@ def _errors(
     wrong = []
     for question, one in zip(examples, found, strict=True):
         best, golds = one.chosen(threshold), [answer.text for answer in question.answers or ()]
-        is_right = any(word_f1(best.text, gold) > 0 for gold in golds) if golds else not best.text
+        words = words_of(question.context)
+        is_right = any(word_f1(best.text, gold, words) > 0 for gold in golds) if golds else not best.text
         if not is_right:
             said = {"label": golds[0] if golds else "", "predicted": best.text, "probability": best.probability}
             wrong.append({"text": question.question, "second": question.context} | said)

@@ -27,10 +27,10 @@ from bertjax.tasks.examples import (
     QuestionExample,
     TaggedExample,
     TextExample,
-    question_examples,
     tagged_examples,
     text_examples,
 )
+from bertjax.tasks.questions import question_examples
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
@@ -44,7 +44,7 @@ Warn = Callable[[str], None]
 # Files of these kinds of tasks are not tables; the reader gets the config too.
 _READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
     "tagging": lambda path, run, warn: read_tagged(path, run.data.label, run.data.text, warn),
-    "answering": lambda path, run, warn: read_questions(path),
+    "answering": lambda path, run, warn: read_questions(path, warn),
 }
 _EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
 
@@ -131,7 +131,7 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: War
     has_labels = isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str)
     inputs, labels = source if has_labels else (source, None)
     if run.task == "answering":
-        return question_examples(inputs)
+        return question_examples(inputs, warn)
     if run.task == "tagging":
         return tagged_examples(inputs, labels)
     return text_examples(inputs, labels, kind=run.task, no_label=run.data.no_label, warn=warn)

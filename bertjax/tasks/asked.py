@@ -13,7 +13,7 @@ from bertjax.text.interface import Tokenizer
 from bertjax.text.located import Offsets
 
 # Spans among which the probability of an answer is shared out: n_best_size of run_squad.py of the original code.
-_AMONG = 20
+AMONG = 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,16 @@ class Found:
     answers: list[Candidate]
     none: Candidate
 
+    @property
+    def lead(self) -> float:
+        """By how much the score of no answer exceeds that of the best answer; infinite where there is none."""
+        return self.none.score - self.answers[0].score if self.answers else float("inf")
+
     def chosen(self, null_threshold: float | None) -> Candidate:
         """The best answer; no answer where its score is more than ``null_threshold`` higher. None: always an answer."""
         if not self.answers:
             return self.none
-        best = self.answers[0]
-        return self.none if null_threshold is not None and self.none.score - best.score > null_threshold else best
+        return self.none if null_threshold is not None and self.lead > null_threshold else self.answers[0]
 
 
 def ask(
@@ -84,7 +88,7 @@ def find(asked: Asked, logits: Sequence[np.ndarray], max_answer: int, with_none:
     """
     starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
     by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
-    for span in best_spans(asked.rows, starts, ends, _AMONG, max_answer):
+    for span in best_spans(asked.rows, starts, ends, AMONG, max_answer):
         place = asked.spans[span.begin][0], asked.spans[span.end - 1][1]
         by_place.setdefault(place, span.score)
     null = null_score(starts, ends)

@@ -223,8 +223,9 @@ def _check_index(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _L
 
     is_given: whether the column of the words was asked for.
     """
-    numbers = [[whole_number(cells[0]) for _, cells in block] for block in rows]
-    if any(number is None for block in numbers for number in block):
+    found = [[whole_number(cells[0]) for _, cells in block] for block in rows]
+    numbers = [[number for number in block if number is not None] for block in found]
+    if numbers != found:
         return
     if layout.word != 0:
         for block, own in zip(rows, numbers, strict=True):

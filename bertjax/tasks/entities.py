@@ -109,7 +109,8 @@ def entity_pairs(
     """(predicted, true) entities by sentence, as (type, first word, last word), of lists of tag ids."""
     scheme = scheme_of(label_names)
     for rows in zip(predictions, labels, strict=True):
-        ours, theirs = (set(scheme.entities([label_names[i] for i in ids])) if scheme else set() for ids in rows)
+        tags = ([str(label_names[i]) for i in ids] for ids in rows)
+        ours, theirs = (set(scheme.entities(own)) if scheme else set() for own in tags)
         yield ours, theirs
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
-import numbers
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,62 +139,6 @@ def _strings(items: Any) -> tuple[str, ...]:
     """The strings of a list or an array; () where it is none, or holds something else."""
     found = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else []
     return tuple(map(str, found)) if all(isinstance(item, str) for item in found) else ()
-
-
-def question_examples(questions: Sequence[Mapping[str, Any]]) -> list[QuestionExample]:
-    """Examples of objects with ``question``, ``context`` and, where known, ``answers`` and ``id`` (else the index).
-
-    ``answers``: a list of ``{"text": ..., "answer_start": ...}`` as in SQuAD's files, [] where there is no answer.
-    Raises DataError.
-    """
-    examples = []
-    for i, item in enumerate(questions):
-        where = f"questions[{i}]"
-        if not isinstance(item, Mapping):
-            raise DataError(f"{where}: must be an object with 'question' and 'context', not {shown(item)}")
-        examples.append(question_example(where, item, item.get("context"), str(item.get("id", i))))
-    check_distinct(examples)
-    return not_empty(examples, "questions: there is no question")
-
-
-def question_example(where: str, item: Mapping[str, Any], context: Any, id: str) -> QuestionExample:
-    """The example of an object of SQuAD's ``qas``. Raises DataError, above all for an answer not in its context."""
-    place = f"{where}: question {named(id)}"
-    check_text(context, where, "the context")
-    check_text(item.get("question"), place, "the text")
-    if "answers" not in item:
-        return QuestionExample(where, id, item["question"], context, () if item.get("is_impossible") else None)
-    answers = item["answers"]
-    if not isinstance(answers, Sequence) or isinstance(answers, str):
-        raise DataError(f"{place}: 'answers' must be a list, not {shown(answers)}")
-    if item.get("is_impossible", not answers) != (not answers):
-        says = "impossible, yet has answers" if answers else "not impossible, yet has no answer"
-        raise DataError(f"{place}: is marked as {says}")
-    found = tuple(_answer(answer, context, place) for answer in answers)
-    return QuestionExample(where, id, item["question"], context, found)
-
-
-def _answer(item: Any, context: str, place: str) -> Answer:
-    text, start = (item.get("text"), item.get("answer_start")) if isinstance(item, Mapping) else (None, None)
-    if not isinstance(text, str) or not isinstance(start, numbers.Integral) or isinstance(start, bool):
-        raise DataError(f"{place}: an answer must have a string 'text' and a number 'answer_start', not {shown(item)}")
-    if not text.strip():
-        raise DataError(f"{place}: an answer is empty; a question without an answer has the list []")
-    if start < 0 or not context.startswith(text, start):
-        there = shown(context[max(start, 0) :][: len(text)])
-        places = context.find(text)
-        hint = f"it is at {places}" if places >= 0 else "it is nowhere in it"
-        raise DataError(f"{place}: the answer {shown(text)} is not at {start} of its context, {there} is; {hint}")
-    return Answer(text, int(start))
-
-
-def check_distinct(examples: Iterable[QuestionExample]) -> None:
-    """Raises DataError where two questions have one id."""
-    seen: dict[str, str] = {}
-    for example in examples:
-        if example.id in seen:
-            raise DataError(f"{example.where}: question {named(example.id)} has been at {seen[example.id]} already")
-        seen[example.id] = example.where
 
 
 def check_text(text: Any, where: str, what: str) -> None:

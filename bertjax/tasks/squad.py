@@ -1,39 +1,74 @@
-"""SQuAD's json, 1.1 and 2.0 -> questions."""
+"""SQuAD's json, 1.1 and 2.0, and rows as ``datasets`` writes them -> questions."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
-from bertjax.tasks.examples import QuestionExample, check_distinct, not_empty, question_example, shown
-from bertjax.tasks.lines import decoded
+from bertjax.tasks.examples import QuestionExample, not_empty, shown
+from bertjax.tasks.lines import decoded, ending, json_objects
+from bertjax.tasks.questions import Row, checked_questions
 
+_BY_LINE = (".jsonl", ".ndjson")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
-def read_questions(path: str | Path) -> list[QuestionExample]:
-    """The questions of a SQuAD file (also .gz .xz .zst), in its order, every answer checked against its context.
+def read_questions(path: str | Path, warn: Callable[[str], None] = lambda line: None) -> list[QuestionExample]:
+    """The questions of a file (also .gz .xz .zst), in its order, every answer checked against its context.
 
-    A question without ``answers`` is one to predict. Raises DataError that begins with "path:line:"; the line is that
-    of the question's id, line 1 in a file that is one line.
+    It holds SQuAD's tree of articles, paragraphs and questions; or rows, each with its context, as a JSON list, under
+    "data", or an object a line (always in .jsonl and .ndjson). A question without ``answers`` is one to predict. warn:
+    see ``checked_questions``. Raises DataError that begins with "path:line:"; the line is that of the question's id,
+    line 1 in a file that is one line.
     """
     path = Path(path)
+    return not_empty(checked_questions(_rows(path), warn), f"{path}:1: there is no question in it")
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    tree, text = _tree(path)
+    if tree is None:
+        for number, item in json_objects(path):
+            yield from _questions(item, f"{path}:{number}", lambda string, number=number: number, path, number - 1)
+        return
+    items = tree
+    if isinstance(tree, dict) and not _is_row(tree):
+        items = tree.get("data")
+    if not isinstance(items, list):
+        items = [tree]
+    places = _Places(text if "\n" in text else "")
+    for index, item in enumerate(items):
+        yield from _questions(item, f"{path}:{places.here}", places.line, path, index)
+
+
+def _tree(path: Path) -> tuple[Any, str]:
+    """(what the file holds, its text); (None, "") where it is an object a line. Raises DataError."""
+    if ending(path) in _BY_LINE:
+        return None, ""
     text = _whole(path)
     if not text.strip():
         raise DataError(f"{path}:1: the file is empty")
     try:
-        tree = json.loads(text)
+        return json.loads(text), text
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and _is_object(text[: error.pos]) and "\n" in text[: error.pos]:
+            return None, ""
         raise DataError(f"{path}:{error.lineno}: no JSON, or cut short: {error.msg}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:1: no JSON that can be read: {' '.join(str(error).split())[:120]}") from None
-    examples = list(_questions(tree, path, _Places(text if "\n" in text else "")))
-    check_distinct(examples)
-    return not_empty(examples, f"{path}:1: there is no question in it")
+
+
+def _is_object(text: str) -> bool:
+    """Whether JSON that can be parsed is one object on one line."""
+    return text.lstrip().startswith("{") and "\n" not in text.strip()
+
+
+def _is_row(item: Any) -> bool:
+    return isinstance(item, dict) and any(name in item for name in ("question", "paragraphs", "qas"))
 
 
 def _whole(path: Path) -> str:
@@ -54,31 +89,51 @@ class _Places:
     """Line numbers of strings that are asked for in the order of the file."""
 
     def __init__(self, text: str) -> None:
-        self._text, self._position, self._line = text, 0, 1
+        self._text, self._position, self.here = text, 0, 1
 
     def line(self, string: str) -> int:
         """The line of the next such JSON string, however spelled; that of the one before where it is not found."""
         for found in _STRING.finditer(self._text, self._position):
             if found[0][1:-1] == string or ("\\" in found[0] and json.loads(found[0]) == string):
-                self._line += self._text.count("\n", self._position, found.start())
+                self.here += self._text.count("\n", self._position, found.start())
                 self._position = found.end()
                 break
-        return self._line
+        return self.here
 
 
-def _questions(tree: Any, path: Path, places: _Places) -> Iterator[QuestionExample]:
-    for article in _list(tree, "data", f"{path}:1"):
-        for paragraph in _list(article, "paragraphs", f"{path}:{places.line('paragraphs')}"):
-            where = f"{path}:{places.line('qas')}"
-            for item in _list(paragraph, "qas", where):
-                if not isinstance(item, dict) or not isinstance(item.get("id"), str):
-                    raise DataError(f"{where}: a question must be an object with a string 'id', not {shown(item)}")
-                where = f"{path}:{places.line(item['id'])}"
-                yield question_example(where, item, paragraph.get("context"), item["id"])
+def _questions(item: Any, where: str, line: Callable[[str], int], path: Path, index: int) -> Iterator[Row]:
+    """Those of an article with paragraphs, of a paragraph with ``qas``, or of a row. line: finds that of a string."""
+    if isinstance(item, dict) and isinstance(item.get("question"), str):
+        id = item.get("id")
+        where = f"{path}:{line(id if isinstance(id, str) else item['question'])}"
+        yield Row(where, str(index) if id is None else _id(item, where), item, item.get("context"))
+    elif isinstance(item, dict) and isinstance(item.get("qas"), list):
+        where = f"{path}:{line('qas')}"
+        for own in item["qas"]:
+            id = _id(own, where)
+            where = f"{path}:{line(own['id'] if isinstance(own['id'], str) else str(own.get('question')))}"
+            yield Row(where, id, own, item.get("context"))
+    elif isinstance(item, dict) and isinstance(item.get("paragraphs"), list):
+        line("paragraphs")
+        for paragraph in item["paragraphs"]:
+            if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
+                raise _no_squad(paragraph, where, "qas")
+            yield from _questions(paragraph, where, line, path, index)
+    else:
+        raise _no_squad(item, where, "paragraphs" if isinstance(item, dict) and not item else "data")
 
 
-def _list(tree: Any, key: str, where: str) -> list[Any]:
-    value = tree.get(key) if isinstance(tree, dict) else None
-    if not isinstance(value, list):
-        raise DataError(f"{where}: no SQuAD file: there must be an object with a list {key!r}, not {shown(tree)}")
-    return value
+def _id(item: Any, where: str) -> str:
+    id = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(id, str | int) or isinstance(id, bool):
+        raise DataError(
+            f"{where}: a question must be an object with a string 'id', or a whole number, not {shown(item)}"
+        )
+    return str(id)
+
+
+def _no_squad(item: Any, where: str, key: str) -> DataError:
+    return DataError(
+        f"{where}: no SQuAD file: there must be an object with a list {key!r}, or rows with 'question', 'context' and "
+        f"'answers', not {shown(item)}"
+    )

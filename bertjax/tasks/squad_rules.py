@@ -3,49 +3,38 @@
 The rules (Rajpurkar et al. 2016, section 6.1; 2018, section 5.1, and the programs that came with the data): answers
 are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single blanks; F1 counts
 words; of several right answers the best counts. All figures are fractions of 1; the official programs print them
-times 100.
+times 100. In contexts of scripts without spaces characters are counted: ``answer_words``.
 """
 
 from __future__ import annotations
 
-import re
-import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bertjax.data.files import DataError
+from bertjax.tasks.answer_words import Words, spaced_words, words_of
 from bertjax.tasks.examples import QuestionExample, named
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
 
-Compare = Callable[[str, str], float]
-
-
-def normalised(answer: str) -> str:
-    """The form in which answers are compared."""
-    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
-
-
-def exact_match(prediction: str, answer: str) -> float:
+def exact_match(prediction: str, answer: str, words: Words = spaced_words) -> float:
     """1 where both are the same when normalised."""
-    return float(normalised(prediction) == normalised(answer))
+    return float(words(prediction) == words(answer))
 
 
-def word_f1(prediction: str, answer: str) -> float:
+def word_f1(prediction: str, answer: str, words: Words = spaced_words) -> float:
     """Harmonic mean of precision and recall of words, each counted as often as it occurs; 0 without a common word."""
-    ours, theirs = normalised(prediction).split(), normalised(answer).split()
+    ours, theirs = words(prediction), words(answer)
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
-def word_f1_or_nothing(prediction: str, answer: str) -> float:
+def word_f1_or_nothing(prediction: str, answer: str, words: Words = spaced_words) -> float:
     """``word_f1`` as in 2.0: where one of them has no word, 1 if neither has, else 0."""
-    if not normalised(prediction) or not normalised(answer):
-        return exact_match(prediction, answer)
-    return word_f1(prediction, answer)
+    if not words(prediction) or not words(answer):
+        return exact_match(prediction, answer, words)
+    return word_f1(prediction, answer, words)
 
 
 def question_scores(
@@ -68,18 +57,22 @@ def question_scores(
 def _first_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
     if prediction is None:
         return 0.0, 0.0
-    golds = [answer.text for answer in question.answers or ()]
-    return max(exact_match(prediction, gold) for gold in golds), max(word_f1(prediction, gold) for gold in golds)
+    golds, words = [answer.text for answer in question.answers or ()], words_of(question.context)
+    return (
+        max(exact_match(prediction, gold, words) for gold in golds),
+        max(word_f1(prediction, gold, words) for gold in golds),
+    )
 
 
 def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
     if prediction is None:
         raise DataError(f"{question.where}: there is no prediction for question {named(question.id)}")
+    words = words_of(question.context)
     # An answer of nothing but articles and punctuation does not count.
-    golds = [answer.text for answer in question.answers or () if normalised(answer.text)] or [""]
+    golds = [answer.text for answer in question.answers or () if words(answer.text)] or [""]
     return (
-        max(exact_match(prediction, gold) for gold in golds),
-        max(word_f1_or_nothing(prediction, gold) for gold in golds),
+        max(exact_match(prediction, gold, words) for gold in golds),
+        max(word_f1_or_nothing(prediction, gold, words) for gold in golds),
     )
 
 
@@ -111,22 +104,37 @@ def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: boo
     return scores
 
 
-def best_thresholds(
-    predictions: Mapping[str, str], no_answer: Mapping[str, float], questions: Sequence[QuestionExample]
-) -> dict[str, float]:
-    """``best_f1_threshold``, the least threshold for ``no_answer`` (by id, higher = rather no answer) with the best F1,
-    and this ``best_f1``. ``predictions`` are the best answers that are not empty."""
-    _, f1 = question_scores(predictions, questions)
-    values = np.array([no_answer[question.id] for question in questions], np.float64)
-    unanswerable = (~has_answer(questions)).astype(np.float64)
+def leads(values: Sequence[float]) -> np.ndarray:
+    """``lead`` of ``best_scores``, float64 [N], where some are infinite: above all others, by one."""
+    found = np.array(values, np.float64)
+    finite = found[np.isfinite(found)]
+    return np.minimum(found, (finite.max() if len(finite) else 0.0) + 1.0)
+
+
+def best_scores(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, lead: np.ndarray) -> dict[str, float]:
+    """``best_f1`` and ``best_exact``, those with the best threshold for no answer, which is ``best_f1_thresh`` and
+    ``best_exact_thresh``: names and meaning are the official program's.
+
+    exact, f1, answered: by question [N], of the best answers that are not empty. lead: by how much the score of no
+    answer exceeds that of the best one; above the threshold there is no answer.
+    """
+    found = {}
+    for name, scores in (("exact", exact), ("f1", f1)):
+        found[f"best_{name}"], found[f"best_{name}_thresh"] = _best(scores, answered, lead)
+    return found
+
+
+def _best(scores: np.ndarray, answered: np.ndarray, lead: np.ndarray) -> tuple[float, float]:
+    """(the best mean score, the least threshold that has it)."""
+    values, unanswerable = np.asarray(lead, np.float64), (~answered).astype(np.float64)
     # Goes up through the values: at each, the questions up to it get their answer, the others none.
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    gains = np.cumsum(f1[order] - unanswerable[order])
+    gains = np.cumsum(scores[order] - unanswerable[order])
     # Equal values are on the same side of any threshold: only the last of them is one.
     is_last = np.append(ordered[1:] != ordered[:-1], True)
     # Below all values nothing is answered; 0 is the official program's way to say so of probabilities.
     thresholds = np.append(min(0.0, np.nextafter(ordered[0], -np.inf)), ordered[is_last])
     totals = np.append(0.0, gains[is_last]) + unanswerable.sum()
     best = int(np.argmax(totals))
-    return {"best_f1": float(totals[best] / len(questions)), "best_f1_threshold": float(thresholds[best])}
+    return float(totals[best] / len(scores)), float(thresholds[best])

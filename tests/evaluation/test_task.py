@@ -1,5 +1,6 @@
 """Models for tasks on labelled data: every kind, from files and from memory."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -187,3 +188,46 @@ def test_columns_of_words_and_tags(models, tokenizer, tmp_path, capsys):
     assert "warning: " in said.err and "a.conll:1: a comment, not a word" in said.err
     with pytest.raises(ConfigError, match="must be the column of the tags, or those of words and tags: 1,3"):
         bertjax.evaluate.run(models["tagging"], "task", tmp_path / "a.conll", tokenizer=tokenizer, columns="0,1,2")
+
+
+def test_questions_without_an_answer_have_the_best_threshold_beside_the_score_at_zero(models, tokenizer):
+    model = models["answering"]
+    questions = [*QUESTIONS, QUESTIONS[0] | {"id": "none", "answers": []}]
+    run = lambda threshold, asked: bertjax.evaluate.run(
+        with_threshold(model, threshold), "task", asked, tokenizer=tokenizer
+    )
+    result = run(0.0, questions)
+    best = {"best_f1", "best_f1_thresh", "best_exact", "best_exact_thresh"}
+    assert best <= result["scores"].keys() and result["warnings"] == []
+    scores = {name: score["value"] for name, score in result["scores"].items()}
+    assert scores["best_f1"] >= scores["f1"] and scores["best_exact"] >= scores["exact_match"]
+    assert not best & run(0.0, QUESTIONS)["scores"].keys() and not best & run(None, questions)["scores"].keys()
+    # At the best threshold the score is the best.
+    at_best = run(scores["best_f1_thresh"], questions)
+    assert at_best["scores"]["f1"]["value"] == pytest.approx(scores["best_f1"])
+    assert "SQuAD's is 0" in at_best["warnings"][0]
+
+
+def with_threshold(model, threshold):
+    graphdef, state = nnx.split(model)
+    changed = nnx.merge(graphdef, state)
+    changed.task = dataclasses.replace(model.task, null_threshold=threshold)
+    return changed
+
+
+def test_rows_of_datasets_and_misaligned_answers(models, tokenizer, tmp_path, capsys):
+    rows = [
+        {
+            "id": n,
+            "question": "What sat?",
+            "context": "The cat sat.",
+            "answers": {"text": ["The cat"], "answer_start": [0]},
+        }
+        for n in range(150)
+    ]
+    rows[3]["answers"]["answer_start"] = [1]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = bertjax.evaluate.run(models["answering"], "task", tmp_path / "a.jsonl", tokenizer=tokenizer)
+    assert result["scores"]["f1"]["count"] == 149
+    (line,) = result["warnings"]
+    assert "a.jsonl:4: question 3: the answer 'The cat' is not at 1" in line and "1 of 150 questions" in line

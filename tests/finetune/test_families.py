@@ -16,7 +16,8 @@ from bertjax.finetune.embedding import embedding_family, retrieval
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_family
-from bertjax.tasks.examples import question_examples, tagged_examples, text_examples
+from bertjax.tasks.examples import tagged_examples, text_examples
+from bertjax.tasks.questions import question_examples
 
 # Those of the model's vocabulary that are neither places nor people.
 WORDS = ["film", "book", "story", "plot", "song", "the", "a", "was", "is", "very", "not", "quite", "too", "and", "it"]
@@ -146,7 +147,8 @@ def test_answers_are_learned_and_so_is_when_there_is_none(tuned, questions, tmp_
     assert summary["main_score"] == "f1" and summary["scores"]["f1"] > 0.9
     assert {"has_answer_f1", "no_answer_f1"} <= set(summary["scores"])
     model, tokenizer = bertjax.load_task_model(tmp_path)
-    assert model.task.null_threshold is not None and model.task.stride == 6
+    assert model.task.null_threshold == 0.0 and model.task.stride == 6
+    assert summary["scores"]["best_f1"] >= summary["scores"]["f1"] and "best_f1_thresh" in summary["scores"]
     asked, contexts = ([one[name] for one in evaluation] for name in ("question", "context"))
     found = bertjax.answer(model, tokenizer, asked, contexts)
     golds = [one["answers"][0]["text"] if one["answers"] else "" for one in evaluation]
@@ -175,6 +177,77 @@ def test_labels_of_windows_are_the_answer_or_cls(tokenizer):
         outputs.append(logits)
     outcome = family.outcome(outputs)
     assert outcome.scores == {"f1": 1.0, "exact_match": 1.0} and outcome.settings == {"null_threshold": None}
+
+
+def family_of_questions(tokenizer, questions, **model):
+    run = resolve({"task": "answering", "model": {"max_length": 16, "stride": 4} | model})
+    return answering_family(run, Labelled(*[question_examples(questions)] * 2, tokenizer))
+
+
+def test_no_answer_is_given_where_its_score_is_higher_and_the_best_threshold_is_told_beside_it(tokenizer):
+    context = "anna lives in rome"
+    answer = {"text": "rome", "answer_start": context.index("rome")}
+    questions = [
+        {"id": str(n), "question": "where ?", "context": context, "answers": [answer] if n < 2 else []}
+        for n in range(4)
+    ]
+    family = family_of_questions(tokenizer, questions)
+    leads, outputs = (0.5, 2.0, 3.0, -0.5), []
+    for size, lead in zip(family.eval.lengths, leads, strict=True):
+        logits = np.full((size, 2), -9.0)
+        logits[size - 2] = 5.0  # the last word
+        logits[0] = 5.0 + lead / 2
+        outputs.append(logits)
+    outcome = family.outcome(outputs)
+    assert outcome.settings == {"null_threshold": 0.0}
+    scores = outcome.scores
+    assert next(iter(scores)) == "f1" and scores["f1"] == scores["exact_match"] == 0.25
+    assert (scores["has_answer_f1"], scores["no_answer_f1"]) == (0.0, 0.5)
+    assert (scores["best_f1"], scores["best_exact"]) == (0.75, 0.75)
+    assert (scores["best_f1_thresh"], scores["best_exact_thresh"]) == (2.0, 2.0)
+
+
+def test_answers_that_are_too_long_are_told(tokenizer):
+    context = "the film was very good . anna lives in rome . the book was not good . it is a great song"
+    answer = lambda text: {"text": text, "answer_start": context.index(text)}
+    ask = lambda n, text: {
+        "id": str(n),
+        "question": "where lives anna ?",
+        "context": context,
+        "answers": [answer(text)],
+    }
+    one = [ask(0, "in rome")]
+    assert family_of_questions(tokenizer, one).cautions == []
+    family = family_of_questions(tokenizer, [*one, ask(1, "anna lives in rome")], max_answer=3)
+    (line,) = family.cautions
+    assert line.startswith(
+        "questions[1]: the answer of question 1 has 4 tokens; 1 of 2 have more than config.model.max_"
+    )
+    (line,) = family_of_questions(tokenizer, [*one, ask(1, "lives in rome . the book was not good .")]).cautions
+    assert line.startswith(
+        "questions[1]: no row of config.model.max_length = 16 tokens holds the whole answer of question 1"
+    )
+    assert "1 of 2 answers are not learned" in line
+    # As the line says.
+    assert (
+        family_of_questions(
+            tokenizer, [*one, ask(1, "lives in rome . the book was not good .")], max_length=32
+        ).cautions
+        == []
+    )
+
+
+def test_an_answer_far_beyond_the_first_window_is_learned(tokenizer):
+    context = "the film was very good . " * 20 + "anna lives in rome . " + "it is a great song . " * 20
+    answer = {"text": "rome", "answer_start": context.index("rome")}
+    question = {"id": "0", "question": "where lives anna ?", "context": context, "answers": [answer]}
+    family = family_of_questions(tokenizer, [question])
+    labels = family.train.labels["labels"]
+    there = [n for n, (first, _) in enumerate(labels) if first]
+    assert len(labels) > 20 and there and family.cautions == []
+    for n in there:
+        row = family.train.input_ids[family.train.starts[n] : family.train.starts[n + 1]]
+        assert tokenizer.token(int(row[labels[n][0]])) == "rome"
 
 
 # --- Several labels, numbers, vectors -----------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import pytest
 from bertjax.data.files import DataError
 from bertjax.keys import ConfigError
 from bertjax.tasks.conll import read_tagged
-from bertjax.tasks.examples import Answer, TaggedExample, question_examples, tagged_examples, text_examples
+from bertjax.tasks.examples import Answer, TaggedExample, tagged_examples, text_examples
+from bertjax.tasks.questions import question_examples
 from bertjax.tasks.tables import Columns, read_texts
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.tasks.drawn_scores import DRAWN
-from bertjax.tasks.examples import question_examples
 from bertjax.tasks.intervals import bootstrap, score_intervals
+from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import SCORES
 
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")

@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 
 from bertjax.data.files import DataError
 from bertjax.tasks import squad_rules
+from bertjax.tasks.answer_words import normalised
 from bertjax.tasks.examples import Answer, QuestionExample
 
 
 def question(id, *answers):
     return QuestionExample(f"x.json:{id}", str(id), "?", "context", tuple(Answer(text, 0) for text in answers))
+
+
+def best_scores(predictions, no_answer, questions):
+    lead = np.array([no_answer[one.id] for one in questions])
+    scores = squad_rules.question_scores(predictions, questions)
+    return squad_rules.best_scores(*scores, squad_rules.has_answer(questions), lead)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +40,7 @@ def question(id, *answers):
     ],
 )
 def test_normal_forms(answer, normal):
-    assert squad_rules.normalised(answer) == normal
+    assert normalised(answer) == normal
 
 
 @pytest.mark.parametrize(
@@ -84,18 +91,26 @@ def test_thresholds_by_hand():
     predictions = {"1": "red", "2": "guess", "3": "green", "4": "guess"}
     no_answer = {"1": 0.2, "2": 0.7, "3": 0.4, "4": 0.9}
     # Answering 1 alone is best: 1 right, 2 and 4 rightly without answer, 3 wrongly so.
-    assert squad_rules.best_thresholds(predictions, no_answer, questions) == {
-        "best_f1": 0.75,
-        "best_f1_threshold": 0.2,
-    }
+    expected = {"best_exact": 0.75, "best_exact_thresh": 0.2, "best_f1": 0.75, "best_f1_thresh": 0.2}
+    assert best_scores(predictions, no_answer, questions) == expected
+    # A part of an answer is worth more than nothing to F1 only.
+    parted = [question(1, "red house"), *questions[1:3], question(5, "blue sky"), questions[3]]
+    no_answer |= {"5": 0.5}
+    best = best_scores({**predictions, "1": "red house", "5": "blue"}, no_answer, parted)
+    assert best["best_exact_thresh"] == 0.2 and best["best_f1_thresh"] == 0.5
 
 
 def test_nothing_answered_is_a_threshold_below_all():
     questions = [question(1, "red"), question(2), question(3)]
     predictions = {"1": "wrong", "2": "guess", "3": "guess"}
     for values, threshold in (([0.5, 0.2, 0.9], 0.0), ([-5.0, 1.0, 2.0], np.nextafter(-5.0, -np.inf))):
-        best = squad_rules.best_thresholds(predictions, dict(zip("123", values, strict=True)), questions)
-        assert best["best_f1"] == pytest.approx(2 / 3) and best["best_f1_threshold"] == threshold
+        best = best_scores(predictions, dict(zip("123", values, strict=True)), questions)
+        assert best["best_f1"] == pytest.approx(2 / 3) and best["best_f1_thresh"] == threshold
+
+
+def test_questions_of_contexts_without_tokens_lead_all_others():
+    assert squad_rules.leads([-2.0, np.inf, 3.0]).tolist() == [-2.0, 4.0, 3.0]
+    assert squad_rules.leads([np.inf]).tolist() == [1.0]
 
 
 def test_missing_predictions_and_answers():
@@ -194,9 +209,9 @@ def test_the_best_threshold_is_the_best_of_all(rows):
     questions = [question(i, *golds) for i, (_, golds, _) in enumerate(rows)]
     predictions = {str(i): prediction for i, (prediction, _, _) in enumerate(rows)}
     values = np.array([value for _, _, value in rows])
-    best = squad_rules.best_thresholds(predictions, {str(i): value for i, value in enumerate(values)}, questions)
-    _, scores = squad_rules.question_scores(predictions, questions)
+    best = best_scores(predictions, {str(i): value for i, value in enumerate(values)}, questions)
     nothing = np.array([float(not golds) for _, golds, _ in rows])
-    with_threshold = lambda threshold: np.where(values > threshold, nothing, scores).mean()
-    assert best["best_f1"] == pytest.approx(max(map(with_threshold, (-9, *values))))
-    assert best["best_f1"] == pytest.approx(with_threshold(best["best_f1_threshold"]))
+    for name, scores in zip(("exact", "f1"), squad_rules.question_scores(predictions, questions), strict=True):
+        with_threshold = lambda threshold, scores=scores: np.where(values > threshold, nothing, scores).mean()
+        assert best[f"best_{name}"] == pytest.approx(max(map(with_threshold, (-9, *values))))
+        assert best[f"best_{name}"] == pytest.approx(with_threshold(best[f"best_{name}_thresh"]))
