@@ -17,19 +17,24 @@ SUITES = ("mlm", "blimp", "sts")  # sections of config.evaluation
 
 
 class ChosenSuites:
-    """Reads the data of all chosen suites at once, before anything is compiled, and scores parameters when due."""
+    """Reads the data of all chosen suites at once, before anything is compiled, and scores parameters when due.
+
+    cautions: about that data, a line each.
+    """
 
     def __init__(self, settings: EvaluationConfig, tokenizer: Tokenizer, model: ModelConfig) -> None:
         """Raises DataError, ConfigError for data that cannot be used."""
         self._tokenizer = tokenizer
         shapes = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
         self._chosen = []
+        self.cautions: list[str] = []
         for name in SUITES:
             own = getattr(settings, name)
             if own.data is not None:
                 suite = suite_named(name)
                 options = checked_options(name, suite, {"limit": own.limit or None})
                 examples = suite.read(own.data, tokenizer, shapes, options)
+                self.cautions += [f"{name}: {line}" for line in getattr(examples, "warnings", ())]
                 self._chosen.append((name, own.every_steps, suite, examples, options))
 
     def due(self, step: int) -> bool:

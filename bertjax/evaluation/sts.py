@@ -7,7 +7,7 @@ them; nothing is trained.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
 from bertjax.paths import given_path
 from bertjax.tasks.examples import TextExample, text_examples
+from bertjax.tasks.left_out import Warn
 from bertjax.tasks.lines import ending
 from bertjax.tasks.records import RECORDS
 from bertjax.tasks.tables import Columns, read_texts
@@ -37,11 +38,12 @@ _LOT = 512  # texts between two signs of life
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Two texts each, and how similar people find them."""
+    """Two texts each, and how similar people find them. warnings: about pairs that were left out, a line each."""
 
     first: list[str]
     second: list[str]
     scores: np.ndarray  # float64 [n]
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> ScoredPairs:
@@ -55,18 +57,20 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
         raise ConfigError(f"pooling = {options.pooling!r}; {nearest(str(options.pooling), POOLINGS)}")
     if options.max_length is not None and options.max_length < _LEAST_LENGTH:
         raise ConfigError(f"max_length = {options.max_length} is too small; the least is {_LEAST_LENGTH}")
+    warnings: list[str] = []
     if isinstance(data, str | Path):
         path = given_path(data, "data", DataError)
-        examples = read_texts(path, _columns(path, options.columns), "regression")
+        examples = read_texts(path, _columns(path, options.columns), "regression", warnings.append)
     else:
-        examples = _in_memory(data)
+        examples = _in_memory(data, warnings.append)
     first, second = [example.text for example in examples], [example.second for example in examples]
     if None in second:
         raise DataError(f"{examples[second.index(None)].where}: one text; a pair has two, and a score")
     scores = np.array([example.label for example in examples], np.float64)
     if len(set(scores[: options.limit])) < 2:
         raise DataError(f"{examples[0].where}: all scores are the same, so that nothing can go with them")
-    return ScoredPairs(first[: options.limit], [str(text) for text in second][: options.limit], scores[: options.limit])
+    first, second = first[: options.limit], [str(text) for text in second][: options.limit]
+    return ScoredPairs(first, second, scores[: options.limit], warnings)
 
 
 def score_cosines(
@@ -90,7 +94,7 @@ def score_cosines(
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
     found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
     times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items()}
-    return Result(times_100, facts={"texts": len(texts)})
+    return Result(times_100, facts={"texts": len(texts)}, warnings=pairs.warnings)
 
 
 def _columns(path: Path, given: str | None) -> Columns:
@@ -115,14 +119,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _in_memory(data: Any) -> list[TextExample]:
+def _in_memory(data: Any, warn: Warn) -> list[TextExample]:
     if not isinstance(data, Iterable):
         raise ConfigError(f"data must be a path or a list of (text, text, score), not {type(data).__name__}")
     rows = list(data)
     for index, row in enumerate(rows):
         if not isinstance(row, tuple | list) or len(row) != 3:
             raise DataError(f"data[{index}]: must be (text, text, score)")
-    return text_examples([row[:2] for row in rows], [row[2] for row in rows], kind="regression")
+    return text_examples([row[:2] for row in rows], [row[2] for row in rows], kind="regression", warn=warn)
 
 
 SUITE = Suite(

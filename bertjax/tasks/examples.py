@@ -94,7 +94,7 @@ def text_examples(
         text, second = parts[0], parts[1] if len(parts) == 2 else None
         label = None if labels is None else checked_label(labels[i], kind, f"labels[{i}]")
         check_text(text, where, "the text")
-        if second is not None:
+        if len(parts) == 2:
             check_text(second, where, "the second text")
         return TextExample(where, text, second, label)
 

@@ -85,7 +85,7 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
-    warnings = [*text_cautions(corpus, is_lowercase_asked), *cautions(run, mesh)]
+    warnings = [*suites.cautions, *text_cautions(corpus, is_lowercase_asked), *cautions(run, mesh)]
     for line in warnings:
         display.say(f"warning: {line}")
     eval_step = job.eval_step()

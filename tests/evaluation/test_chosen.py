@@ -145,3 +145,12 @@ def test_keys_of_suites_are_checked_and_operational(config):
     config.evaluation.blimp.every_steps = -1
     with pytest.raises(ConfigError, match=r"config\.evaluation\.blimp\.every_steps = -1 is too small"):
         resolve(config)
+
+
+def test_what_was_left_out_of_the_data_is_told(config, tokenizer, tmp_path):
+    rows = "A list,The list,4\nA number,A function,2\n" * 60 + "It returns,,0\n"
+    (tmp_path / "scores.csv").write_text(rows)
+    config.evaluation.blimp.data = None
+    run = resolve(config)
+    (line,) = ChosenSuites(run.evaluation, tokenizer, run.model).cautions
+    assert line.startswith("sts: 1 of 121 examples left out: ") and "scores.csv:121: " in line

@@ -112,3 +112,14 @@ def test_a_released_model_has_its_published_score():
     score = bertjax.evaluate.run(path, "sts", data)["scores"]["spearman"]
     print(f"STS-B test, Spearman: {score['value']:.2f} ({score['low']:.2f} .. {score['high']:.2f})")
     assert abs(score["value"] - 82.0) < 0.2 and score["count"] == 1379
+
+
+def test_pairs_that_are_left_out_are_told(headless, tokenizer, tmp_path):
+    (tmp_path / "gap.csv").write_text(lines([*ROWS * 30, ("Reading is fun.", "", 3)]) + "\n")
+    result = run(headless, tokenizer, tmp_path / "gap.csv")
+    assert result["scores"]["pearson"]["count"] == 150
+    assert result["warnings"] == [
+        f"1 of 151 examples left out: {tmp_path}/gap.csv:151: the second text (column 1) is empty"
+    ]
+    in_memory = run(headless, tokenizer, [*ROWS * 30, ("Reading is fun.", None, 3)])
+    assert in_memory["scores"] == result["scores"] and len(in_memory["warnings"]) == 1
