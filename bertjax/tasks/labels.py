@@ -12,7 +12,7 @@ import numpy as np
 from bertjax.data.files import DataError
 from bertjax.keys import nearest
 from bertjax.tasks.examples import TaggedExample, TextExample
-from bertjax.tasks.lookalikes import both, lookalike, plainest
+from bertjax.tasks.lookalikes import both, plainest, refuse_lookalike
 
 Labelled = Sequence[TextExample] | Sequence[TaggedExample]
 
@@ -95,7 +95,8 @@ def _check_no_lookalikes(examples: Labelled) -> None:
 
 
 def _place(examples: Labelled, name: str) -> str:
-    return next(example.where for example in examples if name in _names(example))
+    example = next(example for example in examples if name in _names(example))
+    return example.place(_names(example).index(name)) if isinstance(example, TaggedExample) else example.where
 
 
 def _label(example: TextExample | TaggedExample) -> Any:
@@ -112,12 +113,7 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
 
 def _id(name: str, ids: dict[str, int], where: str, advice: str) -> int:
     if name not in ids:
-        other = lookalike(name, ids)
-        if other is not None:
-            mine, theirs, words = both(name, other)
-            raise DataError(
-                f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}{advice}"
-            )
+        refuse_lookalike(name, ids, where, advice)
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]
 

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+from bertjax.data.files import DataError
+
 _INVISIBLE = ("Cc", "Cf")
 _INVISIBLE_TOO = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 _QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
@@ -70,3 +72,13 @@ def both(one: str, other: str) -> tuple[str, str, str]:
     words = difference(one, other)
     quoted = repr if words in ("case", "how the number is written", "the quotes around it") else ascii
     return quoted(one), quoted(other), words
+
+
+def refuse_lookalike(name: str, names: Iterable[str], where: str, advice: str = "") -> None:
+    """Raises DataError, which begins with the place ``where``, if ``name`` looks like one of ``names`` and is none."""
+    other = lookalike(name, names)
+    if other is not None:
+        mine, theirs, words = both(name, other)
+        raise DataError(
+            f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}{advice}"
+        )

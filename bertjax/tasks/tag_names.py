@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from bertjax.data.files import DataError
 from bertjax.tasks.entities import nearest_scheme
 from bertjax.tasks.examples import TaggedExample, shown
+from bertjax.tasks.lookalikes import refuse_lookalike
 
 _MOST_LISTED = 5
 
@@ -20,8 +21,11 @@ class TagNames(tuple[str, ...]):
 
     @classmethod
     def of(cls, known: Sequence[str], examples: Sequence[TaggedExample]) -> TagNames:
-        """With those of the examples. Raises DataError where no word of theirs has a known tag."""
+        """With those of the examples. Raises DataError where no word of theirs has a known tag, and for one that looks
+        like a known tag."""
         others = {tag for example in examples for tag in example.tags or ()} - set(known)
+        for tag in sorted(others):
+            refuse_lookalike(tag, known, _first(examples, [tag])[1])
         names = cls((*known, *sorted(others)))
         names.known = len(known)
         if others and names.unknown(examples).total() == sum(len(example.tags or ()) for example in examples):

@@ -9,9 +9,11 @@ import pytest
 
 from bertjax.command import DATA, exit_code
 from bertjax.data.files import DataError
+from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids, label_map
 from bertjax.tasks.tables import Columns, read_texts
+from bertjax.tasks.tag_names import TagNames
 
 ALIKE = {
     "zero width": ("pos", "pos\u200b", "characters that cannot be seen"),
@@ -81,7 +83,18 @@ def test_one_and_its_string_are_one_label():
 
 
 def test_tags_and_labels_of_evaluation_are_looked_at_too():
-    with pytest.raises(DataError, match=r"sentences\[1\]: the label 'B-Per' differs from 'B-PER' \(sentences\[0\]\)"):
+    with pytest.raises(
+        DataError, match=r"sentences\[1\]\[0\]: the label 'B-Per' differs from 'B-PER' \(sentences\[0\]\[0\]\)"
+    ):
         label_map(tagged_examples([["a", "b"], ["c"]], [["B-PER", "B-PER"], ["B-Per"]]))
     with pytest.raises(DataError, match=r"'pos\\u200b' is not in the label map; it differs from 'pos' only in char"):
         label_ids(text_examples(["a"], ["pos\u200b"]), ("neg", "pos"))
+    with pytest.raises(DataError, match=r"sentences\[1\].*: the label 'B-per' is not in .* from 'B-PER' only in case"):
+        TagNames.of(("O", "B-PER"), tagged_examples([["a"], ["b", "c"]], [["O"], ["O", "B-per"]]))
+    assert TagNames.of(("O", "B-PER"), tagged_examples([["a", "b"]], [["O", "B-LOC"]])) == ("O", "B-PER", "B-LOC")
+
+
+def test_the_line_of_a_tag_is_that_of_its_word(tmp_path):
+    (tmp_path / "a.conll").write_text("anna B-PER\nlives O\nhere O\n\nin O\nparis B-Per\n")
+    with pytest.raises(DataError, match=r"a\.conll:6: the label 'B-Per' differs from 'B-PER' \(.*a\.conll:1\)"):
+        label_map(read_tagged(tmp_path / "a.conll"))
