@@ -88,6 +88,8 @@ def _fraction(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus import prepare
+    from bertjax.data.pair_cautions import pair_lines, phase_pairs
+    from bertjax.data.settings import ExampleSettings
     from bertjax.data.text_cautions import cleaning_line, text_cautions
 
     corpus = prepare(
@@ -116,7 +118,10 @@ def _run(options: argparse.Namespace) -> None:
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )
-    for line in text_cautions(corpus, bool(options.lowercase)):
+    pairs = phase_pairs(corpus.train, {"data.objective=mlm_nsp": ExampleSettings()})
+    for facts in pairs.values():
+        say(f"  in rows of {ExampleSettings().sequence_length} tokens: {facts.in_words()}")
+    for line in [*text_cautions(corpus, bool(options.lowercase)), *pair_lines(corpus.train, pairs)]:
         note(f"warning: {line}")
 
 

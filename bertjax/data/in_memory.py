@@ -11,6 +11,7 @@ import numpy as np
 from bertjax.config import ConfigError, most_predictions
 from bertjax.data.corpus import check_objective
 from bertjax.data.index import Corpus
+from bertjax.data.pair_cautions import check_pairs, phase_pairs
 from bertjax.data.pipeline import evaluation_batches
 from bertjax.data.settings import ExampleSettings
 from bertjax.data.staging import tokenize
@@ -63,6 +64,7 @@ def masked_batches(
     )
     corpus = corpus_of(texts, tokenizer)
     check_objective(corpus, objective)
+    check_pairs(corpus, phase_pairs(corpus, {"pairs": settings}, seed))
     return evaluation_batches(corpus, tokenizer, settings, batch_size, max_rows=2**62, seed=seed)
 
 

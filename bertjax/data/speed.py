@@ -31,10 +31,13 @@ def measure(
 
     Returns ``sequence_length, batch_size, batches, real_tokens, tokens_per_second, padding_fraction,
     predictions_filled`` (share of the P slots in use), ``random_next_share``, ``examples_per_row``, ``seek_seconds``
-    (median) and ``stages``: nanoseconds a token by name.
+    (median), ``shown_share`` (of the tokens in an epoch, see ``PairFacts.coverage``; masked LM alone truncates nothing)
+    and ``stages``: nanoseconds a token by name.
     """
+    from bertjax.data.pair_cautions import phase_pairs
     from bertjax.data.pipeline import open_batches
 
+    paired = phase_pairs(corpus, {"": settings}, seed)
     busy = 0.0
     totals = dict.fromkeys(("places", "tokens", "slots", "masked", "examples", "random", "pairs"), 0)
     batches = 0
@@ -63,6 +66,7 @@ def measure(
         "random_next_share": totals["random"] / max(1, totals["pairs"]),
         "examples_per_row": totals["examples"] / (batches * batch_size),
         "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
+        "shown_share": paired[""].coverage if paired else 1.0,
         "stages": _stages(corpus, tokenizer, settings, seed),
     }
 

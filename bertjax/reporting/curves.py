@@ -30,7 +30,7 @@ MACHINE = (
     Chart("Loss scale", "loss_scale", RATE, may_be_log=True, averaged=False, dull=1.0),
 )
 # Of eval rows, what is no score.
-_NO_SCORES = {"step", "loss", "seconds", "unigram_loss", "nsp_chance"} | {
+_NO_SCORES = {"step", "loss", "seconds", "unigram_loss", "nsp_chance", "nsp_pairs", "nsp_next_share"} | {
     chart.field for chart in (*PRETRAINING, *MACHINE)
 }
 _MOST_SCORES = 8

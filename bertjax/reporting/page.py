@@ -88,7 +88,7 @@ def _key_figures(record: Record) -> list[tuple[str, Child]]:
     what = "training text" if summary.get("held_out_kind") == "copy" else "held out"
     beside = {
         "mlm_loss": f", unigram {figure(unigram)}" if unigram else "",
-        "nsp_accuracy": f", chance {percent(chance)}" if chance else "",
+        "nsp_accuracy": f", chance {percent(chance)}{_of_pairs(record)}" if chance else "",
     }
     for name, (words, show) in _HELD_OUT.items():
         if name in held_out:
@@ -96,6 +96,13 @@ def _key_figures(record: Record) -> list[tuple[str, Child]]:
     if not tiles and (loss := metrics.train.last("loss")) is not None:
         tiles.append(("training loss", figure(loss)))
     return tiles + _costs(record)
+
+
+def _of_pairs(record: Record) -> str:
+    """The pairs that the chance of next-sentence accuracy is of; runs of before do not tell."""
+    told = lambda name: number(record.summary.get(name)) or record.metrics.held_out.last(name)
+    pairs, share = told("nsp_pairs"), told("nsp_next_share")
+    return f" of {pairs:,.0f} pairs, {percent(share)} real next ones" if pairs and share is not None else ""
 
 
 def _costs(record: Record) -> list[tuple[str, Child]]:

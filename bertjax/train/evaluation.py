@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -48,10 +48,13 @@ def evaluate(
     to_device: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
     unigram: np.ndarray,
 ) -> dict[str, float]:
-    """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy, nsp_chance, unigram_loss over all batches.
+    """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy, nsp_chance, nsp_pairs, nsp_next_share, unigram_loss over all
+    batches.
 
-    unigram: log probabilities [V]. nsp_chance: the accuracy of always naming the commoner label. The nsp values
-    are left out where no pair has a label. Raises whatever ``to_device`` does.
+    unigram: log probabilities [V]. nsp_chance: the accuracy of always naming the commoner label; nsp_pairs,
+    nsp_next_share: how many pairs that is of, and the share of real next ones among them. The nsp values are left out
+    where no pair has a label, and all but the last two where all have the same one: to name that is no achievement.
+    Raises whatever ``to_device`` does.
     """
     totals: dict[str, float] = {}
     unigram_total, labels = 0.0, np.zeros(2)
@@ -68,7 +71,9 @@ def evaluate(
         "mlm_accuracy": totals["mlm_hits"] / masked,
         "unigram_loss": unigram_total / masked,
     }
-    if totals["nsp_weight"]:
+    if labels.any():
+        result |= {"nsp_pairs": float(labels.sum()), "nsp_next_share": float(labels[0] / labels.sum())}
+    if labels.all():
         result["nsp_loss"] = totals["nsp_loss"] / totals["nsp_weight"]
         result["nsp_accuracy"] = totals["nsp_hits"] / totals["nsp_weight"]
         result["nsp_chance"] = float(labels.max() / labels.sum())
@@ -83,5 +88,13 @@ def evaluation_line(step: int, phase: str, values: dict[str, float]) -> str:
         f"mlm accuracy {values['mlm_accuracy']:.1%}"
     )
     if "nsp_accuracy" in values:
-        line += f", nsp accuracy {values['nsp_accuracy']:.1%} (chance {values['nsp_chance']:.1%})"
+        line += f", nsp accuracy {values['nsp_accuracy']:.1%} (chance {chance_in_words(values)})"
+    elif values.get("nsp_pairs"):
+        line += f", nsp accuracy not scored ({chance_in_words(values)})"
     return line
+
+
+def chance_in_words(values: Mapping[str, Any]) -> str:
+    """``nsp_chance`` and what is behind it; without a chance only that."""
+    behind = f"of {values['nsp_pairs']:,.0f} pairs, {values['nsp_next_share']:.1%} of them real next ones"
+    return behind if values.get("nsp_chance") is None else f"{values['nsp_chance']:.1%} {behind}"

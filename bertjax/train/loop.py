@@ -8,6 +8,7 @@ from typing import Any
 
 from bertjax import unfinished
 from bertjax.config import PhaseConfig, RunConfig
+from bertjax.data.pair_cautions import check_pairs, pair_lines, phase_pairs
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
 from bertjax.data.settings import ORDER
 from bertjax.data.text_cautions import text_cautions
@@ -72,6 +73,9 @@ def train(
     phases = list(run.phases.values())
     order = data_order(recorded)
     settings = [ExampleSettings.from_config(run, index, order) for index in range(len(phases))]
+    pairs = phase_pairs(corpus.train, dict(zip(run.phases, settings, strict=True)), run.seed)
+    if recorded is None:
+        check_pairs(corpus.train, pairs)
     unigram = unigram_log_probs(corpus.token_counts)
     suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
 
@@ -85,7 +89,14 @@ def train(
     agree = any_of(mesh, should_stop)
     for line in describe_job(job):
         display.say(line)
-    warnings = [*suites.cautions, *text_cautions(corpus, is_lowercase_asked), *cautions(run, mesh)]
+    for name, facts in pairs.items():
+        display.say(f"{name}: {facts.in_words()}")
+    warnings = [
+        *suites.cautions,
+        *text_cautions(corpus, is_lowercase_asked),
+        *pair_lines(corpus.train, pairs),
+        *cautions(run, mesh),
+    ]
     for line in warnings:
         display.say(f"warning: {line}")
     eval_step = job.eval_step()

@@ -12,6 +12,7 @@ import jax
 
 import bertjax
 from bertjax.config import RunConfig
+from bertjax.train.evaluation import chance_in_words
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "sentencepiece")
 
@@ -55,7 +56,7 @@ def summarise(
         "held_out": {k: held_out[k] for k in ("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy") if k in held_out},
         "held_out_kind": held_out_kind,
         "unigram_loss": held_out["unigram_loss"],
-        "nsp_chance": held_out.get("nsp_chance"),
+        **{name: held_out.get(name) for name in ("nsp_chance", "nsp_pairs", "nsp_next_share")},
         "steps": run.total_steps,
         "real_tokens": totals["real_tokens"],
         "seconds": totals["seconds"],
@@ -74,9 +75,9 @@ def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
         f"{summary['unigram_loss']:.3f} on the same masks; accuracy {held_out['mlm_accuracy']:.1%}"
     ]
     if "nsp_accuracy" in held_out:
-        lines.append(
-            f"{what} next-sentence accuracy {held_out['nsp_accuracy']:.1%}, chance {summary['nsp_chance']:.1%}"
-        )
+        lines.append(f"{what} next-sentence accuracy {held_out['nsp_accuracy']:.1%}, chance {chance_in_words(summary)}")
+    elif summary["nsp_pairs"]:
+        lines.append(f"{what} next-sentence accuracy is not scored: {chance_in_words(summary)}")
     lines.append(
         f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
         f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.2%}, "
