@@ -236,9 +236,11 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
 
 
 def _undivided(names: list[str]) -> str:
-    """What may be wrong with a file of one column."""
-    divided = len(names) == 1 and any(delimiter in names[0] for delimiter in ",;|")
-    return "; in a .tsv there are tabs between them, name the file .csv" * divided
+    """What may be wrong with a file whose columns have no known name."""
+    if len(names) == 1 and any(delimiter in names[0] for delimiter in ",;|"):
+        return "; in a .tsv there are tabs between them, name the file .csv"
+    quoted = all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
+    return "; in a .tsv quotes are characters of a cell, name the file .csv" * quoted
 
 
 def _listed(names: list[str]) -> str:

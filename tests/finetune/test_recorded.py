@@ -19,9 +19,11 @@ def test_keys_that_were_not_there_and_make_no_difference_are_left_out():
 
 
 @pytest.mark.parametrize("before", ["refuse", "cut"])
-def test_a_run_from_before_too_long_had_other_values_goes_on(
-    before, config, model_folder, moods, tmp_path, monkeypatch
-):
+def test_too_long_keeps_the_value_on_record(before):
+    assert as_recorded({"identity": {"data.too_long": before}}, {}) == {"data.too_long": before}
+
+
+def test_a_run_from_before_too_long_had_other_values_goes_on(config, model_folder, moods, tmp_path, monkeypatch):
     def run(stop_at=None):
         config.training.epochs, config.logging.every_steps = "1", 100
         stop = lambda step: step == stop_at
@@ -30,11 +32,11 @@ def test_a_run_from_before_too_long_had_other_values_goes_on(
 
     items = trials.identity_items
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "identity_items", lambda *given: items(*given) | {"data.too_long": before})
+        patch.setattr(trials, "identity_items", lambda *given: items(*given) | {"data.too_long": "refuse"})
         with pytest.raises(Stopped):
             run(stop_at=1)
     recorded = json.loads((tmp_path / "config.json").read_text())
-    assert recorded["identity"]["data.too_long"] == before
+    assert recorded["identity"]["data.too_long"] == "refuse"
     assert run()["steps"] == 3
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["identity"] == recorded["identity"]

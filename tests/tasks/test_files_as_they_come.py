@@ -82,6 +82,12 @@ def test_a_tsv_that_is_a_csv_is_told_so_and_read_under_that_name(tmp_path):
         read(tmp_path / "a.tsv", DELIMITED["semicolons"])
     (tmp_path / "a.tsv").rename(tmp_path / "a.csv")
     assert short(read_texts(tmp_path / "a.csv", Columns(), "classification")) == GOOD
+    with pytest.raises(
+        DataError, match=r"'\"text\"', '\"label\"'; in a \.tsv quotes are characters of a cell, name the"
+    ):
+        read(tmp_path / "b.tsv", '"text"\t"label"\n"a film"\t"pos"\n')
+    (tmp_path / "b.tsv").rename(tmp_path / "b.csv")
+    assert short(read_texts(tmp_path / "b.csv", Columns(), "classification")) == [("a film", "pos")]
     with pytest.raises(DataError, match=r"a\.tsv:3: fields: 1.*in a .csv a text with .* a line break in it stands in"):
         read(tmp_path / "a.tsv", 'text\tlabel\na film\tpos\n"a good\nfilm"\tneg\n')
     (tmp_path / "a.tsv").replace(tmp_path / "a.csv")
