@@ -23,6 +23,7 @@ from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
 from bertjax.paths import given_path
+from bertjax.tasks.answer_words import counted_in_characters
 from bertjax.tasks.asked import AMONG
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
@@ -105,15 +106,17 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Opti
     scores = scored(kind, predictions, labels, names, options.seed)
     if kind == "answering" and model.task.null_threshold is not None and has_unanswerable(examples):
         scores |= _best_scores(found, examples, options.seed)
-    return Result(
-        scores, facts={"task": kind}, details=per_class(kind, predictions, labels, names), warnings=read.warnings
-    )
+    facts: dict[str, Any] = {"task": kind}
+    by_character = counted_in_characters(one.context for one in examples) if kind == "answering" else 0
+    if by_character:
+        facts["answers_compared_by_characters"] = by_character
+    return Result(scores, facts=facts, details=per_class(kind, predictions, labels, names), warnings=read.warnings)
 
 
 def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str], None]) -> list[Any]:
     """columns: text,label or text,second,label; of tagging the one with the tags, or word,tag."""
     if kind == "tagging":
-        names = columns.split(",") if columns is not None else [None]
+        names = [name.strip() for name in columns.split(",")] if columns is not None else [None]
         if len(names) > 2:
             raise ConfigError(f"columns = {columns!r} must be the column of the tags, or those of words and tags: 1,3")
         return read_tagged(path, names[-1], names[0] if len(names) == 2 else None, warn)

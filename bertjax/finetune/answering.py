@@ -14,7 +14,7 @@ from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
-from bertjax.tasks.answer_words import words_of
+from bertjax.tasks.answer_words import counted_in_characters, words_of
 from bertjax.tasks.asked import Asked, Found, ask, find
 from bertjax.tasks.examples import QuestionExample, named
 from bertjax.tasks.scores import SCORES
@@ -50,7 +50,17 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         return Outcome(scores, details, {"null_threshold": threshold})
 
     windows = len(train) - len(data.train)
-    notes = [f"contexts come in windows of {task.max_length} tokens: {windows:,} further ones of the training data"]
+    notes = []
+    if windows:
+        notes.append(
+            f"contexts come in windows of {task.max_length} tokens: {windows:,} further ones of the training data"
+        )
+    by_character = counted_in_characters(question.context for question in data.eval)
+    if by_character:
+        notes.append(
+            f"answers are compared by characters, not by words, in {by_character:,} of the {len(data.eval):,} "
+            f"evaluation questions, whose contexts are in Chinese, Japanese or another script without spaces"
+        )
     return Family(
         task,
         objectives.answering(None),
@@ -58,7 +68,7 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         train,
         evaluation,
         outcome,
-        notes if windows else [],
+        notes,
         cautions=_out_of_reach(data.train, learned, train.labels["labels"], task),
     )
 

@@ -75,7 +75,7 @@ def train_all(
         *label_cautions(run.task, family.task.labels, data.train, data.eval, run.data.separator),
         *data_cautions(data.train, data.eval),
     ]
-    family = replace(family, cautions=[*warnings, *doubts, *family.cautions])
+    family = replace(family, cautions=[*dict.fromkeys(warnings), *doubts, *family.cautions])
     for rows in (family.train, family.eval):
         if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")

@@ -12,7 +12,7 @@ import functools
 import re
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Words = Callable[[str], list[str]]
 
@@ -54,6 +54,11 @@ def unspaced_words(answer: str) -> list[str]:
 def words_of(context: str) -> Words:
     """How the answers in a context are counted: by ``unspaced_words`` where much of its letters are of such scripts."""
     return unspaced_words if _is_unspaced(context) else spaced_words
+
+
+def counted_in_characters(contexts: Iterable[str]) -> int:
+    """How many of the contexts have answers that are counted in characters."""
+    return sum(map(_is_unspaced, contexts))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from bertjax.data.files import DataError
 from bertjax.digits import whole_number
 from bertjax.keys import ConfigError
+from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import shown
 
 _DOCUMENT = "-DOCSTART-"
@@ -76,7 +77,7 @@ def read_columns(
     if blocks and blocks[0][0] == head:
         blocks, layout = _without_header(path, blocks, layout, tag, word, warn)
     rows = [[(line.number, _row(path, line, layout, tags)) for line in block] for block in blocks]
-    _check_index(path, rows, layout, word is not None)
+    _check_index(path, rows, layout, word is not None, tag is not None)
     for block in rows:
         yield [_checked(path, number, cells, layout) for number, cells in block if cells[layout.word] != _DOCUMENT]
 
@@ -218,10 +219,12 @@ def _checked(path: Path, number: int, cells: list[str], layout: _Layout) -> tupl
     return number, word, tag
 
 
-def _check_index(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout, is_given: bool) -> None:
+def _check_index(
+    path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout, is_given: bool, tag_is_given: bool
+) -> None:
     """Raises DataError where the words are their own numbers, or numbers begin anew within a sentence.
 
-    is_given: whether the column of the words was asked for.
+    is_given, tag_is_given: whether the column of the words, of the tags, was asked for.
     """
     found = [[whole_number(cells[0]) for _, cells in block] for block in rows]
     numbers = [[number for number in block if number is not None] for block in found]
@@ -237,18 +240,28 @@ def _check_index(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _L
                     )
     elif not is_given and _count_words(numbers):
         first, (line, cells) = numbers[0][0], rows[0][0]
-        others = [number for number in range(1, layout.count) if number != layout.tag]
+        word = next((number for number in range(1, layout.count) if number != layout.tag), None)
         advice = ""
-        if others:
+        if word is not None:
+            tag = layout.tag if tag_is_given else _tag_beside(rows, layout, word)
+            label = f" and --config.data.label={tag}" if tag != layout.tag else ""
             advice = (
-                f"; name that of the words, such as {others[0]} (here {shown(cells[others[0]])}), by "
-                f"config.data.text={others[0]}, in evaluate by --columns={others[0]},{layout.tag}"
+                f"; name that of the words, such as {word} (here {shown(cells[word])}), by --config.data.text={word}"
+                f"{label}, in evaluate by --columns={word},{tag}"
             )
         if layout.count == 10:
             advice += "; a CoNLL-U file must end in .conllu"
         raise DataError(
             f"{path}:{line}: the words are {first}, {first + 1}, ... in every sentence: column 0 counts them{advice}"
         )
+
+
+def _tag_beside(rows: list[list[tuple[int, list[str]]]], layout: _Layout, word: int) -> int:
+    """The last column after that of the words with tags of entities; the last one where none has."""
+    for number in reversed(range(word + 1, layout.count)):
+        if are_entities(sorted({cells[number].strip() for block in rows for _, cells in block})):
+            return number
+    return layout.tag
 
 
 def _count_words(numbers: list[list[int]]) -> bool:

@@ -50,9 +50,7 @@ class Scheme:
     def entities(self, tags: Sequence[str]) -> list[tuple[str, int, int]]:
         """(type, first word, last word) of a sentence, read as seqeval and conlleval do, who forgive a missing
         beginning; a tag that is not of the scheme is in no entity."""
-        from seqeval.metrics.sequence_labeling import get_entities
-
-        return get_entities([self.plain(tag) or "O" for tag in tags])
+        return _spans([self.plain(tag) or "O" for tag in tags])
 
     def listed(self, names: Sequence[str]) -> str:
         """The kinds of tags among ``names``, such as "B-, I-, O"."""
@@ -108,10 +106,16 @@ def entity_pairs(
 ) -> Iterator[tuple[set[tuple[str, int, int]], set[tuple[str, int, int]]]]:
     """(predicted, true) entities by sentence, as (type, first word, last word), of lists of tag ids."""
     scheme = scheme_of(label_names)
+    plain = [(scheme and scheme.plain(name)) or "O" for name in label_names]
     for rows in zip(predictions, labels, strict=True):
-        tags = ([str(label_names[i]) for i in ids] for ids in rows)
-        ours, theirs = (set(scheme.entities(own)) if scheme else set() for own in tags)
+        ours, theirs = (set(_spans([plain[i] for i in ids])) for ids in rows)
         yield ours, theirs
+
+
+def _spans(plain: list[str]) -> list[tuple[str, int, int]]:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return get_entities(plain)
 
 
 def entity_counts(predictions: Any, labels: Any, label_names: Sequence[str]) -> np.ndarray:

@@ -44,7 +44,9 @@ def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> An
     at its end.
     """
     ids = {name: i for i, name in enumerate(labels)}
-    found = [[_id(name, ids, example.where, advice) for name in _names(example)] for example in examples]
+    found = [
+        [_id(name, ids, example, number, advice) for number, name in enumerate(_names(example))] for example in examples
+    ]
     first = _label(examples[0])
     if isinstance(examples[0], TaggedExample):
         return [np.array(row, np.int32) for row in found]
@@ -73,7 +75,8 @@ def _check_two(examples: Labelled, names: set[str]) -> None:
     tagged = isinstance(last, TaggedExample)
     if len(names) == 1 and (tagged or isinstance(_label(last), str)):
         what = "words have the tag" if tagged else "examples have the label"
-        raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two")
+        column = "" if not tagged or last.lines is None else "; another column is chosen by config.data.label"
+        raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two{column}")
 
 
 def count_labels(examples: Labelled) -> Counter[str]:
@@ -111,8 +114,11 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
     return (label,) if isinstance(label, str) else () if isinstance(label, float) else label
 
 
-def _id(name: str, ids: dict[str, int], where: str, advice: str) -> int:
+def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, number: int, advice: str) -> int:
+    """number: of the label among those of the example."""
     if name not in ids:
+        at_word = isinstance(example, TaggedExample) and example.lines is not None
+        where = example.place(number) if at_word else example.where
         refuse_lookalike(name, ids, where, advice)
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bertjax.tasks import squad_rules
-from bertjax.tasks.answer_words import spaced_words, unspaced_words, words_of
+from bertjax.tasks.answer_words import counted_in_characters, spaced_words, unspaced_words, words_of
 from bertjax.tasks.examples import Answer, QuestionExample
 
 CHINESE = "授時曆由元朝的郭守敬等人編制，於1281年頒行。"
@@ -53,6 +53,10 @@ def test_characters_and_the_words_between_them(answer, words):
 )
 def test_the_context_decides_what_is_counted(context, words):
     assert words_of(context) is words
+
+
+def test_contexts_counted_in_characters():
+    assert counted_in_characters([CHINESE, ENGLISH, JAPANESE, KOREAN, CHINESE]) == 3
 
 
 def question(context, *answers):

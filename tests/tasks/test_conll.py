@@ -199,6 +199,24 @@ def test_columns_by_the_names_of_a_header(tmp_path):
 INDEXED = "1\tAda\tB-PER\tO\n2\tsaw\tO\tO\n3\tRome\tB-LOC\tO\n\n1\tAda\tB-PER\tO\n2\tleft\tO\tO\n"
 
 
+def test_the_columns_that_are_named_are_those_that_work(tmp_path):
+    path = tmp_path / "a.conll"
+    for content, advice, columns in (
+        (INDEXED, "text=1 and --config.data.label=2, in evaluate by --columns=1,2", ("2", "1")),
+        (INDEXED.replace("\tO\n", "\n"), "text=1, in evaluate by --columns=1,2", (None, "1")),
+        (
+            "1 Ada NN B-x X\n2 saw VB O X\n",
+            "text=1 and --config.data.label=3, in evaluate by --columns=1,3",
+            ("3", "1"),
+        ),
+        ("1 Ada NN\n2 saw VB\n", "text=1, in evaluate by --columns=1,2", (None, "1")),
+    ):
+        with pytest.raises(DataError, match=f"by --config.data.{advice}$"):
+            said(path, content)
+        (words, tags), *_ = said(path, content, *columns)[0]
+        assert words[:2] == ("Ada", "saw") and len(set(tags)) > 1
+
+
 @pytest.mark.parametrize(
     "content", [INDEXED, INDEXED.replace("1\t", "0\t").replace("2\t", "1\t").replace("3\t", "2\t")]
 )
@@ -207,8 +225,7 @@ def test_a_column_that_counts_words_is_no_column_of_words(content, tmp_path):
     with pytest.raises(
         DataError,
         match=r"a\.conll:1: the words are [01], [12], \.\.\. in every sentence: column 0 counts"
-        r" them; name that of the words, such as 1 \(here 'Ada'\), by config\.data\.text=1, in evaluate "
-        r"by --columns=1,3$",
+        r" them; name that of the words, such as 1 \(here 'Ada'\), by --config\.data\.text=1 and ",
     ):
         said(path, content)
     assert said(path, content, "2", "1")[0][0] == ADA

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from bertjax.tasks.examples import question_examples, tagged_examples, text_examples
+from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions, majority
 from bertjax.tasks.labels import count_labels, label_ids, label_map
+from bertjax.tasks.questions import question_examples
 
 
 def cautions(labels, held_out=(), kind="classification", separator=","):
