@@ -47,7 +47,7 @@ def evaluate(
         pending = (numbers, results)
     if pending is not None:
         finish(*pending)
-    return float(job.family.objective.total(*totals)), job.family.outcome(outputs)
+    return float(job.eval_objective.total(*totals)), job.family.outcome(outputs)
 
 
 def evaluation_line(step: int, name: str, loss: float, scores: dict[str, float], is_best: bool) -> str:

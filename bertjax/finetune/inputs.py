@@ -141,6 +141,8 @@ def examples_fingerprint(examples: Sequence[Any]) -> str:
     """Hex SHA-256 over what the examples say, wherever they are from."""
     digest = hashlib.sha256()
     for example in examples:
-        content = repr(replace(example, where="")).encode("utf-8", "backslashreplace")
+        negatives = getattr(example, "negatives", ())
+        said = repr(replace(example, where="")) + (repr(negatives) if negatives else "")
+        content = said.encode("utf-8", "backslashreplace")
         digest.update(np.uint64(len(content)).tobytes() + content)
     return digest.hexdigest()

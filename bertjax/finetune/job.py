@@ -32,7 +32,7 @@ from bertjax.train.cautions import better_sizes, in_parts
 from bertjax.train.health import judged
 from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
 from bertjax.train.loss_scale import ADJUSTMENTS
-from bertjax.train.losses import Values
+from bertjax.train.losses import Objective, Values
 from bertjax.train.optimizers import make_optimizer
 from bertjax.train.recorder import Stretch, Work
 from bertjax.train.schedules import Schedule, warmup_then_decay
@@ -74,6 +74,10 @@ class Job:
     @property
     def steps(self) -> int:
         return self.trial.epochs * self.train_batches.per_epoch
+
+    @property
+    def eval_objective(self) -> Objective:
+        return self.family.eval_objective or self.family.objective
 
     @property
     def guard(self) -> GuardConfig:
@@ -145,7 +149,7 @@ class Job:
         def predict(params: Any, batch: Batch):
             output = self.forward(params, batch, None)
             values = output.embeddings if output.logits is None else output.logits
-            return values, self.family.objective.sums(output, batch), self.family.objective.weights(batch)
+            return values, self.eval_objective.sums(output, batch), self.eval_objective.weights(batch)
 
         make = lambda: jax.jit(
             predict,
@@ -208,7 +212,7 @@ def make_job(
     parts = parts_of(train_batches.rows // shards, most)
     if parts > 1 and family.per_example > 1:
         raise ConfigError(
-            f"an embedding batch cannot be done in {parts} parts, as each text is told from all others of the batch; "
+            f"an embedding batch cannot be done in {parts} parts, as its pairs are compared with each other; "
             f"use a smaller config.training.batch_size, or more devices, or config.parallel.rows_per_device = 0"
         )
     return Job(

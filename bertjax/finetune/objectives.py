@@ -11,7 +11,7 @@ from bertjax.finetune.batching import IGNORED
 from bertjax.train.losses import Batch, Objective, Values, weighted_cross_entropy
 
 # A logit that no token of padding may have; see also ``model.heads``.
-_NOWHERE = -1e30
+NOWHERE = -1e30
 
 
 def classification(class_weights: jax.Array | None) -> Objective:
@@ -27,7 +27,7 @@ def classification(class_weights: jax.Array | None) -> Objective:
         return {"loss": loss, "hits": hits}
 
     weights = lambda batch: {"loss": jnp.sum(weighted(batch)), "hits": jnp.sum(batch["weights"])}
-    return _mean(weights, sums)
+    return mean(weights, sums)
 
 
 def multi_label(class_weights: jax.Array | None) -> Objective:
@@ -52,7 +52,7 @@ def multi_label(class_weights: jax.Array | None) -> Objective:
             "hits": jnp.sum(batch["weights"]) * batch["labels"].shape[1],
         }
 
-    return _mean(weights, sums)
+    return mean(weights, sums)
 
 
 def regression(class_weights: None) -> Objective:
@@ -62,7 +62,7 @@ def regression(class_weights: None) -> Objective:
     def sums(output, batch: Batch) -> Values:
         return {"loss": jnp.sum(jnp.square(output.logits[:, 0] - batch["labels"]) * batch["weights"])}
 
-    return _mean(lambda batch: {"loss": jnp.sum(batch["weights"])}, sums)
+    return mean(lambda batch: {"loss": jnp.sum(batch["weights"])}, sums)
 
 
 def tagging(class_weights: jax.Array | None) -> Objective:
@@ -81,7 +81,7 @@ def tagging(class_weights: jax.Array | None) -> Objective:
         _, hits = weighted_cross_entropy(output.logits, labels, counted(batch))
         return {"loss": loss, "hits": hits}
 
-    return _mean(lambda batch: {"loss": jnp.sum(weighted(batch)), "hits": jnp.sum(counted(batch))}, sums)
+    return mean(lambda batch: {"loss": jnp.sum(weighted(batch)), "hits": jnp.sum(counted(batch))}, sums)
 
 
 def answering(class_weights: None) -> Objective:
@@ -89,39 +89,15 @@ def answering(class_weights: None) -> Objective:
     del class_weights
 
     def sums(output, batch: Batch) -> Values:
-        logits = jnp.where(batch["example_ids"][:, :, None] > 0, output.logits, _NOWHERE).transpose(0, 2, 1)
+        logits = jnp.where(batch["example_ids"][:, :, None] > 0, output.logits, NOWHERE).transpose(0, 2, 1)
         weights = jnp.broadcast_to(batch["weights"][:, None], batch["labels"].shape)
         loss, hits = weighted_cross_entropy(logits, batch["labels"], weights)
         return {"loss": loss, "hits": hits}
 
-    return _mean(lambda batch: dict.fromkeys(("loss", "hits"), 2.0 * jnp.sum(batch["weights"])), sums)
+    return mean(lambda batch: dict.fromkeys(("loss", "hits"), 2.0 * jnp.sum(batch["weights"])), sums)
 
 
-def contrastive(temperature: float) -> Objective:
-    """Row 2i and row 2i + 1 belong together; every other row of the batch is what they are to be told from.
-
-    Cross entropy over the cosines by ``temperature`` (Henderson et al. 2017; van den Oord et al. 2018), from the first
-    texts to the second and back.
-    """
-
-    def sums(output, batch: Batch) -> Values:
-        unit = output.embeddings / jnp.linalg.norm(output.embeddings, axis=1, keepdims=True).clip(1e-12)
-        first, second = unit[0::2], unit[1::2]
-        weights = batch["weights"][0::2]
-        cosines = jnp.einsum("ih,jh->ij", first, second, precision=jax.lax.Precision.HIGHEST) / temperature
-        own = jnp.arange(cosines.shape[0])
-        total = {"loss": jnp.zeros(()), "hits": jnp.zeros(())}
-        for logits in (cosines, cosines.T):
-            logits = jnp.where(weights[None, :] > 0, logits, _NOWHERE)
-            loss, hits = weighted_cross_entropy(logits, own, weights)
-            total = {"loss": total["loss"] + loss, "hits": total["hits"] + hits}
-        return total
-
-    # Half of the weights' sum is the number of pairs, and each counts twice.
-    return _mean(lambda batch: dict.fromkeys(("loss", "hits"), jnp.sum(batch["weights"])), sums)
-
-
-def _mean(weights: Callable[[Batch], Values], sums) -> Objective:
+def mean(weights: Callable[[Batch], Values], sums) -> Objective:
     """The objective whose loss and accuracy are the sums "loss" and "hits" over the weights of these names."""
     divided = lambda sums, weights, name: sums[name] / jnp.maximum(weights[name], 1e-9)
 

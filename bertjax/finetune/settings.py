@@ -78,6 +78,8 @@ class TrainingConfig:
     # The embeddings and so many of the first layers stay as they are; None: everything learns.
     frozen_layers: int | None = identity(None, low=0)
     temperature: float = identity(0.05, low=1e-4)  # of embeddings: what cosines are divided by
+    # Of embeddings; None: "cosent" for pairs with scores, "contrastive" for pairs without.
+    embedding_loss: str | None = identity(None, choices=("contrastive", "cosent"))
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ def resolve(config: Any) -> FinetuneConfig:
         raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
+    if run.task != "embedding" and run.training.embedding_loss is not None:
+        raise ConfigError(f"config.training.embedding_loss: {run.task} is no embedding")
     training, several = run.training, {"data.labels": run.data.labels or ()}
     several |= {f"training.{name}": getattr(training, name) for name in ("epochs", "learning_rate", "seed")}
     for name, values in several.items():
@@ -181,7 +185,7 @@ def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
 # so that a stored run goes on.
 AS_BEFORE: dict[str, Any] = {}
 # Identity keys of which the data decides where they are not set: see ``Family.decided``.
-DECIDED_BY_DATA: tuple[str, ...] = ()
+DECIDED_BY_DATA = ("training.embedding_loss",)
 
 
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,15 @@ class TextExample:
     """A text or a pair of texts. ``where``: "path:line" or "texts[3]", for error lines.
 
     ``label``: str (classification), tuple of str (multi_label), float (regression; embedding, where given), None.
+    ``negatives``: of embedding, texts that do not belong to the first. They are no part of the repr, which fingerprints
+    of stored runs are made of.
     """
 
     where: str
     text: str
     second: str | None
     label: Any
+    negatives: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ def text_examples(
 ) -> list[TextExample]:
     """Examples of texts, or pairs of texts, with their labels; ``kind`` is one of ``KINDS``.
 
-    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression, embedding). Examples
-    with the label ``no_label`` are left out, and so are those without a text or a label up to one in a hundred; a line
-    to ``warn`` says how many. Raises DataError that names the text, ConfigError for lists of different lengths.
+    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression; embedding, or None
+    there). Of embedding, texts after the second are negatives. Examples with the label ``no_label`` are left out, and
+    so are those without a text or a label up to one in a hundred; a line to ``warn`` says how many. Raises DataError
+    that names the text, ConfigError for lists of different lengths.
     """
     texts, labels = _lists("texts", texts, "labels", labels)
 
@@ -89,14 +93,16 @@ def text_examples(
         parts = (item,) if isinstance(item, str) else item
         if item is None:
             raise Incomplete(f"{where}: there is no text")
-        if not isinstance(parts, Sequence) or len(parts) not in (1, 2):
+        if not isinstance(parts, Sequence) or not parts or (len(parts) > 2 and kind != "embedding"):
             raise DataError(f"{where}: must be a string or a pair of strings, not {shown(item)}")
-        text, second = parts[0], parts[1] if len(parts) == 2 else None
+        text, second, negatives = parts[0], parts[1] if len(parts) > 1 else None, tuple(parts[2:])
         label = None if labels is None else checked_label(labels[i], kind, f"labels[{i}]")
         check_text(text, where, "the text")
-        if len(parts) == 2:
+        if len(parts) > 1:
             check_text(second, where, "the second text")
-        return TextExample(where, text, second, label)
+        for negative in negatives:
+            check_text(negative, where, "a negative")
+        return TextExample(where, text, second, label, negatives)
 
     examples = not_empty(whole_ones(range(len(texts)), example, warn), "texts: there is no text")
     return labelled_ones(examples, no_label, warn)
@@ -219,12 +225,17 @@ def _number(value: Any, where: str, separator: str = ",") -> float:
     return number
 
 
+def _number_or_none(value: Any, where: str, separator: str = ",") -> float | None:
+    """The score of a pair, which may have none: null, or an empty cell."""
+    return None if value is None or (isinstance(value, str) and not value.strip()) else _number(value, where)
+
+
 def _plain(value: Any) -> Any:
     """A scalar of NumPy's as one of Python's."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-_LABELS = {"classification": _name, "multi_label": _names, "regression": _number, "embedding": _number}
+_LABELS = {"classification": _name, "multi_label": _names, "regression": _number, "embedding": _number_or_none}
 
 
 def shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bertjax.tasks.examples import TextExample, check_text, checked_label, label
 from bertjax.tasks.headers import check_is_example, is_again, with_width
 from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 from bertjax.tasks.lines import ending, json_objects
+from bertjax.tasks.negatives import is_negative, negatives_of
 from bertjax.tasks.records import RECORDS
 
 # The usual names of columns; of several that are there the first one is taken.
@@ -28,6 +29,7 @@ _PAIRS = (
     ("text1", "text2"),
     ("text", "text_pair"),
     ("anchor", "positive"),
+    ("query", "positive"),
 )
 _SINGLES = ("sentence", "text", "content", "review", "question", "tweet", "comment", "message", "utterance", "document")
 _LABELS = (
@@ -48,7 +50,7 @@ _LABEL_NAMES = {
     "classification": _LABELS,
     "multi_label": ("labels", *_LABELS),
     "regression": _NUMBERS,
-    "embedding": _NUMBERS,
+    "embedding": (*_NUMBERS, "similarity", "relatedness_score", "is_duplicate", "quality"),
 }
 
 
@@ -116,7 +118,8 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
 
 @dataclass(frozen=True)
 class _Found:
-    """The columns of a file, by what Row.cells calls them, and its first line, where it may be a header."""
+    """The columns of a file, by what Row.cells calls them, and its first line, where it may be a header. negatives:
+    the columns of negatives; None: those of the row that are named so."""
 
     text: Any
     second: Any
@@ -125,6 +128,7 @@ class _Found:
     first: Row | None = None
     is_header: bool = False
     is_numbered: bool = False
+    negatives: Sequence[Any] | None = ()
 
     def cells(self, row: Row) -> list[str]:
         """Those of text, second text and label, as far as there are columns for them."""
@@ -144,7 +148,7 @@ def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> 
     if found.second is not None:
         check_text(second, where, f"the second text (column {found.second})")
     label = None if found.label is None else checked_label(row.cells[found.label], kind, where, separator)
-    return TextExample(where, text, second, label)
+    return TextExample(where, text, second, label, negatives_of(row.cells, found.negatives, where))
 
 
 def _delimited(records):
@@ -198,7 +202,8 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
     is_named = any(column is not None and whole_number(column) is None for column in wanted)
     is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
     label_name = names[positions[2]] if is_header and positions[2] is not None else ""
-    return _Found(*positions, label_name, is_header=is_header, is_numbered=not is_named)
+    negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and is_negative(name)]
+    return _Found(*positions, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
 
 
 def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
@@ -258,9 +263,15 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
 
     def rows() -> Iterator[Row]:
         for number, cells in itertools.chain([(line, first)], stream):
+            scores = [name for name in cells if name.lower() in _LABEL_NAMES[kind]] if wanted[2] is None else []
+            if scores and cells[scores[0]] is not None:
+                raise DataError(
+                    f"{path}:{number}: the pair has a {scores[0]}, while that of line {line} has none; give every pair "
+                    "a score, or none"
+                )
             for column in wanted:
                 if column is not None and column not in cells:
                     raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
             yield Row(number, cells)
 
-    return _Found(*wanted, wanted[2] or ""), rows()
+    return _Found(*wanted, wanted[2] or "", negatives=None if kind == "embedding" else ()), rows()

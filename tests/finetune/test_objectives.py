@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bertjax.finetune import objectives
+from bertjax.finetune.embedding_losses import contrastive
 
 RANDOM = np.random.default_rng(0)
 PRESENT = np.array([1, 1, 1, 1, 1, 0], np.float32)
@@ -99,7 +100,7 @@ def test_accuracy_counts_every_class_alike():
 def test_contrastive_loss_is_the_cross_entropy_of_cosines_both_ways():
     vectors = RANDOM.standard_normal((8, 16)).astype(np.float32)
     present = np.array([1, 1, 1, 1, 1, 1, 0, 0], np.float32)
-    objective = objectives.contrastive(0.1)
+    objective = contrastive(0.1)
     batch = {"weights": jnp.asarray(present)}
     sums = objective.sums(SimpleNamespace(embeddings=jnp.asarray(vectors)), batch)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
