@@ -190,7 +190,8 @@ def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
         written = _written_list(value)
         value = [part for part in value.split(separator) if part.strip()] if written is None else written
     if not isinstance(value, list | tuple):
-        raise DataError(f"{where}: the labels must be a list or a string, not {shown(value)}")
+        kind = Incomplete if value is None else DataError
+        raise kind(f"{where}: the labels must be a list or a string, not {shown(value)}")
     return tuple(dict.fromkeys(_name(one, where) for one in value))
 
 

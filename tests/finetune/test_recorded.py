@@ -7,6 +7,7 @@ import pytest
 import bertjax.finetune
 from bertjax.finetune import trials
 from bertjax.finetune.recorded import as_recorded
+from bertjax.finetune.search import finished_summary
 from bertjax.keys import ConfigError, fingerprint
 from bertjax.train import Stopped
 
@@ -44,3 +45,13 @@ def test_a_run_from_before_too_long_had_other_values_goes_on(config, model_folde
     config.training.batch_size = 4
     with pytest.raises(ConfigError, match=r"training\.batch_size \(there 8, here 4\)"):
         run()
+
+
+def test_a_finished_trial_from_before_is_not_trained_again(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    summary = {"main_score": "accuracy", "scores": {"accuracy": 0.5}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "config.json").write_text(json.dumps({"identity": {"task": "tagging", "data.too_long": "refuse"}}))
+    assert finished_summary(tmp_path, {"task": "tagging", "data.new": None}) == summary
+    assert finished_summary(tmp_path, {"task": "tagging", "data.new": "set"}) is None

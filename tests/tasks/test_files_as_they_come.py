@@ -213,6 +213,7 @@ def test_an_empty_cell_in_a_hundred_is_left_out_and_counted_more_are_refused(end
     ("kind", "row"),
     [
         ("regression", {"text": "x", "label": None}),
+        ("multi_label", {"text": "x", "label": None}),
         ("classification", {"text": None, "label": "a"}),
         ("classification", {"text": "x", "label": float("nan")}),
         ("classification", {"sentence1": "x", "sentence2": "", "label": "a"}),
