@@ -15,8 +15,8 @@ from bertjax.data.files import DataError
 from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.interop import ModelFileError
-from bertjax.interop.huggingface import folder_path, open_folder
-from bertjax.interop.models import model_folder, needed_tokenizer
+from bertjax.interop.huggingface import folder_path
+from bertjax.interop.models import open_pair
 from bertjax.interop.task_models import new_task_model, with_new_head
 from bertjax.keys import ConfigError, fingerprint, flatten
 from bertjax.model.embeddings import padded_rows
@@ -78,8 +78,8 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
         origin = f"step {step} of the run {fingerprint(stored.recorded['identity'])}"
         make = lambda task, seed: with_new_head(config, _with_rows(params, rows), task, seed)
     else:
-        folder = open_folder(model_folder(path))
-        config, tokenizer = folder.config, needed_tokenizer(folder.path, folder.config)
+        folder, tokenizer = open_pair(path)
+        config = folder.config
         weights = b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
         settings = {name: value for name, (value, is_identity) in flatten(config).items() if is_identity}
         origin = fingerprint(settings | {"weights": hashlib.sha256(weights).hexdigest()})

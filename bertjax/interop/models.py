@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,15 @@ from flax import nnx
 
 from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
-from bertjax.interop.huggingface import export_model, folder_path, missing_heads_message, open_folder
+from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, missing_heads_message, open_folder
 from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 
 # A few ids of a made-up batch are enough to see whether two models compute the same.
 _SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
+# Rows beyond the vocabulary that need no explanation, and to what else their number is rounded up for fast products.
+_FEW_ROWS, _MULTIPLES = 128, (256, 512, 1024)
 
 
 def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0) -> Bert:
@@ -27,10 +30,14 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
 
     The folder holds config.json and model.safetensors (or several with an index) in float32, float16 or bfloat16.
     Heads it lacks get new weights from ``seed`` and are named in a warning; ``for_pretraining=False`` leaves the
-    pretraining heads away. Raises ModelFileError (a ValueError) for anything else that is missing, unexpected or of
-    the wrong shape, for pickled weights, and where there is no such folder: nothing is ever downloaded.
+    pretraining heads away. Rows of the embeddings that only round their number up, and stand for no entry of the
+    folder's tokenizer, are left away too, so that they are never predicted. Raises ModelFileError (a ValueError) for
+    anything else that is missing, unexpected or of the wrong shape, for pickled weights, and where there is no such
+    folder: nothing is ever downloaded.
     """
     folder = open_folder(model_folder(path))
+    with contextlib.suppress(ModelFileError):  # the model may be wanted without its tokenizer
+        folder = fitted(folder, tokenizer_of(folder.path))
     pretraining = ("mlm_head", "nsp_head")
     params = folder.read(skip=() if for_pretraining else pretraining)
     missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
@@ -105,25 +112,40 @@ def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, .
 
     required: heads ("mlm_head", ...) without whose weights the model is of no use.
     """
-    folder = model_folder(path)
-    for part in open_folder(folder).missing_heads:
+    folder, tokenizer = open_pair(path)
+    for part in folder.missing_heads:
         if part in required:
-            raise ModelFileError(f"{folder} has no weights of a {HEADS[part]}, which this needs")
-    model = load_model(folder, for_pretraining=for_pretraining)
-    return model, needed_tokenizer(folder, model.config)
+            raise ModelFileError(f"{folder.path} has no weights of a {HEADS[part]}, which this needs")
+    return load_model(folder.path, for_pretraining=for_pretraining), tokenizer
 
 
-def needed_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
-    """The tokenizer of a model folder. Raises ModelFileError where it has none, or one of another size."""
-    tokenizer = tokenizer_of(folder)
+def open_pair(path: str | Path) -> tuple[ModelFolder, Tokenizer]:
+    """An opened model folder or finished run, without the rows of its embeddings that only round their number up, and
+    its tokenizer. Raises ModelFileError where it has none, or one that is not the model's."""
+    folder = open_folder(model_folder(path))
+    tokenizer = tokenizer_of(folder.path)
     if tokenizer is None:
-        raise ModelFileError(f"{folder} holds no tokenizer: neither spiece.model, tokenizer.json nor vocab.txt")
-    if tokenizer.vocab_size != config.vocab_size:
+        raise ModelFileError(f"{folder.path} holds no tokenizer: neither spiece.model, tokenizer.json nor vocab.txt")
+    return fitted(folder, tokenizer), tokenizer
+
+
+def fitted(folder: ModelFolder, tokenizer: Tokenizer | None) -> ModelFolder:
+    """The folder with as many rows of embeddings as its tokenizer, which may be None, has entries.
+
+    Raises ModelFileError where there are fewer, or more than rounding up explains: it is another model's tokenizer.
+    """
+    rows, entries = folder.config.vocab_size, folder.config.vocab_size if tokenizer is None else tokenizer.vocab_size
+    if rows < entries or not _rounds_up(entries, rows):
+        more = " more than rounding up to a multiple of 64 or 128 explains" if rows > entries else " too few"
         raise ModelFileError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model's embeddings have "
-            f"{config.vocab_size}"
+            f"{folder.path}: the tokenizer has {entries} entries, the model's embeddings have {rows}:{more}; "
+            f"put the tokenizer there that the model was trained with"
         )
-    return tokenizer
+    return replace(folder, config=replace(folder.config, vocab_size=entries))
+
+
+def _rounds_up(entries: int, rows: int) -> bool:
+    return rows - entries < _FEW_ROWS or any(rows == -(-entries // multiple) * multiple for multiple in _MULTIPLES)
 
 
 def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:

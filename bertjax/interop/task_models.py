@@ -13,7 +13,7 @@ from flax import nnx
 from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
-from bertjax.interop.models import model_folder, needed_tokenizer, new_parts, sample_ids
+from bertjax.interop.models import model_folder, new_parts, open_pair, sample_ids
 from bertjax.interop.safetensors_files import read_json
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.interop.task_config import (
@@ -39,9 +39,9 @@ def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
     for a missing head, labels that are not those of the classifier, another architecture, and what ``load_model``
     refuses.
     """
-    folder = open_folder(model_folder(path))
+    folder, tokenizer = open_pair(path)
     task, params = _read(folder)
-    return _model(folder.config, task, params), needed_tokenizer(folder.path, folder.config)
+    return _model(folder.config, task, params), tokenizer
 
 
 def is_task_model(path: str | Path) -> bool:
@@ -87,13 +87,13 @@ def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskM
     The head's weights come from ``seed``, those of a pooler that the folder lacks too. Raises ModelFileError, and
     ConfigError where the model has fewer positions than ``task.max_length``.
     """
-    folder = open_folder(model_folder(path))
+    folder, tokenizer = open_pair(path)
     encoder = folder.read(skip=_PRETRAINING)
     if "pooler" in folder.missing_heads:
         encoder |= new_parts(folder.config, ("pooler",), seed)
         if task.kind in POOLED:
             warnings.warn(f"{folder.path} has no pooler: it gets new weights, to be trained", stacklevel=2)
-    return with_new_head(folder.config, encoder, task, seed), needed_tokenizer(folder.path, folder.config)
+    return with_new_head(folder.config, encoder, task, seed), tokenizer
 
 
 def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig, seed: int) -> TaskModel:

@@ -94,7 +94,7 @@ def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
         return np.stack([laid_out(fetch(entry.name.format(layer=layer))) for layer in layers])
     tensor = laid_out(fetch(entry.name))
     if entry.dims[0] == "vocab_size":
-        tensor = padded_rows(tensor)
+        tensor = padded_rows(tensor[: config.vocab_size])  # the folder may have rows that stand for no entry
     return np.ascontiguousarray(tensor)
 
 

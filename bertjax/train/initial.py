@@ -13,7 +13,7 @@ from scipy.stats import truncnorm
 
 from bertjax.config import ConfigError, ModelConfig, RunConfig
 from bertjax.interop.huggingface import folder_path, open_folder
-from bertjax.interop.models import new_parts, tokenizer_of
+from bertjax.interop.models import fitted, new_parts, tokenizer_of
 from bertjax.interop.names import HEADS
 from bertjax.model.embeddings import padded_rows
 from bertjax.text.tokenizer import SPACE_MARK, Tokenizer
@@ -52,7 +52,9 @@ def open_origin(
         origin = Origin(path, stored.config.model, stored.tokenizer(), lambda: _told_weights(stored, first, tell))
     else:
         folder = open_folder(path)
-        origin = Origin(path, folder.config, tokenizer_of(path), folder.read)
+        tokenizer = tokenizer_of(path)
+        folder = fitted(folder, tokenizer)
+        origin = Origin(path, folder.config, tokenizer, folder.read)
     for name in _SAME.split():
         there, here = getattr(origin.config, name), getattr(run.model, name)
         if there != here:
