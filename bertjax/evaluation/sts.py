@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from bertjax.data.progress import Progress
 from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
 from bertjax.inference.embed import embed_placed
 from bertjax.inference.placement import ONE_DEVICE, Placement
-from bertjax.interop.models import load_pair
+from bertjax.interop.models import load_pair, model_folder
+from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
 from bertjax.paths import given_path
@@ -129,8 +129,13 @@ def _in_memory(data: Any, warn: Warn) -> list[TextExample]:
     return text_examples([row[:2] for row in rows], [row[2] for row in rows], kind="regression", warn=warn)
 
 
+def _load(path: str | Path) -> tuple[Bert, Tokenizer]:
+    embedding_settings(model_folder(path), 1)  # refuses what makes other vectors of the encoder's outputs
+    return load_pair(path, for_pretraining=False)
+
+
 SUITE = Suite(
-    load=partial(load_pair, for_pretraining=False),
+    load=_load,
     read=read_scored,
     score=score_cosines,
     options=("limit", "max_length", "pooling", "columns", "batch_tokens", "seed"),

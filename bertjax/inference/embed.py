@@ -26,7 +26,7 @@ def embed(
     texts: Text | Sequence[Text],
     *,
     pooling: str | None = None,
-    normalize: bool = False,
+    normalize: bool | None = None,
     batch_size: int = 32,
     max_length: int | None = None,
 ) -> np.ndarray:
@@ -34,8 +34,9 @@ def embed(
 
     pooling: "mean" of the last layer's outputs over all tokens of the text, [CLS] and [SEP] included, or "cls", its
     output at [CLS]; by default the model's own where it was made for embedding, else "mean". normalize: to length 1,
-    so that products are cosines. max_length: tokens of a text that are looked at; by default as many as the model
-    takes, with a warning where a text has more. texts may be pairs. Raises ValueError that names the argument.
+    so that products are cosines; by default as the model was made, else not. max_length: tokens of a text that are
+    looked at; by default as many as the model takes, with a warning where a text has more. texts may be pairs. Raises
+    ValueError that names the argument.
     """
     if is_single(texts):
         settings: dict[str, Any] = {"pooling": pooling, "normalize": normalize, "max_length": max_length}
@@ -50,7 +51,7 @@ def embed_placed(
     tokenizer: Tokenizer,
     texts: Sequence[Text],
     pooling: str | None,
-    normalize: bool,
+    normalize: bool | None,
     batch_size: int,
     max_length: int | None,
 ) -> np.ndarray:
@@ -59,6 +60,7 @@ def embed_placed(
     if isinstance(model, TaskModel):
         if model.task.kind == "embedding":
             pooling, own_length = pooling or model.task.pooling, min(model.task.max_length, longest)
+            normalize = model.task.normalize if normalize is None else normalize
         model = model.bert
     pooling = "mean" if pooling is None else pooling
     if pooling not in POOLINGS:
@@ -73,7 +75,7 @@ def embed_placed(
     graphdef, params = split_params(model)
 
     def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[np.ndarray]:
-        return list(placement.get(_embedded(graphdef, params, placement.put(batch), pooling, normalize)))
+        return list(placement.get(_embedded(graphdef, params, placement.put(batch), pooling, bool(normalize))))
 
     vectors = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run, placement.shards)
     return np.stack(vectors) if vectors else np.zeros((0, model.config.hidden_size), np.float32)

@@ -149,7 +149,12 @@ def _fill_mask(model: Any, tokenizer: Any, options: argparse.Namespace) -> json_
 
 def _embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pooling", choices=("mean", "cls"), help="default: the model's own, else mean")
-    parser.add_argument("--normalize", action="store_true", help="to length 1, so that products are cosines")
+    parser.add_argument(
+        "--normalize",
+        action="store_true",
+        default=None,
+        help="to length 1, so that products are cosines; default as the model was made, else not",
+    )
     parser.add_argument("--max_length", type=positive, metavar="N", help="tokens of a text that are looked at")
 
 

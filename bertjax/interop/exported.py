@@ -17,8 +17,12 @@ from bertjax.interop import ModelFileError
 from bertjax.paths import given_path
 from bertjax.showing import plain
 
+# What sentence-transformers has beside a model that embeds; the last is a folder, with a config.json.
+MODULES_FILE, LENGTH_FILE, POOLING_FOLDER = "modules.json", "sentence_bert_config.json", "1_Pooling"
+_FOLDERS = (POOLING_FOLDER,)
 # Everything that a model folder of transformers or bertjax may hold.
 MODEL_FILES = ["model.safetensors", "model.safetensors.index.json", "config.json"]
+MODEL_FILES += [MODULES_FILE, LENGTH_FILE, POOLING_FOLDER]
 _KNOWN = [*MODEL_FILES, "generation_config.json", "README.md", ".gitattributes"]
 TOKENIZER_FILES = [
     "vocab.txt",
@@ -93,7 +97,7 @@ def check_replaceable(
         names = sorted(child.name for child in path.iterdir()) if exists else []
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    folders = [name for name in names if name in replaced and (path / name).is_dir()]
+    folders = [name for name in names if name in replaced and name not in _FOLDERS and (path / name).is_dir()]
     if folders:
         raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
     if _is_of_a_run(path):
@@ -153,7 +157,7 @@ def _recorded(weights: Path) -> dict[str, str] | None:
 
 def _is(path: Path, digest: object) -> bool:
     try:
-        return not path.is_symlink() and path.is_file() and _digest(path) == digest
+        return not path.is_symlink() and path.exists() and _digest(path) == digest
     except OSError:
         return False
 
@@ -161,7 +165,8 @@ def _is(path: Path, digest: object) -> bool:
 def _is_same(path: Path, other: Path) -> bool:
     """Whether two files hold the same; of weights, whatever the metadata in their headers say."""
     try:
-        plain_files = all(file.is_file() and not file.is_symlink() for file in (path, other))
+        is_kind = Path.is_dir if path.name in _FOLDERS else Path.is_file
+        plain_files = all(is_kind(file) and not file.is_symlink() for file in (path, other))
         content = _tensors if path.name == WEIGHTS else _digest
         return plain_files and content(path) == content(other)
     except (OSError, ValueError, AttributeError, struct.error, RecursionError):
@@ -178,5 +183,11 @@ def _tensors(weights: Path) -> tuple[dict[str, Any], str]:
 
 
 def _digest(path: Path) -> str:
+    """Of a file, or of a folder of files alone. Raises OSError."""
+    if path.name in _FOLDERS:
+        inside = sorted(path.iterdir())
+        if any(child.is_symlink() for child in inside):
+            raise OSError(f"{path} holds a link")
+        return hashlib.sha256("".join(f"{child.name}\0{_digest(child)}\0" for child in inside).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -105,10 +105,12 @@ def export_model(
     values: Mapping[str, Any] = _NOTHING,
     head: Mapping[str, np.ndarray] = _NOTHING,
     overwrite: bool = False,
+    write_beside: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
 
-    values: what a task adds to config.json; head: the tensors of its head, by their names there.
+    values: what a task adds to config.json; head: the tensors of its head, by their names there; write_beside(folder)
+    writes other ``MODEL_FILES`` that the model needs.
     It appears under its name only when it is whole: the tensors have been read back and found equal, and
     ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced where
     bertjax exported them and nobody has changed them since, others only with ``overwrite``; what else it holds stays -
@@ -135,6 +137,7 @@ def export_model(
         pad_id = 0 if tokenizer is None else tokenizer.pad_id
         written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
         (building / "config.json").write_text(json.dumps(written | dict(values), indent=2) + "\n")
+        write_beside(building)
         tensors = dict(sorted({**to_tensors(params, config), **head}.items()))
         written_files = [child.name for child in building.iterdir()]
         if directory.exists():
@@ -181,7 +184,8 @@ def _link(old: Any, new: Any) -> None:
 
 def put_in_place(building: Path, directory: Path, retired: Path, written: list[str]) -> None:
     """``building`` becomes ``directory``; what was there before goes to ``retired``, and back where that fails."""
-    for path in (*(building / name for name in written), building):
+    paths = [path for name in written for path in (*(building / name).glob("*"), building / name)]
+    for path in (*paths, building):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

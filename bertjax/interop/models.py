@@ -21,8 +21,8 @@ from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer,
 
 # A few ids of a made-up batch are enough to see whether two models compute the same.
 _SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
-# Rows beyond the vocabulary that need no explanation, and to what else their number is rounded up for fast products.
-_FEW_ROWS, _MULTIPLES = 128, (256, 512, 1024)
+# To multiples of what the rows of a vocabulary are rounded up, for fast products; any other surplus is a mistake.
+_MULTIPLES = (64, 128, 256, 512, 1024)
 
 
 def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0) -> Bert:
@@ -145,7 +145,7 @@ def fitted(folder: ModelFolder, tokenizer: Tokenizer | None) -> ModelFolder:
 
 
 def _rounds_up(entries: int, rows: int) -> bool:
-    return rows - entries < _FEW_ROWS or any(rows == -(-entries // multiple) * multiple for multiple in _MULTIPLES)
+    return rows == entries or any(rows == -(-entries // multiple) * multiple for multiple in _MULTIPLES)
 
 
 def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:

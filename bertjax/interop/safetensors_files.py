@@ -145,8 +145,8 @@ def _checksums(path: Path, metadata: Any) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of at most 4 MB. Raises ModelFileError."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON object, or value of another ``kind``, from a file of at most 4 MB. Raises ModelFileError."""
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_HEADER + 1)
@@ -154,10 +154,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
     if len(text) > _LARGEST_HEADER:
         raise ModelFileError(f"{path} is larger than {_LARGEST_HEADER >> 20} MB")
-    return _parsed(text, str(path))
+    return _parsed(text, str(path), kind)
 
 
-def _parsed(text: bytes, origin: str) -> dict[str, Any]:
+def _parsed(text: bytes, origin: str, kind: type = dict) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -171,8 +171,8 @@ def _parsed(text: bytes, origin: str) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:  # no JSON or UTF-8, a number of thousands of digits, deep nesting
         raise ModelFileError(f"{origin}: damaged JSON: {_line(error)}") from None
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{origin} holds no JSON object")
+    if not isinstance(value, kind):
+        raise ModelFileError(f"{origin} holds no JSON {'object' if kind is dict else kind.__name__}")
     return value
 
 

@@ -1,30 +1,123 @@
-"""What the library sentence-transformers keeps beside a model: how its vectors are pooled, where texts are cut."""
+"""What the library sentence-transformers keeps beside a model: the modules that make a vector of a text, and where
+texts are truncated. Read, and written for models that embed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bertjax.interop import ModelFileError
+from bertjax.interop.exported import LENGTH_FILE, MODULES_FILE, POOLING_FOLDER
 from bertjax.interop.safetensors_files import read_json
+from bertjax.model.task import TaskConfig
 
-_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+_PACKAGE = "sentence_transformers."
+# Ways to pool by the keys of before one key named them; bertjax computes the first two.
+_MODES = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_COMPUTED = ("mean", "cls")
+_NORMALIZED = "sentence_embedding"  # what Normalize works on; another may be named
+
+
+def has_modules(folder: Path) -> bool:
+    """Whether a model folder is one of sentence-transformers."""
+    return (folder / MODULES_FILE).is_file()
 
 
 def embedding_settings(folder: Path, positions: int) -> dict[str, Any]:
-    """``pooling`` and ``max_length`` of a folder, {} where it does not say.
+    """``pooling``, ``normalize`` and ``max_length`` of a folder, as far as its files say.
 
-    Raises ModelFileError where vectors are pooled in another way than ``TaskConfig`` has.
+    Raises ModelFileError, naming it, for a module or a way to pool that bertjax does not compute.
     """
     settings: dict[str, Any] = {}
-    pooling, cut = folder / "1_Pooling" / "config.json", folder / "sentence_bert_config.json"
-    if pooling.is_file():
-        modes = {name for name, value in read_json(pooling).items() if name.startswith("pooling_mode_") and value}
-        if len(modes) != 1 or not modes <= _POOLINGS.keys():
-            raise ModelFileError(f"{pooling} has vectors pooled otherwise than by {' or '.join(_POOLINGS.values())}")
-        settings["pooling"] = _POOLINGS[modes.pop()]
-    if cut.is_file():
-        longest = read_json(cut).get("max_seq_length")
-        if type(longest) is int and longest > 0:
-            settings["max_length"] = min(longest, positions)
+    pooling = folder / POOLING_FOLDER
+    if has_modules(folder):
+        pooling, settings["normalize"] = _modules(folder)
+    if (pooling / "config.json").is_file():
+        settings["pooling"] = _pooling(pooling / "config.json")
+    longest = read_json(folder / LENGTH_FILE).get("max_seq_length") if (folder / LENGTH_FILE).is_file() else None
+    if longest is None and has_modules(folder) and (folder / "tokenizer_config.json").is_file():
+        longest = read_json(folder / "tokenizer_config.json").get("model_max_length")
+    if type(longest) is int and longest > 0:
+        settings["max_length"] = min(longest, positions)
     return settings
+
+
+def _modules(folder: Path) -> tuple[Path, bool]:
+    """(folder of the pooling, whether vectors are normalised) by modules.json."""
+    path = folder / MODULES_FILE
+    modules = read_json(path, list)
+    for module in modules:
+        parts = [module.get(key) for key in ("path", "type")] if isinstance(module, dict) else [None]
+        if not all(isinstance(part, str) for part in parts) or ".." in Path(str(parts[0])).parts:
+            raise ModelFileError(f"{path} must be a list of modules, each with a path in the folder and a type")
+    kinds = [_kind(module["type"]) for module in modules]
+    for module, kind in zip(modules, kinds, strict=True):
+        if kind not in ("Transformer", "Pooling", "Normalize"):
+            what = module["path"] or "a module"
+            raise ModelFileError(
+                f"{path} has {_short(what)}, a {_short(module['type'])}, which bertjax does not compute; the vectors "
+                f"would be those before it"
+            )
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modules[0]["path"]:
+        raise ModelFileError(
+            f"{path} has the modules {', '.join(kinds) or 'none'}; bertjax reads a Transformer in the folder itself, "
+            f"one Pooling and perhaps Normalize, in this order"
+        )
+    normalizing = folder / modules[-1]["path"] / "config.json"
+    if len(kinds) == 3 and normalizing.is_file():
+        named = read_json(normalizing)
+        if any(named.get(f"module_{side}_name") not in (None, _NORMALIZED) for side in ("input", "output")):
+            raise ModelFileError(f"{normalizing} normalises something else than the {_NORMALIZED}")
+    return folder / modules[1]["path"], len(kinds) == 3
+
+
+def _kind(name: str) -> str:
+    """The class of a module; "" where it is none of the library's own, and may be anything."""
+    return name.rpartition(".")[2] if name.startswith(_PACKAGE) else ""
+
+
+def _pooling(path: Path) -> str:
+    values = read_json(path)
+    named = values.get("pooling_mode")
+    if named is None:
+        given = [name for name in values if name.startswith("pooling_mode_")]
+        modes = [_MODES.get(name, name) for name in given if values[name]] if given else ["mean"]
+    else:
+        modes = named if isinstance(named, list) else [named]
+    if len(modes) != 1 or modes[0] not in _COMPUTED:
+        shown = " and ".join(_short(mode) for mode in modes) or "nothing"
+        raise ModelFileError(f"{path} has vectors pooled otherwise than by {' or '.join(_COMPUTED)}: by {shown}")
+    return modes[0]
+
+
+def write_modules(folder: Path, task: TaskConfig, hidden_size: int) -> None:
+    """Writes beside a model what sentence-transformers needs to make its vectors; as all its versions read it."""
+    kinds = [("", "Transformer"), (POOLING_FOLDER, "Pooling"), *([("2_Normalize", "Normalize")] * task.normalize)]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}models.{kind}"}
+        for number, (path, kind) in enumerate(kinds)
+    ]
+    every = list(_MODES.items())[:4]  # the keys that its first versions know
+    pooling = {"word_embedding_dimension": hidden_size, **{key: mode == task.pooling for key, mode in every}}
+    (folder / POOLING_FOLDER).mkdir()
+    _write(folder / MODULES_FILE, modules)
+    _write(folder / POOLING_FOLDER / "config.json", pooling)
+    _write(folder / LENGTH_FILE, {"max_seq_length": task.max_length, "do_lower_case": False})
+
+
+def _write(path: Path, value: list[Any] | Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    return text if len(text) <= 100 else f"{text[:100]} ..."

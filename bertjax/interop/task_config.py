@@ -28,6 +28,7 @@ _PROBLEM_TYPES = {
 _OWN: dict[str, tuple[tuple[type, ...], float | None]] = {
     "max_length": ((int,), 8),
     "pooling": ((str,), None),
+    "normalize": ((bool,), None),
     "stride": ((int,), 0),
     "max_question": ((int,), 1),
     "max_answer": ((int,), 1),

@@ -15,7 +15,7 @@ from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
 from bertjax.interop.models import model_folder, new_parts, open_pair, sample_ids
 from bertjax.interop.safetensors_files import read_json
-from bertjax.interop.sentence_transformers import embedding_settings
+from bertjax.interop.sentence_transformers import embedding_settings, has_modules, write_modules
 from bertjax.interop.task_config import (
     ARCHITECTURES,
     WITH_POOLER,
@@ -45,9 +45,10 @@ def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
 
 
 def is_task_model(path: str | Path) -> bool:
-    """Whether the config.json of a model folder or workdir is of an architecture that ``load_task_model`` reads."""
+    """Whether a model folder or workdir is one that ``load_task_model`` reads, by the architecture in its config.json
+    or as a folder of sentence-transformers."""
     file = model_folder(path) / "config.json"
-    return file.is_file() and architecture(read_json(file)) in ARCHITECTURES
+    return file.is_file() and (has_modules(file.parent) or architecture(read_json(file)) in ARCHITECTURES)
 
 
 def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *, overwrite: bool = False) -> None:
@@ -78,7 +79,11 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
         if not np.allclose(_outputs(read), _outputs(_model(model.config, task, params)), rtol=1e-5, atol=1e-5):
             raise ModelFileError(f"{written}: the written model does not compute what the model computes")
 
-    export_model(path, model.config, encoder, tokenizer, verify, values, head, overwrite)
+    def write_beside(folder: Path) -> None:
+        if task.kind == "embedding":
+            write_modules(folder, task, model.config.hidden_size)
+
+    export_model(path, model.config, encoder, tokenizer, verify, values, head, overwrite, write_beside)
 
 
 def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskModel, Tokenizer]:
@@ -125,8 +130,13 @@ def task_of(folder: ModelFolder) -> TaskConfig:
             raise ModelFileError(f"{origin} has no {name}.{part}, the head of a {architecture(folder.values)}")
     outputs = shapes["weight"][0] if len(shapes.get("weight", ())) == 2 else None
     positions, values = folder.config.max_position_embeddings, folder.values
-    if name is None and "bertjax" not in values:
-        values = values | {"bertjax": embedding_settings(folder.path, positions)}
+    if name is None:  # by whoever wrote there last: sentence-transformers keeps the keys of config.json as they are
+        own = values.get("bertjax", {})
+        says_more = has_modules(folder.path) or "bertjax" not in values
+        more = embedding_settings(folder.path, positions) if says_more else {}
+        values = values | {"bertjax": own | more if isinstance(own, dict) else own}
+    if has_modules(folder.path) and architecture(values) not in ARCHITECTURES:
+        values = values | {"architectures": ["BertModel"]}
     task = from_task_values(values, outputs, positions, f"{origin}/config.json")
     if "pooler" in folder.missing_heads and task.kind in POOLED:
         raise ModelFileError(f"{origin} has no weights of a pooler, which a {architecture(folder.values)} needs")

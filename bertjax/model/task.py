@@ -31,9 +31,10 @@ class TaskConfig:
 
     labels: names by id; ("score",) for regression, none for answering and embedding. max_length: tokens of a row, with
     special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. pooling ("mean" or
-    "cls"): of embedding. The rest is of answering: stride, tokens that two windows of a context share; max_question,
-    tokens beyond which questions are cut; max_answer, the most tokens of an answer; null_threshold, by how much the
-    score of no answer must exceed that of the best one to be given, None: there always is an answer.
+    "cls") and normalize, to length 1: of embedding. The rest is of answering: stride, tokens that two windows of a
+    context share; max_question, tokens beyond which questions are cut; max_answer, the most tokens of an answer;
+    null_threshold, by how much the score of no answer must exceed that of the best one to be given, None: there always
+    is an answer.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class TaskConfig:
     max_length: int = 128
     classifier_dropout: float | None = None
     pooling: str = "mean"
+    normalize: bool = False
     stride: int = 128
     max_question: int = 64
     max_answer: int = 30

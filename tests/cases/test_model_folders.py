@@ -3,7 +3,9 @@
 import pytest
 
 from bertjax.inference.fill_mask import fill_mask
+from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair, save_model
+from bertjax.interop.task_models import load_task_model
 
 
 def test_model_padded_vocabulary(cases, tmp_path):
@@ -17,3 +19,8 @@ def test_model_padded_vocabulary(cases, tmp_path):
     pytest.importorskip("torch")
     peer = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "again")
     assert peer.config.vocab_size == len(transformers.AutoTokenizer.from_pretrained(tmp_path / "again")) == 58
+
+
+def test_model_with_dense(cases):
+    with pytest.raises(ModelFileError, match=r"modules\.json has 2_Dense"):
+        load_task_model(cases / "model_with_dense")
