@@ -11,7 +11,7 @@ import numpy as np
 from bertjax.data.files import DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows, joined
-from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
+from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.answer_words import counted_in_characters, words_of
@@ -70,7 +70,14 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         outcome,
         notes,
         cautions=_out_of_reach(data.train, learned, train.labels["labels"], task),
+        decided=_decided(with_none, bool(by_character)),
     )
+
+
+def _decided(with_none: bool, by_character: bool) -> dict[str, Decided]:
+    """Runs that chose their best checkpoint by other scores do not go on: none of theirs could be compared."""
+    ways = [*(["no answer above 0"] if with_none else []), *(["by characters"] if by_character else [])]
+    return {"scores": Decided(", ".join(ways))} if ways else {}
 
 
 def _out_of_reach(

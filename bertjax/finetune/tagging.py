@@ -12,7 +12,7 @@ from scipy.special import softmax
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
 from bertjax.finetune.classification import class_weights, labels_of, unused_labels
-from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
+from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.entities import are_entities
@@ -63,8 +63,16 @@ def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
         evaluation,
         outcome,
         notes,
+        decided=_decided(names),
         cautions=[*unused_labels(data.train, names), *([odd] if odd else []), *scored.lines(data.eval)],
     )
+
+
+def _decided(names: Sequence[str]) -> dict[str, Decided]:
+    """Runs that chose their best checkpoint by words, as all but these tags were scored, do not go on by entities."""
+    of_before = "O" in names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in names)
+    now = are_entities(names)
+    return {} if now == of_before else {"scores": Decided("of entities" if now else "of words")}
 
 
 def _rows(

@@ -131,6 +131,26 @@ def test_what_is_said_of_tags(tokenizer):
         family_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
 
 
+def test_runs_that_were_scored_otherwise_do_not_go_on(tokenizer):
+    """Their best score is of another kind: the identity tells."""
+    decided = lambda *tags: family_of_tags(tokenizer, [[*tags]], [[*tags]]).decided
+    assert decided("O", "B-a", "I-a", "S-a") == decided("NN", "VB") == decided("O", "0", "B-a") == {}
+    assert decided("O", "B-a", "L-a") == decided("B", "I", "O") == {"scores": ("of entities", "")}
+    context = {"question": "where ?", "context": "anna lives in rome"}
+    answered, none = (
+        {"id": str(n), "answers": own} | context for n, own in enumerate(([{"text": "rome", "answer_start": 14}], []))
+    )
+    assert family_of_questions(tokenizer, [answered]).decided == {}
+    assert family_of_questions(tokenizer, [answered, none]).decided == {"scores": ("no answer above 0", "")}
+    chinese = {"question": "?", "context": "元朝的郭守敬", "answers": [{"text": "郭守敬", "answer_start": 3}]}
+    family = family_of_questions(tokenizer, [chinese])
+    assert family.decided == {"scores": ("by characters", "")}
+    assert family.notes == [
+        "answers are compared by characters, not by words, in 1 of the 1 evaluation questions, whose contexts are in "
+        "Chinese, Japanese or another script without spaces"
+    ]
+
+
 def test_a_class_without_examples_is_said(tokenizer):
     examples = text_examples(["good film"] * 4, ["a", "b", "a", "b"])
     run = resolve({"data": {"labels": ("a", "b", "c")}})

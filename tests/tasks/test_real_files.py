@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.tasks import labels, scores
+from bertjax.tasks import entities, labels, scores
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import text_examples
 from bertjax.tasks.squad import read_questions
@@ -101,3 +101,24 @@ def test_squad(tasks, tmp_path):
     cut = {id: text.split()[0] for id, text in best.items()}
     found = scores.SCORES["answering"](cut, questions)
     assert 0.3 < found["exact_match"] < found["f1"] < 1
+
+
+def test_entities_of_real_tags_are_the_same_in_every_scheme(tasks):
+    """Written anew from the spans that seqeval finds in the published tags."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    sentences = [list(example.tags) for example in read_tagged(tasks / "wnut17/emerging.dev.conll")]
+    spans = [get_entities(tags) for tags in sentences]
+    assert sum(map(len, spans)) == 836
+    for begin, middle, end, alone, outside in ("BIIBO", "BIESO", "BILUO", "BMESO", "BMEWO", "biib0"):
+        written = []
+        for tags, own in zip(sentences, spans, strict=True):
+            other = [outside] * len(tags)
+            for kind, first, last in own:
+                other[first : last + 1] = [f"{middle}_{kind}"] * (last + 1 - first)
+                other[first], other[last] = f"{begin}_{kind}", f"{end}_{kind}"
+                if first == last:
+                    other[first] = f"{alone}_{kind}"
+            written.append(other)
+        scheme = entities.scheme_of(sorted({tag for tags in written for tag in tags}))
+        assert scheme is not None and [scheme.entities(tags) for tags in written] == spans
