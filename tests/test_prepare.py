@@ -56,7 +56,7 @@ def test_mistakes_take_one_line(text, capsys, arguments, code, message):
 
 
 def test_invalid_bytes_are_told(text, capsys):
-    (text / "c.txt").write_bytes(b"One \xff here.\n\nTwo \x00 there.")
+    (text / "c.txt").write_bytes(b"One \xff here.\n\nTwo \x00 there.\n\n" + b"And so on. " * 50)
     assert main(["--input=c.txt", "--output=out", "--vocab_size=100"]) == 0
     assert "2 invalid bytes were replaced" in capsys.readouterr().out
 

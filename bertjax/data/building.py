@@ -129,6 +129,7 @@ def _counts(staged: Staged, chosen: Split, report: Report) -> dict[str, Any]:
         "tokens": len(staged.tokens),
         "replaced_bytes": report.replaced_bytes,
         "skipped_lines": report.skipped_lines,
+        "damaged": report.damaged,
     }
     for name, parts in (("train", chosen.train), ("held_out", chosen.held_out)):
         tokens, sentences = _totals(parts)

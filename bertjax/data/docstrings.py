@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The direct dependencies, as in pyproject.toml, without those of fine-tuning's scores: the corpus stays the one that
+# The direct dependencies, as in pyproject.toml, without those that came later: the corpus stays the one that
 # its figures were measured on. Not read from bertjax's own metadata: a checkout has none.
 DEPENDENCIES = (
     "absl-py",

@@ -11,25 +11,29 @@ import abc
 import glob
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bertjax.config import nearest
 from bertjax.data import docstrings
+from bertjax.data.encodings import Decoded, judged, way_out_of_file, way_out_of_values
 from bertjax.data.files import LONGEST_LINE, DataError, Report, hash_file, lines, reading
 from bertjax.data.raw_files import Content, HashedFile, check_is_regular, check_unchanged, opened
 from bertjax.data.tfds_folders import find_folder, open_builder
 from bertjax.paths import given_path
 from bertjax.showing import plain
 
-__all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources"]
+__all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources", "read_documents"]
 
 INSTALLED_DOCS = "installed-docs"
 _COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
 # A longer text without a blank line is cut into several documents.
 _LONGEST_DOCUMENT = 16 << 20
+_SPACES = [character for code in range(0x3001) if (character := chr(code)).isspace()]
+_BLANK = re.compile(b"(?:" + b"|".join(re.escape(character.encode()) for character in _SPACES) + b")*+")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Source(abc.ABC):
     def documents(self, report: Report) -> Iterator[Document]:
         """The documents as a stream; what had to be replaced or skipped is counted. Raises DataError."""
 
+    def way_out(self, encoding: str, drop: bool) -> str:
+        """How its text becomes UTF-8, in words; drop: by leaving out what is invalid."""
+        return way_out_of_values(encoding, drop)
+
 
 class TextList(Source):
     """A list of texts from Python, each a document, each line of it a paragraph."""
@@ -75,7 +83,7 @@ class TextList(Source):
     def documents(self, report: Report) -> Iterator[Document]:
         for text in self._texts:
             report.bytes_read += len(text)
-            yield Document(report.clean(text))
+            yield Document(report.take(text))
 
 
 class InstalledDocs(Source):
@@ -93,7 +101,7 @@ class InstalledDocs(Source):
     def documents(self, report: Report) -> Iterator[Document]:
         for text, size in docstrings.documents():
             report.bytes_read += size
-            yield Document(report.clean(text))
+            yield Document(report.take(text))
         if self._content is not None:  # a package may have been upgraded meanwhile
             check_unchanged("what is installed", Content(*docstrings.fingerprint()), self._content)
 
@@ -111,6 +119,10 @@ class FileSource(Source):
 
     def documents(self, report: Report) -> Iterator[Document]:
         return _READERS[_kind(self.path)](self.path, report, self._content)
+
+    def way_out(self, encoding: str, drop: bool) -> str:
+        way_out = way_out_of_values if _kind(self.path) == ".parquet" else way_out_of_file(self.path)
+        return way_out(encoding, drop)
 
 
 class TfdsSource(Source):
@@ -163,9 +175,18 @@ class TfdsSource(Source):
         for split in self._splits:
             for text in self._texts(split):
                 report.bytes_read += len(text)
-                yield Document(report.decode(text) if isinstance(text, bytes) else report.clean(text))
+                yield Document(report.decode(text) if isinstance(text, bytes) else report.take(text))
         if self._content is not None:  # its files are read in any order, and so hashed a second time
             check_unchanged(self.name, self._hashed(), self._content)
+
+
+def read_documents(sources: Iterable[Source], report: Report) -> Iterator[Document]:
+    """The documents of all sources. Raises DataError, also at the end of one of which more than 2 % is not UTF-8."""
+    for source in sources:
+        report.source = Decoded()
+        yield from source.documents(report)
+        line = judged(source.name, report.source, source.way_out)
+        report.damaged += [line] if line else []
 
 
 def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
@@ -228,11 +249,11 @@ def _kind(path: Path) -> str:
 
 
 def _text_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
-    """A blank line ends a document."""
+    """A blank line ends a document: one of white space only, as ``str.isspace`` knows it."""
     current = bytearray()  # one object: a list of a million short lines takes fifty times their bytes
     size = 0
     for line in lines(path, report, expected):
-        blank = not line.strip()
+        blank = _BLANK.fullmatch(line) is not None
         if not blank:
             current += line
             current += b"\n"
@@ -254,7 +275,7 @@ def _json_documents(path: Path, report: Report, expected: Content | None) -> Ite
             report.skipped_lines += not in_long_line
             in_long_line = is_piece
             continue
-        if not line.strip():
+        if _BLANK.fullmatch(line):
             continue
         text = _json_text(report, line)
         if text is None:
@@ -268,11 +289,11 @@ def _json_documents(path: Path, report: Report, expected: Content | None) -> Ite
 
 
 def _json_text(report: Report, line: bytes) -> str | None:
-    before = report.replaced_bytes
+    before, own = report.replaced_bytes, report.source.replaced
     try:
         value = json.loads(report.decode(line))
     except (ValueError, RecursionError):
-        report.replaced_bytes = before
+        report.replaced_bytes, report.source.replaced = before, own
         return None
     text = value.get("text") if isinstance(value, dict) else None
     return text if isinstance(text, str) else None

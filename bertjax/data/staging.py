@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from bertjax.data.files import Report
-from bertjax.data.sources import Source
+from bertjax.data.sources import Source, read_documents
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 
@@ -24,12 +24,11 @@ _BATCH_CHARACTERS = 2_000_000
 
 def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[str]]:
     """The sentences of each document that has any."""
-    for source in sources:
-        for document in source.documents(report):
-            sentences = split_sentences(document.text, document.line_breaks)
-            if sentences:
-                report.documents += 1
-                yield sentences
+    for document in read_documents(sources, report):
+        sentences = split_sentences(document.text, document.line_breaks)
+        if sentences:
+            report.documents += 1
+            yield sentences
 
 
 class Spool:

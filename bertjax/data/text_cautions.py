@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bertjax.text.accents import caseless_warning
@@ -16,10 +17,17 @@ def text_cautions(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
     ``lowercase``: whether lowercasing was asked for, and is not a mere default.
     """
     cleaning = corpus.manifest.get("cleaning", {})
-    return [*cleaning.get("warnings", []), *(caseless_warning(cleaning.get("caseless", 0.0)) if lowercase else [])]
+    damaged = _strings(corpus.manifest["counts"].get("damaged"))
+    caseless = caseless_warning(cleaning.get("caseless", 0.0)) if lowercase else []
+    return [*damaged, *cleaning.get("warnings", []), *caseless]
 
 
 def cleaning_line(corpus: PreparedCorpus) -> list[str]:
     """How the text was cleaned and why, as a line; none where a given tokenizer says it, or it is not on record."""
     said = corpus.manifest.get("cleaning", {}).get("said")
     return [said] if said else []
+
+
+def _strings(found: object) -> Iterator[str]:
+    """What is a list of strings; corpora of earlier versions have none, and anything may stand in a file."""
+    yield from (line for line in found if isinstance(line, str)) if isinstance(found, list) else ()

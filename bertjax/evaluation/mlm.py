@@ -6,6 +6,7 @@ batch size nor the model has any say in them, but the tokenizer and the row leng
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -74,6 +75,8 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     report = Report()
     sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
     corpus = corpus_of_documents(read_sentences(sources, report), tokenizer)
+    for line in report.damaged:
+        warnings.warn(line, stacklevel=2)
     if not corpus.num_tokens:
         raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: there is no text in it")
     counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)

@@ -108,7 +108,7 @@ def _read_json(file: Path, folder: FolderSettings) -> Tokenizer:
 
 def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
     try:
-        lines = read_file(file).decode("utf-8").split("\n")
+        lines = read_file(file).decode("utf-8-sig").split("\n")  # editors of Windows put a mark before the first line
     except UnicodeDecodeError:
         raise ConfigError(f"tokenizer {file} is neither a vocabulary in UTF-8 nor a .model file") from None
     tokens = [line.strip("\r\n\t ") for line in lines]

@@ -202,7 +202,7 @@ def test_an_empty_corpus(tmp_path, texts, tokenizer):
 
 
 def test_bad_bytes_are_counted_in_the_manifest(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9 is\x00 here.\n\nOther text. It goes on.")
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 is\x00 here.\n\nOther text. " + b"It goes on. " * 50)
     (tmp_path / "b.jsonl").write_bytes(b'{"text": "Some text."}\nno json\n')
     corpus = prepare([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", vocab_size=300)
     counts = corpus.manifest["counts"]

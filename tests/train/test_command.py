@@ -125,8 +125,10 @@ SMALL = [
 @pytest.mark.smoke
 def test_stopped_by_a_signal_and_started_again(tmp_path):
     """Invalid UTF-8 and NUL bytes in the corpus are counted and do no harm; SIGTERM saves and exits with 75."""
+    odd = {0: b"\x00", 10: b"\xff\xfe"}
     text = b"".join(
-        b"Document %d says something. It goes on\x00 here. And \xff\xfe ends so.\n\n" % n for n in range(400)
+        b"Document %d says something. It goes on here. And%s ends so.\n\n" % (n, odd.get(n % 20, b""))
+        for n in range(400)
     )
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"  # the last counts
     environment = os.environ | {"BERTJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
