@@ -17,6 +17,7 @@ _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 _TAGS = ("upos", "xpos", "feats", "deprel")
 _WORDS = ("form", "lemma")
 _RANGE_OR_EMPTY_NODE = re.compile(r"\d+[-.]\d+")
+_JSON = re.compile(r'\[?\s*\{\s*"[^"]*"\s*:')  # how an object, or a list of them, begins
 _LONGEST_SENTENCE = 1000  # words; a file that is one longer sentence has hardly been divided into sentences
 
 _Word = tuple[int, str, str]  # number of the line, word, tag
@@ -38,6 +39,11 @@ def read_tagged(
     """
     path = Path(path)
     blocks = _blocks(path)
+    if blocks and _JSON.match(blocks[0][0].text):
+        raise DataError(
+            f"{path}:{blocks[0][0].number}: JSON, not CoNLL: a line is to be a word and its tag, and a blank line "
+            f"stands after each sentence; from Python bertjax.finetune.run takes (sentences, tags), too"
+        )
     read = _conllu if ending(path) == ".conllu" else read_columns
     sentences = [words for words in read(path, blocks, tag, word, warn) if words]
     examples = not_empty(

@@ -1,6 +1,8 @@
 """python -m bertjax.finetune --config=configs/finetune/tagging.py --model=DIR --train=FILE.conll --eval=FILE.conll
 
-A tag a word: entities (CoNLL, BIO tags), parts of speech (CoNLL-U). --config.data.label names the column of the tag.
+A tag a word: entities (CoNLL; BIO, IOBES, BILOU, BMES or BMEWO tags), parts of speech (CoNLL-U). --config.data.label
+names the column of the tag (else the last), --config.data.text that of the word (else the first): numbers from 0, or
+names of a header.
 """
 
 from bertjax.finetune.settings import default_config

@@ -84,6 +84,12 @@ BAD = {
         None,
         r":15: the word 'a' has no label in its column upos",
     ),
+    "rows of datasets": (
+        "a.jsonl",
+        '{"tokens": ["a", "b"], "ner_tags": [0, 1]}\n{"tokens": ["c", "d"], "ner_tags": [1, 0]}\n',
+        None,
+        r":1: JSON, not CoNLL: a line is to be a word and its tag",
+    ),
     "no blank line between sentences": (
         "a.conllu",
         CONLLU.replace("\n\n", "\n"),
