@@ -198,10 +198,10 @@ def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
         if len(apart) == layout.count and apart[layout.tag] in tags:
             return apart
     where = f"{path}:{line.number}"
+    why = "; a comment must stand before a sentence, after a blank line" if line.text.startswith("#") else ""
     if len(cells) == 1:
-        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label")
+        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label{why}")
     if len(cells) != layout.count:
-        why = "; a comment must stand before a sentence, after a blank line" if line.text.startswith("#") else ""
         raise DataError(f"{where}: {len(cells)} columns where line {layout.first} has {layout.count}{why}")
     tag = cells[layout.tag].strip()
     if re.search(r"\s", tag) and tag.split()[-1] in tags:

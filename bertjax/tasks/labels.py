@@ -117,8 +117,9 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
 def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, number: int, advice: str) -> int:
     """number: of the label among those of the example."""
     if name not in ids:
-        at_word = isinstance(example, TaggedExample) and example.lines is not None
-        where = example.place(number) if at_word else example.where
+        where = example.where
+        if isinstance(example, TaggedExample) and example.lines is not None:
+            where = example.place(number)
         refuse_lookalike(name, ids, where, advice)
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]

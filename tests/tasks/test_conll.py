@@ -84,6 +84,12 @@ BAD = {
         None,
         r":15: the word 'a' has no label in its column upos",
     ),
+    "a comment within a sentence": (
+        "a.conll",
+        "a\tO\n# newpar\nb\tO\n",
+        None,
+        r":2: the word '# newpar' has no label; .*; a comment must stand before a sentence, after a blank line",
+    ),
     "rows of datasets": (
         "a.jsonl",
         '{"tokens": ["a", "b"], "ner_tags": [0, 1]}\n{"tokens": ["c", "d"], "ner_tags": [1, 0]}\n',
