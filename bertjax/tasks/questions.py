@@ -113,13 +113,15 @@ _UNITS: dict[str, Callable[[str, str, int], bool]] = {
 
 
 def _unit_of(misaligned: Sequence[_Misaligned]) -> str:
-    """The end of a line that names the units that all offsets fit, or nothing."""
+    """The end of a line, with the way out: the units that all offsets fit, if any."""
     found = [
         name
         for name, fits in _UNITS.items()
         if all(start > 0 and fits(one.context, text, start) for one in misaligned for text, start in one.answers)
     ]
-    return f"; all fit if they count {' or '.join(found)}: answer_start must count characters from 0" if found else ""
+    if found:
+        return f"; all fit if they count {' or '.join(found)}: answer_start must count characters from 0"
+    return "; correct their answer_start, or take them out of the file"
 
 
 def _given_answers(item: Mapping[str, Any], place: str) -> list[Any] | None:

@@ -250,7 +250,7 @@ def test_the_unit_that_offsets_count_is_named(unit, tmp_path):
     ):
         warned(tmp_path / "a.json", rows)
     rows[1]["answers"]["answer_start"] = [3]
-    with pytest.raises(DataError, match=r"more than 1%$"):
+    with pytest.raises(DataError, match=r"more than 1%; correct their answer_start, or take them out of the file$"):
         warned(tmp_path / "a.json", rows)
 
 
