@@ -18,3 +18,13 @@ from bertjax.tasks.tables import Columns, read_texts
 def test_labels_that_would_be_classes_of_their_own(cases, name, words):
     with pytest.raises(DataError, match=words):
         label_map(read_texts(cases / name, Columns(), "classification"))
+
+
+def test_line_ends_of_old(cases):
+    """Two examples, or a line that says what ends the lines."""
+    try:
+        examples = read_texts(cases / "line_ends_cr.csv", Columns(), "classification")
+    except DataError as error:
+        assert "line_ends_cr.csv:1: " in str(error) and "CR" in str(error) and "LF" in str(error)
+    else:
+        assert [example.label for example in examples] == ["pos", "neg"]

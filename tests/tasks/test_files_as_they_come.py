@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
 
 import pytest
 
@@ -274,3 +276,22 @@ def test_a_list_written_into_a_cell_is_that_list(cell, tmp_path):
 def test_labels_with_commas_need_another_separator(tmp_path):
     content = "text\tlabels\nx\tParis, Texas|film\n"
     assert read(tmp_path / "a.tsv", content, Columns(separator="|"), "multi_label")[0].label == ("Paris, Texas", "film")
+
+
+# --- Encodings --------------------------------------------------------------------------------------------------
+
+
+def test_a_spreadsheet_in_another_encoding_is_read_when_its_line_is_followed(tmp_path):
+    content = "sep=;\r\nKommentar;Urteil\r\nschön, wirklich schön;gut\r\nmüde Späße, überall;schlecht\r\n"
+    columns = Columns(text="Kommentar", label="Urteil")
+    with pytest.raises(DataError, match=r"a\.csv:3: .*no UTF-8.*CP1252: `iconv -f CP1252 ") as caught:
+        read(tmp_path / "a.csv", content.encode("cp1252"), columns)
+    if shutil.which("iconv"):
+        subprocess.run(str(caught.value).split("`")[1], shell=True, check=True)
+        found = short(read_texts(tmp_path / "a.utf8.csv", columns, "classification"))
+        assert found == [("schön, wirklich schön", "gut"), ("müde Späße, überall", "schlecht")]
+
+
+def test_lines_that_end_as_they_did_on_old_machines(tmp_path):
+    examples = read(tmp_path / "a.csv", 'text;label\r"a good, fine film";pos\ra bad film;neg\r')
+    assert short(examples) == GOOD and [e.where.rpartition(":")[2] for e in examples] == ["2", "3"]
