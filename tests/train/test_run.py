@@ -42,15 +42,9 @@ def final_arrays(workdir):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return tmp_path_factory.mktemp("uninterrupted") / "run"
-
-
-@pytest.fixture
-def finished(config, uninterrupted):
-    if not uninterrupted.exists():
-        quiet(config, uninterrupted)
-    return uninterrupted
+def finished(finished, tmp_path_factory):
+    """A copy that may be written to."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("uninterrupted") / "run")
 
 
 @pytest.mark.smoke
