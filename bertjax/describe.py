@@ -183,7 +183,7 @@ def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
             run = None if task_of(workdir) else _resolved(config)
             check_config(read_json(config), run, record, workdir)
         if tokenizer.is_dir():
-            check_tokenizer(load_tokenizer(tokenizer).fingerprint, record, workdir)
+            check_tokenizer(load_tokenizer(tokenizer).has_fingerprint, record, workdir)
     except (Damaged, CheckpointError) as error:
         raise ModelFileError(f"{folder} is no whole checkpoint: {_plain(error, longest=300)}") from None
     except ConfigError as error:
