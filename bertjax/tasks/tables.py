@@ -160,11 +160,12 @@ def _delimited(records):
         if first is None:
             raise DataError(f"{path}:1: the file is empty")
         names = [cell.strip() for cell in first]
-        found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=Row(line, dict(enumerate(first))))
+        first_row = Row(line, dict(enumerate(first)))
+        found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=first_row)
 
         def rows() -> Iterator[Row]:
             if not found.is_header:
-                yield found.first
+                yield first_row
             for number, cells in stream:
                 cells = with_width(cells, first)
                 if len(cells) != len(first):
@@ -201,9 +202,10 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
     is_named = any(column is not None and whole_number(column) is None for column in wanted)
     is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
-    label_name = names[positions[2]] if is_header and positions[2] is not None else ""
+    text, second, label = positions
+    label_name = names[label] if is_header and label is not None else ""
     negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and is_negative(name)]
-    return _Found(*positions, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
+    return _Found(text, second, label, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
 
 
 def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
@@ -274,4 +276,5 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
                     raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
             yield Row(number, cells)
 
-    return _Found(*wanted, wanted[2] or "", negatives=None if kind == "embedding" else ()), rows()
+    text, second, label = wanted
+    return _Found(text, second, label, label or "", negatives=None if kind == "embedding" else ()), rows()
