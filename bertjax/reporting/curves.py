@@ -70,7 +70,7 @@ def legend(record: Record) -> Element | None:
         for index, band in enumerate(record.bands)
         if (end := min(band.end, last))
     ]
-    kinds = dict.fromkeys(mark_of(event) for event in record.metrics.events)
+    kinds = dict.fromkeys(mark_of(event) for event in _marked(record))
     if _best(record) is not None:
         kinds[BEST] = None
     marks = [node("span", node("i", letter, class_=f"letter {kind}"), f" {words}") for kind, letter, words in kinds]
@@ -91,9 +91,14 @@ def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
     return MARKS.get(name, _OTHER) if isinstance(name, str) else _OTHER
 
 
+def _marked(record: Record) -> list[dict[str, Any]]:
+    """The events that stand in the curves: what was said before the first step is in the table of events alone."""
+    return [event for event in record.metrics.events if event["step"]]
+
+
 def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[Element]:
     last = max(1, *(metrics.last_step for metrics in (record.metrics, *(record.others if compared else ()))))
-    marks = [Mark(event["step"], *mark_of(event)[:2]) for event in record.metrics.events]
+    marks = [Mark(event["step"], *mark_of(event)[:2]) for event in _marked(record)]
     if (best := _best(record)) is not None:
         marks.append(Mark(best, *BEST[:2]))
     scene = Scene(last, record.bands, sorted(marks, key=lambda mark: mark.step))

@@ -363,3 +363,14 @@ def test_thousands_of_classes():
     assert "4,000 classes: too many for a matrix." in page
     assert "<bdi>a&lt;b</bdi> taken for <bdi>c</bdi>: 5 (25" in page and page.count("<li>") == 1
     assert confusion_matrix(summary | {"confusions": "x"}) == []
+
+
+def test_what_was_said_before_the_first_step_is_in_the_table_and_not_in_the_curves(pretraining):
+    workdir = pretraining()
+    before = len(report(workdir).of_class("other"))
+    log = workdir / "metrics.jsonl"
+    said = {"kind": "event", "event": "data", "step": 0, "reason": "2 labels: neg 74 + 30, pos 76 + 30"}
+    log.write_text(json.dumps(said) + "\n" + log.read_text())
+    page = report(workdir)
+    assert "2 labels: neg 74 + 30, pos 76 + 30" in page.text
+    assert len(page.of_class("other")) == before + 1 and "other event" not in page.text
