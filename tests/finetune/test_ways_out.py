@@ -60,3 +60,11 @@ def test_numbers_that_were_taken_for_classes(family):
     numbers = "text\tlabel\ngood\t2.5\nbad\t1\n"
     found, _ = family(numbers, numbers, "--config.task=regression")
     assert found.task.labels == ("score",)
+
+
+def test_a_dash_of_a_gold_label_is_a_class_where_no_sign_of_no_label_is_asked_for(family):
+    train = "text\tgold_label\ngood film\tpos\nquite\t-\nbad film\tneg\n"
+    found, said = family(train, train)
+    assert found.task.labels == ("neg", "pos") and len(said) == 2
+    found, said = family(train, train, "--config.data.no_label=")
+    assert found.task.labels == ("-", "neg", "pos") and said == []
