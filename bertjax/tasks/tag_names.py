@@ -41,15 +41,25 @@ class TagNames(tuple[str, ...]):
         return Counter(tag for example in examples for tag in example.tags or () if tag in others)
 
     def lines(self, examples: Sequence[TaggedExample]) -> list[str]:
-        """One line on the tags that the model does not know, if there are any."""
+        """A line on the tags that the model does not know, if there are any, and one where all words have the same."""
         found = self.unknown(examples)
         if not found:
-            return []
+            return _lines_on_one(examples)
         counts = _listed([f"{shown(tag)} {count:,}" for tag, count in found.most_common()])
         return [
             f"{_first(examples, found)[1]}: a tag that the model does not know; words with such tags count as errors: "
             f"{counts}; it knows {_listed(self[: self.known])}"
         ]
+
+
+def _lines_on_one(examples: Sequence[TaggedExample]) -> list[str]:
+    counts = Counter(tag for example in examples for tag in example.tags or ())
+    if len(counts) != 1:
+        return []
+    (tag, words), column = counts.popitem(), ""
+    if examples[0].lines is not None:
+        column = "; another column is chosen by config.data.label, in evaluate by --columns"
+    return [f"{examples[0].where}: all {words:,} words have the tag {shown(tag)}: scores of them say nothing{column}"]
 
 
 def why_no_entities(label_names: Sequence[str], examples: Sequence[TaggedExample] = ()) -> str | None:

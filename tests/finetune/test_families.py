@@ -127,6 +127,8 @@ def test_what_is_said_of_tags(tokenizer):
     assert family.task.labels == ("O", "B-a", "B-b") and "f1" in family.outcome([np.eye(3)[[0, 0, 1, 0]]]).scores
     with pytest.raises(DataError, match=r"sentences\[0\]: up to here all words have the tag 'O'; there must be two"):
         family_of_tags(tokenizer, [["O", "O"]], [["O", "B-a"]])
+    (line,) = family_of_tags(tokenizer, [["O", "B-a"]], [["O", "O"], ["O"]]).cautions
+    assert line == "sentences[0]: all 3 words have the tag 'O': scores of them say nothing"
     with pytest.raises(DataError, match=r"sentences\[0\]: the model knows no tag of the file \(NN, VB\)"):
         family_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
 
