@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus import prepare
     from bertjax.data.pair_cautions import pair_lines, phase_pairs
     from bertjax.data.settings import ExampleSettings
-    from bertjax.data.text_cautions import cleaning_line, text_cautions
+    from bertjax.data.text_cautions import cleaning_line, text_cautions, text_line
 
     corpus = prepare(
         options.input,
@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     counts = corpus.manifest["counts"]
     say(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
-    for line in cleaning_line(corpus):
+    for line in [*cleaning_line(corpus), text_line(corpus)]:
         say(f"  {line}")
     for name, what in (("train", "to train on"), ("held_out", "held out")):
         part = counts[name]

@@ -18,6 +18,7 @@ from bertjax.data.progress import Progress
 from bertjax.data.shards import SPLITS, Example, write_shards
 from bertjax.data.sources import Source
 from bertjax.data.staging import Spool, Staged, read_sentences, tokenize
+from bertjax.data.text_cautions import TextCounts, check_known, counts_of_text
 from bertjax.text.accents import Accents, decide
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.vocabulary import SAMPLE_CHARACTERS, TextSample, train_tokenizer
@@ -51,10 +52,12 @@ def build(
         documents = _counted(spool.read(), report.documents, show)
     staged = tokenize(documents, tokenizer, work)
     _check_not_empty(report, sources, staged)
+    text = counts_of_text(staged.known, staged.entries_used(tokenizer.vocab_size), tokenizer, trained)
+    check_known(TextCounts.from_counts(text, tokenizer, settings.get("vocab_size")), tokenizer)
     tokenizer.save(folder / "tokenizer")
     chosen = split(staged, settings["held_out_fraction"])
     _write(folder, staged, chosen, tokenizer, show)
-    counts = _counts(staged, chosen, report)
+    counts = _counts(staged, chosen, report) | {"text": text}
     del staged
     shutil.rmtree(work)
     show("checking", 0, 0)

@@ -16,10 +16,12 @@ from bertjax.data.files import Report
 from bertjax.data.sources import Source, read_documents
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.unknown import Known, known_in
 
 T = TypeVar("T")
 # Tokenised at once, while the next lot is being split into sentences.
 _BATCH_CHARACTERS = 2_000_000
+_COUNTED_AT_ONCE = 1 << 24  # tokens
 
 
 def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[str]]:
@@ -69,7 +71,7 @@ class Staged:
     """Tokenised documents in the order of the sources.
 
     tokens: uint16 or uint32 [T]; sentence_lengths: uint32 [N]; document_sentences, document_tokens: int64 [D+1];
-    document_hashes: uint64 [D], of the text, so that equal documents have equal hashes.
+    document_hashes: uint64 [D], of the text, so that equal documents have equal hashes. known: counts of all.
     """
 
     tokens: np.ndarray
@@ -77,10 +79,18 @@ class Staged:
     document_sentences: np.ndarray
     document_tokens: np.ndarray
     document_hashes: np.ndarray
+    known: Known
 
     @property
     def num_documents(self) -> int:
         return len(self.document_hashes)
+
+    def entries_used(self, vocab_size: int) -> np.ndarray:
+        """How often each entry of the vocabulary occurs, int64 [vocab_size]."""
+        counts = np.zeros(vocab_size, np.int64)
+        for begin in range(0, len(self.tokens), _COUNTED_AT_ONCE):
+            counts += np.bincount(self.tokens[begin : begin + _COUNTED_AT_ONCE], minlength=vocab_size)
+        return counts
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -100,11 +110,14 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         (folder / "lengths").open("wb") as lengths,
         ThreadPoolExecutor(1) as worker,
     ):
-        pending: Future[tuple[np.ndarray, np.ndarray]] | None = None
+        pending: Future[tuple[np.ndarray, np.ndarray, Known]] | None = None
+        known = Known()
         batch: list[list[str]] = []
         for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
             if pending is not None:
-                kept = _write(batch, *pending.result(), tokens, lengths)
+                sentence_tokens, flat, of_lot = pending.result()
+                known.add(of_lot)
+                kept = _write(batch, sentence_tokens, flat, tokens, lengths)
                 for store, values in zip((counts, sizes, hashes), kept, strict=True):
                     store.append(values)
             batch = lot
@@ -116,6 +129,7 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         document_sentences=np.cumsum(np.concatenate([zero, *counts])),
         document_tokens=np.cumsum(np.concatenate([zero, *sizes])),
         document_hashes=np.concatenate([np.zeros(0, np.uint64), *hashes]),
+        known=known,
     )
 
 
@@ -133,16 +147,18 @@ def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[l
         yield lot
 
 
-def _encode(tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each sentence of a lot, int64 [n], and their ids. Not all at once: a lot may be one huge document, and
-    what a library returns takes a hundred bytes a token."""
+def _encode(tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, Known]:
+    """Tokens of each sentence of a lot, int64 [n], their ids, and what of the text is known. Not all at once: a lot may
+    be one huge document, and what a library returns takes a hundred bytes a token."""
+    known = Known()
     lengths: list[np.ndarray] = []
     flat: list[np.ndarray] = []
     for part in _lots(itertools.chain.from_iterable(lot)):
         ids = tokenizer.encode_batch(part)
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         flat.append(np.fromiter(itertools.chain.from_iterable(ids), dtype, int(lengths[-1].sum())))
-    return np.concatenate(lengths), np.concatenate(flat)
+        known.add(known_in(tokenizer, part, ids))
+    return np.concatenate(lengths), np.concatenate(flat), known
 
 
 def _write(

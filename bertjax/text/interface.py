@@ -50,6 +50,7 @@ class Tokenizer(abc.ABC):
     mask_id: int
     special_ids: tuple[int, ...]
     fingerprint: str
+    longest_word: int | None = None  # characters; a longer word becomes the unknown token, whatever is in it
     former_fingerprint: str | None = None
 
     def has_fingerprint(self, recorded: object) -> bool:

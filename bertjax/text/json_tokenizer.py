@@ -41,6 +41,8 @@ class JsonTokenizer(Tokenizer):
             raise ConfigError(f"{origin} is no tokenizer of the library tokenizers: it has no model")
         if model.get("dropout") is not None:  # splits words at random: for training that does it anew each time
             self._definition["model"] = {**model, "dropout": None}
+        longest = model.get("max_input_chars_per_word")
+        self.longest_word = longest if isinstance(longest, int) else None
         self._origin = origin
         check_growth(self._definition, origin)
         guarded(lambda: tokenizers.Tokenizer.from_str(_written(self._definition)), origin)

@@ -63,6 +63,7 @@ class WordPieceTokenizer(Tokenizer):
         self.vocab_size = len(self._tokens)
         rules = dataclasses.replace(rules, dotless_i=rules.dotless_i and lowercase)
         self.rules = rules
+        self.longest_word = rules.max_input_chars_per_word
         self.strip_accents = lowercase if rules.strip_accents is None else rules.strip_accents
         self.dotless_i = rules.dotless_i
         names = names or {}

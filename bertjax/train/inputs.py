@@ -13,7 +13,7 @@ from bertjax.data.files import DataError, hash_file
 from bertjax.data.manifest import FILE
 from bertjax.data.own_settings import own_values
 from bertjax.data.sources import open_sources
-from bertjax.data.text_cautions import cleaning_line
+from bertjax.data.text_cautions import TextCounts, check_known, cleaning_line, text_line
 from bertjax.parallel.processes import Processes
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.train.display import Display
@@ -52,6 +52,8 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         asked = corpus.manifest["settings"].get("vocab_size")
         check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=asked == run.model.vocab_size)
     corpora.check_objective(corpus.train, data.objective)
+    if recorded is None:  # a run that has begun goes on as it did, with a warning
+        check_known(TextCounts.of(corpus), corpus.tokenizer)
     for line in cleaning_line(corpus):
         display.say(f"        {line}")
     counts = corpus.manifest["counts"]
@@ -60,6 +62,7 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         f"{corpus.train.num_sentences:,} sentences, {corpus.train.num_tokens:,} tokens to train on; "
         f"{corpus.held_out.num_documents:,} documents held out ({corpus.path})"
     )
+    display.say(f"        {text_line(corpus)}")
     if corpus.manifest["held_out"]["kind"] == "copy":
         display.say("        there is too little text to hold any out: what is called held out below is training text")
     if "installed-docs" in data.corpus:
