@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 from bertjax.text.languages import DOTLESS_I
+from bertjax.text.longest_match import mapping_steps, precompiled
 
 if TYPE_CHECKING:
     from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -29,7 +29,7 @@ def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str,
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     byte_fallback = proto.trainer_spec.byte_fallback
     if proto.trainer_spec.model_type == _UNIGRAM:
-        library_model = models.Unigram(pieces, unk_id=tokenizer.unk_id, byte_fallback=byte_fallback)
+        library_model = models.Unigram(_scored(proto), unk_id=tokenizer.unk_id, byte_fallback=byte_fallback)
     else:
         library_model = models.BPE(
             vocab={piece: i for i, (piece, _) in enumerate(pieces)},
@@ -48,11 +48,10 @@ def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str,
     if tokenizer.lowercase:
         steps += [normalizers.Replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     charsmap = proto.normalizer_spec.precompiled_charsmap
-    # The library applies the map to a character with its marks, not to the longest sequence that it holds.
-    steps += [normalizers.NFC()] if "nfkc" in proto.normalizer_spec.name and not tokenizer.strip_accents else []
-    steps += [_precompiled(normalizers, charsmap)] if charsmap else []
+    if charsmap:
+        steps += mapping_steps(charsmap) or [precompiled(charsmap)]
     # Spaces alone: what else is white space has become one by now, or is a character to SentencePiece.
-    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ | $"), "")]
+    steps += [normalizers.Replace(Regex("  +"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
     library.normalizer = normalizers.Sequence(steps)
     words = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
     # The library takes text that spells the name of a byte, "<0x41>", for the byte.
@@ -76,11 +75,14 @@ def tokenizer_json(model: bytes, tokenizer: SentencePieceTokenizer) -> dict[str,
     return json.loads(library.to_str())
 
 
-def _precompiled(normalizers: Any, charsmap: bytes) -> Any:
-    try:
-        return normalizers.Precompiled(charsmap)
-    except TypeError:  # a version that wants it as text
-        return normalizers.Precompiled(base64.b64encode(charsmap).decode())
+def _scored(proto: Any) -> list[tuple[str, float]]:
+    """The pieces with their scores, as the library sentencepiece counts those that a user added."""
+    normal = [piece.score for piece in proto.pieces if piece.type == piece.NORMAL]
+    best = max(normal, default=0.0)
+    return [
+        (piece.piece, len(piece.piece.encode()) * best - 0.1 if piece.type == piece.USER_DEFINED else piece.score)
+        for piece in proto.pieces
+    ]
 
 
 def _merges(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:

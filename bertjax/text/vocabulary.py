@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from bertjax.config import ConfigError
 from bertjax.memory import host_memory
 from bertjax.text.accents import decide
+from bertjax.text.exact_scores import with_exact_scores
 from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import has_dotless_i, primary
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, prepare_text
@@ -171,7 +172,7 @@ def _train_sentencepiece(texts: Sequence[str], vocab_size: int, model_type: str)
         raise ConfigError(
             f"no SentencePiece vocabulary of config.model.vocab_size = {vocab_size} can be learned here: {reason}"
         ) from None
-    return model.getvalue()
+    return with_exact_scores(model.getvalue())
 
 
 def _rare_characters(texts: Sequence[str], vocab_size: int) -> list[str]:
