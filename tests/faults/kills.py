@@ -14,6 +14,7 @@ from points import KINDS, PLACES, Point
 from result import Result
 from runs import Run
 from scene import SAVES, STEPS
+from whole import whole
 
 BAR = "every run ends with parameters, moments, metrics and batches bit-identical to the unkilled run"
 MOMENTS = (*KINDS, *["random"] * 10, "one of two")
@@ -48,6 +49,8 @@ def kill(count: int, seed: int) -> Result:
 @functools.cache
 def unkilled(precision: str, count: int = 1) -> Run:
     """A run that nothing happens to."""
+    if (precision, count) == ("float32", 1):
+        return whole()
     run = Run("unkilled", precision, count)
     start = run.start()
     codes = start.wait()
