@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from scipy.stats import truncnorm
 
 from bertjax.config import ConfigError, ModelConfig, RunConfig
 from bertjax.interop.huggingface import folder_path, open_folder
@@ -154,6 +153,8 @@ def _by_token(known: np.ndarray, taken: np.ndarray, run: RunConfig) -> np.ndarra
         rows[new] = known.mean(axis=0)
         if rows.ndim == 2:
             size = (int(new.sum()), rows.shape[1])
+            from scipy.stats import truncnorm  # slow to import, and needed here only
+
             noise: Any = truncnorm.rvs(-2, 2, scale=run.model.initializer_range, size=size, random_state=run.seed)
             rows[new] += noise.astype(np.float32)
     return rows

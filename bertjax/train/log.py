@@ -8,11 +8,13 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertjax import unfinished
 from bertjax.train import WorkdirGone
-from bertjax.train.event_files import EventFiles
+
+if TYPE_CHECKING:
+    from bertjax.train.event_files import EventFiles
 
 # A line that is longer is no row, and is taken in pieces.
 _LONGEST = 1 << 24
@@ -34,6 +36,13 @@ class NoLog:
         pass
 
 
+def _event_files(folder: Path, from_step: int) -> EventFiles:
+    # Only where they are asked for: tensorboardX imports torch where that is installed, which takes seconds.
+    from bertjax.train.event_files import EventFiles
+
+    return EventFiles(folder, from_step)
+
+
 class MetricsLog:
     """Appends rows to workdir/metrics.jsonl and their numbers to workdir/tensorboard."""
 
@@ -49,7 +58,7 @@ class MetricsLog:
         evaluation of that step itself where it is not ``evaluated``."""
         self._path, self._say = workdir / "metrics.jsonl", say
         self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)  # kept open: its name may become another's
-        self._events = EventFiles(workdir / "tensorboard", from_step) if tensorboard else None
+        self._events = _event_files(workdir / "tensorboard", from_step) if tensorboard else None
         keep_rows_up_to(self._path, from_step, evaluated)
         self._open()
 
