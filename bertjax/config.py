@@ -91,6 +91,7 @@ class DataConfig:
     max_examples_per_row: int = identity(16, low=1, high=64)
     masked_lm_prob: float = identity(0.15, low=0.001, high=0.9)
     short_seq_prob: float = identity(0.1, low=0.0, high=1.0)
+    # The pieces of a word, as the tokenizer's pre-tokenizer has it, are masked together.
     whole_word_masking: bool = identity(False)
     # Documents are planned and packed in blocks of about this many tokens.
     block_tokens: int = identity(8_000_000, low=1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bertjax.data import masking
-from bertjax.data.masking import Layout, TokenFacts, ranges
+from bertjax.data.masking import Layout, TokenFacts
 from bertjax.data.planning import BlockPlan
 from bertjax.data.settings import ExampleSettings
+from bertjax.data.whole_words import ranges
 
 # Rows are worked on in groups of about this many tokens, so that the arrays of a group stay in the cache.
 GROUP_TOKENS = 1 << 16
@@ -21,11 +22,12 @@ def assemble(
     rows: np.ndarray,
     settings: ExampleSettings,
     facts: TokenFacts,
+    word_starts: np.ndarray | None = None,
 ) -> None:
     """Writes the ``rows`` (numbers inside the plan) into ``batch``, from its row ``at`` on.
 
-    ``batch`` is as ``bertjax.batch.empty`` makes it (contiguous), with B at least ``at + len(rows)``; ``tokens`` is
-    ``corpus.tokens``.
+    ``batch`` is as ``bertjax.batch.empty`` makes it (contiguous), with B at least ``at + len(rows)``; ``tokens``,
+    ``word_starts`` are those of the corpus.
     """
     tokens = np.asarray(tokens)  # a plain view: np.memmap is slow to index
     step = max(1, GROUP_TOKENS // settings.sequence_length)
@@ -33,7 +35,7 @@ def assemble(
         part = rows[first : first + step]
         # Whole rows of the batch, flattened: views, not copies.
         flat = {name: field[at + first : at + first + len(part)].reshape(-1) for name, field in batch.items()}
-        layout = gather(flat, tokens, plan, part, settings, facts)
+        layout = gather(flat, tokens, plan, part, settings, facts, word_starts)
         mask(flat, layout, plan, settings, facts)
 
 
@@ -44,6 +46,7 @@ def gather(
     numbers: np.ndarray,
     settings: ExampleSettings,
     facts: TokenFacts,
+    word_starts: np.ndarray | None = None,
 ) -> Layout:
     """Writes the text of the rows ``numbers`` and everything about it but the masks; says where examples lie.
 
@@ -98,7 +101,16 @@ def gather(
     if settings.objective == "mlm_nsp":
         flat["next_sentence_labels"][examples] = plan.examples.is_random[chosen]
         flat["next_sentence_weights"][examples] = 1.0
-    return Layout(numbers, used, first, row_of, start, size, specials, number, run_length)
+    begins = None
+    if settings.whole_word_masking and word_starts is not None:
+        begins = bits_at(word_starts, index)
+    return Layout(numbers, used, first, row_of, start, size, specials, number, run_length, begins)
+
+
+def bits_at(packed: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """bool: bits of ``packed`` (little-endian bytes); of an index beyond it, which is padding, any."""
+    bits = np.asarray(packed).take(index >> 3, mode="clip") >> (index & 7).astype(np.uint8)
+    return (bits & 1).astype(bool)
 
 
 def mask(

@@ -104,20 +104,25 @@ def _write(folder: Path, staged: Staged, chosen: Split, tokenizer: Tokenizer, sh
         if done % 100 == 0:
             show("writing", done, total)
 
-    write_shards(folder, staged.tokens.dtype, examples, on_document)
+    words = staged.word_starts is not None
+    write_shards(folder, staged.tokens.dtype, examples, on_document, words)
     index = folder / "index"
     index.mkdir()
     for name in SPLITS:
-        write_index(index, name, examples(name), staged.tokens.dtype, *_totals(parts[name]))
+        write_index(index, name, examples(name), staged.tokens.dtype, *_totals(parts[name]), words)
     write_token_counts(index, tokenizer.vocab_size)
 
 
 def _examples(staged: Staged, parts: list[Part]) -> Iterator[Example]:
     for part in parts:
-        yield {
+        example = {
             "tokens": np.asarray(staged.tokens[part.first_token : part.last_token]),
             "sentence_lengths": np.asarray(staged.sentence_lengths[part.first_sentence : part.last_sentence]),
         }
+        if staged.word_starts is not None:
+            bits = staged.word_starts[part.first_token : part.last_token]
+            example["word_starts"] = np.packbits(bits, bitorder="little")
+        yield example
 
 
 def _totals(parts: list[Part]) -> tuple[int, int]:

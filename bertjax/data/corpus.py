@@ -161,7 +161,7 @@ def open_prepared(path: str | Path) -> PreparedCorpus:
 
 
 def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
-    if any(not (path / "index" / name).is_file() for name in _index_files()):
+    if any(not (path / "index" / name).is_file() for name in _index_files(manifest)):
         _rebuild_index(path, manifest)
     manifests.check_sizes(path, manifest)
     tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
@@ -175,8 +175,14 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
     return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
 
 
-def _index_files() -> list[str]:
-    return [*(name for split in SPLITS for name in index_files(split)), "token_counts.npy"]
+def _index_files(manifest: dict[str, Any]) -> list[str]:
+    words = _has_words(manifest)
+    return [*(name for split in SPLITS for name in index_files(split, words)), "token_counts.npy"]
+
+
+def _has_words(manifest: dict[str, Any]) -> bool:
+    """Whether a corpus has on record where words begin."""
+    return f"index/{index_files(SPLITS[0], words=True)[-1]}" in manifest["files"]
 
 
 def verify(path: str | Path) -> None:
@@ -246,11 +252,12 @@ def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
         for name in SPLITS:
             counts, records = manifest["counts"][name], read_shards(path, name)
             ordered = (records[i] for i in range(len(records)))
-            write_index(folder / "index", name, ordered, dtype, counts["tokens"], counts["sentences"])
+            totals = counts["tokens"], counts["sentences"]
+            write_index(folder / "index", name, ordered, dtype, *totals, words=_has_words(manifest))
         write_token_counts(folder / "index", vocab_size)
         manifests.check_some_hashes(folder, own)
         (path / "index").mkdir(exist_ok=True)
-        for name in _index_files():
+        for name in _index_files(manifest):
             (folder / "index" / name).replace(path / "index" / name)
     except DataError:
         raise

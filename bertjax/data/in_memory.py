@@ -15,6 +15,7 @@ from bertjax.data.pair_cautions import check_pairs, phase_pairs
 from bertjax.data.pipeline import evaluation_batches
 from bertjax.data.settings import ExampleSettings
 from bertjax.data.staging import tokenize
+from bertjax.data.word_cautions import check_words
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 
@@ -29,13 +30,15 @@ def masked_batches(
     masked_lm_prob: float = 0.15,
     objective: str = "mlm",
     packing: bool = True,
+    whole_word_masking: bool = False,
     seed: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """One pass over the texts as training batches (fields: ``bertjax.batch``), in an order drawn from ``seed``.
 
     Every text is a document. objective: "mlm" cuts it into runs of sentences; "mlm_nsp" makes next-sentence pairs and
     needs two documents. packing: several examples share a row without seeing each other. max_predictions: masked
-    tokens a row, at most; by default masked_lm_prob of its length. All batches have batch_size rows; in the last
+    tokens a row, at most; by default masked_lm_prob of its length. whole_word_masking: the pieces of a word are
+    masked together. All batches have batch_size rows; in the last
     one, rows beyond the end are empty and weigh nothing. Equal arguments give equal batches; another seed gives
     another order and other masks, so take a new one for every epoch.
 
@@ -53,6 +56,8 @@ def masked_batches(
     if max_predictions is None:
         max_predictions = most_predictions(masked_lm_prob, sequence_length)
     _check_whole("max_predictions", max_predictions, 1, sequence_length)
+    if not isinstance(whole_word_masking, bool):
+        raise ConfigError(f"whole_word_masking = {whole_word_masking!r} must be True or False")
     _check_whole("batch_size", batch_size, 1, 2**20)
     _check_whole("seed", seed, 0, 2**31 - 1)
     settings = ExampleSettings(
@@ -61,9 +66,11 @@ def masked_batches(
         max_predictions=max_predictions,
         max_examples_per_row=16 if packing else 1,
         masked_lm_prob=masked_lm_prob,
+        whole_word_masking=whole_word_masking,
     )
     corpus = corpus_of(texts, tokenizer)
     check_objective(corpus, objective)
+    check_words(corpus, tokenizer, settings, "whole_word_masking")
     check_pairs(corpus, phase_pairs(corpus, {"pairs": settings}, seed))
     return evaluation_batches(corpus, tokenizer, settings, batch_size, max_rows=2**62, seed=seed)
 
@@ -83,4 +90,6 @@ def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) ->
     with tempfile.TemporaryDirectory() as folder:
         staged = tokenize(documents, tokenizer, Path(folder))
         names = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
-        return Corpus(*(np.array(getattr(staged, name)) for name in names), fingerprint="in memory")
+        words = None if staged.word_starts is None else np.packbits(staged.word_starts, bitorder="little")
+        arrays = (np.array(getattr(staged, name)) for name in names)
+        return Corpus(*arrays, fingerprint="in memory", word_starts=words)

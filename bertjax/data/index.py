@@ -20,6 +20,7 @@ _DTYPES = {
     "document_tokens": (np.int64,),
 }
 ARRAYS = tuple(_DTYPES)
+WORDS = "word_starts"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Corpus:
     sentence_lengths: uint32 [N], tokens of each sentence, at least 1;
     document_sentences: int64 [D+1], document d holds sentences [d] : [d+1], at least one;
     document_tokens: int64 [D+1], document d holds tokens [d] : [d+1];
-    fingerprint: of the data.
+    fingerprint: of the data;
+    word_starts: uint8 [(T + 7) // 8], a bit for each token, the lowest first: it begins a word; None where ids tell
+    that, or the corpus was prepared by a version that did not keep it.
     """
 
     tokens: np.ndarray
@@ -38,6 +41,7 @@ class Corpus:
     document_sentences: np.ndarray
     document_tokens: np.ndarray
     fingerprint: str
+    word_starts: np.ndarray | None = None
 
     @property
     def num_documents(self) -> int:
@@ -52,25 +56,43 @@ class Corpus:
         return len(self.tokens)
 
 
-def index_files(split: str) -> list[str]:
-    """The names of the files of a split inside the folder ``index``."""
-    return [f"{split}.{array}.npy" for array in ARRAYS]
+def index_files(split: str, words: bool) -> list[str]:
+    """The names of the files of a split inside the folder ``index``; ``words``: whether word starts are kept."""
+    return [f"{split}.{array}.npy" for array in (*ARRAYS, *([WORDS] * words))]
 
 
 def write_index(
-    folder: Path, split: str, examples: Iterable[Example], dtype: np.dtype, tokens: int, sentences: int
+    folder: Path,
+    split: str,
+    examples: Iterable[Example],
+    dtype: np.dtype,
+    tokens: int,
+    sentences: int,
+    words: bool = False,
 ) -> None:
-    """Writes the arrays of a split from its records, of which the totals of tokens and sentences are known."""
+    """Writes the arrays of a split from its records, of which the totals of tokens and sentences are known; ``words``:
+    whether they tell where words begin."""
     flat = _create(folder / f"{split}.tokens.npy", dtype, tokens)
     lengths = _create(folder / f"{split}.sentence_lengths.npy", np.dtype(np.uint32), sentences)
+    starts = _create(folder / f"{split}.{WORDS}.npy", np.dtype(np.uint8), -(-tokens // 8)) if words else None
+    bits, packed = np.zeros(0, np.uint8), 0  # that do not fill a byte yet; bytes written
     token_bounds, sentence_bounds = [0], [0]
     for example in examples:
         begin, end = token_bounds[-1], token_bounds[-1] + len(example["tokens"])
         flat[begin:end] = example["tokens"]
         token_bounds.append(end)
+        if starts is not None:
+            unpacked = np.unpackbits(example[WORDS], count=end - begin, bitorder="little")
+            bits = np.concatenate([bits, unpacked])
+            full = len(bits) // 8
+            starts[packed : packed + full] = np.packbits(bits[: full * 8], bitorder="little")
+            bits, packed = bits[full * 8 :], packed + full
         begin, end = sentence_bounds[-1], sentence_bounds[-1] + len(example["sentence_lengths"])
         lengths[begin:end] = example["sentence_lengths"]
         sentence_bounds.append(end)
+    if starts is not None:
+        starts[packed:] = np.packbits(bits, bitorder="little")
+        starts.flush()
     flat.flush()
     lengths.flush()
     np.save(folder / f"{split}.document_sentences.npy", np.array(sentence_bounds, np.int64))
@@ -91,6 +113,11 @@ def open_index(folder: Path, split: str, fingerprint: str) -> Corpus:
             raise ValueError(f"{folder / f'{split}.{bounds}.npy'} does not end where {split}.{of}.npy does")
     if len(arrays["document_sentences"]) != len(arrays["document_tokens"]):
         raise ValueError(f"{folder}: the arrays of {split} are of different numbers of documents")
+    words = folder / f"{split}.{WORDS}.npy"
+    if words.exists():
+        arrays[WORDS] = array = np.load(words, mmap_mode="r")
+        if array.dtype != np.uint8 or array.shape != (-(-len(arrays["tokens"]) // 8),):
+            raise ValueError(f"{words} does not hold a bit for each of {len(arrays['tokens'])} tokens")
     return Corpus(**arrays, fingerprint=fingerprint)
 
 

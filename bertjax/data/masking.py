@@ -9,15 +9,20 @@ change with every epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bertjax.data.files import DataError
 from bertjax.data.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.settings import ExampleSettings
+from bertjax.data.whole_words import chosen_pieces, first_places, ranges, without_long_words, word_starts
 
 if TYPE_CHECKING:
+    from bertjax.data.index import Corpus
     from bertjax.text.tokenizer import Tokenizer
+    from bertjax.text.word_marks import WordMarks
 
 # Random bits in a position's sort key; above them one that puts special tokens last.
 _DRAW_BITS = 16
@@ -35,6 +40,12 @@ class TokenFacts:
     mask_id: int
     replacements: np.ndarray  # int32: every id that is not special
     continues_word: np.ndarray  # bool [V]
+    tokenizer: Tokenizer
+
+    @cached_property
+    def marks(self) -> WordMarks | None:
+        """What ids tell of where words begin; None where they do not tell all."""
+        return self.tokenizer.word_marks()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenFacts:
@@ -50,7 +61,24 @@ class TokenFacts:
             tokenizer.mask_id,
             replacements,
             np.asarray(tokenizer.continues_word(), bool),
+            tokenizer,
         )
+
+
+def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> np.ndarray | None:
+    """``corpus.word_starts`` where whole-word masking needs them; None where it is off, or ids tell.
+
+    Raises DataError where a corpus that needs them has none.
+    """
+    if not settings.whole_word_masking or settings.order == 1 or facts.marks is not None:
+        return None
+    if corpus.word_starts is None:
+        raise DataError(
+            "data.whole_word_masking: the pieces of this tokenizer do not tell where words begin, and the corpus was "
+            "prepared by a version of bertjax that did not keep it; prepare the text again into another folder, or "
+            "leave data.whole_word_masking out"
+        )
+    return corpus.word_starts
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,8 @@ class Layout:
     # and length; a row after the other, K * S places in all.
     run_number: np.ndarray
     run_length: np.ndarray
+    # bool, a place each, for whole words of a corpus that has them on record: a word of the text begins here.
+    begins: np.ndarray | None = None
 
 
 def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
@@ -101,7 +131,7 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
 def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
     """int32 [K, P]: the positions to be predicted in each row, ascending; S in unused slots, which come last.
 
-    ``ids`` [K * S] is only read for whole-word masking.
+    ``ids`` [K * S] is only read for whole-word masking, of which no example has less masked than without.
     """
     length, rows = settings.sequence_length, len(layout.row)
     position_bits = (length - 1).bit_length()
@@ -112,7 +142,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
     keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)).astype(kind)
     words = None
     if settings.whole_word_masking:
-        words = _word_starts(ids, layout, facts)
+        words = _words_of_order_1(ids, layout, facts) if settings.order == 1 else _words(ids, layout, facts)
         keys = keys.reshape(-1)[words].reshape(rows, length)
     keys <<= kind(position_bits)
     # Padding comes after all examples.
@@ -132,7 +162,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
         ordered = (keys.reshape(-1)[ranges(layout.start, maskable)] & in_row).astype(np.int64)
         owner = np.repeat(layout.row_of, maskable)
         place = owner * length + ordered
-        taken = _whole_words(words[place] == place, maskable, quota)
+        taken = chosen_pieces(words[place] == place, maskable, quota, fill=settings.order > 1)
         count, chosen = np.bincount(owner[taken], minlength=rows), ordered[taken]
     positions = np.full(rows * settings.max_predictions, length, np.int32)
     positions[ranges(np.arange(rows) * settings.max_predictions, count)] = chosen
@@ -162,45 +192,21 @@ def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
     return bits.astype("<u8", copy=False).view("<u2")[:, :length]
 
 
-def ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """start[0], start[0] + 1, .. (size[0] of them), start[1], .."""
-    return np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
+    """For every place the place where its word begins."""
+    begins = layout.begins
+    if begins is None:
+        assert facts.marks is not None  # or the corpus would have been refused
+        begins = word_starts(ids, facts.marks)
+    return first_places(without_long_words(_apart_from_specials(begins, layout)))
 
 
-def _word_starts(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
-    """For every place the place where its word begins. No word reaches over a special token."""
-    begins = ~facts.continues_word[ids]
+def _words_of_order_1(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
+    return first_places(_apart_from_specials(~facts.continues_word[ids], layout))
+
+
+def _apart_from_specials(begins: np.ndarray, layout: Layout) -> np.ndarray:
+    """No word reaches over a special token."""
     begins[layout.special] = True
-    begins[layout.special[layout.special + 1 < len(ids)] + 1] = True
-    return np.maximum.accumulate(np.where(begins, np.arange(len(ids)), 0))
-
-
-def _whole_words(begins: np.ndarray, sizes: np.ndarray, quota: np.ndarray) -> np.ndarray:
-    """bool: which of the pieces, sorted by example and word, are masked.
-
-    As in the original, the words of an example are gone through in order, and one that would exceed the quota is
-    passed over. ``begins``: first pieces of words; ``sizes`` [examples]: pieces of each example.
-    """
-    word_of_piece = np.cumsum(begins) - 1
-    pieces = np.bincount(word_of_piece, minlength=1)
-    words = np.add.reduceat(begins, (np.cumsum(sizes) - sizes)[sizes > 0], dtype=np.int64) if sizes.any() else sizes[:0]
-    begin = np.zeros(len(sizes), np.int64)
-    begin[sizes > 0] = np.cumsum(words) - words
-    end = begin.copy()
-    end[sizes > 0] += words
-    # All words before the first that does not fit are taken at once; the rest one by one, all examples in step.
-    total = np.concatenate(([0], np.cumsum(pieces)))
-    here = np.minimum(np.searchsorted(total, total[begin] + quota, side="right") - 1, end)
-    taken = np.zeros(len(pieces) + 1, np.int64)
-    np.add.at(taken, begin, 1)
-    np.add.at(taken, here, -1)
-    taken = np.cumsum(taken)[:-1] > 0
-    left = quota - (total[here] - total[begin])
-    active = np.flatnonzero((left > 0) & (here < end))
-    while active.size:
-        fits = pieces[here[active]] <= left[active]
-        taken[here[active[fits]]] = True
-        left[active[fits]] -= pieces[here[active[fits]]]
-        here[active] += 1
-        active = active[(left[active] > 0) & (here[active] < end[active])]
-    return taken[word_of_piece]
+    begins[layout.special[layout.special + 1 < len(begins)] + 1] = True
+    return begins

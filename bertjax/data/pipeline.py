@@ -20,7 +20,7 @@ from bertjax.data.assembly import GROUP_TOKENS, assemble
 from bertjax.data.blocks import num_blocks
 from bertjax.data.cursor import Cursor, switch_phase
 from bertjax.data.index import check_lengths
-from bertjax.data.masking import TokenFacts
+from bertjax.data.masking import TokenFacts, kept_words
 from bertjax.data.planning import BlockPlan, plan_block
 from bertjax.data.settings import ExampleSettings
 from bertjax.data.sources import DataError
@@ -46,6 +46,7 @@ class RowStream:
         self._corpus, self._facts, self._phases = corpus, facts, tuple(phases)
         self._seed, self._phase_index = seed, phase_index
         self.settings = self._phases[phase_index]
+        self._word_starts = kept_words(corpus, facts, self.settings)
         self.pad_id = facts.pad_id
         self._blocks = num_blocks(corpus, self.settings.block_tokens)
         self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
@@ -82,8 +83,8 @@ class RowStream:
 
         def make_waiting() -> int:
             numbers = np.concatenate(waiting)
-            check_lengths(self._corpus.tokens)
-            assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts)
+            check_lengths(self._corpus.tokens, *([] if self._word_starts is None else [self._word_starts]))
+            assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts, self._word_starts)
             waiting[:] = [numbers[:0]]
             return made + len(numbers)
 

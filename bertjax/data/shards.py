@@ -27,12 +27,14 @@ def write_shards(
     dtype: np.dtype,
     examples: Callable[[str], Iterator[Example]],
     on_document: Callable[[], None] = lambda: None,
+    words: bool = False,
 ) -> None:
     """Writes ``folder/corpus/1.0.0``: splits ``train`` and ``held_out``, a record a document, in the order given.
 
-    A record has ``tokens`` (``dtype`` [T]) and ``sentence_lengths`` (uint32 [N]). ``examples(split)`` yields them.
+    A record has ``tokens`` (``dtype`` [T]) and ``sentence_lengths`` (uint32 [N]), and with ``words`` ``word_starts``
+    (uint8, a bit for each token, the lowest first). ``examples(split)`` yields them.
     """
-    builder = _builder_class()(folder, dtype, examples, on_document)
+    builder = _builder_class()(folder, dtype, examples, on_document, words)
     with _quiet():
         builder.download_and_prepare()
     shutil.rmtree(folder / "downloads", ignore_errors=True)  # empty: nothing is downloaded
@@ -57,8 +59,8 @@ def _builder_class() -> type:
         # There is no code beside this class to look for checksums in; looking takes a package that may be missing.
         code_path = None
 
-        def __init__(self, folder: Path, dtype: np.dtype, examples: Any, on_document: Any) -> None:
-            self._dtype, self._examples, self._on_document = dtype, examples, on_document
+        def __init__(self, folder: Path, dtype: np.dtype, examples: Any, on_document: Any, words: bool) -> None:
+            self._dtype, self._examples, self._on_document, self._words = dtype, examples, on_document, words
             super().__init__(data_dir=folder, file_format="array_record")
 
         def _info(self) -> Any:
@@ -67,6 +69,7 @@ def _builder_class() -> type:
                     "tokens": tfds.features.Tensor(shape=(None,), dtype=self._dtype),
                     "sentence_lengths": tfds.features.Tensor(shape=(None,), dtype=np.uint32),
                 }
+                | ({"word_starts": tfds.features.Tensor(shape=(None,), dtype=np.uint8)} if self._words else {})
             )
             return LocalInfo(
                 builder=self, description="Tokenised documents.", features=features, disable_shuffling=True

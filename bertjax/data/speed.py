@@ -95,7 +95,7 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
     facts = masking.TokenFacts.of(tokenizer)
     plan = planning.plan_block(corpus, [settings], seed, 0, 0, 0)
     tokens = int(plan.lengths.sum())
-    text = np.asarray(corpus.tokens)
+    text, words = np.asarray(corpus.tokens), masking.kept_words(corpus, facts, settings)
     rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
     passes: dict[str, list[float]] = {"read_lengths": [], "pairs": [], "plan": [], "gather": [], "mask": []}
     for _ in range(3):
@@ -116,7 +116,7 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
             )
             flat = {name: field.reshape(-1) for name, field in batch.items()}
             began = time.perf_counter()
-            layout = assembly.gather(flat, text, plan, numbers, settings, facts)
+            layout = assembly.gather(flat, text, plan, numbers, settings, facts, words)
             middle = time.perf_counter()
             assembly.mask(flat, layout, plan, settings, facts)
             gathered, masked = gathered + middle - began, masked + time.perf_counter() - middle

@@ -72,6 +72,7 @@ class Staged:
 
     tokens: uint16 or uint32 [T]; sentence_lengths: uint32 [N]; document_sentences, document_tokens: int64 [D+1];
     document_hashes: uint64 [D], of the text, so that equal documents have equal hashes. known: counts of all.
+    word_starts: uint8 [T], 1 where a token begins a word, None where ids tell that.
     """
 
     tokens: np.ndarray
@@ -80,6 +81,7 @@ class Staged:
     document_tokens: np.ndarray
     document_hashes: np.ndarray
     known: Known
+    word_starts: np.ndarray | None = None
 
     @property
     def num_documents(self) -> int:
@@ -101,6 +103,7 @@ def token_dtype(vocab_size: int) -> np.dtype:
 def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path) -> Staged:
     """Tokenises documents into files in ``folder``. Sentences without any token are left out, documents too."""
     dtype = token_dtype(tokenizer.vocab_size)
+    words = tokenizer.word_marks() is None
     counts: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
     hashes: list[np.ndarray] = []
@@ -108,20 +111,22 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
     with (
         (folder / "tokens").open("wb") as tokens,
         (folder / "lengths").open("wb") as lengths,
+        (folder / "words").open("wb") as starts,
         ThreadPoolExecutor(1) as worker,
     ):
-        pending: Future[tuple[np.ndarray, np.ndarray, Known]] | None = None
+        pending: Future[tuple[np.ndarray, np.ndarray, np.ndarray, Known]] | None = None
         known = Known()
         batch: list[list[str]] = []
         for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
             if pending is not None:
-                sentence_tokens, flat, of_lot = pending.result()
+                sentence_tokens, flat, begins, of_lot = pending.result()
                 known.add(of_lot)
                 kept = _write(batch, sentence_tokens, flat, tokens, lengths)
+                starts.write(begins.tobytes())
                 for store, values in zip((counts, sizes, hashes), kept, strict=True):
                     store.append(values)
             batch = lot
-            pending = worker.submit(_encode, tokenizer, lot, dtype) if lot else None
+            pending = worker.submit(_encode, tokenizer, lot, dtype, words) if lot else None
     zero = np.zeros(1, np.int64)
     return Staged(
         tokens=_map(folder / "tokens", dtype),
@@ -130,6 +135,7 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         document_tokens=np.cumsum(np.concatenate([zero, *sizes])),
         document_hashes=np.concatenate([np.zeros(0, np.uint64), *hashes]),
         known=known,
+        word_starts=_map(folder / "words", np.dtype(np.uint8)) if words else None,
     )
 
 
@@ -147,18 +153,23 @@ def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[l
         yield lot
 
 
-def _encode(tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, Known]:
-    """Tokens of each sentence of a lot, int64 [n], their ids, and what of the text is known. Not all at once: a lot may
-    be one huge document, and what a library returns takes a hundred bytes a token."""
+def _encode(
+    tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype, words: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Known]:
+    """Tokens of each sentence of a lot, int64 [n], their ids, with ``words`` which of them begin one, bool, and what of
+    the text is known. Not all at once: a lot may be one huge document, and what a library returns takes a hundred bytes
+    a token."""
     known = Known()
     lengths: list[np.ndarray] = []
     flat: list[np.ndarray] = []
+    starts = [np.zeros(0, bool)]
     for part in _lots(itertools.chain.from_iterable(lot)):
-        ids = tokenizer.encode_batch(part)
+        ids, begins = tokenizer.encode_words(part) if words else (tokenizer.encode_batch(part), starts[0])
+        starts.append(begins)
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         flat.append(np.fromiter(itertools.chain.from_iterable(ids), dtype, int(lengths[-1].sum())))
         known.add(known_in(tokenizer, part, ids))
-    return np.concatenate(lengths), np.concatenate(flat), known
+    return np.concatenate(lengths), np.concatenate(flat), np.concatenate(starts), known
 
 
 def _write(

@@ -13,6 +13,7 @@ import numpy as np
 
 from bertjax.config import ConfigError
 from bertjax.text.located import Located
+from bertjax.text.word_marks import WordMarks
 
 T = TypeVar("T")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -84,6 +85,15 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def continues_word(self) -> np.ndarray:
         """bool [vocab_size]: True where a piece continues the word of the piece before it."""
+
+    def word_marks(self) -> WordMarks | None:
+        """What pieces tell of where words begin, for whole-word masking; None where ids alone do not tell."""
+        return None
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        """``encode_batch``, and which of the tokens, one text after the other, begin a word: bool [tokens]. Only of
+        tokenizers without ``word_marks``."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def save(self, directory: str | Path) -> None:

@@ -16,6 +16,7 @@ from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, guarded, prin
 from bertjax.text.located import Located, located
 from bertjax.text.post_processor import trained_template, with_template
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
+from bertjax.text.word_marks import WordMarks, marks_of, word_starts
 
 # How the first piece of a word begins: SentencePiece's mark, and the space of byte-level BPE.
 _WORD_MARKS = ("\u2581", "\u0120")
@@ -108,11 +109,41 @@ class JsonTokenizer(Tokenizer):
         continues[list(self.special_ids)] = False
         return continues
 
+    def word_marks(self) -> WordMarks | None:
+        mark = _told_by_pieces(self._definition)
+        if mark is None:
+            return None
+        continues = self.continues_word()
+        # Added tokens are found in text before anything else, and are words whatever they look like.
+        added = [entry["id"] for entry in self._definition.get("added_tokens") or []]
+        continues[added] = False
+        marks = marks_of(self._tokens, (token.replace(mark, "") for token in self._tokens), continues)
+        marks.ends[added] = True
+        return marks
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        encodings = guarded(lambda: self._library.encode_batch(list(texts), add_special_tokens=False), self._origin)
+        return [encoding.ids for encoding in encodings], word_starts(texts, encodings)
+
     def save(self, directory: str | Path) -> None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "tokenizer.json", self._definition)
         write_transformers_config(directory, self, tokenizer_class="PreTrainedTokenizerFast")
+
+
+def _told_by_pieces(definition: Mapping[str, Any]) -> str | None:
+    """The mark by which every piece tells whether it begins a word of the pre-tokenizer; None where it may not.
+
+    BERT's sets punctuation apart, so that no word begins with two signs of it; a word of ``Metaspace`` is what stands
+    from one mark to the next.
+    """
+    splits, prefix = definition.get("pre_tokenizer") or {}, definition["model"].get("continuing_subword_prefix") or ""
+    if definition["model"].get("type") == "WordPiece" and splits.get("type") == "BertPreTokenizer":
+        return prefix if len(prefix) > 1 and prefix.isascii() and not any(map(str.isalnum, prefix)) else None
+    if splits.get("type") == "Metaspace" and splits.get("split", True) and not prefix:
+        return _WORD_MARKS[0] if splits.get("replacement", _WORD_MARKS[0]) == _WORD_MARKS[0] else None
+    return None
 
 
 def _unspoken(definition: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -17,6 +17,7 @@ from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
 from bertjax.text.languages import with_dotless_i
 from bertjax.text.located import Located, Offsets, aligned, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
+from bertjax.text.word_marks import WordMarks, marks_of
 
 SPACE_MARK = "\u2581"  # how SentencePiece writes the white space before a word
 
@@ -104,6 +105,12 @@ class SentencePieceTokenizer(Tokenizer):
         continues = np.array([not piece.startswith(SPACE_MARK) for piece in self._pieces])
         continues[list(self.special_ids)] = False
         return continues
+
+    def word_marks(self) -> WordMarks:
+        marks = marks_of(self._pieces, (piece.strip(SPACE_MARK) for piece in self._pieces), self.continues_word())
+        # Models that write the space behind a word, or several words in a piece.
+        marks.ends[[i for i, piece in enumerate(self._pieces) if len(piece) > 1 and piece.endswith(SPACE_MARK)]] = True
+        return marks
 
     def save(self, directory: str | Path) -> None:
         from bertjax.text.sentencepiece_json import tokenizer_json

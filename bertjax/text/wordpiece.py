@@ -15,6 +15,7 @@ from bertjax.text.interface import ROLES, UNUSED, Tokenizer, fingerprint, guarde
 from bertjax.text.languages import DOTLESS_I
 from bertjax.text.located import Located, located
 from bertjax.text.tokenizer_files import write_json, write_transformers_config
+from bertjax.text.word_marks import WordMarks, marks_of, word_starts
 
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -130,6 +131,17 @@ class WordPieceTokenizer(Tokenizer):
 
     def continues_word(self) -> np.ndarray:
         return np.array([token.startswith(self.rules.continuing_subword_prefix) for token in self._tokens])
+
+    def word_marks(self) -> WordMarks | None:
+        prefix = self.rules.continuing_subword_prefix
+        # BERT's cleaning sets punctuation apart: no word begins with two signs of it.
+        if len(prefix) < 2 or not prefix.isascii() or any(map(str.isalnum, prefix)):
+            return None
+        return marks_of(self._tokens, (token.removeprefix(prefix) for token in self._tokens), self.continues_word())
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings], word_starts(texts, encodings)
 
     def save(self, directory: str | Path) -> None:
         directory = Path(directory)

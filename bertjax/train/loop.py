@@ -12,6 +12,7 @@ from bertjax.data.pair_cautions import check_pairs, pair_lines, phase_pairs
 from bertjax.data.pipeline import ExampleSettings, evaluation_batches, open_batches
 from bertjax.data.settings import ORDER
 from bertjax.data.text_cautions import text_cautions
+from bertjax.data.word_cautions import check_words
 from bertjax.evaluation.chosen import ChosenSuites, in_words
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
@@ -76,6 +77,8 @@ def train(
     pairs = phase_pairs(corpus.train, dict(zip(run.phases, settings, strict=True)), run.seed)
     if recorded is None:
         check_pairs(corpus.train, pairs)
+    asked = "config.data.whole_word_masking"
+    little = [] if recorded else check_words(corpus.train, corpus.tokenizer, settings[0], asked)
     unigram = unigram_log_probs(corpus.token_counts)
     suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
 
@@ -95,6 +98,7 @@ def train(
         *suites.cautions,
         *text_cautions(corpus, is_lowercase_asked),
         *pair_lines(corpus.train, pairs),
+        *little,
         *cautions(run, mesh),
     ]
     for line in warnings:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from bertjax.text.word_marks import WordMarks
+
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 FIRST_TOKEN = 5
 
@@ -45,6 +47,9 @@ class NumberTokenizer:
 
     def continues_word(self) -> np.ndarray:
         return np.arange(self.vocab_size) % 3 == 0
+
+    def word_marks(self) -> WordMarks:
+        return WordMarks(~self.continues_word(), np.zeros(self.vocab_size, bool))
 
 
 def make_corpus(documents: list[list[int]]) -> TableCorpus:

@@ -56,6 +56,7 @@ def test_mistakes_are_named(tokenizer):
         ({"max_predictions": 0}, "max_predictions = 0"),
         ({"max_predictions": 1000}, "max_predictions = 1000"),
         ({"sequence_length": "x"}, "sequence_length = 'x'"),
+        ({"whole_word_masking": "no"}, "whole_word_masking = 'no'"),
         ({"seed": "a"}, "seed = 'a'"),
         ({"objective": "nsp"}, "objective = 'nsp'"),
         ({"sequence_length": 2}, "sequence_length = 2"),
