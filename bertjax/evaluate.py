@@ -54,11 +54,12 @@ PRECISIONS = ("float32", "bfloat16")
 def run(
     model: Any, suite: str, data: Any = None, *, tokenizer: Any = None, precision: str | None = None, **options: Any
 ) -> dict[str, Any]:
-    """Scores of a model on a suite: suite, model, data, scores, groups, facts, details, warnings, options, seconds -
-    plain JSON.
+    """Scores of a model on a suite: suite, model, data, scores, groups, facts, details, warnings, undefined, options,
+    seconds - plain JSON.
 
     ``scores`` and the entries of ``groups[heading]`` are {"value", "low", "high", "count"}: a value with its 95 %
-    bootstrap interval over ``count`` examples. Accuracies are fractions, losses nats, correlations times 100.
+    bootstrap interval over ``count`` examples. Accuracies are fractions, losses nats, correlations times 100. Scores
+    that mean nothing, such as the correlation with a constant, are in ``undefined``, with the reason.
 
     model: a path (model folder or workdir) or a model with its ``tokenizer``. suite: "mlm", "blimp", "sts", "task".
     data: a path, as for the command, or for mlm a list of texts, for blimp a list of (good, bad) or of mappings with
@@ -91,6 +92,9 @@ def run(
     began = time.monotonic()
     with shown() as show:
         result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model, settings), settings, show)
+    if not result.scores:
+        why = "; ".join(f"{name} is undefined, as {reason}" for name, reason in result.undefined.items())
+        raise ModelFileError(f"{origin or 'model'}: nothing can be said of it: {why}")
     for name, score in result.scores.items():
         if not math.isfinite(score.value):
             raise ModelFileError(f"{origin or 'model'}: its {name} is {score.value}; the weights are of no use")

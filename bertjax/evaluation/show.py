@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bertjax.evaluation.suite import LEVEL
 from bertjax.showing import plain
+from bertjax.tasks.score_words import title as title_of
 
 
 def print_result(result: dict[str, Any], formats: dict[str, str], console: Console) -> None:
@@ -18,6 +19,7 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     model, data = result["model"] or "model", result["data"] or "data in memory"
     main = next(iter(result["scores"]))
     spec = lambda name: formats.get(name, ".4f")
+    shown = lambda name: title_of(name, result["facts"].get("positive_label"))
     # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
     title = Text(plain(f"{result['suite']}: {model} on {data}"))
     table = Table(box=SIMPLE, title=title, title_justify="left", title_style="bold")
@@ -30,8 +32,12 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
             table.add_row(Text(plain(group)), *_cells(score, spec(main)))
         table.add_section()
     for name, score in result["scores"].items():
-        table.add_row(name, *_cells(score, spec(name)), style="bold")
+        table.add_row(Text(plain(shown(name))), *_cells(score, spec(name)), style="bold")
+    for name in result["undefined"]:
+        table.add_row(Text(plain(shown(name))), "undefined", "", "", style="bold")
     console.print(table)
+    for name, reason in result["undefined"].items():
+        console.print(plain(f"{shown(name)} is undefined: {reason}"), markup=False, highlight=False)
     facts = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in _shown(result))
     console.print(plain("  ".join(facts).replace("_", " ")), markup=False, highlight=False)
 

@@ -29,6 +29,7 @@ from bertjax.tasks.left_out import Warn
 from bertjax.tasks.lines import ending
 from bertjax.tasks.records import RECORDS
 from bertjax.tasks.tables import Columns, read_texts
+from bertjax.tasks.undefined import undefined
 from bertjax.text.tokenizer import Tokenizer
 
 _LEAST_LENGTH = 5  # of embed
@@ -93,8 +94,9 @@ def score_cosines(
     rows = np.concatenate(vectors).astype(np.float64)
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
     found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
-    times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items()}
-    return Result(times_100, facts={"texts": len(texts)}, warnings=pairs.warnings)
+    none = undefined("embedding", (one * other).sum(axis=1), pairs.scores)
+    times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items() if n not in none}
+    return Result(times_100, facts={"texts": len(texts)}, warnings=pairs.warnings, undefined=none)
 
 
 def _columns(path: Path, given: str | None) -> Columns:

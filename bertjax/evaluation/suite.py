@@ -57,13 +57,15 @@ class Score:
 @dataclass(frozen=True)
 class Result:
     """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known, in
-    numbers and words. details: what is too much for a table. warnings: about the data, a line each."""
+    numbers and words. details: what is too much for a table. warnings: about the data and the scores, a line each.
+    undefined: scores that have no value, with the reason; they are not among ``scores``."""
 
     scores: dict[str, Score]
     groups: dict[str, dict[str, Score]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    undefined: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,13 @@ def measured(function: Callable[..., Mapping[str, float]], arrays: Sequence[Any]
     }
 
 
-def scored(kind: str, predictions: Any, labels: Any, names: Sequence[str], seed: int) -> dict[str, Score]:
-    """The scores of a kind of task (``tasks.scores``) with their intervals."""
-    intervals = score_intervals(kind, predictions, labels, names, seed=seed, samples=SAMPLES, level=LEVEL)
-    values = SCORES[kind](predictions, labels, names)
+def scored(
+    kind: str, predictions: Any, labels: Any, names: Sequence[str], seed: int, **settings: Any
+) -> dict[str, Score]:
+    """The scores of a kind of task (``tasks.scores``) with their intervals. settings: ``positive`` of two classes."""
+    drawn = {"seed": seed, "samples": SAMPLES, "level": LEVEL}
+    intervals = score_intervals(kind, predictions, labels, names, **drawn, **settings)
+    values = SCORES[kind](predictions, labels, names, **settings)
     return {name: Score(value, *intervals[name], len(labels)) for name, value in values.items()}
 
 

@@ -28,12 +28,14 @@ from bertjax.tasks.asked import AMONG
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids
+from bertjax.tasks.positive_label import positive_label
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import per_class
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.squad_rules import best_scores, has_answer, has_unanswerable, leads, question_scores
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.tag_names import TagNames, why_no_entities
+from bertjax.tasks.undefined import never_predicted, undefined
 from bertjax.text.tokenizer import Tokenizer
 
 _LOT = 512  # examples between two signs of life
@@ -103,14 +105,33 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Opti
         found += _PREDICT[kind](model, tokenizer, examples[begin : begin + _LOT], size)
         show("predicting", min(begin + _LOT, len(examples)), len(examples))
     predictions, labels = _comparable(kind, found, examples, names)
-    scores = scored(kind, predictions, labels, names, options.seed)
+    positive = _positive(model) if kind == "classification" else None
+    own = {} if positive is None else {"positive": names.index(positive)}
+    none = undefined(kind, predictions, labels, names, **own)
+    scores = {
+        name: score
+        for name, score in scored(kind, predictions, labels, names, options.seed, **own).items()
+        if name not in none
+    }
     if kind == "answering" and model.task.null_threshold is not None and has_unanswerable(examples):
         scores |= _best_scores(found, examples, options.seed)
-    facts: dict[str, Any] = {"task": kind}
+    facts: dict[str, Any] = {"task": kind} | ({} if positive is None else {"positive_label": positive})
     by_character = counted_in_characters(one.context for one in examples) if kind == "answering" else 0
     if by_character:
         facts["answers_compared_by_characters"] = by_character
-    return Result(scores, facts=facts, details=per_class(kind, predictions, labels, names), warnings=read.warnings)
+    return Result(
+        scores,
+        facts=facts,
+        details=per_class(kind, predictions, labels, names),
+        warnings=[*read.warnings, *never_predicted(kind, predictions, labels, names)],
+        undefined=none,
+    )
+
+
+def _positive(model: TaskModel) -> str | None:
+    """The label that F1, precision and recall are of: the model's own, or by the names; None of more than two."""
+    labels = model.task.labels
+    return positive_label(labels, model.task.positive_label) if len(labels) == 2 else None
 
 
 def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str], None]) -> list[Any]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit, softmax
 
+from bertjax.data.files import DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
-from bertjax.finetune.family import MOST_ERRORS, Family, Labelled, Outcome
+from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, unused
+from bertjax.tasks.positive_label import positive_label
 from bertjax.tasks.scores import SCORES, per_class
+from bertjax.tasks.undefined import always_undefined, never_predicted, undefined
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.train.losses import Objective
 
-_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
+_OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "classification": objectives.classification,
     "multi_label": objectives.multi_label,
     "regression": objectives.regression,
@@ -38,38 +41,95 @@ _PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
-    names = labels_of(run, data.train)
-    cautions = unused_labels(data.train, names)
-    task = TaskConfig(run.task, names, run.model.max_length, run.model.classifier_dropout)
+    names, kind = labels_of(run, data.train), run.task
+    positive = positive_label(names, run.data.positive_label) if kind == "classification" else None
+    task = TaskConfig(kind, names, run.model.max_length, run.model.classifier_dropout, positive_label=positive)
     room = room_of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names, _LISTED)
     train, truncated = text_rows(data.train, data.tokenizer, room, labels=own)
     evaluation, truncated_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
     counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)
-    weights = class_weights(run, names, counts)
+    weights, decided = _weights(run, data, names, counts), {}
+    if positive is not None and positive != names[1]:
+        decided["data.positive_label"] = Decided(positive, f"--config.data.positive_label={names[1]}")
+    if "positive_weights" in weights:
+        decided["balanced"] = Decided("by the weight of what has a label")
+    own_scores = {} if positive is None else {"positive": names.index(positive)}
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
         logits = np.stack(outputs)
-        predictions = _PREDICTIONS[run.task](logits)
-        scores = SCORES[run.task](predictions, held_out, names)
+        predictions = _PREDICTIONS[kind](logits)
+        scores = SCORES[kind](predictions, held_out, names, **own_scores)
         details = lambda: (
-            per_class(run.task, predictions, held_out, names)
-            | {"errors": _errors(run.task, data.eval, logits, predictions, held_out, names)}
+            per_class(kind, predictions, held_out, names)
+            | {"errors": _errors(kind, data.eval, logits, predictions, held_out, names)}
         )
-        return Outcome(scores, details)
+        return Outcome(
+            scores,
+            details,
+            undefined=undefined(kind, predictions, held_out, names, **own_scores),
+            remarks=never_predicted(kind, predictions, held_out, names),
+        )
 
+    none = always_undefined(kind, held_out, names, **own_scores)
+    notes = truncated_notes(truncated, len(train), truncated_there, len(evaluation), room)
+    if positive is not None:
+        notes.append(f"f1, precision and recall are of the label {positive!r} (config.data.positive_label)")
     return Family(
         task,
-        _OBJECTIVES[run.task](weights),
-        () if run.task == "regression" else ("accuracy",),
+        _OBJECTIVES[kind](**weights),
+        () if kind == "regression" else ("accuracy",),
         train,
         evaluation,
         outcome,
-        notes=truncated_notes(truncated, len(train), truncated_there, len(evaluation), room),
+        notes=notes,
         # A squared error is as large as the square of the scale; where all labels are equal there is none.
-        loss_unit=float(np.var(own, dtype=np.float64)) if run.task == "regression" and np.ptp(own) else 1.0,
-        cautions=cautions,
+        loss_unit=float(np.var(own, dtype=np.float64)) if kind == "regression" and np.ptp(own) else 1.0,
+        cautions=[*unused_labels(data.train, names), *_one_value(kind, own, names, none), *_no_weight(weights, names)],
+        decided=decided,
+        never_defined=none,
     )
+
+
+def _one_value(kind: str, train: np.ndarray, names: Sequence[str], undefined: Mapping[str, str]) -> list[str]:
+    """Lines on labels that are all the same."""
+    lines = [f"the evaluation data leaves {name} undefined: {why}" for name, why in undefined.items()]
+    if kind == "regression" and np.ptp(train) == 0:
+        lines.append(f"all training labels are {train[0]:g}: nothing but this number is learned")
+    if kind == "multi_label":
+        every = [repr(name) for name, there in zip(names, train.all(axis=0), strict=True) if there]
+        if every:
+            lines.append(f"every training example has the label {', '.join(every)}: it tells nothing of a text")
+    return lines
+
+
+def _no_weight(weights: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    given = weights.get("class_weights")
+    without = [] if given is None else [repr(name) for name, w in zip(names, np.asarray(given), strict=True) if not w]
+    if not without:
+        return []
+    return [f"config.training.class_weights: the weight of {', '.join(without)} is 0: nothing is learned of it"]
+
+
+def _weights(run: FinetuneConfig, data: Labelled, names: Sequence[str], counts: np.ndarray) -> dict[str, Any]:
+    """The arguments of the objective: "balanced" is a positive weight where a text may have several labels."""
+    if run.task == "multi_label" and run.training.class_weights == "balanced":
+        return {"class_weights": None, "positive_weights": _positive_weights(data.train, names, counts)}
+    return {"class_weights": class_weights(run, names, counts)}
+
+
+def _positive_weights(train: Sequence[Any], names: Sequence[str], counts: np.ndarray) -> Any:
+    """float32 [C]: of each label, examples without over examples with it. Raises DataError where one is 0."""
+    without = len(train) - counts
+    for which, amounts in (("no", counts), ("every", without)):
+        one_sided = [name for name, amount in zip(names, amounts, strict=True) if not amount]
+        if one_sided:
+            raise DataError(
+                f"{train[-1].where}: up to here {which} example has the label {one_sided[0]!r}, which no weight can "
+                f"balance; leave it out of the data{' and of config.data.labels' * (which == 'no')}, or leave out "
+                "config.training.class_weights, or give numbers there"
+            )
+    return jnp.asarray(without / counts, jnp.float32)
 
 
 def labels_of(run: FinetuneConfig, train: Sequence[Any]) -> tuple[str, ...]:
@@ -95,7 +155,8 @@ def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray)
     if given is None:
         return None
     if given == "balanced":
-        return jnp.asarray(counts.sum() / (len(names) * np.maximum(counts, 1)), jnp.float32)
+        occurs = counts > 0  # the others, of which nothing is learned, weigh as the average in the loss of eval
+        return jnp.asarray(np.where(occurs, counts.sum() / (occurs.sum() * np.maximum(counts, 1)), 1.0), jnp.float32)
     try:
         values = [float(part) for part in given.split(",")]
     except ValueError:

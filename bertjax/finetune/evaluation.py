@@ -12,6 +12,7 @@ from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.model.task import POOLED
 from bertjax.parallel.sharding import process_rows, to_global
+from bertjax.tasks.score_words import in_words
 from bertjax.train.evaluation import Interrupted
 
 
@@ -50,7 +51,9 @@ def evaluate(
     return float(job.eval_objective.total(*totals)), job.family.outcome(outputs)
 
 
-def evaluation_line(step: int, name: str, loss: float, scores: dict[str, float], is_best: bool) -> str:
-    """An evaluation in words."""
-    shown = ", ".join(f"{score.replace('_', ' ')} {value:.4f}" for score, value in scores.items())
-    return f"evaluation at step {step} ({name}): {shown}, loss {loss:.4f}" + "  - the best so far" * is_best
+def evaluation_line(
+    step: int, name: str, loss: float, outcome: Outcome, is_best: bool, positive: str | None = None
+) -> str:
+    """An evaluation in words. positive: the label that F1, precision and recall are of."""
+    shown = "; ".join([f"{in_words(outcome.scores, outcome.undefined, positive)}, loss {loss:.4f}", *outcome.remarks])
+    return f"evaluation at step {step} ({name}): {shown}" + "  - the best so far" * is_best

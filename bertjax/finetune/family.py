@@ -47,7 +47,8 @@ class Family:
     tokens; embeddings [H] - to scores. notes: lines about the data for a person; cautions: those that are warnings,
     shown at the start and kept in the log. loss_unit: what the guard counts a rise of the loss in. eval_objective:
     where the loss of eval is another. decided: parts of the run's identity, by name, where they are not what they were
-    before they could be chosen.
+    before they could be chosen. never_defined: scores without a value on eval, whatever is predicted, with the reason.
+    metric: the score that chooses, or "loss"; None: the first.
     """
 
     task: TaskConfig
@@ -62,6 +63,8 @@ class Family:
     cautions: Sequence[str] = ()
     eval_objective: Objective | None = None
     decided: Mapping[str, Decided] = field(default_factory=dict)
+    never_defined: Mapping[str, str] = field(default_factory=dict)
+    metric: str | None = None
 
 
 class Labelled(NamedTuple):

@@ -15,6 +15,7 @@ from bertjax.finetune.evaluation import evaluate, evaluation_line
 from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.inputs import Start
 from bertjax.finetune.job import Job, describe_job, make_job
+from bertjax.finetune.metric import of_run
 from bertjax.finetune.position import OF_THE_RUN, Position
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.summary import summarise, summary_lines
@@ -28,6 +29,7 @@ from bertjax.parallel.processes import Processes
 from bertjax.parallel.progress import IN_STEP
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
+from bertjax.tasks.score_words import defined
 from bertjax.train import Stopped
 from bertjax.train import workdir as folder
 from bertjax.train.checkpoints import Checkpoints
@@ -122,23 +124,25 @@ def train(
         with progress.pause("evaluating"):
             return evaluate(job, predict_step, params, lambda: agree(here.step))
 
-    def evaluate_here(name: str) -> float | None:
-        """The main score of this step, which is on record then; None where it was asked to stop on the way."""
+    def evaluate_here(name: str) -> bool:
+        """Whether this step has been evaluated, which is on record then; not where it was asked to stop on the way."""
         try:
             loss, outcome = evaluated(here.state.params)
         except Interrupted:
-            return None
+            return False
         latest.clear()
         latest[here.step] = loss, outcome
-        score = next(iter(outcome.scores.values()))
-        is_best = here.evaluated(score)
-        line = evaluation_line(here.step, name, loss, outcome.scores, is_best)
-        recorder.evaluated(here.step, {"loss": loss, **outcome.scores}, line)
-        return score
+        is_best = here.evaluated(of_run(family.metric, outcome.scores, outcome.undefined, loss))
+        line = evaluation_line(here.step, name, loss, outcome, is_best, family.task.positive_label)
+        recorder.evaluated(here.step, {"loss": loss, **defined(outcome.scores, outcome.undefined)}, line)
+        return True
 
-    def to_be_saved(score: float | None) -> dict[str, Any]:
+    def to_be_saved(is_evaluated: bool) -> dict[str, Any]:
         """The part of the record of a checkpoint that an evaluation changes."""
-        here.totals = recorder.totals()
+        here.totals, score = recorder.totals(), None
+        if is_evaluated:
+            loss, outcome = latest[here.step]
+            score = of_run(family.metric, outcome.scores, outcome.undefined, loss)
         return here.record() | {"held_out_loss": None if score is None else -score}
 
     def report(ended: str | None = None) -> None:
@@ -168,10 +172,10 @@ def train(
             if saving:
                 recorder.flush()  # what is saved is good and counts its own step
             # Who is asked to stop has little time: the evaluation is done when the run goes on.
-            score = evaluate_here(stretches[index].name) if evaluating and not stopping else None
-            put_off = evaluating and score is None
+            is_evaluated = evaluating and not stopping and evaluate_here(stretches[index].name)
+            put_off = evaluating and not is_evaluated
             if saving:
-                record = constants | to_be_saved(score) | {DUE: put_off}
+                record = constants | to_be_saved(is_evaluated) | {DUE: put_off}
                 with progress.pause("saving"):
                     checkpoints.save(here.step, here.state, record)
             if evaluating and not put_off:
@@ -185,10 +189,9 @@ def train(
         """Does the evaluation that the run was asked to stop at."""
         index = next(i for i, stretch in enumerate(stretches) if here.step <= stretch.last)
         recorder.begin_phase(index)
-        score = evaluate_here(stretches[index].name)
-        if score is None:
+        if not evaluate_here(stretches[index].name):
             raise stopped()
-        checkpoints.amend(here.step, to_be_saved(score) | {DUE: False})
+        checkpoints.amend(here.step, to_be_saved(True) | {DUE: False})
         report()
 
     to_come = {} if has_ended() else job.shapes_from(here.step + here.offset)
@@ -209,15 +212,14 @@ def train(
             display.say(f"no better score in {here.since_best} evaluations: ended at step {ended_at} of {steps}")
 
         # --- Result: of the best checkpoint ---------------------------------------------------------------------------
-        assert here.best is not None  # every epoch ends with an evaluation
+        best = here.best["step"] if here.best else ended_at  # where no evaluation had a value, the last one
         state = here.state
-        if here.best["step"] != ended_at:
+        if best != ended_at:
             with progress.pause("restoring"):
-                best = here.best["step"]
                 state, record = checkpoints.restore(best, job.state_shapes())
                 refuse_another_run(best, record, constants, OF_THE_RUN)
         try:
-            loss, outcome = latest.get(here.best["step"]) or evaluated(state.params)
+            loss, outcome = latest.get(best) or evaluated(state.params)
         except Interrupted:
             raise stopped() from None
         summary = summarise(job, here, loss, outcome)

@@ -30,8 +30,12 @@ def classification(class_weights: jax.Array | None) -> Objective:
     return mean(weights, sums)
 
 
-def multi_label(class_weights: jax.Array | None) -> Objective:
-    """Binary cross entropy of every label on its own, labels float32 [B, C]; hits are single decisions."""
+def multi_label(class_weights: jax.Array | None, positive_weights: jax.Array | None = None) -> Objective:
+    """Binary cross entropy of every label on its own, labels float32 [B, C]; hits are single decisions.
+
+    class_weights [C]: of a label among the others. positive_weights [C]: of what has a label, against what has it not
+    (``pos_weight`` of torch's BCEWithLogitsLoss, which divides by the number of decisions, too).
+    """
 
     def per_label(batch: Batch) -> jax.Array:
         ones = jnp.ones_like(batch["labels"]) * batch["weights"][:, None]
@@ -40,6 +44,8 @@ def multi_label(class_weights: jax.Array | None) -> Objective:
     def sums(output, batch: Batch) -> Values:
         logits, labels = output.logits, batch["labels"]
         losses = jax.nn.softplus(logits) - logits * labels
+        if positive_weights is not None:
+            losses *= 1 + labels * (positive_weights - 1)[None, :]
         hits = (logits > 0) == (labels > 0.5)
         return {
             "loss": jnp.sum(losses * per_label(batch)),

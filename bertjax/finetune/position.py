@@ -30,8 +30,8 @@ _MAKES_SENSE = {
 @dataclass
 class Position:
     """After ``step`` updates. offset: batches that were left out after setbacks, so that the next batch is number
-    ``step + offset``. totals: seconds and real_tokens of the run. best: step and main score of the best evaluation,
-    None before the first; since_best: evaluations after it."""
+    ``step + offset``. totals: seconds and real_tokens of the run. best: step and metric (better the higher) of the
+    best evaluation, None before the first with a value; since_best: evaluations after it."""
 
     state: TrainState
     step: int = 0
@@ -63,9 +63,10 @@ class Position:
             "skipped": self.skipped,
         }
 
-    def evaluated(self, score: float) -> bool:
-        """Takes note of the main score of this step; whether it is the best so far."""
-        if self.best is None or score > self.best["score"]:
+    def evaluated(self, score: float | None) -> bool:
+        """Takes note of the metric at this step, better the higher, None where it has no value; whether it is the best
+        so far."""
+        if score is not None and (self.best is None or score > self.best["score"]):
             self.best, self.since_best = {"step": self.step, "score": score}, 0
             return True
         self.since_best += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,10 +13,12 @@ from typing import Any
 from rich.table import Table
 
 from bertjax import unfinished
+from bertjax.finetune.metric import LOSS, of_summary
 from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
+from bertjax.tasks.score_words import title
 from bertjax.train import workdir as folder
 from bertjax.train.belongings import RUNS
 
@@ -26,7 +29,7 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
         recorded = json.loads((workdir / "config.json").read_text())
         same = recorded["identity"] == json.loads(json.dumps(as_recorded(recorded, identity)))
         summary = json.loads((workdir / "summary.json").read_text())
-        has_scores = isinstance(summary["scores"][summary["main_score"]], float | int)
+        has_scores = of_summary(summary) is not None or summary["main_score"] in summary.get("undefined", ())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     whole = same and (workdir / "model" / "config.json").is_file()
@@ -36,12 +39,15 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
 def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     """(number of the best trial, its summary with ``runs``, ``mean`` and ``spread`` of all).
 
-    The best has the highest main score, of equals the first. spread: standard deviation of a sample (0 of one).
+    The best has the best value of the metric, of equals the first; one without a value is behind all others. mean,
+    spread (standard deviation of a sample, 0 of one): over the runs that have a value.
     """
-    main = summaries[0]["main_score"]
-    best = max(range(len(summaries)), key=lambda number: (summaries[number]["scores"][main], -number))
-    scores = [summary["scores"] for summary in summaries]
-    columns = {name: [one[name] for one in scores if name in one] for name in scores[0]}
+    values = [of_summary(summary) for summary in summaries]
+    best = max(range(len(summaries)), key=lambda n: (-math.inf if values[n] is None else values[n], -n))
+    by_loss = summaries[0]["main_score"] == LOSS
+    scores = [summary["scores"] | ({LOSS: summary[LOSS]} if by_loss else {}) for summary in summaries]
+    names = dict.fromkeys(name for one in scores for name in one)
+    columns = {name: [one[name] for one in scores if name in one] for name in names}
     runs = [
         {"learning_rate": t.learning_rate, "epochs": t.epochs, "seed": t.seed, "scores": one}
         for t, one in zip(trials, scores, strict=True)
@@ -68,11 +74,12 @@ def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
 
 def table_of(summary: dict[str, Any]) -> Table:
     """All trials with their scores, and mean and spread."""
-    names = list(summary["mean"])
-    table = Table("learning rate", "epochs", "seed", *[name.replace("_", " ") for name in names])
+    names, positive = list(summary["mean"]), summary.get("positive_label")
+    table = Table("learning rate", "epochs", "seed", *[title(name.replace("_", " "), positive) for name in names])
     for run in summary["runs"]:
         cells = [f"{run['learning_rate']:g}", str(run["epochs"]), str(run["seed"])]
-        table.add_row(*cells, *[f"{run['scores'][name]:.4f}" for name in names])
+        shown = [f"{run['scores'][name]:.4f}" if name in run["scores"] else "undefined" for name in names]
+        table.add_row(*cells, *shown)
     table.add_section()
     for what in ("mean", "spread"):
         table.add_row(what, "", "", *[f"{summary[what][name]:.4f}" for name in names])

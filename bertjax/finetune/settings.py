@@ -56,6 +56,8 @@ class DataConfig:
     # Texts of more tokens than the model has positions: truncated like those over max_length, or refused by file and
     # line. No identity: where the same data is not refused, both give the same rows.
     too_long: str = operational("truncate", choices=("truncate", "refuse"))
+    # Of two classes: the one that F1, precision and recall are of; None: by the names, see ``tasks.positive_label``.
+    positive_label: str | None = identity(None)
     labels: tuple[str, ...] | None = identity(None)  # by id; None: those of the training data, sorted
 
 
@@ -69,7 +71,10 @@ class TrainingConfig:
     batch_size: int = identity(32, low=1)  # examples a step, over all devices and parts
     warmup_fraction: float = identity(0.1, low=0.0, high=1.0)  # of all steps
     evaluate_every: int = identity(0, low=0)  # steps, besides the end of each epoch; 0: only there
-    # After so many evaluations without a better main score training ends; 0: never.
+    # The score (or "loss") that chooses the best checkpoint, the best trial, and ends training early; None: the first
+    # score of the task.
+    metric: str | None = identity(None)
+    # After so many evaluations without a better ``metric`` training ends; 0: never.
     early_stopping: int = identity(0, low=0)
     # "balanced" (by one over the counts), or a number a label in their order; None: all alike.
     class_weights: str | None = identity(None)
@@ -147,6 +152,8 @@ def resolve(config: Any) -> FinetuneConfig:
         raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
+    if run.task != "classification" and run.data.positive_label is not None:
+        raise ConfigError(f"config.data.positive_label: {run.task} has none; it is of classification with two labels")
     if run.task != "embedding" and run.training.embedding_loss is not None:
         raise ConfigError(f"config.training.embedding_loss: {run.task} is no embedding")
     training, several = run.training, {"data.labels": run.data.labels or ()}
@@ -185,7 +192,7 @@ def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
 # so that a stored run goes on.
 AS_BEFORE: dict[str, Any] = {}
 # Identity keys of which the data decides where they are not set: see ``Family.decided``.
-DECIDED_BY_DATA = ("training.embedding_loss",)
+DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding_loss")
 
 
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.finetune.position import Position
 from bertjax.tasks.label_cautions import majority
+from bertjax.tasks.score_words import defined, in_words, title
 from bertjax.train.summary import ran_on
 
 
 def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
     """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
-    trial, main = job.trial, next(iter(outcome.scores))
+    trial, family = job.trial, job.family
     slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
     left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
     slots = slots_between(0, here.step + here.offset) - left_out
@@ -23,8 +24,11 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
     return {
         "name": job.run.name,
         "task": job.family.task.kind,
-        "main_score": main,
-        "scores": outcome.scores,
+        "main_score": family.metric or next(iter(outcome.scores)),
+        "scores": defined(outcome.scores, outcome.undefined),
+        "undefined": dict(outcome.undefined),
+        "remarks": list(outcome.remarks),
+        "positive_label": family.task.positive_label,
         "loss": loss,
         "best_step": here.best["step"] if here.best else None,
         **outcome.details(),
@@ -43,12 +47,17 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
 
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
-    beside = {"accuracy": _by_majority(summary)}
-    shown = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4f}{beside.get(name, '')}" for name, value in summary["scores"].items()
-    )
+    beside, undefined = {"accuracy": _by_majority(summary)}, summary["undefined"]
+    shown = in_words(summary["scores"], undefined, summary["positive_label"], beside)
+    shown = "; ".join([shown, *summary["remarks"]])
+    main, positive = summary["main_score"], summary["positive_label"]
+    chosen = title(main.replace("_", " "), positive)
+    by = f" by {chosen}" * (main != next(iter(summary["scores"]), main))
     return [
-        f"best at step {summary['best_step']}: {shown}",
+        f"best{by} at step {summary['best_step']}: {shown}"
+        if summary["best_step"] is not None
+        else f"warning: {chosen} has a value in no evaluation, so that none is the best: the model is that of the last "
+        f"step, {summary['steps']:,}: {shown}",
         f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
         f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.1%}",
         f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}",

@@ -13,6 +13,7 @@ from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.loop import train
+from bertjax.finetune.metric import with_metric
 from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
@@ -68,7 +69,7 @@ def train_all(
     }
     processes.must_equal("model or data", begins_with)
     processes.must_equal("installation", versions())
-    family = FAMILIES[run.task](run, data)
+    family = with_metric(FAMILIES[run.task](run, data), run)
     if run.task not in ("regression", "answering", "embedding"):
         family = replace(family, notes=[counted(family.task.labels, data.train, data.eval), *family.notes])
     doubts = [

@@ -33,6 +33,7 @@ _OWN: dict[str, tuple[tuple[type, ...], float | None]] = {
     "max_question": ((int,), 1),
     "max_answer": ((int,), 1),
     "null_threshold": ((int, float, type(None)), None),
+    "positive_label": ((str, type(None)), None),
 }
 _POOLINGS = ("mean", "cls")
 _MOST_LABELS = 1 << 20
@@ -88,6 +89,10 @@ def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: 
     if dropout is not None and (type(dropout) not in (int, float) or not 0 <= dropout < 1):
         raise ModelFileError(f"{origin}: classifier_dropout = {_short(dropout)} must lie in 0 .. 1")
     own = _own(values.get("bertjax", {}), positions, origin)
+    if own.get("positive_label") is not None and own["positive_label"] not in labels:
+        raise ModelFileError(
+            f"{origin}: bertjax.positive_label = {_short(own['positive_label'])} is none of the labels"
+        )
     return TaskConfig(kind, labels, classifier_dropout=dropout, **own)
 
 

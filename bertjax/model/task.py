@@ -30,11 +30,11 @@ class TaskConfig:
     """What a model was made for: kept with it, so that predictions read texts as training did.
 
     labels: names by id; ("score",) for regression, none for answering and embedding. max_length: tokens of a row, with
-    special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. pooling ("mean" or
-    "cls") and normalize, to length 1: of embedding. The rest is of answering: stride, tokens that two windows of a
-    context share; max_question, tokens beyond which questions are cut; max_answer, the most tokens of an answer;
-    null_threshold, by how much the score of no answer must exceed that of the best one to be given, None: there always
-    is an answer.
+    special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. positive_label: of two
+    labels, the one that F1, precision and recall are of; None: by the names. pooling ("mean" or "cls") and normalize,
+    to length 1: of embedding. The rest is of answering: stride, tokens that two windows of a context share;
+    max_question, tokens beyond which questions are cut; max_answer, the most tokens of an answer; null_threshold, by
+    how much the score of no answer must exceed that of the best one to be given, None: there always is an answer.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class TaskConfig:
     max_question: int = 64
     max_answer: int = 30
     null_threshold: float | None = None
+    positive_label: str | None = None
 
     @property
     def leading(self) -> int | None:

@@ -18,8 +18,8 @@ from bertjax.tasks import scores, squad_rules
 Drawn = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
 
 
-def _classification(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn:
-    count = len(label_names)
+def _classification(predictions: Any, labels: Any, label_names: Sequence[str], *, positive: int | None = None) -> Drawn:
+    count, own = len(label_names), 1 if positive is None else positive
 
     def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
         drawn = (ours[ours == theirs], theirs, ours)
@@ -33,7 +33,10 @@ def _classification(predictions: Any, labels: Any, label_names: Sequence[str]) -
             "f1_macro": f1[true + predicted > 0].mean(),
             "mcc": (right.sum() * total - true @ predicted) / spread if spread else 0.0,
         }
-        return found | ({"f1": f1[1]} if count == 2 else {})
+        if count != 2:
+            return found
+        share = lambda whole: right[own] / whole[own] if whole[own] else 0.0
+        return found | {"f1": f1[own], "precision": share(predicted), "recall": share(true)}
 
     return function, (np.asarray(predictions), np.asarray(labels))
 
@@ -103,7 +106,7 @@ def _answering(predictions: Any, labels: Any, label_names: Sequence[str]) -> Dra
     return function, (exact, f1, squad_rules.has_answer(labels))
 
 
-DRAWN: dict[str, Callable[[Any, Any, Sequence[str]], Drawn]] = {
+DRAWN: dict[str, Callable[..., Drawn]] = {
     "classification": _classification,
     "multi_label": _multi_label,
     "regression": _regression,

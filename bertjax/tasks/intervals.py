@@ -42,12 +42,13 @@ def score_intervals(
     seed: int,
     samples: int = 1000,
     level: float = 0.95,
+    **settings: Any,
 ) -> dict[str, Interval]:
     """The interval of every score of ``scores.SCORES[kind]``, under its name; same arguments as there.
 
     Examples are drawn: whole sentences of a tagging task, questions of an answering one.
     """
-    function, arrays = DRAWN[kind](predictions, labels, label_names)
+    function, arrays = DRAWN[kind](predictions, labels, label_names, **settings)
     names = list(function(*arrays))
     low, high = bootstrap(
         lambda *drawn: [function(*drawn).get(name, np.nan) for name in names],

@@ -1,6 +1,7 @@
 """Scores of predictions, a function a kind of task; by scikit-learn, scipy, seqeval and SQuAD's own rules.
 
-All are fractions of 1 (correlations from -1 to 1); what is undefined, such as the correlation with a constant, is 0.
+All are fractions of 1 (correlations from -1 to 1); what is undefined, such as the correlation with a constant, is 0:
+``undefined.undefined`` says what that is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import numpy as np
 from bertjax.tasks import squad_rules
 from bertjax.tasks.entities import are_entities, entity_counts, entity_pairs, types_of
 from bertjax.tasks.examples import QuestionExample
+from bertjax.tasks.undefined import are_equal
 
 Scores = dict[str, float]
 # Labels up to which the whole confusion matrix is kept: its square grows out of any file.
 MOST_OF_MATRIX = 100
 
 
-def classification(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
-    """Of ids [N]: ``accuracy``, ``f1_macro`` (over the classes that occur), ``mcc``, of two classes ``f1`` of id 1."""
+def classification(predictions: Any, labels: Any, label_names: Sequence[str], *, positive: int | None = None) -> Scores:
+    """Of ids [N]: ``accuracy``, ``f1_macro`` (over the classes that occur), ``mcc``; of two classes ``f1``,
+    ``precision`` and ``recall`` of the one with the id ``positive``, None: the second."""
     from sklearn import metrics
 
     predictions, labels = _checked(predictions, labels)
@@ -31,7 +34,14 @@ def classification(predictions: Any, labels: Any, label_names: Sequence[str]) ->
         "mcc": _matthews(predictions, labels, len(label_names)),
     }
     if len(label_names) == 2:
-        scores["f1"] = metrics.f1_score(labels, predictions, average="binary", pos_label=1, zero_division=cast(Any, 0))
+        own = 1 if positive is None else positive
+        truth, found = ((ids == own).astype(np.int32) for ids in (labels, predictions))
+        of = lambda score: score(truth, found, average="binary", pos_label=1, zero_division=cast(Any, 0))
+        scores |= {
+            "f1": of(metrics.f1_score),
+            "precision": of(metrics.precision_score),
+            "recall": of(metrics.recall_score),
+        }
     return _plain(scores)
 
 
@@ -200,7 +210,7 @@ def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, fl
 def _correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     from scipy import stats
 
-    if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+    if len(labels) < 2 or are_equal(predictions) or np.ptp(labels) == 0:
         return {"pearson": 0.0, "spearman": 0.0}
     return {"pearson": stats.pearsonr(predictions, labels)[0], "spearman": stats.spearmanr(predictions, labels)[0]}
 

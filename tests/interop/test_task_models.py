@@ -22,7 +22,9 @@ from bertjax.text.vocabulary import train_tokenizer
 WITHIN = 2e-5
 LABELS = ("O", "B-PER", "I-PER", 'odd "name" é')
 TASKS = {
-    "classification": TaskConfig("classification", LABELS[:3], max_length=32, classifier_dropout=0.25),
+    "classification": TaskConfig(
+        "classification", LABELS[:3], max_length=32, classifier_dropout=0.25, positive_label=LABELS[0]
+    ),
     "multi_label": TaskConfig("multi_label", LABELS, max_length=48),
     "regression": TaskConfig("regression", ("score",), max_length=48),
     "tagging": TaskConfig("tagging", LABELS, max_length=24),

@@ -48,7 +48,8 @@ def test_classification_is_scikit_learns(pairs):
         "mcc": quiet(metrics.matthews_corrcoef, labels, predictions),
     }
     if classes == 2:
-        expected["f1"] = quiet(metrics.f1_score, labels, predictions)
+        for name in ("f1", "precision", "recall"):
+            expected[name] = quiet(getattr(metrics, f"{name}_score"), labels, predictions)
     names = tuple("vwxyz"[:classes])
     agree(SCORES["classification"](predictions, labels, names), expected)
     found = per_class("classification", predictions, labels, names)
@@ -102,7 +103,8 @@ def test_the_commonest_confusions_of_many_labels(classes):
 def test_classification_by_hand():
     predictions, labels = [1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 1]
     scores = SCORES["classification"](predictions, labels, ("no", "yes"))
-    agree(scores, {"accuracy": 4 / 6, "f1_macro": 2 / 3, "mcc": 1 / 3, "f1": 2 / 3})
+    of_yes = dict.fromkeys(("f1", "precision", "recall"), 2 / 3)
+    agree(scores, {"accuracy": 4 / 6, "f1_macro": 2 / 3, "mcc": 1 / 3, **of_yes})
     assert next(iter(scores)) == "accuracy"
     # A model that always says the same is worth nothing by this one.
     assert SCORES["classification"]([1, 1, 1], [1, 1, 0], ("no", "yes"))["mcc"] == 0

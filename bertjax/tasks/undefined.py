@@ -1,0 +1,96 @@
+"""Scores whose value means nothing on some predictions and labels, and why; what else a person must know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+# Numbers that differ by less of their size are equal: float32, and rows padded to other lengths, round so.
+_ROUNDING = 5e-7
+_MOST_NAMED = 10  # labels
+
+
+def are_equal(values: np.ndarray) -> bool:
+    """Whether numbers [N] are all the same, but for rounding."""
+    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max(initial=0.0))
+
+
+def _classification(
+    predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: int | None
+) -> dict[str, str]:
+    found = {}
+    for what, ids in (("predictions", predictions), ("labels", labels)):
+        if len(np.unique(ids)) == 1:
+            found["mcc"] = f"all {what} are {names[int(ids[0])]!r}"
+    if positive is not None:
+        name, is_predicted, is_there = names[positive], bool((predictions == positive).any()), positive in labels
+        if not is_predicted:
+            found["precision"] = f"{name!r} is never predicted"
+        if not is_there:
+            found["recall"] = f"no example has the label {name!r}"
+        if not is_predicted and not is_there:
+            found["f1"] = f"{name!r} neither occurs nor is predicted"
+    return found
+
+
+def _multi_label(predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: None) -> dict[str, str]:
+    return {} if predictions.any() or labels.any() else {"f1_micro": "no label occurs, and none is predicted"}
+
+
+def _correlation(predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: None) -> dict[str, str]:
+    why = ""
+    if len(labels) < 2:
+        why = "there is one example"
+    elif np.ptp(labels) == 0:
+        why = f"all labels are {labels[0]:g}"
+    elif are_equal(predictions):
+        why = f"all predictions are {predictions[0]:.4g}"
+    return dict.fromkeys(("pearson", "spearman"), why) if why else {}
+
+
+_OF_KIND: dict[str, Callable[..., dict[str, str]]] = {
+    "classification": _classification,
+    "multi_label": _multi_label,
+    "regression": _correlation,
+    "embedding": _correlation,
+}
+
+
+def undefined(
+    kind: str, predictions: Any, labels: Any, names: Sequence[str] = (), positive: int | None = None
+) -> dict[str, str]:
+    """Score -> reason; arguments as those of ``scores.SCORES``. Where both are 0, F1 is 0 / 0, and so on."""
+    if kind not in _OF_KIND:
+        return {}
+    return _OF_KIND[kind](np.asarray(predictions), np.asarray(labels), names, positive)
+
+
+def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive: int | None = None) -> dict[str, str]:
+    """Score -> reason, of those that no predictions can give a value."""
+    labels = np.asarray(labels)
+    if kind == "classification":
+        # Predictions of every class, so that only what the labels are can matter.
+        few, own = len(np.unique(labels)) == 1, names[int(labels[0])]
+        found = {"mcc": f"all labels are {own!r}"} if few else {}
+        absent = positive is not None and positive not in labels
+        return found | ({"recall": f"no example has the label {names[positive]!r}"} if absent else {})
+    return undefined(kind, np.arange(len(labels)), labels) if kind in ("regression", "embedding") else {}
+
+
+def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
+    """One line on labels that occur and are never predicted, whose F1 is 0; none where there is no such label."""
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if kind == "classification":
+        counts = [np.bincount(ids, minlength=len(names)) for ids in (predictions, labels)]
+    elif kind == "multi_label":
+        counts = [predictions.sum(axis=0), labels.sum(axis=0)]
+    else:
+        return []
+    missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
+    more = f" and {len(missed) - _MOST_NAMED:,} more" * (len(missed) > _MOST_NAMED)
+    listed = ", ".join(missed[:_MOST_NAMED]) + more
+    return [f"never predicted, so that their F1 is 0: {listed} ({len(missed):,} of {len(names):,} labels)"] * bool(
+        missed
+    )
