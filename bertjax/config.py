@@ -74,15 +74,16 @@ class DataConfig:
     # One corpus SPEC or several, as a list or separated by commas (see ``python -m bertjax.prepare --help``).
     corpus: tuple[str, ...] = identity(("installed-docs",))
     # "wordpiece" or "sentencepiece" train a vocabulary of model.vocab_size on the corpus; else a path. This key and
-    # the next five are those of a corpus that is prepared already, and need not be set for it.
+    # the next six are those of a corpus that is prepared already, and need not be set for it.
     tokenizer: str = follows("wordpiece")
     lowercase: bool = follows(True)
-    # Whether letters lose their marks. Not set: decided once from the text that a vocabulary is learned on (yes where
-    # text is lowercased and Latin or Greek); a given tokenizer says it itself.
+    # Whether letters lose their marks. Not set: decided from the text that a vocabulary is learned on (where it is
+    # lowercased, and Latin or Greek); a given tokenizer says it itself.
     strip_accents: bool | None = follows(None, added=True)
-    # The code of the text's language, such as "tr" or "de": whether marked letters are letters of their own, and
-    # whether the small letter of I is ı.
+    # The code of the text's language, such as "tr": whether marked letters are letters of their own, and I that of ı.
     language: str | None = follows(None, added=True)
+    # The share of characters in a vocabulary that is learned. Not set: all, but 0.9995 of an alphabet of over 300.
+    character_coverage: float | None = follows(None, low=0.9, high=1.0, added=True)
     sentencepiece_type: str = follows("unigram", choices=("unigram", "bpe"))
     held_out_fraction: float = follows(0.02, low=0.0, high=0.5)
     objective: str = identity("mlm_nsp", choices=("mlm_nsp", "mlm"))

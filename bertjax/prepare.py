@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from bertjax.command import ArgumentParser, guarded
 from bertjax.digits import integer
@@ -63,8 +64,16 @@ def main(argv: list[str] | None = None) -> int:
         metavar="CODE",
         help="of the text, such as tr or de: whether marked letters are letters, and whether I is lowercased to ı",
     )
+    parser.add_argument(
+        "--character_coverage",
+        type=_number_in(0.9, 1.0),
+        metavar="F",
+        help="the share of characters in the vocabulary (default 1, but 0.9995 of an alphabet of over 300)",
+    )
     parser.add_argument("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
-    parser.add_argument("--held_out_fraction", type=_fraction, default=0.02, metavar="F", help="default 0.02")
+    parser.add_argument(
+        "--held_out_fraction", type=_number_in(0.0, 0.5), default=0.02, metavar="F", help="default 0.02"
+    )
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 
@@ -76,14 +85,17 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
 
 
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 0.5:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 0.5, not {text!r}")
-    return value
+def _number_in(low: float, high: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a number from {low:g} to {high:g}, not {text!r}")
+        return value
+
+    return number
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -100,6 +112,7 @@ def _run(options: argparse.Namespace) -> None:
         lowercase=options.lowercase,
         strip_accents=options.strip_accents,
         language=options.language,
+        character_coverage=options.character_coverage,
         sentencepiece_type=options.sentencepiece_type,
         held_out_fraction=options.held_out_fraction,
     )

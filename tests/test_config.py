@@ -137,7 +137,11 @@ def test_a_stored_run_keeps_its_predictions():
     stored["phases"]["phase2"]["max_predictions"] = 20
     again = resolve(stored)
     assert again.phases["phase2"].max_predictions == 20
-    assert again.unset == {"data.strip_accents", "data.language"}  # None, which is what not set means
+    assert again.unset == {
+        "data.strip_accents",
+        "data.language",
+        "data.character_coverage",
+    }  # None, which is what not set means
     assert identity_items(again)["phases.phase2.max_predictions"] == 20
 
 

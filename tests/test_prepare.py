@@ -39,6 +39,7 @@ def test_prepares_and_says_what(text, capsys):
         (["--input=a.txt", "--output=out", "--vocab_size=7"], 2, "too small"),
         (["--input=a.txt", "--output=out", "--lowercase=maybe"], 2, "must be true or false"),
         (["--input=a.txt", "--output=out", "--held_out_fraction=2"], 2, "from 0 to 0.5"),
+        (["--input=a.txt", "--output=out", "--character_coverage=0.5"], 2, "from 0.9 to 1"),
         (["--input=a.txt", "--output=out", "--inptu=b.txt"], 2, "unrecognized arguments"),
         (["--input=a.txt", "--output=out", "--tokenizer=nowhere"], 2, "nowhere does not exist"),
         (["--input=b.txt", "--output=out"], 3, "corpus b.txt does not exist"),

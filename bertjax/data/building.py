@@ -87,7 +87,9 @@ def _learned(sentences: list[str], settings: dict[str, Any]) -> tuple[Tokenizer,
     accents = decide(sentences, lowercase, settings["strip_accents"], language)
     model_type = settings.get("sentencepiece_type", "unigram")
     kind, size = settings["tokenizer"], settings["vocab_size"]
-    return train_tokenizer(kind, sentences, size, lowercase, model_type, accents.strip, language), accents
+    coverage = settings["character_coverage"]
+    tokenizer = train_tokenizer(kind, sentences, size, lowercase, model_type, accents.strip, language, coverage)
+    return tokenizer, accents
 
 
 def _write(folder: Path, staged: Staged, chosen: Split, tokenizer: Tokenizer, show: Progress) -> None:

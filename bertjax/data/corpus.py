@@ -72,6 +72,7 @@ def prepare(
     lowercase: bool | None = None,
     strip_accents: bool | None = None,
     language: str | None = None,
+    character_coverage: float | None = None,
     sentencepiece_type: str | None = None,
     held_out_fraction: float | None = None,
     progress: Progress | None = None,
@@ -95,6 +96,7 @@ def prepare(
             "lowercase": lowercase,
             "strip_accents": strip_accents,
             "language": language,
+            "character_coverage": character_coverage,
             "sentencepiece_type": sentencepiece_type,
             "held_out_fraction": held_out_fraction,
             "vocab_size": vocab_size,
@@ -115,7 +117,7 @@ def prepare(
     settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
     if given is None:
         settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}
-        settings |= {"strip_accents": strip_accents, "language": language}
+        settings |= {"strip_accents": strip_accents, "language": language, "character_coverage": character_coverage}
         if tokenizer == "sentencepiece":
             settings["sentencepiece_type"] = sentencepiece_type
     else:

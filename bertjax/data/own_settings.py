@@ -17,6 +17,7 @@ _KEYS = {
     "lowercase": "data.lowercase",
     "strip_accents": "data.strip_accents",
     "language": "data.language",
+    "character_coverage": "data.character_coverage",
     "sentencepiece_type": "data.sentencepiece_type",
     "held_out_fraction": "data.held_out_fraction",
     "vocab_size": "model.vocab_size",
@@ -36,6 +37,7 @@ def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "lowercase": tokenizer["lowercase"],
         "strip_accents": tokenizer.get("strip_accents", accents),
         "language": settings.get("language"),
+        "character_coverage": settings.get("character_coverage"),
         "sentencepiece_type": settings.get("sentencepiece_type"),
         "held_out_fraction": settings.get("held_out_fraction"),
         "vocab_size": tokenizer["vocab_size"],
@@ -46,7 +48,7 @@ def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raises ConfigError, one for all, where what was ``asked`` (setting -> value, None: nothing) is not what the
     corpus was prepared with."""
-    own = {"data.language": None} | own_values(path, manifest)
+    own = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
     wrong = {
         name: value
         for name, value in asked.items()

@@ -23,18 +23,24 @@ def text_cautions(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
 
     ``lowercase``: whether lowercasing was asked for, and is not a mere default.
     """
-    cleaning = corpus.manifest.get("cleaning", {})
+    cleaning = _cleaning(corpus)
     counts = corpus.manifest["counts"]
     damaged, text = _strings(counts.get("damaged")), TextCounts.of(corpus)
     unknown = [unknown_line(text, corpus.tokenizer)] if text.share > WARN_ABOVE else []
-    caseless = caseless_warning(cleaning.get("caseless", 0.0)) if lowercase else []
-    return [*unknown, *damaged, *cleaning.get("warnings", []), *caseless]
+    share = cleaning.get("caseless")
+    caseless = caseless_warning(share) if lowercase and isinstance(share, float) else []
+    return [*unknown, *damaged, *_strings(cleaning.get("warnings")), *caseless]
 
 
 def cleaning_line(corpus: PreparedCorpus) -> list[str]:
     """How the text was cleaned and why, as a line; none where a given tokenizer says it, or it is not on record."""
-    said = corpus.manifest.get("cleaning", {}).get("said")
-    return [said] if said else []
+    said = _cleaning(corpus).get("said")
+    return [said] if isinstance(said, str) else []
+
+
+def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
+    found = corpus.manifest.get("cleaning")
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bertjax.config import ConfigError
 from bertjax.memory import host_memory
 from bertjax.text.accents import decide
+from bertjax.text.alphabet import alphabet, count_characters, without
 from bertjax.text.exact_scores import with_exact_scores
 from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import has_dotless_i, primary
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, prepare_text
-from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer, normalizer
+from bertjax.text.wordpiece import WordPieceRules
+from bertjax.text.wordpiece_training import train_wordpiece
 
 # Characters of text that a vocabulary is trained on at most; of a larger corpus an even sample of documents is taken.
 # Counts of words hardly change beyond; SentencePiece's unigram model keeps the whole text and its suffixes in memory.
@@ -78,12 +79,15 @@ def train_tokenizer(
     sentencepiece_type: str = "unigram",
     strip_accents: bool | None = None,
     language: str | None = None,
+    character_coverage: float | None = None,
 ) -> Tokenizer:
     """A tokenizer of at most ``vocab_size`` entries, learned from ``sentences``; equal input gives equal output.
 
     ``kind`` is ``wordpiece`` or ``sentencepiece``. WordPiece vocabularies of small corpora are filled up with
     ``[unusedN]``; SentencePiece models stay smaller. ``strip_accents`` None: decided from the text
-    (``accents.decide``). ``language``: a code, such as tr. Raises ConfigError where ``vocab_size`` is too small.
+    (``accents.decide``). ``language``: a code, such as tr. ``character_coverage``: the share of characters that have a
+    piece of their own (None: all, but 0.9995 of an alphabet of over 300). Raises ConfigError where ``vocab_size`` is
+    too small.
     """
     check_size(kind, vocab_size)
     language = None if language is None else primary(language)
@@ -92,57 +96,20 @@ def train_tokenizer(
     dotless_i = has_dotless_i(language)
     if kind == "wordpiece":
         rules = WordPieceRules(strip_accents=strip_accents, dotless_i=dotless_i)
-        return _train_wordpiece(sentences, vocab_size, lowercase, rules)
+        return train_wordpiece(sentences, vocab_size, lowercase, rules, character_coverage)
     cleaning = functools.partial(prepare_text, lowercase=lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
-    model = _train_sentencepiece(list(map(cleaning, sentences)), vocab_size, sentencepiece_type)
+    texts = list(map(cleaning, sentences))
+    model = _train_sentencepiece(texts, vocab_size, sentencepiece_type, character_coverage)
     return SentencePieceTokenizer(model, lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
 
 
-def _train_wordpiece(sentences: Iterable[str], vocab_size: int, lowercase: bool, rules: WordPieceRules) -> Tokenizer:
-    import tokenizers
-    from tokenizers import models, pre_tokenizers, trainers
-
-    cleaning = normalizer(rules, lowercase)
-    texts = [cleaning.normalize_str(text) for text in sentences]
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    characters = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
-    # A character takes two entries, at the beginning of a word and inside. At least half is left for longer pieces.
-    most = (vocab_size - len(WORDPIECE_SPECIALS)) // 4
-    dropped = characters[most:]
-    kept = sorted(characters[:most])
-    if dropped:
-        table = dict.fromkeys(map(ord, dropped), " ")
-        texts = [text.translate(table) for text in texts]
-
-    library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # The trainer numbers continuations in the order of a hash map that differs from run to run, and breaks ties
-    # by number. Given as special tokens they get their numbers here.
-    numbered = [*WORDPIECE_SPECIALS, *(f"##{c}" for c in kept)]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=numbered,
-        initial_alphabet=kept,
-        continuing_subword_prefix="##",
-        show_progress=False,
-    )
-    library.train_from_iterator(iter(texts), trainer)
-    learned = library.get_vocab()
-    tokens = sorted(learned, key=lambda token: learned[token])[:vocab_size]
-    tokens += [f"[unused{i}]" for i in range(vocab_size - len(tokens))]
-    return WordPieceTokenizer(tokens, lowercase, rules=rules)
-
-
-def _train_sentencepiece(texts: Sequence[str], vocab_size: int, model_type: str) -> bytes:
+def _train_sentencepiece(texts: list[str], vocab_size: int, model_type: str, coverage: float | None) -> bytes:
     import sentencepiece
 
-    dropped = _rare_characters(texts, vocab_size)
-    if dropped:
-        table = dict.fromkeys(map(ord, dropped), " ")
-        texts = [text.translate(table) for text in texts]
+    counts = count_characters(texts)
+    # What is left out is spelled in bytes, and so is what takes more than half of the room that these leave.
+    kept = alphabet(counts, coverage, has_bytes=True)[: max(1, (vocab_size - 261) // 2)]
+    texts = without(texts, counts.keys() - kept)
     pieces = (text[i : i + _LONGEST_TEXT] for text in texts for i in range(0, len(text), _LONGEST_TEXT))
     model = io.BytesIO()
     try:
@@ -173,24 +140,3 @@ def _train_sentencepiece(texts: Sequence[str], vocab_size: int, model_type: str)
             f"no SentencePiece vocabulary of config.model.vocab_size = {vocab_size} can be learned here: {reason}"
         ) from None
     return with_exact_scores(model.getvalue())
-
-
-def _rare_characters(texts: Sequence[str], vocab_size: int) -> list[str]:
-    """Characters that get no piece of their own and are spelled in bytes.
-
-    They are those that occur once in 2,000 characters all together (SentencePiece's own rule for large alphabets),
-    and what takes more than half of the room that the bytes leave.
-    """
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
-    keep = max(1, (vocab_size - 261) // 2)
-    if len(ranked) > 300:
-        wanted = 0.9995 * sum(counts[c] for c in ranked)
-        for index, character in enumerate(ranked):
-            wanted -= counts[character]
-            if wanted <= 0:
-                keep = min(keep, index + 1)
-                break
-    return ranked[keep:]

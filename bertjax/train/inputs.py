@@ -92,7 +92,8 @@ def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
 def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:
     """The settings of a corpus that the config sets, or that are on record; None for those that it brings itself."""
     settled = run if recorded is None else as_recorded(recorded, run)
-    names = ("tokenizer", "lowercase", "strip_accents", "language", "sentencepiece_type", "held_out_fraction")
+    names = ("tokenizer", "lowercase", "strip_accents", "language", "character_coverage", "sentencepiece_type")
+    names += ("held_out_fraction",)
     asked = {name: getattr(settled.data, name) for name in names if f"data.{name}" not in settled.unset}
     if "data.tokenizer" not in run.unset:
         asked["tokenizer"] = run.data.tokenizer  # where it is now

@@ -68,7 +68,7 @@ def same_config_today(**data):
 def test_a_config_json_of_before_is_read_as_it_was_written():
     run = resolve(OLD_CONFIG)
     assert run.phases["phase2"].max_predictions == 20
-    assert run.unset == {"data.strip_accents", "data.language"}  # which were not there yet
+    assert run.unset == {"data.strip_accents", "data.language", "data.character_coverage"}  # which were not there yet
     assert identity_items(run) == OLD_IDENTITY
     assert identity_fingerprint(run) == OLD_FINGERPRINT
 
