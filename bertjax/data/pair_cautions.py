@@ -78,8 +78,10 @@ def phase_pairs(corpus: Corpus, phases: Mapping[str, ExampleSettings], seed: int
 
 def check_pairs(corpus: Corpus, facts: Mapping[str, PairFacts]) -> None:
     """Raises DataError where no pair of a phase has a next sentence: every label would be "random"."""
-    if any(not of_phase.has_next for of_phase in facts.values()):
-        raise DataError(f"next-sentence prediction is impossible: {_why_none(corpus)}")
+    for name, of_phase in facts.items():
+        if not of_phase.has_next:
+            where = f" in {name}" if len(facts) > 1 else ""
+            raise DataError(f"next-sentence prediction is impossible{where}: {_why_none(corpus)}")
 
 
 def pair_lines(corpus: Corpus, facts: Mapping[str, PairFacts]) -> list[str]:

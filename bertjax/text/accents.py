@@ -75,6 +75,8 @@ def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, la
     elif reasons:
         said = f"accents are kept (strip_accents = False): {reasons[0]}"
         said += f"; {caseless:.0%} have no case" if lowercase and caseless > 0.5 else ""
+    elif not marked:
+        said = "no letter has an accent; one that comes later loses it (strip_accents = True)"
     else:
         said = (
             f"accents are stripped (strip_accents = True): {accented:.0%} of the letters are Latin or Greek{losing} "

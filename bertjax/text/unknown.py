@@ -69,8 +69,10 @@ def known_in(tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[
                 examples[piece[:_LONGEST_EXAMPLE]] = None
     found.examples = list(examples)
     if len(chosen) < len(counts):
-        factor = sum(counts.values()) / sum(counts[index] for index in chosen)
-        found.unknown, found.too_long = round(found.unknown * factor), round(found.too_long * factor)
+        # By length: texts that are one unknown word each have a token each, however long they are.
+        factor = sum(len(texts[index]) for index in counts) / sum(len(texts[index]) for index in chosen)
+        found.unknown = min(round(found.unknown * factor), found.characters)
+        found.too_long = min(round(found.too_long * factor), found.unknown)
     return found
 
 

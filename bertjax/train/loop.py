@@ -74,7 +74,8 @@ def train(
     phases = list(run.phases.values())
     order = data_order(recorded)
     settings = [ExampleSettings.from_config(run, index, order) for index in range(len(phases))]
-    pairs = phase_pairs(corpus.train, dict(zip(run.phases, settings, strict=True)), run.seed)
+    trained_on = {name: one for (name, phase), one in zip(run.phases.items(), settings, strict=True) if phase.steps}
+    pairs = phase_pairs(corpus.train, trained_on, run.seed)
     if recorded is None:
         check_pairs(corpus.train, pairs)
     asked = "config.data.whole_word_masking"

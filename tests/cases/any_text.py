@@ -101,7 +101,7 @@ def followed(command: list[str], prefix: str, notes: list[str]) -> int:
             return code
         flags = [flag for line in lines if "error" in line.lower() for flag in _FLAG.findall(line)]
         # The first way out that is named, in this command's own spelling.
-        flags = [flag.rstrip(".") for flag in flags if flag.startswith(prefix)][:1]
+        flags = [flag.rstrip(".)") for flag in flags if flag.startswith("--config.") == (prefix == "--config.")][:1]
         if not flags or flags[0] in command:
             return code
         name = flags[0].partition("=")[0]

@@ -12,6 +12,7 @@ from bertjax.data.files import DataError
 from bertjax.data.sources import TextList
 from bertjax.data.text_cautions import TextCounts, check_known, text_cautions, text_line
 from bertjax.prepare import main
+from bertjax.text import unknown
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, SentencePieceTokenizer, WordPieceTokenizer
 from bertjax.text.unknown import known_in
 from bertjax.text.vocabulary import train_tokenizer
@@ -189,3 +190,13 @@ def test_corpora_of_earlier_versions_open_and_are_judged_by_tokens(tmp_path):
         assert "50.0% of the tokens of the corpus are [UNK]" in text_cautions(old)[0]
         with pytest.raises(DataError, match=r"data\.tokenizer=sentencepiece"):
             check_known(TextCounts.of(old), old.tokenizer)
+
+
+def test_no_more_is_unknown_than_there_is(monkeypatch):
+    """Where a part stands for all of it, and texts that are one unknown word each are long and short."""
+    monkeypatch.setattr(unknown, "_LOOKED_AT", 500)
+    words = drawn("ACGT", 110, 1)[0], drawn("ACGT", 900, 1)[0]
+    found = known_in(wordpiece("the"), [words[i % 7 == 0] for i in range(100)])
+    assert found.unknown == found.too_long == found.characters
+    mixed = known_in(wordpiece("the"), [f"the {words[i % 5 == 0]}" for i in range(100)])
+    assert 0.95 < mixed.share <= 1 and mixed.too_long <= mixed.unknown <= mixed.characters

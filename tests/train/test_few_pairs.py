@@ -38,6 +38,18 @@ def test_a_run_without_next_sentences_is_refused_before_anything_is_built(lonely
         bertjax.train.run(lonely, tmp_path / "run", say=lambda line: None)
 
 
+def test_a_phase_without_steps_needs_no_pairs(lonely, tmp_path):
+    """Lines of 30 tokens are split into pairs in rows of 24, and fill rows of 64 alone."""
+    path = tmp_path / "lines.txt"
+    path.write_text("\n\n".join(" ".join(f"word{(i * j) % 40}" for j in range(1, 31)) for i in range(60)))
+    lonely.phases.phase1.sequence_length, lonely.phases.phase2.sequence_length = 24, 64
+    with pytest.raises(DataError, match="impossible in phase2: no document"):
+        bertjax.train.run(lonely, tmp_path / "run", say=lambda line: None)
+    lonely.phases.phase2.steps = 0
+    with pytest.raises(Built):
+        bertjax.train.run(lonely, tmp_path / "run", say=lambda line: None)
+
+
 def test_lines_of_one_document_are_the_other_way_out(lonely, tmp_path):
     path = tmp_path / "together.txt"
     documents = ["\n".join(f"Sentence number {i} of {n} speaks." for i in range(9)) for n in range(12)]
