@@ -252,3 +252,15 @@ def test_a_batch_on_several_devices_is_one_batch(kind, tuned, tmp_path, monkeypa
 def test_a_batch_of_scored_pairs_is_not_done_in_parts(tuned):
     with pytest.raises(ConfigError, match=r"cannot be done in .* parts.*rows_per_device = 0"):
         tuned((PAIRS, [1, 2, 3, 4]), PAIRS, rows_per_device=2)
+
+
+def test_a_run_of_scored_pairs_from_before_is_refused_and_goes_on_as_it_began(tuned, tmp_path):
+    """Its pairs all counted as belonging together, and its identity names no loss, as with contrastive here."""
+    scored = (PAIRS * 2, [0.0, 1.0, 2.5, 5.0] * 2)
+    began = tuned(scored, PAIRS, embedding_loss="contrastive")
+    identity = json.loads((tmp_path / "run" / "config.json").read_text())["identity"]
+    assert "training.embedding_loss" not in identity
+    line = r"embedding_loss \(there None, here 'cosent'\).*go on as it began with --config.training.embedding_loss=con"
+    with pytest.raises(ConfigError, match=line):
+        tuned(scored, PAIRS)
+    assert tuned(scored, PAIRS, embedding_loss="contrastive")["loss"] == began["loss"]
