@@ -111,6 +111,13 @@ class Tokenizer(abc.ABC):
             setattr(self, f"{role}_id", ids[role])
         self.special_ids = tuple(sorted({*ids.values(), *others}))
 
+    def _cover_names(self, ids: Mapping[str, int]) -> None:
+        """Makes the fingerprint cover which pieces are special, where ``special_ids`` would choose others by itself."""
+        chosen = special_ids(ids, {})
+        if any(chosen.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
+            names = self.special_tokens()
+            self.fingerprint = fingerprint("special tokens", self.fingerprint, *(names[role] for role in ROLES))
+
 
 def special_ids(ids: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
     """Role -> id of the piece that ``names`` gives it, else of the first of ``PIECES`` in ``ids`` (piece -> id)."""

@@ -72,6 +72,7 @@ class SentencePieceTokenizer(Tokenizer):
         cleaning = str(lowercase) if self.strip_accents == lowercase else f"{lowercase} {self.strip_accents}"
         cleaning += " dotless i" if self.dotless_i else ""
         self.fingerprint = fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
+        self._cover_names(self._ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return self._library.encode([self._prepare(text) for text in texts], out_type=int)

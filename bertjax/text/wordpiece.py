@@ -79,6 +79,7 @@ class WordPieceTokenizer(Tokenizer):
             more = json.dumps({key: told[key] for key in told if key != "dotless_i" or rules.dotless_i}, sort_keys=True)
             unknown = self.token(self.unk_id)
             self.fingerprint = fingerprint("wordpiece with rules", str(lowercase), more, unknown, *self._tokens)
+        self._cover_names(self._ids)
         self._library = guarded(self._build, origin)
         # Text that merely mentions "[SEP]" must not end an example.
         self._library.encode_special_tokens = True

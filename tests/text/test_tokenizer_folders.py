@@ -184,3 +184,21 @@ def test_tokenizers_travel_to_other_processes(kind, wordpiece, sentencepiece, tm
     again = pickle.loads(pickle.dumps(tokenizer))
     assert again.encode("a [MASK] Café") == tokenizer.encode("a [MASK] Café")
     assert tokenizer.mask_id not in again.encode("a [MASK] Café")
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_which_pieces_are_special_is_in_the_fingerprint(kind, request, tmp_path):
+    """Two files that call different pieces [CLS] and [SEP] make different rows of one text."""
+    plain = request.getfixturevalue(kind)
+    cls, sep = (plain.token(plain.token_id("[MASK]") + number) for number in (3, 4))
+    plain.save(tmp_path / "plain")
+    plain.save(tmp_path / "named")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        edit(tmp_path / "named" / name, cls_token=cls, sep_token=sep)
+    (tmp_path / "named/tokenizer.json").unlink()
+    named = load_tokenizer(tmp_path / "named")
+    assert load_tokenizer(tmp_path / "plain").fingerprint == plain.fingerprint
+    assert named.token(named.cls_id) == cls and named.fingerprint != plain.fingerprint
+    assert not named.has_fingerprint(plain.fingerprint)
+    named.save(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").fingerprint == named.fingerprint
