@@ -27,11 +27,14 @@ from bertjax.train.same_run import (
 )
 
 
-def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Display) -> PreparedCorpus:
+def open_corpus(
+    run: RunConfig, recorded: dict[str, Any] | None, display: Display, workdir: Path | None = None
+) -> PreparedCorpus:
     """The prepared corpus of the run, made first where it is not there yet.
 
     A run that has begun keeps its corpus: it is found by the fingerprint on record, so that a source that has
-    changed since (an upgraded package, say) does not break it. Raises ConfigError, DataError.
+    changed since (an upgraded package, say) does not break it. Where it is gone it is made again with the tokenizer
+    in ``workdir``: vocabularies are learned by other rules from one version to the next. Raises ConfigError, DataError.
     """
     data = run.data
     corpus = None
@@ -40,7 +43,7 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
         corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], place)
     if corpus is None:
         display.say(f"corpus: {', '.join(data.corpus)}")
-        corpus = corpora.prepare(data.corpus, None, **_asked(run, recorded))
+        corpus = corpora.prepare(data.corpus, None, **(_own_vocabulary(recorded, workdir) or _asked(run, recorded)))
     if recorded is not None:
         check_same_corpus(corpus.fingerprint, recorded)
         run = as_recorded(recorded, run)
@@ -50,7 +53,8 @@ def open_corpus(run: RunConfig, recorded: dict[str, Any] | None, display: Displa
     if "model.vocab_size" not in run.unset:
         # A vocabulary that was learned on little text may be smaller than asked for; any other has its exact size.
         asked = corpus.manifest["settings"].get("vocab_size")
-        check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=asked == run.model.vocab_size)
+        is_learned = asked == run.model.vocab_size or recorded is not None
+        check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=is_learned)
     corpora.check_objective(corpus.train, data.objective)
     if recorded is None:  # a run that has begun goes on as it did, with a warning
         check_known(TextCounts.of(corpus), corpus.tokenizer)
@@ -100,6 +104,19 @@ def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:
     return asked | ({"vocab_size": settled.model.vocab_size} if "model.vocab_size" not in settled.unset else {})
 
 
+def _own_vocabulary(recorded: dict[str, Any] | None, workdir: Path | None) -> dict[str, Any]:
+    """The settings with which a run's corpus is made again, where its vocabulary was learned and lies in its workdir;
+    {} where not."""
+    if recorded is None or workdir is None or recorded["identity"].get("data.tokenizer") not in corpora.TRAINED:
+        return {}
+    try:
+        is_own = load_tokenizer(workdir / "tokenizer").has_fingerprint(_recorded_tokenizer(recorded, workdir))
+    except ConfigError:
+        return {}
+    held_out = recorded["identity"].get("data.held_out_fraction")
+    return {"tokenizer": workdir / "tokenizer", "held_out_fraction": held_out} if is_own else {}
+
+
 def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCorpus) -> RunConfig:
     """The run with what its opened corpus brings in the place of keys that are not set, or as on record."""
     if recorded is not None:
@@ -127,7 +144,7 @@ def _source_changed(corpus: PreparedCorpus) -> str | None:
 
 
 def open_corpus_together(
-    run: RunConfig, recorded: dict[str, Any] | None, display: Display, processes: Processes
+    run: RunConfig, recorded: dict[str, Any] | None, display: Display, processes: Processes, workdir: Path
 ) -> PreparedCorpus:
     """The corpus of the run in every process: process 0 prepares it, the others wait and open what it made.
 
@@ -135,7 +152,7 @@ def open_corpus_together(
     """
     place, corpus = None, None
     if processes.first:
-        corpus = open_corpus(run, recorded, display)
+        corpus = open_corpus(run, recorded, display, workdir)
         place = [corpus.fingerprint, str(corpus.path.resolve())]
     fingerprint, path = processes.share("corpus", place)
     corpus = corpus or corpora.find_prepared(fingerprint, path)

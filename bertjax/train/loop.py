@@ -65,7 +65,7 @@ def train(
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
     begins = run.init_from is not None and recorded is None
     origin = open_origin(run, processes.first, processes.share) if begins else None
-    corpus = open_corpus_together(run, recorded, display, processes)
+    corpus = open_corpus_together(run, recorded, display, processes, workdir)
     began_with = fingerprints(recorded)
     if origin is not None:
         began_with["init_from"] = origin_fingerprint(str(origin.path))

@@ -54,7 +54,7 @@ def begun(run):
 
 def gone_on(run, recorded, workdir):
     check_same_run(recorded, run, workdir, BY_CONTENT)
-    corpus = open_corpus(run, recorded, Display(lambda line: None))
+    corpus = open_corpus(run, recorded, Display(lambda line: None), workdir)
     assert identity_fingerprint(settled(run, recorded, corpus)) == recorded["identity_fingerprint"]
     return corpus
 
@@ -163,7 +163,10 @@ def test_a_run_of_before_goes_on_with_the_corpus_that_it_began_with(cache, tmp_p
     assert json.loads((tmp_path / "tokenizer/tokenizer_config.json").read_bytes())["strip_accents"] is None
     # A new run of the same config is another one.
     assert begun(run)[0].fingerprint != corpus.fingerprint
+    shutil.rmtree(cache)  # made again with the vocabulary in the workdir, as today's rules would learn another
+    assert gone_on(run, recorded, tmp_path).fingerprint == corpus.fingerprint
     shutil.rmtree(cache)
+    shutil.rmtree(tmp_path / "tokenizer")
     with pytest.raises(ConfigError, match="the corpus has changed since this run began"):
         gone_on(run, recorded, tmp_path)
 
