@@ -17,7 +17,7 @@ _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 _TAGS = ("upos", "xpos", "feats", "deprel")
 _WORDS = ("form", "lemma")
 _RANGE_OR_EMPTY_NODE = re.compile(r"\d+[-.]\d+")
-_JSON = re.compile(r'\[?\s*\{\s*"[^"]*"\s*:')  # how an object, or a list of them, begins
+_JSON = re.compile(r'\[?\s*\{\s*"[^"]*"\s*:|\[\[\s*"')  # how an object, or a list of them or of lists, begins
 _LONGEST_SENTENCE = 1000  # words; a file that is one longer sentence has hardly been divided into sentences
 
 _Word = tuple[int, str, str]  # number of the line, word, tag

@@ -78,6 +78,8 @@ def read_columns(
         blocks, layout = _without_header(path, blocks, layout, tag, word, warn)
     rows = [[(line.number, _row(path, line, layout, tags)) for line in block] for block in blocks]
     _check_index(path, rows, layout, word is not None, tag is not None)
+    if word is None:
+        _check_order(path, rows, layout)
     for block in rows:
         yield [_checked(path, number, cells, layout) for number, cells in block if cells[layout.word] != _DOCUMENT]
 
@@ -95,7 +97,8 @@ def _layout(path: Path, head: Line, counted: int, divided: bool, tag: str | None
     cells = _split(head.text, divided)
     where = f"{path}:{head.number}"
     if len(cells) == 1:
-        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label")
+        why = "; there are tabs or blanks between them" * any(sign in cells[0][1:-1] for sign in ",;|")
+        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label{why}")
     found = {"tag": len(cells) - 1, "word": 0}
     for name, given in (("tag", tag), ("word", word)):
         if given is None:
@@ -200,6 +203,7 @@ def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
     where = f"{path}:{line.number}"
     why = "; a comment must stand before a sentence, after a blank line" if line.text.startswith("#") else ""
     if len(cells) == 1:
+        why = why or "; there are tabs or blanks between them" * any(sign in cells[0][1:-1] for sign in ",;|")
         raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label{why}")
     if len(cells) != layout.count:
         raise DataError(f"{where}: {len(cells)} columns where line {layout.first} has {layout.count}{why}")
@@ -217,6 +221,18 @@ def _checked(path: Path, number: int, cells: list[str], layout: _Layout) -> tupl
     if not word.strip(" ") or not tag:
         raise DataError(f"{path}:{number}: the {'word' if tag else 'label'} is empty")
     return number, word, tag
+
+
+def _check_order(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout) -> None:
+    """Raises DataError where tags stand in the place of words, and something else in that of tags."""
+    words, tags = ({cells[number].strip() for block in rows for _, cells in block} for number in layout[-2:])
+    if are_entities(sorted(words)) and not are_entities(sorted(tags)):
+        line, cells = rows[0][0]
+        raise DataError(
+            f"{path}:{line}: the words are tags, such as {shown(cells[layout.word])}: give the column of the words by "
+            f"--config.data.text={layout.tag} and that of the tags by --config.data.label={layout.word}, in evaluate "
+            f"by --columns={layout.tag},{layout.word}"
+        )
 
 
 def _check_index(

@@ -18,6 +18,9 @@ from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 KINDS = ("classification", "multi_label", "regression", "embedding")
 _LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_FLAGS = ("0", "1", "0.0", "1.0", "false", "true")
+_ITEM = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"|-?(?:0|[1-9][0-9]*)\.?[0-9]*")
+_BY_NUMPY = re.compile(rf"\[\s*(?:{_ITEM.pattern})(?:\s+(?:{_ITEM.pattern}))+\s*\]")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -187,19 +190,29 @@ def _name(value: Any, where: str, separator: str = ",") -> str:
 
 def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        written = _written_list(value)
+        written = written_list(value)
         value = [part for part in value.split(separator) if part.strip()] if written is None else written
     if not isinstance(value, list | tuple):
         kind = Incomplete if value is None else DataError
         raise kind(f"{where}: the labels must be a list or a string, not {shown(value)}")
-    return tuple(dict.fromkeys(_name(one, where) for one in value))
+    names = [_name(one, where) for one in value]
+    flags = len(names) > 1 and all(name in _FLAGS for name in names)
+    if flags and (len(set(names)) < len(names) or any(isinstance(_plain(one), bool) for one in value)):
+        raise DataError(
+            f"{where}: the labels {shown(value)} are a yes or no for each label; list the names, or the numbers, of "
+            f"those that the text has"
+        )
+    return tuple(dict.fromkeys(names))
 
 
-def _written_list(text: str) -> list[Any] | None:
-    """The list of ``['a', 'b']``, as data frames write one into a cell; None where the text is no such."""
+def written_list(text: str) -> list[Any] | None:
+    """The list of ``['a', 'b']``, as data frames write one into a cell, or of ``['a' 'b']``, as NumPy does; None where
+    the text is no such."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None
+    if _BY_NUMPY.fullmatch(text):  # for Python 'a' 'b' is one string
+        return [ast.literal_eval(item[0]) for item in _ITEM.finditer(text)]
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bertjax.tasks.examples import QuestionExample, TaggedExample
+from bertjax.tasks.examples import QuestionExample, TaggedExample, written_list
 from bertjax.tasks.labels import count_labels, value_of
 
 _MOST_LISTED = 40  # labels
@@ -29,13 +29,15 @@ def label_cautions(
     kind: str, labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any], separator: str
 ) -> list[str]:
     """A line for each thing about the labels of a kind of task that is hardly meant, with the way out."""
+    there, held_out = count_labels(train), count_labels(evaluation)
+    if kind == "tagging":
+        return list(_as_many_tags_as_words(labels, there))
     if kind not in ("classification", "multi_label"):
         return []
-    there, held_out = count_labels(train), count_labels(evaluation)
     found = [*_rare(labels, there), *_no_names(labels, there, len(train))]
     if kind == "classification":
         return [*found, *_majority(there, held_out), *_not_classes(labels, there, len(train))]
-    return [*found, *_undivided(labels, separator)]
+    return [*found, *(_undivided(labels, separator) or _one_each(labels, train))]
 
 
 def data_cautions(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
@@ -92,6 +94,12 @@ def _majority(there: Counter[str], held_out: Counter[str]) -> Iterator[str]:
 
 
 def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
+    lists = next((name for name in labels if len(written_list(name) or ()) > 1), None)
+    if lists is not None:
+        yield (
+            f"the label {lists!r} is a list, and is learned as one class; several labels of a text are learned with "
+            f"--config.task=multi_label"
+        )
     values = [value_of(name) for name in labels]
     if None not in values and any(value != int(value) for value in values if value is not None):
         yield (
@@ -105,11 +113,31 @@ def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iter
         )
 
 
-def _undivided(labels: Sequence[str], separator: str) -> Iterator[str]:
-    for sign in ";|":
-        if sign != separator and any(sign in name for name in labels):
-            name = next(name for name in labels if sign in name)
-            yield (
-                f"the label {name!r} holds {sign!r}; where that stands between labels, use "
-                f"--config.data.separator='{sign}'"
-            )
+def _undivided(labels: Sequence[str], separator: str) -> list[str]:
+    found = {sign: next((name for name in labels if sign in name), None) for sign in ";|" if sign != separator}
+    return [
+        f"the label {name!r} holds {sign!r}; where that stands between labels, use --config.data.separator='{sign}'"
+        for sign, name in found.items()
+        if name is not None
+    ]
+
+
+def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
+    """Texts that all have one label, or all have the same ones: then nothing of several labels is learned."""
+    counts = {len(example.label) for example in train}
+    if counts == {1}:
+        spaced = next((name for name in labels if len(name.split()) > 1), None)
+        way = "" if spaced is None else f"; where blanks stand between labels, as in {spaced!r}, use "
+        way += "--config.data.separator=' '" * bool(way)
+        return [f"no training text has more than one label; such are learned with --config.task=classification{way}"]
+    always = [name for name in labels if all(name in example.label for example in train)]
+    names = ", ".join(map(repr, always[:5])) + ", ..." * (len(always) > 5)
+    return [f"every training text has the label {names}: nothing is learned of it"] if always else []
+
+
+def _as_many_tags_as_words(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:
+    if len(labels) > max(_MANY, there.total() / 2):
+        yield (
+            f"there are {len(labels):,} tags for {there.total():,} training words: is config.data.label the column of "
+            f"the tags, and are there tabs or blanks between the columns?"
+        )

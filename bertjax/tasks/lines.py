@@ -12,6 +12,15 @@ from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
 from bertjax.tasks.examples import shown
 
 COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
+# How files begin that are no text -> what they are, and what is to be done.
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive, or the .xlsx of a spreadsheet; unpack it, or save the sheet as .csv in UTF-8",
+    b"\xd0\xcf\x11\xe0": "the .xls of a spreadsheet; save the sheet as .csv in UTF-8",
+    b"PAR1": "a parquet file; save it as .jsonl, as to_json of `datasets` does",
+    b"\x1f\x8b": "compressed by gzip; its name must end in .gz",
+    b"\xfd7zXZ": "compressed by xz; its name must end in .xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; its name must end in .zst",
+}
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -35,12 +44,21 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: no JSON: {error.msg}, column {error.colno}") from None
+            raise DataError(f"{path}:{number}: no JSON: {error.msg}, column {error.colno}{_way(line)}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: no JSON: {' '.join(str(error).split())[:120]}") from None
         if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: must be a JSON object, not {shown(value)}")
+            raise DataError(f"{path}:{number}: must be a JSON object, not {shown(value)}{_way(line)}")
         yield number, value
+
+
+def _way(line: str) -> str:
+    """What is to be done with JSON that is no object a line, as far as its first line shows it."""
+    begin = line.strip()
+    if begin.startswith("[") or begin == "{":
+        program = ".[]" if begin.startswith("[") else "."
+        return f"; there must be an object a line: `jq -c '{program}' FILE > NEW_FILE.jsonl` writes it so"
+    return ""
 
 
 def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) -> str:
@@ -48,6 +66,8 @@ def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) ->
 
     Raises DataError that names the line and the byte in it (from 0).
     """
+    if number == 1:
+        refuse_no_text(path, line)
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -59,6 +79,13 @@ def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) ->
     if "\0" in text:
         raise DataError(f"{path}:{number}: the line holds a NUL character; the file is no text, or is not UTF-8")
     return text
+
+
+def refuse_no_text(path: Path, data: bytes) -> None:
+    """Raises DataError where a file begins like one of a known kind that is no text."""
+    what = next((words for head, words in _NO_TEXT.items() if data.startswith(head)), None)
+    if what is not None:
+        raise DataError(f"{path} is {what}")
 
 
 def _perhaps(path: Path, sample: list[bytes], rest: Iterable[bytes]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
 from bertjax.tasks.examples import QuestionExample, not_empty, shown
-from bertjax.tasks.lines import decoded, ending, json_objects
+from bertjax.tasks.lines import decoded, ending, json_objects, refuse_no_text
 from bertjax.tasks.questions import Row, checked_questions
 
 _BY_LINE = (".jsonl", ".ndjson")
@@ -77,6 +77,7 @@ def _whole(path: Path) -> str:
     for line in lines(path, Report()):
         parts += [line] if len(line) == LONGEST_LINE else [line, b"\n"]
     data = b"".join(parts).removesuffix(b"\n")
+    refuse_no_text(path, data)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -95,7 +95,10 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         raise ConfigError("the column of the second text is given without that of the text")
     readers = {name: _delimited(records) for name, records in RECORDS.items()} | {".jsonl": _objects}
     if ending(path) not in readers:
-        raise DataError(f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst)")
+        raise DataError(
+            f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file .tsv where "
+            f"there are tabs between its columns, .csv where there is something else, .jsonl with a JSON object a line"
+        )
     found, rows = readers[ending(path)](path, columns, kind)
 
     def make(row: Row) -> TextExample:
@@ -198,6 +201,7 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
 
     wanted = _usual(names, columns, kind, where)
     positions = [None if column is None else position(column) for column in wanted]
+    _check_apart(positions, names, where)
     # Where columns are numbered, the file may have a header all the same.
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
     is_named = any(column is not None and whole_number(column) is None for column in wanted)
@@ -206,6 +210,19 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
     label_name = names[label] if is_header and label is not None else ""
     negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and is_negative(name)]
     return _Found(text, second, label, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
+
+
+def _check_apart(chosen: Sequence[Any], names: Sequence[str], where: str) -> None:
+    """Raises ConfigError where one column is to be two of text, second text and label: what a text says is then its
+    label. chosen: the columns, by name or number."""
+    what = ("the text", "the second text", "the label")
+    for (one, mine), (other, theirs) in itertools.combinations(zip(chosen, what, strict=True), 2):
+        if one is not None and one == other:
+            raise ConfigError(
+                f"{where}: the column {shown(one)} is to be both {mine} and {theirs}; give another by "
+                f"config.data.text, config.data.second or config.data.label, in evaluate by --columns; the columns are "
+                f"{_listed(names)}"
+            )
 
 
 def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
@@ -250,7 +267,7 @@ def _undivided(names: list[str]) -> str:
     return "; in a .tsv quotes are characters of a cell, name the file .csv" * quoted
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join([shown(name) for name in names[:12]] + ["..."] * (len(names) > 12))
 
 
@@ -262,6 +279,7 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
         raise DataError(f"{path}:1: the file is empty")
     names, where = list(first), f"{path}:{line}"
     wanted = [c if c is None else names[_position(c, names, where)] for c in _usual(names, columns, kind, where)]
+    _check_apart(wanted, names, where)
 
     def rows() -> Iterator[Row]:
         for number, cells in itertools.chain([(line, first)], stream):

@@ -297,3 +297,26 @@ def test_words_of_conllu_may_be_lemmas(tmp_path):
 def read_tagged_words(tmp_path, word):
     (tmp_path / "a.conllu").write_text(CONLLU)
     return read_tagged(tmp_path / "a.conllu", None, word)[0].words
+
+
+def test_tags_in_the_place_of_words_are_told(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("B-LOC\tParis\nO\tis\n\nO\there\nB-LOC\tRome\nI-LOC\tII\n")
+    with pytest.raises(
+        DataError, match=r"a\.conll:1: the words are tags, such as 'B-LOC': .*text=1 .*label=0, in eval"
+    ):
+        read_tagged(path)
+    assert read_tagged(path, "0", "1")[0].words == ("Paris", "is")
+    path.write_text("O B-LOC\nB O\n")  # a word "O", and one "B", may be words
+    assert read_tagged(path)[0].words == ("O", "B")
+
+
+def test_cells_that_commas_divide_are_told(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Paris,B-LOC\nis,O\n")
+    with pytest.raises(
+        DataError, match=r"a\.csv:1: .* a line is a word and its label; there are tabs or blanks between"
+    ):
+        read_tagged(path)
+    path.write_text(path.read_text().replace(",", "\t"))
+    assert read_tagged(path)[0].tags == ("B-LOC", "O")

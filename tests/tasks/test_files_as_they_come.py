@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ import subprocess
 import pytest
 
 from bertjax.data.files import DataError
+from bertjax.keys import ConfigError
 from bertjax.tasks.examples import text_examples
+from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts
 
 NUMBERED = Columns(text="0", label="1")
@@ -175,6 +178,30 @@ def test_columns_of_a_file_without_a_header_are_named_or_numbered(tmp_path):
         read(tmp_path / "b.tsv", numbers.replace(".", ","), Columns("body", None, "grade"), "regression")
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        (Columns(text="label"), "the text and the label"),
+        (Columns(label="text"), "the text and the label"),
+        (Columns(text="text", second="label"), "the second text and the label"),
+        (Columns(text="text", second="text"), "the text and the second text"),
+        (Columns(text="0", label="0"), "the text and the label"),
+    ],
+)
+def test_one_column_is_not_both_text_and_label(ending, columns, what, tmp_path):
+    """What is asked for would stand in the text: every accuracy would be 1."""
+    content = "text,label\na film,pos\na book,neg\n"
+    if ending == "jsonl":
+        if columns.text == "0":
+            return
+        content = '{"text": "a film", "label": "pos"}\n{"text": "a book", "label": "neg"}\n'
+    with pytest.raises(
+        ConfigError, match=rf"a\.{ending}:1: the column .* is to be both {what}; give another by config"
+    ):
+        read(tmp_path / f"a.{ending}", content, columns)
+
+
 # --- Gaps -------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +300,40 @@ def test_a_list_written_into_a_cell_is_that_list(cell, tmp_path):
     assert labels == [("a", "b, c"), (), ("a",), ("1", "2")]
 
 
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['a' 'b c']", ("a", "b c")),
+        ("[0 12]", ("0", "12")),
+        ("['a'\n 'b']", ("a", "b")),
+        ("[see also]", ("[see also]",)),
+    ],
+)
+def test_a_list_that_an_array_wrote_into_a_cell_is_that_list(cell, labels, tmp_path):
+    """For Python 'a' 'b' is the one string "ab"."""
+    examples = read(tmp_path / "a.csv", f'text,labels\nx,"{cell}"\ny,c\n', kind="multi_label")
+    assert examples[0].label == labels
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 1], [0.0, 0.0, 1.0], [False, True], "[0, 1, 0]", "[0 1 0]", "0,1,0"], ids=str
+)
+def test_a_yes_or_no_for_each_label_is_no_list_of_labels(labels, tmp_path):
+    rows = [{"text": "x", "labels": labels}, {"text": "y", "labels": [0]}]
+    content = "\n".join(map(json.dumps, rows))
+    with pytest.raises(
+        DataError, match=r"a\.jsonl:1: the labels .* are a yes or no for each label; list the names, or"
+    ):
+        read(tmp_path / "a.jsonl", content, kind="multi_label")
+    rows[0]["labels"] = [1, 2]  # the numbers of those that it has
+    content = "\n".join(map(json.dumps, rows))
+    assert read(tmp_path / "a.jsonl", content, kind="multi_label")[0].label == ("1", "2")
+
+
+def test_labels_that_are_called_0_and_1_are_labels(tmp_path):
+    assert read(tmp_path / "a.csv", 'text,labels\nx,"0,1"\ny,1\n', kind="multi_label")[0].label == ("0", "1")
+
+
 def test_labels_with_commas_need_another_separator(tmp_path):
     content = "text\tlabels\nx\tParis, Texas|film\n"
     assert read(tmp_path / "a.tsv", content, Columns(separator="|"), "multi_label")[0].label == ("Paris, Texas", "film")
@@ -295,3 +356,35 @@ def test_a_spreadsheet_in_another_encoding_is_read_when_its_line_is_followed(tmp
 def test_lines_that_end_as_they_did_on_old_machines(tmp_path):
     examples = read(tmp_path / "a.csv", 'text;label\r"a good, fine film";pos\ra bad film;neg\r')
     assert short(examples) == GOOD and [e.where.rpartition(":")[2] for e in examples] == ["2", "3"]
+
+
+# --- Other kinds of files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", r"a zip archive, or the \.xlsx of a spreadsheet; .* save the sheet as \.csv"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", r"the \.xls of a spreadsheet"),
+        (b"PAR1\x15\x04", "a parquet file"),
+        (gzip.compress(b"text,label\n"), r"compressed by gzip; its name must end in \.gz"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_what_it_is(head, words, tmp_path):
+    with pytest.raises(DataError, match=rf"a\.csv is {words}"):
+        read(tmp_path / "a.csv", head)
+    (tmp_path / "a.json").write_bytes(head)
+    with pytest.raises(DataError, match=rf"a\.json is {words}"):
+        read_questions(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("indent", "is_list"), [(None, True), (1, True), (1, False)])
+def test_json_that_is_no_object_a_line_is_made_so_by_its_line(indent, is_list, tmp_path):
+    rows = [{"text": "a film", "label": "pos"}, {"text": "a book", "label": "neg"}]
+    content = json.dumps(rows, indent=indent) if is_list else "\n".join(json.dumps(row, indent=1) for row in rows)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: .*; there must be an object a line: `jq -c '.*' FILE") as caught:
+        read(tmp_path / "a.jsonl", content)
+    if shutil.which("jq"):
+        line = str(caught.value).split("`")[1].replace("NEW_FILE", "b").replace("FILE", "a.jsonl")
+        subprocess.run(line, shell=True, check=True, cwd=tmp_path)
+        assert len(read_texts(tmp_path / "b.jsonl", Columns(), "classification")) == 2

@@ -65,7 +65,33 @@ def test_what_is_hardly_meant(labels, held_out, words):
 def test_another_separator():
     (line,) = cautions([["a;b"], ["a"], ["a"], ["a;b"]], kind="multi_label")
     assert "the label 'a;b' holds ';'" in line and "--config.data.separator=';'" in line
-    assert cautions([["a;b"], ["a"], ["a"], ["a;b"]], kind="multi_label", separator=";") == []
+    assert cautions([["a;b", "a"], ["a"], [], ["a;b"]], kind="multi_label", separator=";") == []
+
+
+def test_several_labels_of_which_no_text_has_more_than_one():
+    (line,) = cautions([["a"], ["b"], ["a"], ["b"]], kind="multi_label")
+    assert line == "no training text has more than one label; such are learned with --config.task=classification"
+    (line,) = cautions([["a b"], ["a"], ["a b"], ["c d"], ["c d"], ["a"]], kind="multi_label")
+    assert line.endswith("; where blanks stand between labels, as in 'a b', use --config.data.separator=' '")
+    for sound in ([["a", "b"], ["a"], ["b"]], [[], ["a"], ["b"], []]):
+        assert cautions(sound * 2, kind="multi_label") == []
+    (line,) = cautions([["a", "b"], ["b"], ["a", "b"]], kind="multi_label")
+    assert line == "every training text has the label 'b': nothing is learned of it"
+
+
+def test_a_list_as_a_class():
+    (line,) = cautions(["['a', 'b']", "['a']"] * 2)
+    assert line.startswith("the label \"['a', 'b']\" is a list") and line.endswith("--config.task=multi_label")
+    assert cautions(["[a, b]", "[see also]"] * 2) == []
+
+
+def test_as_many_tags_as_words():
+    words, tags = [f"w{i}" for i in range(60)], [f"{i},NN,O" for i in range(40)] + ["O"] * 20
+    examples = tagged_examples([words], [tags])
+    (line,) = label_cautions("tagging", label_map(examples), examples, examples, ",")
+    assert line.startswith("there are 41 tags for 60 training words: is config.data.label the column of the tags")
+    examples = tagged_examples([words] * 3, [tags] * 3)
+    assert label_cautions("tagging", label_map(examples), examples, examples, ",") == []
 
 
 def test_kinds_without_names_have_no_cautions():
