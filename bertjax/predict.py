@@ -57,13 +57,15 @@ def _run(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     """Writes the answers; returns how many lines could not be used."""
     from bertjax.inference.json_lines import answered
+    from bertjax.inference.unknown_texts import watched
+    from bertjax.showing import note
 
     task = TASKS[options.task]
     values = task.values(options) if options.texts else []
     if not options.texts:
         refuse_beside_lines(options)
     model, tokenizer = task.load(options.model)
-    work = task.make_work(model, tokenizer, options)
+    work = watched(task.make_work(model, tokenizer, options), tokenizer, lambda line: note(f"warning: {line}"))
     if not options.texts:
         lines = _counted(_readable(sys.stdin.buffer))
         return _write(answered(lines, task.read, work, options.batch_size * _LOTS))

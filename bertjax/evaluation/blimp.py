@@ -8,7 +8,7 @@ preferred the good one, and half a point for it would pay for tokenizers that lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from bertjax.paths import given_path
 from bertjax.tasks.examples import check_text
 from bertjax.tasks.lines import ending, json_objects
 from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.unknown import unknown_caution
 
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")  # coarse to fine; the last is the phenomenon that limit counts in
@@ -40,6 +41,12 @@ class MinimalPair:
     good: list[int]
     bad: list[int]
     groups: dict[str, str]
+
+
+class Pairs(list[MinimalPair]):
+    """warnings: about the sentences, a line each."""
+
+    warnings: Sequence[str] = ()
 
 
 def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> list[MinimalPair]:
@@ -64,8 +71,10 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
             kept.append((where, record))
     if not kept:
         raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: no pairs of sentences in it")
+    _, line = unknown_caution(tokenizer, (record[name] for _, record in kept for name in SENTENCES), "the sentences")
     ids = tokenizer.encode_batch([record[name] for _, record in kept for name in SENTENCES])
-    pairs = []
+    pairs = Pairs()
+    pairs.warnings = [] if line is None else [line]
     for index, (where, record) in enumerate(kept):
         good, bad = ids[2 * index : 2 * index + 2]
         for name, tokens in zip(SENTENCES, (good, bad), strict=True):
@@ -100,7 +109,7 @@ def score_pairs(
         names = np.array([pair.groups[heading] for pair in pairs])
         groups[heading] = {str(name): accuracy(names == name)["accuracy"] for name in np.unique(names)}
     facts = {"pairs": len(pairs), "ties": int((good == bad).sum()), "masked_rows": sum(map(len, sentences))}
-    return Result(accuracy(slice(None)), groups, facts)
+    return Result(accuracy(slice(None)), groups, facts, warnings=list(getattr(pairs, "warnings", ())))
 
 
 def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -6,8 +6,7 @@ batch size nor the model has any say in them, but the tokenizer and the row leng
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from bertjax.data.progress import Progress
 from bertjax.data.settings import ExampleSettings
 from bertjax.data.sources import TextList, open_sources
 from bertjax.data.staging import read_sentences
+from bertjax.data.text_cautions import TextCounts, check_known, unknown_line
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop import ModelFileError
@@ -33,6 +33,7 @@ from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.paths import given_path
 from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.unknown import REFUSE_ABOVE, WARN_ABOVE, unknown_caution
 from bertjax.train.losses import weighted_cross_entropy
 from bertjax.train.metrics import unigram_log_probs
 from bertjax.train.workdir import recorded_config
@@ -40,16 +41,18 @@ from bertjax.train.workdir import recorded_config
 # The row length of the first phase of pretraining: what every model has seen.
 _ROW_LENGTH = 128
 _MASKED = 0.15
+_SAMPLE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Text to predict. unigram: log probabilities float64 [V] of the baseline. facts: for the result."""
+    """Text to predict. unigram: log probabilities float64 [V] of the baseline. facts, warnings: for the result."""
 
     corpus: Corpus
     settings: ExampleSettings
     unigram: np.ndarray
     facts: dict[str, Any]
+    warnings: Sequence[str] = ()
 
 
 def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> HeldOut:
@@ -68,21 +71,37 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
         prepared = corpora.open_prepared(data)
         if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
             raise DataError(f"prepared corpus {data} was made with another tokenizer than the model's; give the text")
+        known = TextCounts.of(prepared)
+        check_known(known, tokenizer)
+        lines = [unknown_line(known, tokenizer)] if known.share > WARN_ABOVE else []
         counts, kind = prepared.token_counts, prepared.manifest["held_out"]["kind"]
-        return HeldOut(prepared.held_out, settings, unigram_log_probs(counts), _facts(prepared.held_out, kind))
+        return HeldOut(prepared.held_out, settings, unigram_log_probs(counts), _facts(prepared.held_out, kind), lines)
     if not isinstance(data, str | Path | Iterable):
         raise ConfigError(f"data must be a corpus SPEC or a list of texts, not {type(data).__name__}")
     report = Report()
     sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
-    corpus = corpus_of_documents(read_sentences(sources, report), tokenizer)
-    for line in report.damaged:
-        warnings.warn(line, stacklevel=2)
+    sample: list[str] = []
+    corpus = corpus_of_documents(_kept(read_sentences(sources, report), sample), tokenizer)
+    share, line = unknown_caution(tokenizer, sample, "the text")
+    if line is not None and share > REFUSE_ABOVE:
+        raise DataError(line)  # what would be scored is how well the model says so
     if not corpus.num_tokens:
         raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: there is no text in it")
     counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)
     own = np.log(np.maximum(counts, 1) / counts.sum())
     facts = {"replaced_bytes": report.replaced_bytes, "skipped_lines": report.skipped_lines}
-    return HeldOut(corpus, settings, own, _facts(corpus, "given") | facts)
+    lines = [*report.damaged, *([line] if line else [])]
+    return HeldOut(corpus, settings, own, _facts(corpus, "given") | facts, lines)
+
+
+def _kept(documents: Iterable[list[str]], sample: list[str]) -> Iterator[list[str]]:
+    """The documents, of whose beginning about a million characters are kept."""
+    size = 0
+    for document in documents:
+        if size < _SAMPLE_CHARACTERS:
+            sample += document
+            size += sum(map(len, document))
+        yield document
 
 
 def _facts(corpus: Corpus, kind: str) -> dict[str, Any]:
@@ -119,7 +138,9 @@ def score_text(
     if not len(masked):
         raise DataError("the text is too short: there is no token in it to mask")
     scores = measured(_means, [losses, hits, baseline, masked], options.seed)
-    return Result(scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())})
+    return Result(
+        scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())}, warnings=text.warnings
+    )
 
 
 def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:

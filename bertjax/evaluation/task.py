@@ -27,6 +27,7 @@ from bertjax.tasks.answer_words import counted_in_characters
 from bertjax.tasks.asked import AMONG
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
+from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.labels import label_ids
 from bertjax.tasks.positive_label import positive_label
 from bertjax.tasks.questions import question_examples
@@ -91,7 +92,7 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         for example in examples:
             if example.second is None or example.label is None:
                 raise DataError(f"{example.where}: cosines need two texts and a score")
-    return Read(examples, warnings)
+    return Read(examples, warnings + unknown_lines(tokenizer, examples, "the data", refuse=False))
 
 
 def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Options, show: Progress) -> Result:

@@ -23,6 +23,7 @@ from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
+from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions
 from bertjax.train.belongings import RUNS, check_workdir
 from bertjax.train.display import Display
@@ -72,9 +73,12 @@ def train_all(
     family = with_metric(FAMILIES[run.task](run, data), run)
     if run.task not in ("regression", "answering", "embedding"):
         family = replace(family, notes=[counted(family.task.labels, data.train, data.eval), *family.notes])
+    begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # others go on as they began
     doubts = [
         *label_cautions(run.task, family.task.labels, data.train, data.eval, run.data.separator),
         *data_cautions(data.train, data.eval),
+        *unknown_lines(start.tokenizer, data.train, "the training data", begins),
+        *unknown_lines(start.tokenizer, data.eval, "the evaluation data", begins),
     ]
     family = replace(family, cautions=[*dict.fromkeys(warnings), *doubts, *family.cautions])
     for rows in (family.train, family.eval):

@@ -81,6 +81,32 @@ def _is_too_long(piece: str, longest: int | None) -> bool:
     return longest is not None and max(len(piece), len(unicodedata.normalize("NFD", piece))) > longest
 
 
+def unknown_caution(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tuple[float, str | None]:
+    """(share of the characters of ``texts``, ``what``, that a model's tokenizer does not know; a line that says so
+    where it is more than 1 %). Of much text an even part is looked at."""
+    chosen = sampled(texts)
+    known = known_in(tokenizer, chosen)
+    if known.share <= WARN_ABOVE:
+        return known.share, None
+    examples = ", ".join(repr(example[:20]) for example in known.examples[:3])
+    line = (
+        f"{known.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}: "
+    )
+    if 2 * known.too_long > known.unknown:
+        return known.share, (
+            f"{line}the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
+            f"spaces, or use a model whose tokenizer divides them"
+        )
+    fix = known_if(tokenizer, known)
+    key = {"lowercase": '"do_lower_case": true', "strip_accents": '"strip_accents": true'}.get(fix or "")
+    if key is not None:
+        how = "in lower case" if fix == "lowercase" else "without marks on the letters"
+        way = f"its vocabulary knows them {how}: set {key} in the tokenizer_config.json of its folder"
+    else:
+        way = "use a model whose tokenizer knows them"
+    return known.share, f"{line}the model does not see what they say; {way}"
+
+
 def sampled(texts: Iterable[str], characters: int = 1_000_000) -> list[str]:
     """An even part of texts, of about so many characters at most."""
     texts = list(texts)

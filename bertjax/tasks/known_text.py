@@ -1,0 +1,30 @@
+"""Labelled data whose text a model's tokenizer does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bertjax.data.files import DataError
+from bertjax.tasks.examples import QuestionExample, TaggedExample
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.unknown import REFUSE_ABOVE, unknown_caution
+
+
+def unknown_lines(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
+    """A line where more than 1 % of the characters of examples are unknown. Raises DataError where it is more than
+    20 %, and ``refuse``: what is learned from the rest is not what the data says."""
+    share, line = unknown_caution(tokenizer, _texts(examples), what)
+    if refuse and line is not None and share > REFUSE_ABOVE:
+        raise DataError(line)
+    return [] if line is None else [line]
+
+
+def _texts(examples: Sequence[Any]) -> Iterator[str]:
+    for example in examples:
+        if isinstance(example, TaggedExample):
+            yield " ".join(example.words)
+        elif isinstance(example, QuestionExample):
+            yield from (example.question, example.context)
+        else:
+            yield from (text for text in (example.text, example.second) if text is not None)
