@@ -66,6 +66,9 @@ def read_columns(
         if not line.text.startswith("#") or not plain or (divided and len(_split(line.text, divided)) == count)
     )
     layout = _layout(path, head, counted.number, divided, tag, word)
+    is_followed = blocks[0][0] == head and any(line.text.startswith("#") for line in blocks[0][1:2])
+    if is_followed and _is_header([cell.strip() for cell in _cells(head, layout)], layout.tag):
+        blocks[:1] = [blocks[0][:1], blocks[0][1:]]  # a sentence begins after the header
     # A "#" within a sentence is a word.
     sure = [line for block in blocks for n, line in enumerate(block) if n or not line.text.startswith("#")]
     tags = {cells[layout.tag].strip() for line in sure if len(cells := _cells(line, layout)) == count}

@@ -14,7 +14,7 @@ _MAJORITY = 0.9  # of the examples
 _SHARED = 0.1  # of the evaluation texts
 _MANY = 20  # labels
 # What stands for "no label" in files that people have; -1 in those of `datasets`.
-_NONE = ("-", "?", "n/a", "na", "nan", "null", "<na>")
+_NONE = ("-", "?", "n/a", "#n/a", "na", "nan", "null", "<na>")
 
 
 def counted(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any]) -> str:

@@ -320,3 +320,14 @@ def test_cells_that_commas_divide_are_told(tmp_path):
         read_tagged(path)
     path.write_text(path.read_text().replace(",", "\t"))
     assert read_tagged(path)[0].tags == ("B-LOC", "O")
+
+
+def test_comments_that_follow_the_header_at_once_are_comments(tmp_path):
+    """As in the files of HIPE."""
+    path, said = tmp_path / "a.tsv", []
+    path.write_text("TOKEN\tNE-COARSE\n# document_id = x\n# date = 1890\nParis\tB-loc\nis\tO\n\nhere\tO\n")
+    examples = read_tagged(path, warn=said.append)
+    assert [example.words for example in examples] == [("Paris", "is"), ("here",)]
+    assert len(said) == 2 and "2 such lines" in said[0] and "a header" in said[1]
+    path.write_text("TOKEN\tNE-COARSE\n#Paris\tB-loc\nis\tO\n")
+    assert read_tagged(path)[0].words == ("#Paris", "is")
