@@ -29,11 +29,11 @@ def label_cautions(
     kind: str, labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any], separator: str
 ) -> list[str]:
     """A line for each thing about the labels of a kind of task that is hardly meant, with the way out."""
+    if kind not in ("classification", "multi_label", "tagging"):
+        return []
     there, held_out = count_labels(train), count_labels(evaluation)
     if kind == "tagging":
         return list(_as_many_tags_as_words(labels, there))
-    if kind not in ("classification", "multi_label"):
-        return []
     found = [*_rare(labels, there), *_no_names(labels, there, len(train))]
     if kind == "classification":
         return [*found, *_majority(there, held_out), *_not_classes(labels, there, len(train))]
@@ -41,7 +41,7 @@ def label_cautions(
 
 
 def data_cautions(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
-    """A line where evaluation examples are training examples as well."""
+    """A line where evaluation examples are training examples as well, or pairs where those are single texts."""
     known = {_content(example) for example in train}
     shared = sum(_content(example) in known for example in evaluation)
     if shared > _SHARED * len(evaluation):
@@ -49,6 +49,11 @@ def data_cautions(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[s
             f"{shared:,} of {len(evaluation):,} evaluation examples are training examples too: their scores tell what "
             f"was learned by heart, not what is known of other texts; take them out of one of the two"
         )
+
+    pairs = [sum(getattr(example, "second", None) is not None for example in part) for part in (train, evaluation)]
+    if bool(pairs[0]) != bool(pairs[1]):
+        one, other = ("pairs of texts", "single texts") if pairs[0] else ("single texts", "pairs of texts")
+        yield f"the training examples are {one}, those of the evaluation {other}: are their columns the same?"
 
 
 def majority(there: Counter[str]) -> tuple[str, float]:

@@ -98,6 +98,18 @@ def test_kinds_without_names_have_no_cautions():
     examples = text_examples(["a", "b"], [1, 2.5], kind="regression")
     assert label_cautions("regression", ("score",), examples, examples, ",") == []
     assert majority(count_labels(text_examples(["a", "b", "c"], ["x", "y", "y"]))) == ("y", 2 / 3)
+    questions = question_examples([{"question": "q", "context": "c", "answers": []}])
+    assert label_cautions("answering", (), questions, questions, ",") == []
+    pairs = text_examples([("a", "b")], kind="embedding")  # without scores
+    assert label_cautions("embedding", (), pairs, pairs, ",") == []
+
+
+def test_pairs_that_are_scored_after_single_texts_were_learned_are_told():
+    texts, pairs = text_examples(["a", "b"]), text_examples([("a", "c"), ("b", "c")])
+    (line,) = data_cautions(texts, pairs)
+    assert line.startswith("the training examples are single texts, those of the evaluation pairs of texts")
+    (line,) = data_cautions(pairs, texts)
+    assert line.startswith("the training examples are pairs of texts, those of the evaluation single texts")
 
 
 def test_evaluation_examples_that_were_trained_on_are_told():
