@@ -69,7 +69,7 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
         evaluation,
         outcome,
         notes,
-        cautions=_out_of_reach(data.train, learned, train.labels["labels"], task),
+        cautions=_never_answered(data.train) + _out_of_reach(data.train, learned, train.labels["labels"], task),
         decided=_decided(with_none, bool(by_character)),
     )
 
@@ -124,6 +124,15 @@ def _rows(examples: Sequence[QuestionExample], tokenizer: Tokenizer, task: TaskC
         [(row.input_ids, row.token_type_ids) for one in asked for row in one.rows], labels=np.array(labels, np.int32)
     )
     return rows, asked
+
+
+def _never_answered(train: Sequence[QuestionExample]) -> list[str]:
+    if any(example.answers for example in train):
+        return []
+    return [
+        f"{train[0].where}: none of the {len(train):,} training questions has an answer: that there is none is all "
+        f"that is learned; an answer is an object in the list 'answers', with 'text' and 'answer_start'"
+    ]
 
 
 def _label(example: QuestionExample, asked: Asked, row: QuestionRow) -> tuple[int, int]:

@@ -241,6 +241,8 @@ def test_answers_that_are_too_long_are_told(tokenizer):
     }
     one = [ask(0, "in rome")]
     assert family_of_questions(tokenizer, one).cautions == []
+    (line,) = family_of_questions(tokenizer, [one[0] | {"answers": []}]).cautions
+    assert line.startswith("questions[0]: none of the 1 training questions has an answer: that there is none is all")
     family = family_of_questions(tokenizer, [*one, ask(1, "anna lives in rome")], max_answer=3)
     (line,) = family.cautions
     assert line.startswith(
