@@ -38,6 +38,11 @@ DATA = {
 }
 
 
+def other_than_unknown(warnings):
+    """Without that the small vocabulary lacks some characters."""
+    return [line for line in warnings if "[UNK]" not in line]
+
+
 @pytest.fixture(scope="module")
 def models(model):
     """The encoder of ``model`` with a new head for each kind."""
@@ -198,7 +203,7 @@ def test_questions_without_an_answer_have_the_best_threshold_beside_the_score_at
     )
     result = run(0.0, questions)
     best = {"best_f1", "best_f1_thresh", "best_exact", "best_exact_thresh"}
-    assert best <= result["scores"].keys() and result["warnings"] == []
+    assert best <= result["scores"].keys() and other_than_unknown(result["warnings"]) == []
     scores = {name: score["value"] for name, score in result["scores"].items()}
     assert scores["best_f1"] >= scores["f1"] and scores["best_exact"] >= scores["exact_match"]
     assert not best & run(0.0, QUESTIONS)["scores"].keys() and not best & run(None, questions)["scores"].keys()
@@ -229,5 +234,5 @@ def test_rows_of_datasets_and_misaligned_answers(models, tokenizer, tmp_path, ca
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = bertjax.evaluate.run(models["answering"], "task", tmp_path / "a.jsonl", tokenizer=tokenizer)
     assert result["scores"]["f1"]["count"] == 149
-    (line,) = result["warnings"]
+    (line,) = other_than_unknown(result["warnings"])
     assert "a.jsonl:4: question 3: the answer 'The cat' is not at 1" in line and "1 of 150 questions" in line
