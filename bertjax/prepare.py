@@ -16,7 +16,8 @@ SPEC is one of
                           .parquet (column "text")
   tfds:NAME, tfds:DIR     a TFDS data set in ArrayRecord form (feature "text"); TensorFlow is not needed
 
-Invalid UTF-8 and NUL bytes are replaced and counted. About --held_out_fraction of the documents, chosen by a hash
+Invalid UTF-8 and NUL bytes are replaced and counted; a file with more than 2 % of them is refused, and so is text of
+which the tokenizer does not know a fifth. About --held_out_fraction of the documents, chosen by a hash
 of their text, are kept for evaluation. The same content and settings are prepared only once.
 
   python -m bertjax.prepare --input='wiki/*.jsonl.zst' --input=novels.txt --output=corpora/mine --vocab_size=30522
