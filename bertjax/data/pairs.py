@@ -57,10 +57,10 @@ def make_examples(block: Block, sentences: Sentences, settings: ExampleSettings,
     return _make_pairs(block, sentences, settings, seed, epoch)
 
 
-def split_long(sentences: Sentences, longest: int, piece: int | None = None) -> Sentences:
-    """The same tokens with every sentence longer than ``longest`` split into pieces of ``piece`` tokens (by default
-    ``longest``) and a rest."""
-    return _split(sentences, _pieces(sentences, longest, piece or longest), piece or longest)
+def split_long(sentences: Sentences, room: int) -> Sentences:
+    """The same tokens with every sentence longer than ``room`` split into pieces of ``room`` tokens and a rest."""
+    pieces = _pieces(sentences, room, room)
+    return sentences if pieces is None else _split(sentences, pieces, room, room * pieces - room)
 
 
 def split_block(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
@@ -68,15 +68,27 @@ def split_block(block: Block, sentences: Sentences, settings: ExampleSettings) -
 
     The pool that random texts are drawn from is split alike, or a random text would begin where no real one does.
     """
-    longest, piece = settings.longest_sentence, settings.piece
-    sentences = split_long(sentences, longest, piece)
     if settings.objective == "mlm":
-        return block, sentences  # nothing is drawn
-    counts = _pieces(block.pool, longest, piece)
-    if counts is None:
+        return block, split_long(sentences, settings.room)  # nothing is drawn
+    sentences, _ = _halved(sentences, settings)
+    pool, pieces = _halved(block.pool, settings)
+    if pieces is None:
         return block, sentences
-    bounds = np.concatenate(([0], np.cumsum(counts)))[block.pool_bounds]
-    return Block(sentences, _split(block.pool, counts, piece), bounds), sentences
+    bounds = np.concatenate(([0], np.cumsum(pieces)))[block.pool_bounds]
+    return Block(sentences, pool, bounds), sentences
+
+
+def _halved(sentences: Sentences, settings: ExampleSettings) -> tuple[Sentences, np.ndarray | None]:
+    """The sentences with those split that no pair has room for, and into how many pieces each (None: all are whole).
+
+    The last two pieces of a sentence share what is left: its full stop is no text of its own.
+    """
+    piece = settings.piece
+    pieces = _pieces(sentences, settings.longest_sentence, piece)
+    if pieces is None:
+        return sentences, None
+    before = piece * np.maximum(pieces - 2, 0)
+    return _split(sentences, pieces, piece, before + (sentences.length - before + 1) // 2), pieces
 
 
 def _pieces(sentences: Sentences, longest: int, piece: int) -> np.ndarray | None:
@@ -86,16 +98,15 @@ def _pieces(sentences: Sentences, longest: int, piece: int) -> np.ndarray | None
     return np.where(sentences.length > longest, -(-sentences.length // piece), 1)
 
 
-def _split(sentences: Sentences, pieces: np.ndarray | None, piece: int) -> Sentences:
-    if pieces is None:
-        return sentences
-    number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    left = np.repeat(sentences.length, pieces) - number * piece
-    return Sentences(
-        np.repeat(sentences.start, pieces) + number * piece,
-        np.where(np.repeat(pieces == 1, pieces), left, np.minimum(left, piece)),
-        np.repeat(sentences.document, pieces),
-    )
+def _split(sentences: Sentences, pieces: np.ndarray, piece: int, last: np.ndarray) -> Sentences:
+    """Pieces of ``piece`` tokens, but for the last two of a sentence: where they meet is its entry of ``last``."""
+    owner = np.repeat(np.arange(len(pieces)), pieces)
+    number = np.arange(len(owner)) - (np.cumsum(pieces) - pieces)[owner]
+    is_last = number == pieces[owner] - 1
+    begin = np.where(is_last & (number > 0), last[owner], number * piece)
+    end = np.append(begin[1:], 0)
+    end[is_last] = sentences.length
+    return Sentences(sentences.start[owner] + begin, end - begin, sentences.document[owner])
 
 
 def _fragments(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
