@@ -33,10 +33,10 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
         table.add_section()
     for name, score in result["scores"].items():
         table.add_row(Text(plain(shown(name))), *_cells(score, spec(name)), style="bold")
-    for name in result["undefined"]:
+    for name in result.get("undefined", {}):
         table.add_row(Text(plain(shown(name))), "undefined", "", "", style="bold")
     console.print(table)
-    for name, reason in result["undefined"].items():
+    for name, reason in result.get("undefined", {}).items():
         console.print(plain(f"{shown(name)} is undefined: {reason}"), markup=False, highlight=False)
     facts = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in _shown(result))
     console.print(plain("  ".join(facts).replace("_", " ")), markup=False, highlight=False)

@@ -47,10 +47,10 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
 
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
-    beside, undefined = {"accuracy": _by_majority(summary)}, summary["undefined"]
-    shown = in_words(summary["scores"], undefined, summary["positive_label"], beside)
+    beside, undefined = {"accuracy": _by_majority(summary)}, summary.get("undefined", {})
+    shown = in_words(summary["scores"], undefined, summary.get("positive_label"), beside)
     shown = "; ".join([shown, *summary["remarks"]])
-    main, positive = summary["main_score"], summary["positive_label"]
+    main, positive = summary["main_score"], summary.get("positive_label")
     chosen = title(main.replace("_", " "), positive)
     by = f" by {chosen}" * (main != next(iter(summary["scores"]), main))
     return [

@@ -42,6 +42,9 @@ def open_corpus(
         place = _place_of_corpus(data.corpus, recorded)
         corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], place)
     if corpus is None:
+        if recorded is None and data.tokenizer not in corpora.TRAINED and "model.vocab_size" not in run.unset:
+            # Before the text is read, which may take hours.
+            check_tokenizer(load_tokenizer(data.tokenizer, data.lowercase), run.model.vocab_size, trained=False)
         display.say(f"corpus: {', '.join(data.corpus)}")
         corpus = corpora.prepare(data.corpus, None, **(_own_vocabulary(recorded, workdir) or _asked(run, recorded)))
     if recorded is not None:

@@ -14,7 +14,7 @@ from jax.extend import core
 
 from bertjax import batch as batches
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
-from bertjax.finetune import objectives
+from bertjax.finetune import embedding_losses, objectives
 from bertjax.model.bert import merge_params
 from bertjax.model.dropout import Noise
 from bertjax.model.precision import precision_named
@@ -110,7 +110,8 @@ WHAT_IS_LEARNED = {
     "regression": (objectives.regression, np.zeros(ROWS, np.float32)),
     "tagging": (objectives.tagging, np.zeros((ROWS, LENGTH), np.int32)),
     "answering": (objectives.answering, np.zeros((ROWS, 2), np.int32)),
-    "embedding": (lambda _: objectives.contrastive(0.05), np.zeros(ROWS, np.int32)),
+    "scored pairs": (lambda _: embedding_losses.cosent(0.05), np.zeros(ROWS, np.int32)),
+    "embedding": (lambda _: embedding_losses.contrastive(0.05), np.zeros(ROWS, np.int32)),
 }
 
 
@@ -118,13 +119,14 @@ WHAT_IS_LEARNED = {
 @pytest.mark.parametrize("kind", WHAT_IS_LEARNED)
 def test_finetuning(kind, precision):
     make, labels = WHAT_IS_LEARNED[kind]
-    count = {"regression": 1, "answering": 0, "embedding": 0}.get(kind, LABELS)
-    task = TaskConfig(kind, tuple(map(str, range(count))), LENGTH)
+    count = {"regression": 1, "answering": 0, "embedding": 0, "scored pairs": 0}.get(kind, LABELS)
+    task = TaskConfig("embedding" if kind == "scored pairs" else kind, tuple(map(str, range(count))), LENGTH)
     model = TaskModel(MODEL, task, nnx.Rngs(0), precision=precision_named(precision, "tpu"))
     graphdef, params = split_params(model)
     ids = np.ones((ROWS, LENGTH), np.int32)
     batch = {"input_ids": ids, "token_type_ids": 0 * ids, "example_ids": ids, "labels": labels}
     batch["weights"] = np.ones(ROWS, np.float32)
+    batch["scores"] = np.arange(ROWS, dtype=np.float32)
     objective = make(None)
 
     def loss(params, batch, rows):
