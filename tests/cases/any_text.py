@@ -110,11 +110,22 @@ def followed(command: list[str], prefix: str, notes: list[str]) -> int:
     return code
 
 
+def plain(text: str) -> Counter[str]:
+    """The characters of a text, without white space, case, and accents of Latin and Greek letters."""
+    found: Counter[str] = Counter()
+    base = ""
+    for character in unicodedata.normalize("NFKD", text.casefold()):
+        if unicodedata.category(character) == "Mn" and base.startswith(("LATIN", "GREEK")):
+            continue
+        base = unicodedata.name(character, "")
+        found[character] += not character.isspace()
+    return found
+
+
 def kept(text: str, workdir: Path) -> float:
     """Share of the characters of ``text`` that are there after encoding and decoding."""
     tokenizer = load_tokenizer(workdir / "tokenizer")
     unknown = tokenizer.token(tokenizer.unk_id)
-    plain = lambda s: Counter("".join(unicodedata.normalize("NFKC", s).casefold().split()))
     wanted, found = Counter(), Counter()
     for line in text.splitlines():
         if line.strip():
