@@ -138,9 +138,8 @@ def score_text(
     if not len(masked):
         raise DataError("the text is too short: there is no token in it to mask")
     scores = measured(_means, [losses, hits, baseline, masked], options.seed)
-    return Result(
-        scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())}, warnings=text.warnings
-    )
+    facts = text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())}
+    return Result(scores, facts=facts, warnings=list(text.warnings))
 
 
 def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:

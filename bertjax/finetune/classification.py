@@ -97,7 +97,7 @@ def _one_value(kind: str, train: np.ndarray, names: Sequence[str], undefined: Ma
     if kind == "regression" and np.ptp(train) == 0:
         lines.append(f"all training labels are {train[0]:g}: nothing but this number is learned")
     if kind == "multi_label":
-        every = [repr(name) for name, there in zip(names, train.all(axis=0), strict=True) if there]
+        every = [repr(name) for name, there in zip(names, np.atleast_1d(train.all(axis=0)), strict=True) if there]
         if every:
             lines.append(f"every training example has the label {', '.join(every)}: it tells nothing of a text")
     return lines

@@ -43,8 +43,8 @@ def contrastive(temperature: float, per_pair: int = 2) -> Objective:
         return total
 
     # Each pair counts twice.
-    weights = lambda batch: dict.fromkeys(("loss", "hits"), 2.0 * jnp.sum(batch["weights"][0::per_pair]))
-    return mean(weights, sums)
+    count = lambda batch: 2.0 * jnp.sum(batch["weights"][0::per_pair])
+    return mean(lambda batch: {"loss": count(batch), "hits": count(batch)}, sums)
 
 
 def _belongs(texts: jax.Array, weights: jax.Array, others: list[slice], per_pair: int) -> jax.Array:

@@ -74,8 +74,9 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
         # Predictions of every class, so that only what the labels are can matter.
         few, own = len(np.unique(labels)) == 1, names[int(labels[0])]
         found = {"mcc": f"all labels are {own!r}"} if few else {}
-        absent = positive is not None and positive not in labels
-        return found | ({"recall": f"no example has the label {names[positive]!r}"} if absent else {})
+        if positive is not None and positive not in labels:
+            found |= {"recall": f"no example has the label {names[positive]!r}"}
+        return found
     return undefined(kind, np.arange(len(labels)), labels) if kind in ("regression", "embedding") else {}
 
 
