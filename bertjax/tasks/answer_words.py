@@ -14,6 +14,8 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 
+from bertjax.text.scripts import CHINESE
+
 Words = Callable[[str], list[str]]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -21,8 +23,8 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # Kana with its marks of iteration and length, bopomofo, Chinese; Thai and Lao; Burmese; Khmer.
 _UNSPACED = re.compile(
     "[々〆〇\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\uff66-\uff9d"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1780-\u17d3]"
+    + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE)
+    + "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1780-\u17d3]"
 )
 # Of the letters of a context. Names of people and places in English text are fewer; a Latin name counts a letter each.
 _LEAST_SHARE = 0.2

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-# Chinese characters are those that BERT sets apart (``_is_chinese_char`` of google-research/bert), and later planes.
+from bertjax.text.scripts import CHINESE
+
 _OWN = (
-    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
+    *CHINESE,
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF), (0x19E0, 0x19FF)),
 )
 # First bytes in UTF-8 of U+3000 to U+9FFF: of single bytes as pieces, those that begin a Chinese character.

@@ -9,12 +9,7 @@ from collections.abc import Sequence
 
 from bertjax.text.interface import Tokenizer
 from bertjax.text.located import Offsets
-
-# Ranges of Chinese characters, each a word to BERT: _is_chinese_char of the original tokenization.py.
-_CHINESE = (
-    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
-    (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
+from bertjax.text.scripts import BERT_CHINESE
 
 
 def split_words(text: str) -> list[Offsets]:
@@ -53,7 +48,7 @@ def _kind(character: str) -> str:
     category, code = unicodedata.category(character)[0], ord(character)
     if category == "C":
         return "invisible"
-    is_chinese = any(low <= code <= high for low, high in _CHINESE)
+    is_chinese = any(low <= code <= high for low, high in BERT_CHINESE)
     if category == "P" or character in string.punctuation or is_chinese:
         return "alone"
     return "mark" if category == "M" else "letter"
