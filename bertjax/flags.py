@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import bertjax.configs
 from bertjax.config import nearest
 from bertjax.digits import has_other_digits
 from bertjax.paths import given_path
@@ -48,7 +49,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
 
     options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
     """
-    argv = _config_first(_with_home(argv))
+    argv = _config_first(_with_files(argv))
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
         "config", None, "config file", flag_values=values, sys_argv=[program, *argv]
@@ -73,40 +74,55 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     return config.value, {name: holder.value for name, holder in holders.items()}
 
 
-def _with_home(argv: list[str]) -> list[str]:
-    """The same with the config's path as shells would have it. Raises FlagError for what is no path of a file."""
-    given = [argument.removeprefix("--config=") for argument in argv]
-    is_config = [a.startswith("--config=") or argv[max(i - 1, 0)] == "--config" != a for i, a in enumerate(argv)]
-    paths = [given_path(g, "--config", FlagError) if its else None for g, its in zip(given, is_config, strict=True)]
-    return [
-        argument if path is None or not text.startswith("~") else argument.replace(text, str(path), 1)
-        for argument, text, path in zip(argv, given, paths, strict=True)
-    ]
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of every config that comes with bertjax: ``tiny``, ``finetune/demo``."""
+    folder = Path(next(iter(bertjax.configs.__path__)))
+    files = (file for file in sorted(folder.rglob("*.py")) if file.stem != "__init__")
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
+def config_file(given: str) -> str:
+    """The file that ``--config=given`` means: a path, or the name of a shipped config (``tiny``, ``configs/tiny.py``);
+    with the parameter of get_config after a colon where one is given.
+
+    A file of that path goes before a shipped config of that name. Raises FlagError where there is neither.
+    """
+    file, colon, parameter = str(given_path(given, "--config", FlagError)).partition(":")
+    if not Path(file).is_file():
+        shipped, name = shipped_configs(), file.removeprefix("configs/").removesuffix(".py")
+        if name not in shipped:
+            raise FlagError(f"config file {file} does not exist; configs that come with bertjax: {', '.join(shipped)}")
+        file = str(shipped[name])
+    return file + colon + parameter
+
+
+def _with_files(argv: list[str]) -> list[str]:
+    """The same with every ``--config`` as ``--config=PATH`` of an existing file. Raises FlagError where it is none."""
+    found, arguments = [], iter(argv)
+    for argument in arguments:
+        flag, equals, given = argument.partition("=")
+        is_config = flag in ("--config", "-config")
+        found.append(f"--config={config_file(given if equals else next(arguments, ''))}" if is_config else argument)
+    return found
 
 
 def _config_first(argv: list[str]) -> list[str]:
     """The same with --config before its overrides, where ml_collections needs it."""
-    names_it = lambda i: argv[i].startswith("--config=") or "--config" in argv[max(i - 1, 0) : i + 1]
-    return [argv[i] for i in sorted(range(len(argv)), key=lambda i: not names_it(i))]
+    return sorted(argv, key=lambda argument: not argument.startswith("--config="))
 
 
 def _load_config_file(argv: list[str]) -> ConfigDict | None:
-    """The config without overrides. Raises FlagError where the file is missing or gives none."""
-    path = None
-    for before, argument in zip([None, *argv], argv, strict=False):
-        path = argument.removeprefix("--config=") if argument.startswith("--config=") else path
-        path = argument if before == "--config" else path
-    if path is None:
+    """The config without overrides, None where no file is given. Raises FlagError where the file gives no config."""
+    paths = [argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")]
+    if not paths:
         return None
-    file = path.split(":")[0]
-    if not Path(file).is_file():
-        raise FlagError(f"config file {file} does not exist")
+    file, colon, _ = paths[-1].partition(":")
     try:
         get_config = runpy.run_path(file).get("get_config")
-        config: Any = get_config() if callable(get_config) and ":" not in path else None
+        config: Any = get_config() if callable(get_config) and not colon else None
     except Exception as error:  # whatever the file itself raises
         raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
-    if ":" not in path and not isinstance(config, ConfigDict):
+    if not colon and not isinstance(config, ConfigDict):
         raise FlagError(f"config file {file} must have a get_config() that returns a ConfigDict")
     return config
 

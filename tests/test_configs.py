@@ -9,7 +9,7 @@ from bertjax.flags import parse
 from bertjax.model.bert import Bert, split_params
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-FILES = sorted(CONFIGS.glob("*.py"))
+FILES = sorted(CONFIGS.glob("[a-z]*.py"))
 
 
 def load(name, *overrides):

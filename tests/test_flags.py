@@ -1,11 +1,12 @@
 """Command lines with a config."""
 
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from bertjax.flags import parse
+from bertjax.flags import FlagError, parse, shipped_configs
 
 TINY = str(Path(__file__).parent.parent / "configs" / "tiny.py")
 
@@ -35,3 +36,37 @@ def test_a_config_may_import_from_the_current_folder_and_nothing_else_may(tmp_pa
     before = list(sys.path)
     assert parse("test", [f"--config={config}"], {})[0].seed == 11
     assert sys.path == before
+
+
+@pytest.mark.parametrize("given", ["tiny", "tiny.py", "configs/tiny.py", "configs/tiny"])
+def test_a_shipped_config_is_found_from_any_folder(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, _ = parse("test", [f"--config={given}", "--config.seed=7"], {})
+    assert (config.name, config.seed, config.model.num_hidden_layers) == ("tiny", 7, 2)
+    assert parse("test", ["--config.model.max_length=16", "--config", "finetune/demo"], {})[0].model.max_length == 16
+
+
+def test_a_file_goes_before_a_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    text = "from bertjax.config import default_config\ndef get_config():\n    return default_config()\n"
+    (tmp_path / "configs" / "tiny.py").write_text(text)
+    (tmp_path / "tiny").mkdir()  # a folder is not a config
+    assert parse("test", ["--config=configs/tiny.py"], {})[0].name == "run"
+    assert parse("test", ["--config=tiny"], {})[0].name == "tiny"
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    with pytest.raises(FlagError, match=r"config file tinny does not exist; .* base, finetune/answering, .* tiny$"):
+        parse("test", ["--config=tinny"], {})
+
+
+def test_every_shipped_config_can_be_imported():
+    names = shipped_configs()
+    assert {"tiny", "base", "finetune/demo"} <= set(names)
+    for name in names:
+        module = importlib.import_module(f"bertjax.configs.{name.replace('/', '.')}")
+        assert parse("test", [f"--config={name}"], {})[0].to_dict() == module.get_config().to_dict()
+    from configs.tiny import get_config  # in a checkout
+
+    assert get_config().name == "tiny"

@@ -1,0 +1,1 @@
+"""One config for each kind of task: ``--config=finetune/classification``."""
