@@ -1,10 +1,7 @@
-"""What a run is: reads a ConfigDict, checks every key, freezes it, fingerprints it.
+"""What a pretraining run is: every config key with its meaning, default and limits.
 
-``resolve`` turns a ``ConfigDict`` into frozen dataclasses and raises ``ConfigError`` - one line that says what is
-wrong and what would be right - for an unknown key, a wrong type, a value out of range or an impossible combination.
-
-Every key is marked once: *identity* keys make the run what it is and must match on resume, *operational* keys
-say how it is executed and may change from one start to the next.
+``resolve`` turns a ``ConfigDict`` into frozen dataclasses. It raises ``ConfigError``, one line that says what is wrong
+and what would be right, for an unknown key, a wrong type, a value out of range or an impossible combination.
 """
 
 from __future__ import annotations
@@ -14,11 +11,21 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax.config_sections import (
+    DETERMINISTIC,
+    PRECISIONS,
+    CheckpointConfig,
+    GuardConfig,
+    LoggingConfig,
+    ParallelConfig,
+    UpdateConfig,
+    check_mesh_sizes,
+)
 from bertjax.keys import (
     LARGEST_INT,
     ConfigError,
@@ -33,189 +40,179 @@ from bertjax.keys import (
     not_a_key,
     not_set,
     operational,
+    refuse_old_names,
     section,
 )
 
-__all__ = ["ConfigError", "nearest"]  # imported from here by whoever deals with configs
+# Also imported from here, by those who deal with configs.
+__all__ = [
+    "CheckpointConfig",
+    "ConfigError",
+    "GuardConfig",
+    "LoggingConfig",
+    "ParallelConfig",
+    "UpdateConfig",
+    "nearest",
+]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The encoder; names and meanings of Hugging Face's BertConfig."""
+    """The encoder. Names and meanings are those of Hugging Face's BertConfig."""
 
-    # Not set: that of the tokenizer given, or of the prepared corpus; 30522 are learned where there is neither.
-    vocab_size: int = follows(30522, low=6, high=2**30)
-    hidden_size: int = identity(768, low=1, high=2**20)
-    num_hidden_layers: int = identity(12, low=1, high=2**16)
-    num_attention_heads: int = identity(12, low=1, high=2**20)
-    intermediate_size: int = identity(3072, low=1, high=2**24)
-    # "gelu" is the erf form (what released weights are run with), "gelu_new" the tanh form of the 2018 code.
-    hidden_act: str = identity("gelu", choices=("gelu", "gelu_new", "relu"))
-    hidden_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
-    attention_probs_dropout_prob: float = identity(0.1, low=0.0, high=0.99)
-    max_position_embeddings: int = identity(512, low=1, high=2**24)
-    type_vocab_size: int = identity(2, low=1, high=2**16)
-    initializer_range: float = identity(0.02, low=0.0)
-    layer_norm_eps: float = identity(1e-12, low=0.0)
-    # "absolute" (learned, as in 2018) or "sinusoidal" (fixed).
-    position_embedding_type: str = identity("absolute", choices=("absolute", "sinusoidal"))
-    # How attention is computed; "dot_product" has no dropout on attention probabilities.
-    attention: str = operational("explicit", choices=("explicit", "dot_product"))
-    # One compiled layer run L times (compiles fast) or L compiled layers.
-    scan_layers: bool = operational(True)
-    # What the backward pass computes again instead of keeping: nothing, all of a layer, or all but the products.
-    recompute: str = operational("none", choices=("none", "layer", "all_but_products"))
+    vocab_size: int = follows(
+        30522, "entries of the vocabulary; by default those of the tokenizer or the prepared corpus", low=6, high=2**30
+    )
+    hidden_size: int = identity(768, "width of every layer", low=1, high=2**20)
+    num_hidden_layers: int = identity(12, "number of layers", low=1, high=2**16)
+    num_attention_heads: int = identity(12, "attention heads a layer; must divide hidden_size", low=1, high=2**20)
+    intermediate_size: int = identity(3072, "width inside the MLP of a layer", low=1, high=2**24)
+    hidden_act: str = identity(
+        "gelu",
+        "activation of the MLP: gelu is the erf form that released weights run with, gelu_new the tanh form of 2018",
+        choices=("gelu", "gelu_new", "relu"),
+    )
+    hidden_dropout_prob: float = identity(0.1, "dropout on embeddings and layer outputs", low=0.0, high=0.99)
+    attention_probs_dropout_prob: float = identity(0.1, "dropout on attention probabilities", low=0.0, high=0.99)
+    max_position_embeddings: int = identity(512, "longest row, in tokens", low=1, high=2**24)
+    type_vocab_size: int = identity(2, "token types; 2 for sentences A and B", low=1, high=2**16)
+    initializer_range: float = identity(0.02, "standard deviation of the initial weights", low=0.0)
+    layer_norm_eps: float = identity(1e-12, "added to the variance in layer norms", low=0.0)
+    position_embedding_type: str = identity(
+        "absolute",
+        "absolute positions are learned, as in 2018; sinusoidal ones are fixed",
+        choices=("absolute", "sinusoidal"),
+    )
+    attention: str = operational(
+        "explicit",
+        "how attention is computed; dot_product has no dropout on attention probabilities",
+        choices=("explicit", "dot_product"),
+    )
+    scan_layers: bool = operational(True, "compile one layer and run it for all; false unrolls them")
+    recompute: str = operational(
+        "none",
+        "what the backward pass computes again instead of keeping: nothing, whole layers, all but matrix products",
+        choices=("none", "layer", "all_but_products"),
+    )
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The corpus and how examples are made of it."""
+    """The corpus, and how training examples are made from it."""
 
-    # One corpus SPEC or several, as a list or separated by commas (see ``python -m bertjax.prepare --help``).
-    corpus: tuple[str, ...] = identity(("installed-docs",))
-    # "wordpiece" or "sentencepiece" train a vocabulary of model.vocab_size on the corpus; else a path. This key and
-    # the next six are those of a corpus that is prepared already, and need not be set for it.
-    tokenizer: str = follows("wordpiece")
-    lowercase: bool = follows(True)
-    # Whether letters lose their marks. Not set: decided from the text that a vocabulary is learned on (where it is
-    # lowercased, and Latin or Greek); a given tokenizer says it itself.
-    strip_accents: bool | None = follows(None, added=True)
-    # The code of the text's language, such as "tr": whether marked letters are letters of their own, and I that of ı.
-    language: str | None = follows(None, added=True)
-    # The share of characters in a vocabulary that is learned. Not set: all, but 0.9995 of an alphabet of over 300.
-    character_coverage: float | None = follows(None, low=0.9, high=1.0, added=True)
-    sentencepiece_type: str = follows("unigram", choices=("unigram", "bpe"))
-    held_out_fraction: float = follows(0.02, low=0.0, high=0.5)
-    objective: str = identity("mlm_nsp", choices=("mlm_nsp", "mlm"))
-    packing: bool = identity(True)
-    # Enough that short documents, and what a phase leaves of a block, still fill rows of 512.
-    max_examples_per_row: int = identity(16, low=1, high=64)
-    masked_lm_prob: float = identity(0.15, low=0.001, high=0.9)
-    short_seq_prob: float = identity(0.1, low=0.0, high=1.0)
-    # The pieces of a word, as the tokenizer's pre-tokenizer has it, are masked together.
-    whole_word_masking: bool = identity(False)
-    # Documents are planned and packed in blocks of about this many tokens.
-    block_tokens: int = identity(8_000_000, low=1)
-    # Batches made ahead of the step.
-    prefetch: int = operational(4, low=0)
+    corpus: tuple[str, ...] = identity(
+        ("installed-docs",), "your text: files, globs, tfds:NAME or prepared folders, separated by commas"
+    )
+    # This key and the next six belong to a prepared corpus and need not be set for one.
+    tokenizer: str = follows(
+        "wordpiece", "wordpiece or sentencepiece learn a vocabulary from the corpus; or the path of a tokenizer"
+    )
+    lowercase: bool = follows(True, "whether a learned vocabulary lowercases")
+    strip_accents: bool | None = follows(
+        None,
+        "whether letters lose their accents; by default decided from the text: if it is lowercased Latin or Greek",
+        added=True,
+    )
+    language: str | None = follows(
+        None,
+        "language code such as tr: which accented letters are letters of their own, how I is lowercased",
+        added=True,
+    )
+    character_coverage: float | None = follows(
+        None,
+        "share of the text's characters in a learned vocabulary; by default all, or 0.9995 of over 300 letters",
+        low=0.9,
+        high=1.0,
+        added=True,
+    )
+    sentencepiece_type: str = follows("unigram", "algorithm of a learned sentencepiece", choices=("unigram", "bpe"))
+    held_out_fraction: float = follows(0.02, "share of the documents kept for evaluation", low=0.0, high=0.5)
+    objective: str = identity(
+        "mlm_nsp", "masked words, with or without next-sentence prediction", choices=("mlm_nsp", "mlm")
+    )
+    packing: bool = identity(True, "put several examples into a row; they do not see each other")
+    max_examples_per_row: int = identity(16, "most examples packed into a row", low=1, high=64)
+    masked_lm_prob: float = identity(0.15, "share of the tokens that are predicted", low=0.001, high=0.9)
+    short_seq_prob: float = identity(0.1, "share of sentence pairs made shorter than the row", low=0.0, high=1.0)
+    whole_word_masking: bool = identity(False, "mask all pieces of a word together")
+    block_tokens: int = identity(
+        8_000_000, "documents are shuffled and packed in blocks of about so many tokens", low=1
+    )
+    prefetch: int = operational(4, "batches made ahead of the step", low=0)
 
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One stretch of the run with rows of one length."""
+    """A stage of the run whose rows have one length."""
 
-    sequence_length: int = identity(128, low=8)
-    batch_size: int = identity(256, low=1)  # rows, over all devices and accumulation steps
-    steps: int = identity(1000, low=0)
-    # Masked positions of a row at most. Not set: data.masked_lm_prob of sequence_length, 20 of 128 and 77 of 512.
-    max_predictions: int = follows(20, low=1)
-    # None in a later phase whose schedule began in an earlier one (optimizer.schedule_span = "run").
-    learning_rate: float | None = identity(None, low=0.0)
-    warmup_steps: int | None = identity(None, low=0)
-
-
-@dataclass(frozen=True)
-class UpdateConfig:
-    """The update rule and the shape of the learning rate."""
-
-    # "bert2018" is AdamW without bias correction; "adamw" has it; "lamb" adds a trust ratio a layer.
-    name: str = identity("bert2018", choices=("bert2018", "adamw", "lamb"))
-    beta1: float = identity(0.9, low=0.0, high=0.999999)
-    beta2: float = identity(0.999, low=0.0, high=0.999999)
-    eps: float = identity(1e-6, low=1e-30)
-    weight_decay: float = identity(0.01, low=0.0)
-    clip_norm: float = identity(1.0, low=0.0)  # global norm; 0 = off
-    # After the warm-up: lr * (1 - progress) ** power, or constant.
-    schedule: str = identity("polynomial", choices=("polynomial", "cosine", "constant"))
-    power: float = identity(1.0, low=0.0)
+    sequence_length: int = identity(128, "tokens a row", low=8)
+    batch_size: int = identity(256, "rows a step, over all devices and accumulation steps", low=1)
+    steps: int = identity(1000, "updates in this phase", low=0)
+    max_predictions: int = follows(
+        20, "most masked tokens a row; by default masked_lm_prob of the row: 20 of 128, 77 of 512", low=1
+    )
+    learning_rate: float | None = identity(
+        None, "peak learning rate; only in the first phase if optimizer.schedule_span = run", low=0.0
+    )
+    warmup_steps: int | None = identity(
+        None, "updates in which the learning rate rises to its peak; set where learning_rate is", low=0
+    )
 
 
 @dataclass(frozen=True)
 class OptimizerConfig(UpdateConfig):
-    # "run": one schedule over all phases, as in 2018; "phase": each phase has its own, as in NVIDIA's recipe.
-    schedule_span: str = identity("run", choices=("run", "phase"))
+    """The update rule and the learning rate, over one phase or all."""
 
-
-@dataclass(frozen=True)
-class ParallelConfig:
-    """Sizes of the mesh axes; -1 takes the devices that the others leave."""
-
-    data: int = operational(-1, low=-1)
-    fsdp: int = operational(1, low=-1)
-    tensor: int = operational(1, low=-1)
-    # Rows a device works on at once; more are done by accumulation. 0: worked out from the device's memory.
-    rows_per_device: int = operational(0, low=0)
-    # A process that does not move for so long, compiling and saving aside, ends the run; 0: never.
-    watchdog_seconds: float = operational(600.0, low=0.0)
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    every_steps: int = operational(1000, low=1)
-    keep: int = operational(3, low=1)  # the last so many
-    keep_every_steps: int = operational(0, low=0)  # and every so many steps one for good; 0: none
-    keep_best: int = operational(0, low=0)  # and of each phase so many with the lowest held-out loss
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """Numbers that go wrong. A bad step is skipped: its update is not made, its batch is kept for inspection."""
-
-    # A step is bad when it is not finite, when its gradient norm is over so many times the running mean,
-    gradient_factor: float = operational(100.0, low=1.0)
-    # or when its loss is so many nats over the running mean; of numbers to learn, times their variance.
-    loss_rise: float = operational(3.0, low=0.0)
-    # After so many bad steps in a row, or when the running mean itself rises by loss_rise over its lowest value, the
-    # run goes back to its last checkpoint and on with the data after; the second time from there it ends.
-    bad_steps: int = operational(3, low=1)
+    schedule_span: str = identity(
+        "run",
+        "run: one schedule over all phases, as in 2018; phase: one for each, as in NVIDIA's recipe",
+        choices=("run", "phase"),
+    )
 
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """A suite of ``bertjax.evaluate``, run where it has data: at the end of each phase, and every ``every_steps``."""
+    """A suite of ``bertjax.evaluate`` that runs during pretraining if it has data."""
 
-    data: str | None = operational(None)
-    every_steps: int = operational(0, low=0)
-    limit: int = operational(0, low=0)  # examples, as the suite counts them; 0: all
+    data: str | None = operational(None, "file to score")
+    every_steps: int = operational(
+        0, "steps between two runs of it, besides the end of each phase; 0: only there", low=0
+    )
+    limit: int = operational(0, "most examples; 0: all", low=0)
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Held-out evaluation: at the end of each phase, and every ``every_steps`` where that is not 0."""
+    """Evaluation on held-out text."""
 
-    every_steps: int = operational(0, low=0)
-    max_rows: int = operational(2048, low=1)
-    # Suites beside it, such as config.evaluation.blimp.data=blimp.jsonl; each comes with a held-out evaluation.
+    every_steps: int = operational(0, "steps between evaluations, besides the end of each phase; 0: only there", low=0)
+    max_rows: int = operational(2048, "most rows of held-out text", low=1)
     mlm: SuiteConfig = SuiteConfig()
     blimp: SuiteConfig = SuiteConfig()
     sts: SuiteConfig = SuiteConfig()
 
 
 @dataclass(frozen=True)
-class LoggingConfig:
-    every_steps: int = operational(10, low=1)
-    tensorboard: bool = operational(True)
+class RunConfig:
+    """A pretraining run. ``phases`` keeps the order of the config, in which they run."""
 
-
-@dataclass(frozen=True)
-class RunConfig:  # resolved; ``phases`` keeps the order of the config
-    name: str = operational("run")
+    name: str = operational("run", "names the default workdir, runs/NAME")
+    init_from: str | None = identity(
+        None, "model folder or workdir whose weights the run starts from; None: new weights"
+    )
+    precision: str = identity("bfloat16", "number format of activations and matrix products", choices=PRECISIONS)
+    deterministic: bool = operational(False, DETERMINISTIC)
+    seed: int = identity(0, "seed of the weights, the data order, masks and dropout", low=0, high=2**31 - 1)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     phases: Mapping[str, PhaseConfig] = named_sections("phase1")
     optimizer: OptimizerConfig = OptimizerConfig()
-    parallel: ParallelConfig = ParallelConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    guard: GuardConfig = GuardConfig()
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
-    logging: LoggingConfig = LoggingConfig()
-    # Where the first weights come from: a model folder or the workdir of another run; None: new ones.
-    init_from: str | None = identity(None)
-    precision: str = identity("bfloat16", choices=("float32", "bfloat16", "float16"))
-    # On GPUs the same bits at every start: sums in a fixed order, no kernels chosen by their time. Slower there.
-    deterministic: bool = operational(False)
-    seed: int = identity(0, low=0, high=2**31 - 1)
-    # Names of keys that nobody has set and that follow something else, such as the corpus, which is opened later.
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    # Names of the keys that are not set and follow something else, such as the corpus, which is opened later.
     unset: frozenset[str] = not_a_key(frozenset())
 
     @property
@@ -248,6 +245,7 @@ def phase(**values: Any) -> ConfigDict:
 def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    refuse_old_names(tree)
     run = build(RunConfig, tree, "config.")
     run = _with_predictions(dataclasses.replace(run, unset=not_set(run, tree)))
     _check_combinations(run)
@@ -328,9 +326,7 @@ def _check_combinations(run: RunConfig) -> None:
         raise ConfigError(f"config.phases have {run.total_steps:,} steps; the most is {LARGEST_INT:,}")
     if run.total_steps == 0:
         raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
-    sizes = (run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
-    if sizes.count(-1) > 1 or 0 in sizes:
-        raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
+    check_mesh_sizes(run.parallel)
     for index, (name, phase) in enumerate(run.phases.items()):
         where = f"config.phases.{name}"
         if phase.sequence_length > model.max_position_embeddings:

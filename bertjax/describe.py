@@ -236,12 +236,13 @@ def _resolved(path: Path) -> RunConfig:
     from bertjax.config import ConfigError, resolve
     from bertjax.interop import ModelFileError
     from bertjax.interop.safetensors_files import read_json
+    from bertjax.keys import translated_tree
 
     recorded = read_json(path).get("config")
     if not isinstance(recorded, dict):
         raise ModelFileError(f"{path} is no config of a run")
     try:
-        return resolve(recorded)
+        return resolve(translated_tree(recorded))
     except (ConfigError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path}: {_plain(error, longest=300)}") from None
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 import bertjax.configs
 from bertjax.config import nearest
 from bertjax.digits import has_other_digits
+from bertjax.keys import RENAMED
 from bertjax.paths import given_path
 
 # bool before int, which it is a kind of.
@@ -153,6 +154,8 @@ def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> 
         match = re.match(r"--(?:no)?config\.([\w.]+)", argument)
         if match is None:
             continue
+        if match[1] in RENAMED:
+            return f"config key config.{match[1]} is now called config.{RENAMED[match[1]]}"
         node = config
         for part in match[1].split("."):
             if not isinstance(node, ConfigDict) or part not in node:

@@ -1,7 +1,11 @@
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
+from bertjax import config as config_module
+from bertjax import config_sections, keys
 from bertjax.config import (
     ConfigError,
     default_config,
@@ -11,7 +15,11 @@ from bertjax.config import (
     resolve,
     to_dict,
 )
+from bertjax.finetune import settings
+from bertjax.interop import ModelFileError
 from bertjax.train.cautions import config_cautions as cautions
+from bertjax.train.provenance import check_config
+from bertjax.train.same_run import check_same_run
 
 
 def valid():
@@ -188,3 +196,104 @@ def test_what_is_hardly_meant_is_said(changes, words):
 )
 def test_nothing_is_said_of_what_is_usual(changes):
     assert cautions(resolve_with(**changes)) == []
+
+
+def sections_of(kind):
+    yield kind
+    for f in keys.keys_of(kind):
+        inner = f.default if f.default is not dataclasses.MISSING else f.default_factory()
+        if dataclasses.is_dataclass(inner):
+            yield from sections_of(type(inner))
+
+
+@pytest.mark.parametrize("kind", [config_module.RunConfig, config_module.PhaseConfig, settings.FinetuneConfig])
+def test_every_key_has_a_meaning_and_every_section_a_title(kind):
+    for one in sections_of(kind):
+        assert not one.__doc__.startswith(f"{one.__name__}("), f"{one.__name__} has no docstring"
+        for f in keys.keys_of(one):
+            meaning = f.metadata.get("meaning", "section")
+            assert 5 < len(meaning) < 130 and not meaning.endswith("."), (one.__name__, f.name, meaning)
+
+
+# Key and value names as an imagined run of before had them.
+BEFORE = {
+    "data.mask_share": "data.masked_lm_prob",
+    "data.masking_share": "data.masked_lm_prob",
+    "data.objective=both": "data.objective=mlm_nsp",
+    "model.checkpointing": "model.attention",
+    "model.attention=plain": "model.attention=explicit",
+}
+
+
+@pytest.fixture
+def before(monkeypatch):
+    """(config as a nested dict, identity items, their fingerprint) of a run from before keys were renamed."""
+    monkeypatch.setattr(keys, "RENAMED", BEFORE)
+    tree, items = to_dict(resolve(valid())), identity_items(resolve(valid()))
+    tree["data"]["mask_share"] = tree["data"].pop("masked_lm_prob")
+    tree["data"]["objective"] = "both"
+    tree["model"]["checkpointing"] = {"explicit": "plain"}[tree["model"].pop("attention")]
+    items["data.mask_share"] = items.pop("data.masked_lm_prob")
+    items["data.objective"] = "both"
+    return tree, items, hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
+
+
+def test_a_stored_run_with_old_names_is_read_and_keeps_its_fingerprint(before, tmp_path):
+    tree, items, fingerprint = before
+    run = resolve(valid())
+    recorded = {"config": tree, "identity": items, "identity_fingerprint": fingerprint}
+    new = keys.translated_record(recorded)
+    assert resolve(new["config"]) == dataclasses.replace(run, unset=resolve(new["config"]).unset)
+    assert list(new["config"]["phases"]) == ["phase1", "phase2"]
+    assert new["identity"] == identity_items(run)
+    assert keys.translated_record(new) == new
+    assert keys.fingerprint(items) == keys.fingerprint(new["identity"]) == identity_fingerprint(run) == fingerprint
+    check_same_run(new, run, tmp_path, {})
+    record = {"step": 3, "identity": fingerprint}
+    check_config(recorded, run, record, tmp_path)
+    check_config(recorded, None, record, tmp_path)  # as for fine-tuning, whose config is compared by name
+    for other in (recorded | {"identity": items | {"seed": 5}}, new | {"config": tree, "identity": {}}):
+        with pytest.raises(ModelFileError):
+            check_config(other, run, record, tmp_path)
+    with pytest.raises(ModelFileError, match=r"data\.masked_lm_prob"):
+        check_config(
+            recorded, dataclasses.replace(run, data=dataclasses.replace(run.data, masked_lm_prob=0.3)), record, tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data__mask_share", 0.2, "config.data.mask_share is now called config.data.masked_lm_prob"),
+        ("data__masking_share", 0.2, "config.data.masking_share is now called config.data.masked_lm_prob"),
+        ("data__objective", "both", "config.data.objective = 'both' is now called 'mlm_nsp'"),
+        ("model__checkpointing", "plain", "set config.model.attention = 'explicit'"),
+    ],
+)
+def test_a_config_with_an_old_name_is_told_the_new_one(monkeypatch, key, value, message):
+    monkeypatch.setattr(keys, "RENAMED", BEFORE)
+    with pytest.raises(ConfigError) as caught:
+        resolve_with(**{key: value})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_renamed_key_leads_to_one_of_today():
+    names = {
+        name
+        for kind in (config_module.default_config(), settings.default_config("tagging"))
+        for name in keys._leaves(kind.to_dict())
+    }
+    for old, new in keys.RENAMED.items():
+        assert new.partition("=")[0] in names and ("=" in old) == ("=" in new)
+        assert "=" in old or old not in names
+
+
+def test_fine_tuning_shares_its_sections_and_refuses_old_names():
+    config = settings.default_config("classification")
+    config.data.too_long = "cut"
+    with pytest.raises(ConfigError, match=r"config\.data\.too_long = 'cut' is now called 'truncate'"):
+        settings.resolve(config)
+    assert issubclass(settings.BestConfig, config_sections.CheckpointConfig)
+    stored = {"config": {"data": {"too_long": "cut"}}, "identity": {"data.too_long": "cut"}}
+    assert keys.translated_record(stored)["config"] == {"data": {"too_long": "truncate"}}
+    assert keys.fingerprint({"data.too_long": "cut"}) == keys.fingerprint({"data.too_long": "truncate"})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bertjax.flags import FlagError, parse, shipped_configs
+from bertjax.keys import RENAMED
 
 TINY = str(Path(__file__).parent.parent / "configs" / "tiny.py")
 
@@ -70,3 +71,9 @@ def test_every_shipped_config_can_be_imported():
     from configs.tiny import get_config  # in a checkout
 
     assert get_config().name == "tiny"
+
+
+def test_an_override_of_a_renamed_key_is_told_its_name(monkeypatch):
+    monkeypatch.setitem(RENAMED, "model.checkpointing", "model.attention")
+    with pytest.raises(FlagError, match=r"config\.model\.checkpointing is now called config\.model\.attention"):
+        parse("test", ["--config=tiny", "--config.model.checkpointing=layer"], {})

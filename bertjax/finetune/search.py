@@ -18,6 +18,7 @@ from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
+from bertjax.keys import translated_record
 from bertjax.tasks.score_words import title
 from bertjax.train import workdir as folder
 from bertjax.train.belongings import RUNS
@@ -26,7 +27,7 @@ from bertjax.train.belongings import RUNS
 def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a trial that came to its end with the same identity and left its model; else None."""
     try:
-        recorded = json.loads((workdir / "config.json").read_text())
+        recorded = translated_record(json.loads((workdir / "config.json").read_text()))
         same = recorded["identity"] == json.loads(json.dumps(as_recorded(recorded, identity)))
         summary = json.loads((workdir / "summary.json").read_text())
         has_scores = of_summary(summary) is not None or summary["main_score"] in summary.get("undefined", ())

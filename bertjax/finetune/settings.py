@@ -11,8 +11,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bertjax.config import CheckpointConfig, GuardConfig, LoggingConfig, ParallelConfig, UpdateConfig
-from bertjax.keys import ConfigError, build, flatten, identity, operational, section
+from bertjax.config_sections import (
+    DETERMINISTIC,
+    PRECISIONS,
+    CheckpointConfig,
+    GuardConfig,
+    LoggingConfig,
+    ParallelConfig,
+    UpdateConfig,
+    check_mesh_sizes,
+)
+from bertjax.keys import ConfigError, build, flatten, identity, operational, refuse_old_names, section
 
 # Kinds of tasks; those of ``bertjax.model.task``, which would import jax.
 KINDS = ("classification", "multi_label", "regression", "tagging", "answering", "embedding")
@@ -20,91 +29,136 @@ KINDS = ("classification", "multi_label", "regression", "tagging", "answering", 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the encoder is run; None: as its folder says."""
+    """The encoder that is fine-tuned, and how it is run."""
 
-    path: str | None = operational(None)  # the model to start from; --model
-    hidden_dropout_prob: float | None = identity(None, low=0.0, high=0.99)
-    attention_probs_dropout_prob: float | None = identity(None, low=0.0, high=0.99)
-    classifier_dropout: float | None = identity(None, low=0.0, high=0.99)  # None: hidden_dropout_prob
-    # Tokens of a row, with special tokens. Longer texts are truncated, long sentences and contexts come in windows.
-    max_length: int = identity(128, low=8)
-    attention: str = operational("explicit", choices=("explicit", "dot_product"))
-    scan_layers: bool | None = operational(None)  # None: unrolled where that saves more than it compiles longer
-    recompute: str = operational("none", choices=("none", "layer", "all_but_products"))
-    pooling: str = identity("mean", choices=("mean", "cls"))  # of embeddings
-    # Of answering: tokens that two windows of a context share, and the longest answer.
-    stride: int = identity(128, low=0)
-    max_answer: int = identity(30, low=1)
+    path: str | None = operational(None, "the model to start from; --model")
+    hidden_dropout_prob: float | None = identity(
+        None, "dropout on embeddings and layer outputs; None: as the model's folder says", low=0.0, high=0.99
+    )
+    attention_probs_dropout_prob: float | None = identity(
+        None, "dropout on attention probabilities; None: as the model's folder says", low=0.0, high=0.99
+    )
+    classifier_dropout: float | None = identity(
+        None,
+        "dropout in front of the task's head; None: hidden_dropout_prob",
+        low=0.0,
+        high=0.99,
+    )
+    max_length: int = identity(
+        128, "most tokens a row; longer texts are truncated, longer sentences and contexts come in windows", low=8
+    )
+    attention: str = operational(
+        "explicit",
+        "how attention is computed; dot_product has no dropout on attention probabilities",
+        choices=("explicit", "dot_product"),
+    )
+    scan_layers: bool | None = operational(
+        None, "compile one layer and run it for all; None: unroll them if that saves more time than it costs to compile"
+    )
+    recompute: str = operational(
+        "none",
+        "what the backward pass computes again instead of keeping: nothing, whole layers, all but matrix products",
+        choices=("none", "layer", "all_but_products"),
+    )
+    pooling: str = identity("mean", "how an embedding is made from the tokens of a text", choices=("mean", "cls"))
+    stride: int = identity(128, "tokens that two windows of a context share (answering)", low=0)
+    max_answer: int = identity(30, "most tokens of an answer (answering)", low=1)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Labelled files, and what is where in them."""
+    """Labelled files, and which column holds what: a name of the header, or a number from 0."""
 
-    train: str | None = operational(None)  # --train
-    eval: str | None = operational(None)  # --eval
-    # Columns by name, or by number from 0; None: found from the header. Of CoNLL files text is the column of the word
-    # (None: a header's "word", else the first), label that of the tag (None: the last); in .conllu files they have
-    # names: form or lemma, and upos, xpos, feats or deprel.
-    text: str | None = identity(None)
-    second: str | None = identity(None)
-    label: str | None = identity(None)
-    separator: str = identity(",")  # between the labels of a text with several
-    # What stands for no label: such texts are left out and counted. None: "-" in a column gold_label, as SNLI has it.
-    # No identity, as the texts are.
-    no_label: str | None = operational(None)
-    # Texts of more tokens than the model has positions: truncated like those over max_length, or refused by file and
-    # line. No identity: where the same data is not refused, both give the same rows.
-    too_long: str = operational("truncate", choices=("truncate", "refuse"))
-    # Of two classes: the one that F1, precision and recall are of; None: by the names, see ``tasks.positive_label``.
-    positive_label: str | None = identity(None)
-    labels: tuple[str, ...] | None = identity(None)  # by id; None: those of the training data, sorted
+    train: str | None = operational(None, "file to train on; --train")
+    eval: str | None = operational(None, "file to evaluate on; --eval")
+    text: str | None = identity(
+        None, "column of the text; of CoNLL files the word (default: the first), of .conllu files form or lemma"
+    )
+    second: str | None = identity(None, "column of the second text of a pair")
+    label: str | None = identity(
+        None,
+        "column of the label; of CoNLL files the tag (default: the last), of .conllu files upos, xpos, feats or deprel",
+    )
+    separator: str = identity(",", "what stands between the labels of a text with several")
+    # Not part of the identity, because the texts are.
+    no_label: str | None = operational(
+        None,
+        "label that means none: such texts are left out and counted; default: - in a column gold_label, as in SNLI",
+    )
+    # Not part of the identity: data that is not refused gives the same rows either way.
+    too_long: str = operational(
+        "truncate", "what to do with texts longer than the model's positions", choices=("truncate", "refuse")
+    )
+    positive_label: str | None = identity(
+        None, "of two labels the one that F1, precision and recall are of; by default decided from their names"
+    )
+    labels: tuple[str, ...] | None = identity(None, "all labels in the order of their ids; by default sorted")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long and how fast. A list, or values separated by commas, makes a trial of each combination."""
+    """How long and how fast. Several values of epochs, learning_rate or seed make a run of each combination."""
 
-    epochs: tuple[int, ...] = identity((3,), low=1, high=10**6)
-    learning_rate: tuple[float, ...] = identity((5e-5,), low=0.0)
-    seed: tuple[int, ...] = identity((0,), low=0, high=2**31 - 1)
-    batch_size: int = identity(32, low=1)  # examples a step, over all devices and parts
-    warmup_fraction: float = identity(0.1, low=0.0, high=1.0)  # of all steps
-    evaluate_every: int = identity(0, low=0)  # steps, besides the end of each epoch; 0: only there
-    # The score (or "loss") that chooses the best checkpoint, the best trial, and ends training early; None: the first
-    # score of the task.
-    metric: str | None = identity(None)
-    # After so many evaluations without a better ``metric`` training ends; 0: never.
-    early_stopping: int = identity(0, low=0)
-    # "balanced" (by one over the counts), or a number a label in their order; None: all alike.
-    class_weights: str | None = identity(None)
-    # A layer learns this much slower than the one above it, the embeddings slowest.
-    layer_decay: float = identity(1.0, low=0.01, high=1.0)
-    # The embeddings and so many of the first layers stay as they are; None: everything learns.
-    frozen_layers: int | None = identity(None, low=0)
-    temperature: float = identity(0.05, low=1e-4)  # of embeddings: what cosines are divided by
-    # Of embeddings; None: "cosent" for pairs with scores, "contrastive" for pairs without.
-    embedding_loss: str | None = identity(None, choices=("contrastive", "cosent"))
+    epochs: tuple[int, ...] = identity((3,), "passes over the training data", low=1, high=10**6)
+    learning_rate: tuple[float, ...] = identity((5e-5,), "peak learning rate", low=0.0)
+    seed: tuple[int, ...] = identity(
+        (0,), "seed of the new head, the order of examples and dropout", low=0, high=2**31 - 1
+    )
+    batch_size: int = identity(32, "examples a step, over all devices and accumulation steps", low=1)
+    warmup_fraction: float = identity(
+        0.1, "share of the steps in which the learning rate rises to its peak", low=0.0, high=1.0
+    )
+    evaluate_every: int = identity(0, "steps between evaluations, besides the end of each epoch; 0: only there", low=0)
+    metric: str | None = identity(
+        None, "score, or loss, that chooses the best checkpoint and trial; by default the task's first score"
+    )
+    early_stopping: int = identity(0, "end after so many evaluations without a better metric; 0: never", low=0)
+    class_weights: str | None = identity(
+        None, "weights of the classes in the loss: balanced (1 / count), or a number for each label in their order"
+    )
+    layer_decay: float = identity(
+        1.0,
+        "learning rate of a layer relative to the layer above it; the embeddings are the lowest",
+        low=0.01,
+        high=1.0,
+    )
+    frozen_layers: int | None = identity(None, "do not train the embeddings and so many of the first layers", low=0)
+    temperature: float = identity(0.05, "what cosines are divided by (embeddings)", low=1e-4)
+    embedding_loss: str | None = identity(
+        None,
+        "loss of embeddings; by default cosent for pairs with scores, contrastive for pairs without",
+        choices=("contrastive", "cosent"),
+    )
 
 
 @dataclass(frozen=True)
 class OptimizerConfig(UpdateConfig):
+    """The update rule and the shape of the learning rate."""
+
     # With bias correction: without it short runs on little data often fail (Mosbach et al. 2021).
-    name: str = identity("adamw", choices=("bert2018", "adamw", "lamb"))
+    name: str = identity(
+        "adamw",
+        "bert2018 is AdamW without bias correction, adamw has it, lamb adds a trust ratio for each layer",
+        choices=("bert2018", "adamw", "lamb"),
+    )
 
 
 @dataclass(frozen=True)
 class BestConfig(CheckpointConfig):
-    keep: int = operational(1, low=1)
-    keep_best: int = operational(1, low=1)  # by the main score; the best one becomes the model
+    """When checkpoints are saved, and which are kept; the best one becomes the model."""
+
+    keep: int = operational(1, "number of newest checkpoints to keep", low=1)
+    keep_best: int = operational(1, "number of checkpoints with the best metric to keep", low=1)
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Resolved; ``task`` is the kind."""
+    """A fine-tuning run."""
 
-    name: str = operational("finetune")
-    task: str = identity("classification", choices=KINDS)
+    name: str = operational("finetune", "names the default workdir, runs/NAME")
+    task: str = identity("classification", "the kind of task", choices=KINDS)
+    precision: str = identity("float32", "number format of activations and matrix products", choices=PRECISIONS)
+    deterministic: bool = operational(False, DETERMINISTIC)
     model: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -113,9 +167,6 @@ class FinetuneConfig:
     checkpoint: BestConfig = BestConfig()
     guard: GuardConfig = field(default_factory=GuardConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
-    precision: str = identity("float32", choices=("float32", "bfloat16", "float16"))
-    # On GPUs the same bits at every start: sums in a fixed order, no kernels chosen by their time. Slower there.
-    deterministic: bool = operational(False)
 
 
 @dataclass(frozen=True)
@@ -141,15 +192,14 @@ def default_config(task: str) -> ConfigDict:
 def resolve(config: Any) -> FinetuneConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    run = build(FinetuneConfig, _renamed(tree), "config.")
+    refuse_old_names(tree)
+    run = build(FinetuneConfig, tree, "config.")
     if run.model.attention == "dot_product" and run.model.attention_probs_dropout_prob != 0.0:
         raise ConfigError(
             "config.model.attention = 'dot_product' has no dropout on attention probabilities; set "
             "config.model.attention_probs_dropout_prob = 0.0"
         )
-    sizes = (run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
-    if sizes.count(-1) > 1 or 0 in sizes:
-        raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
+    check_mesh_sizes(run.parallel)
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
     if run.task != "classification" and run.data.positive_label is not None:
@@ -164,14 +214,6 @@ def resolve(config: Any) -> FinetuneConfig:
     if not run.data.separator:
         raise ConfigError("config.data.separator is empty; give what stands between two labels")
     return run
-
-
-def _renamed(tree: dict[str, Any]) -> dict[str, Any]:
-    """The config with today's names for values that had others."""
-    data = tree.get("data")
-    if isinstance(data, dict) and data.get("too_long") == "cut":
-        return tree | {"data": data | {"too_long": "truncate"}}
-    return tree
 
 
 def trials(run: FinetuneConfig) -> list[Trial]:

@@ -19,6 +19,7 @@ def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Map
     recorded: the config.json; run: the config in it where it is one of pretraining, else None; record: of the
     checkpoint.
     """
+    recorded = keys.translated_record(recorded)
     items, path, step = recorded.get("identity"), workdir / "config.json", record["step"]
     if not isinstance(items, dict) or keys.fingerprint(items) != record.get("identity"):
         raise ModelFileError(

@@ -13,6 +13,7 @@ from bertjax.config import ConfigError, RunConfig, resolve
 from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import folder_path
 from bertjax.interop.safetensors_files import read_json
+from bertjax.keys import translated_record
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.train import CheckpointError
 from bertjax.train.provenance import check_config, check_tokenizer
@@ -134,6 +135,7 @@ def open_run(path: str | Path) -> StoredRun:
         raise ModelFileError(f"{path} is no workdir of a run: it holds no config.json and checkpoints")
     recorded = read_json(path / "config.json")
     try:
+        recorded = translated_record(recorded)
         config = resolve(recorded.get("config"))
     except (ConfigError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path / 'config.json'} cannot be read: {' '.join(str(error).split())}") from None

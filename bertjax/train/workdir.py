@@ -11,6 +11,7 @@ from typing import Any
 
 from bertjax import unfinished
 from bertjax.config import ConfigError, RunConfig, identity_fingerprint, identity_items, to_dict
+from bertjax.keys import translated_record
 from bertjax.train.step_folders import step_numbers
 
 _OF_CORPUS = ("fingerprint", "path")
@@ -30,7 +31,7 @@ def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpu
     if not has_checkpoint(workdir):
         return None
     try:
-        recorded = json.loads(path.read_text())
+        recorded = translated_record(json.loads(path.read_text()))
         for key in needed:
             if not isinstance(recorded.get(key), dict):
                 raise ValueError(f"it has no {key!r}")

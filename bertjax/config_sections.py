@@ -1,0 +1,87 @@
+"""Sections and keys that the configs of pretraining and of fine-tuning share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bertjax.keys import ConfigError, identity, operational
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+DETERMINISTIC = "same bits at every start on GPUs too: sums in a fixed order, no kernels chosen by timing; slower there"
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """The update rule and the shape of the learning rate."""
+
+    name: str = identity(
+        "bert2018",
+        "bert2018 is AdamW without bias correction, adamw has it, lamb adds a trust ratio for each layer",
+        choices=("bert2018", "adamw", "lamb"),
+    )
+    beta1: float = identity(0.9, "decay of the mean of gradients", low=0.0, high=0.999999)
+    beta2: float = identity(0.999, "decay of the mean of squared gradients", low=0.0, high=0.999999)
+    eps: float = identity(1e-6, "added to the root of the squared mean", low=1e-30)
+    weight_decay: float = identity(0.01, "decoupled weight decay, not on biases and layer norms", low=0.0)
+    clip_norm: float = identity(1.0, "largest global gradient norm; 0 turns clipping off", low=0.0)
+    schedule: str = identity(
+        "polynomial",
+        "after the warm-up: peak * (1 - progress) ** power, a cosine to 0, or constant",
+        choices=("polynomial", "cosine", "constant"),
+    )
+    power: float = identity(1.0, "exponent of the polynomial schedule", low=0.0)
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """How work is divided over devices. Sizes of mesh axes; one of them may be -1, which takes what is left."""
+
+    data: int = operational(-1, "devices that share the rows of a batch", low=-1)
+    fsdp: int = operational(1, "devices that share rows, parameters and optimizer state", low=-1)
+    tensor: int = operational(1, "devices that share attention heads, MLP and vocabulary", low=-1)
+    rows_per_device: int = operational(
+        0, "rows a device works on at once, more are accumulated; 0: worked out from its memory", low=0
+    )
+    watchdog_seconds: float = operational(
+        600.0, "end the run if a process makes no progress for so long, compiling and saving aside; 0: never", low=0.0
+    )
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When checkpoints are saved, and which are kept."""
+
+    every_steps: int = operational(1000, "steps between two checkpoints", low=1)
+    keep: int = operational(3, "number of newest checkpoints to keep", low=1)
+    keep_every_steps: int = operational(0, "keep a checkpoint for good every so many steps; 0: none", low=0)
+    keep_best: int = operational(0, "best checkpoints to keep: lowest held-out loss of each phase, best score", low=0)
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What counts as a bad step. A bad step changes nothing, and its batch is kept for inspection."""
+
+    gradient_factor: float = operational(
+        100.0, "a step is bad if its gradient norm is over so many times the running mean", low=1.0
+    )
+    loss_rise: float = operational(
+        3.0, "or if its loss is so far over the running mean: nats, or times the variance of a regression", low=0.0
+    )
+    bad_steps: int = operational(
+        3, "bad steps in a row after which the run goes back to its last checkpoint and past the data, once", low=1
+    )
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is recorded."""
+
+    every_steps: int = operational(10, "steps between two rows of metrics.jsonl", low=1)
+    tensorboard: bool = operational(True, "also write TensorBoard files")
+
+
+def check_mesh_sizes(parallel: ParallelConfig) -> None:
+    """Raises ConfigError unless the sizes of the mesh can be worked out."""
+    sizes = (parallel.data, parallel.fsdp, parallel.tensor)
+    if sizes.count(-1) > 1 or 0 in sizes:
+        raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")
