@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from bertjax.interop.models import load_model, save_model
     from bertjax.interop.task_models import load_task_model, save_task_model
     from bertjax.model.create import create_model
-    from bertjax.model.dropout import Noise
+    from bertjax.model.dropout import DropoutSeed
     from bertjax.text.tokenizer import load_tokenizer
     from bertjax.train.losses import pretraining_loss
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Noise",
+    "DropoutSeed",
     "answer",
     "classify",
     "create_model",
@@ -61,7 +61,7 @@ __all__ = [
 
 # Where each of them lives: imported when first asked for, so that a command can answer before jax is there.
 _HOMES = {
-    "Noise": "bertjax.model.dropout",
+    "DropoutSeed": "bertjax.model.dropout",
     "answer": "bertjax.inference.answer",
     "classify": "bertjax.inference.classify",
     "create_model": "bertjax.model.create",
@@ -79,11 +79,14 @@ _HOMES = {
     "tag": "bertjax.inference.tag",
 }
 
+# Old names, until the next release.
+_ALIASES = {"Noise": "DropoutSeed"}
 # Modules with a ``run``.
 _JOBS = ("evaluate", "finetune", "train")
 
 
 def __getattr__(name: str) -> Any:
+    name = _ALIASES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _JOBS:

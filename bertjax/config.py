@@ -89,10 +89,10 @@ class ModelConfig:
         choices=("explicit", "dot_product"),
     )
     scan_layers: bool = operational(True, "compile one layer and run it for all; false unrolls them")
-    recompute: str = operational(
+    remat: str = operational(
         "none",
-        "what the backward pass computes again instead of keeping: nothing, whole layers, all but matrix products",
-        choices=("none", "layer", "all_but_products"),
+        "what the backward pass recomputes instead of keeping: nothing, whole layers, all but matrix products",
+        choices=("none", "layer", "save_matmuls"),
     )
 
 

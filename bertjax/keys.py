@@ -31,6 +31,8 @@ LEAST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
 # fingerprints are taken over the oldest names, so that those in the checkpoints of older runs still match.
 RENAMED: dict[str, str] = {
     "data.too_long=cut": "data.too_long=truncate",
+    "model.recompute": "model.remat",
+    "model.remat=all_but_products": "model.remat=save_matmuls",
 }
 
 

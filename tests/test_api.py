@@ -123,11 +123,12 @@ def test_the_loss_names_what_is_wrong(model, tokenizer):
             bertjax.pretraining_loss(output, batch)
 
 
-def test_dropout_is_on_with_noise_alone(model, tokenizer):
+def test_dropout_is_on_with_a_seed_alone(model, tokenizer):
     batch = next(bertjax.masked_batches(TEXTS, tokenizer, batch_size=2, sequence_length=32))
-    noise = lambda step: bertjax.Noise(np.uint32(0), np.uint32(step), np.arange(2, dtype=np.uint32))
+    assert bertjax.Noise is bertjax.DropoutSeed  # its old name
+    seed = lambda step: bertjax.DropoutSeed(np.uint32(0), np.uint32(step), np.arange(2, dtype=np.uint32))
     plain, first, again, other = (
-        np.asarray(model.on_batch(batch, n).nsp_logits) for n in (None, noise(1), noise(1), noise(2))
+        np.asarray(model.on_batch(batch, n).nsp_logits) for n in (None, seed(1), seed(1), seed(2))
     )
     assert np.array_equal(first, again) and not np.allclose(first, other) and not np.allclose(first, plain)
 

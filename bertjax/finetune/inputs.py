@@ -105,7 +105,7 @@ def _digest(file: Path) -> bytes:
 
 def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
     """The model's config with what the run's says of it."""
-    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "recompute")
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "remat")
     given = {name: value for name in names if (value := getattr(run.model, name)) is not None}
     return resolve_model(asdict(replace(config, **given)), "config.model.")
 

@@ -89,9 +89,9 @@ class Job:
         size = self.train_batches.per_epoch
         return [Stretch(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
 
-    def forward(self, params: Any, batch: Batch, noise: Any):
+    def forward(self, params: Any, batch: Batch, dropout_seed: Any):
         """The model on a batch."""
-        return merge_params(self.graphdef, held(params, self.rates)).on_batch(batch, noise)
+        return merge_params(self.graphdef, held(params, self.rates)).on_batch(batch, dropout_seed)
 
     def initial_state(self) -> TrainState:
         state = initial_state(self._zeros, self.optimizer, self.run.precision, self.mesh)
@@ -168,7 +168,7 @@ class Job:
     def work(self, length: int) -> Work:
         """Token places and FLOPs of a step with rows of this length."""
         rows = self.train_batches.rows
-        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.leading))
+        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.num_positions))
 
 
 def make_job(

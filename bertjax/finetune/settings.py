@@ -55,10 +55,10 @@ class EncoderConfig:
     scan_layers: bool | None = operational(
         None, "compile one layer and run it for all; None: unroll them if that saves more time than it costs to compile"
     )
-    recompute: str = operational(
+    remat: str = operational(
         "none",
-        "what the backward pass computes again instead of keeping: nothing, whole layers, all but matrix products",
-        choices=("none", "layer", "all_but_products"),
+        "what the backward pass recomputes instead of keeping: nothing, whole layers, all but matrix products",
+        choices=("none", "layer", "save_matmuls"),
     )
     pooling: str = identity("mean", "how an embedding is made from the tokens of a text", choices=("mean", "cls"))
     stride: int = identity(128, "tokens that two windows of a context share (answering)", low=0)

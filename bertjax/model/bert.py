@@ -12,8 +12,8 @@ from flax import nnx, struct
 from jax.core import Tracer
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS, Groups
-from bertjax.model.dropout import Noise
+from bertjax.model.attention import ATTENTION_FUNCTIONS, SegmentIds
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings, plain_lookup
 from bertjax.model.encoder import Encoder, EncoderLayer
 from bertjax.model.heads import MLMHead, NSPHead, Pooler
@@ -60,7 +60,7 @@ class Bert(nnx.Module):
     attend: an attention function (``model.attention``); default the one the config names.
     lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
     constrain: applied to activations [B, S, H] between layers.
-    whole: brings a small divided parameter to every device before its use.
+    replicate: brings a small divided parameter to every device before its use.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Bert(nnx.Module):
         attend: Callable | None = None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array] = plain_lookup,
         constrain: Callable[[jax.Array], jax.Array] = unconstrained,
-        whole: Callable[[jax.Array], jax.Array] = unconstrained,
+        replicate: Callable[[jax.Array], jax.Array] = unconstrained,
     ):
         self.config = config
         self.precision = precision
         self.attend = attend or ATTENTION_FUNCTIONS[config.attention]
         self.lookup = lookup
         self.constrain = constrain
-        self.whole = whole
+        self.replicate = replicate
         self.for_pretraining = for_pretraining
         self.embeddings = Embeddings(config, rngs)
         self.encoder = Encoder(config, rngs)
@@ -99,18 +99,21 @@ class Bert(nnx.Module):
         attention_mask: Any = None,
         masked_lm_positions: Any = None,
         cls_positions: Any = None,
-        noise: Noise | None = None,
+        dropout_seed: DropoutSeed | None = None,
+        noise: DropoutSeed | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> BertOutput:
         """input_ids and the like: integers [B, S], as lists, NumPy or JAX arrays.
 
         attention_mask: 1 = token, 0 = padding; without it every position is attended to. example_ids number the
-        packed examples of a row from 1, 0 is padding; give one of the two or neither. noise: dropout is on where
-        it is given. masked_lm_positions int [B, P], cls_positions int [B, E]: see ``BertOutput``.
+        packed examples of a row from 1, 0 is padding; give one of the two or neither. dropout_seed turns dropout on
+        (noise: its old name, for one release). masked_lm_positions int [B, P], cls_positions int [B, E]: see
+        ``BertOutput``.
         Raises ValueError, naming the argument.
         """
-        arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, noise)
+        dropout_seed = noise if dropout_seed is None else dropout_seed
+        arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed)
         shape = arguments["input_ids"].shape
         arguments["masked_lm_positions"] = _positions("masked_lm_positions", masked_lm_positions, shape)
         arguments["cls_positions"] = _positions("cls_positions", cls_positions, shape)
@@ -128,7 +131,7 @@ class Bert(nnx.Module):
         position_ids: Any,
         example_ids: Any,
         attention_mask: Any,
-        noise: Noise | None,
+        dropout_seed: DropoutSeed | None,
     ) -> dict[str, Any]:
         """The arguments that every call has, as ``compute`` takes them. Raises ValueError, naming the argument."""
         config = self.config
@@ -144,8 +147,8 @@ class Bert(nnx.Module):
             "input_ids": input_ids,
             "token_type_ids": checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape),
             "position_ids": checked_ids("position_ids", position_ids, config.max_position_embeddings, shape),
-            "groups": _groups(example_ids, attention_mask, shape),
-            "noise": noise,
+            "segments": _segments(example_ids, attention_mask, shape),
+            "dropout_seed": dropout_seed,
         }
 
     def compute(
@@ -153,29 +156,33 @@ class Bert(nnx.Module):
         input_ids: jax.Array,
         token_type_ids: jax.Array,
         position_ids: jax.Array,
-        groups: Groups | None,
-        noise: Noise | None,
+        segments: SegmentIds | None,
+        dropout_seed: DropoutSeed | None,
         masked_lm_positions: jax.Array | None = None,
         cls_positions: jax.Array | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
-        leading: int | None = None,
+        num_positions: int | None = None,
     ) -> BertOutput:
         """The forward pass on checked arguments; see ``__call__``.
 
-        leading: for who wants no more of ``sequence_output`` than so many positions of each row (1: [CLS]), [B,
-        leading, H]; what the last layer would do at the others is left out. Not with hidden states or attentions.
+        num_positions: for who wants no more of ``sequence_output`` than so many positions of each row (1: [CLS]), [B,
+        num_positions, H]; what the last layer would do at the others is left out. Not with hidden states or attentions.
         """
-        x = self.embeddings(input_ids, token_type_ids, position_ids, self.precision, noise, self.lookup, self.whole)
+        x = self.embeddings(
+            input_ids, token_type_ids, position_ids, self.precision, dropout_seed, self.lookup, self.replicate
+        )
         embedded = x = self.constrain(x)
 
         def record(layer: EncoderLayer, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
             kept = {"hidden_states": y} if output_hidden_states else {}
             return kept | (
-                {"attentions": layer.attention.probabilities(x, groups, self.precision)} if output_attentions else {}
+                {"attentions": layer.attention.probabilities(x, segments, self.precision)} if output_attentions else {}
             )
 
-        x, records = self.encoder(x, groups, self.precision, noise, self.attend, self.constrain, record, leading)
+        x, records = self.encoder(
+            x, segments, self.precision, dropout_seed, self.attend, self.constrain, record, num_positions
+        )
         if output_hidden_states:
             records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
 
@@ -189,11 +196,11 @@ class Bert(nnx.Module):
             mlm_logits = mlm_logits[..., : self.config.vocab_size]
         return BertOutput(x, pooled, mlm_logits, self.nsp_head(pooled, self.precision), **records)
 
-    def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> BertOutput:
+    def on_batch(self, batch: Mapping[str, Any], dropout_seed: DropoutSeed | None = None) -> BertOutput:
         """The outputs on a training batch (``bertjax.batch``): logits at its masked positions and [CLS] positions.
 
-        ``loss, metrics = bertjax.pretraining_loss(model.on_batch(batch), batch)``. noise: for dropout,
-        ``bertjax.Noise(seed, step, rows)``, three uint32: two scalars and the number of each row [B].
+        ``loss, metrics = bertjax.pretraining_loss(model.on_batch(batch), batch)``. dropout_seed: for dropout,
+        ``bertjax.DropoutSeed(seed, step, rows)``, three uint32: two scalars and the number of each row [B].
         """
         return self(
             batch["input_ids"],
@@ -202,19 +209,19 @@ class Bert(nnx.Module):
             example_ids=batch["example_ids"],
             masked_lm_positions=batch["masked_lm_positions"],
             cls_positions=batch["cls_positions"],
-            noise=noise,
+            dropout_seed=dropout_seed,
         )
 
 
-def _groups(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> Groups | None:
+def _segments(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> SegmentIds | None:
     if example_ids is not None and attention_mask is not None:
         raise ValueError("give example_ids or attention_mask, not both")
     if attention_mask is not None:
         mask = checked_mask("attention_mask", attention_mask, shape)
-        return Groups(jnp.ones_like(mask), mask)
+        return SegmentIds(jnp.ones_like(mask), mask)
     if example_ids is not None:
         ids = checked_ids("example_ids", example_ids, shape[1] + 1, shape)
-        return Groups(ids, ids)
+        return SegmentIds(ids, ids)
     return None
 
 

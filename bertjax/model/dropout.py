@@ -15,7 +15,7 @@ from flax import struct
 
 
 @struct.dataclass
-class Noise:
+class DropoutSeed:
     """What the dropout masks of one forward pass are drawn from.
 
     seed, step: uint32 scalars. rows: uint32 [B], number of each row in the step's global batch.
@@ -26,19 +26,19 @@ class Noise:
     rows: jax.Array
 
 
-def dropout(x: jax.Array, rate: float, noise: Noise | None, site: jax.Array | int) -> jax.Array:
+def dropout(x: jax.Array, rate: float, dropout_seed: DropoutSeed | None, site: jax.Array | int) -> jax.Array:
     """Zeroes elements of x [B, ...] with probability ``rate`` and scales the others by 1 / (1 - rate).
 
-    ``site`` numbers the place in the model. Without noise, or at rate 0, x is returned as it is.
+    ``site`` numbers the place in the model. Without dropout_seed, or at rate 0, x is returned as it is.
     """
-    if noise is None or rate == 0.0:
+    if dropout_seed is None or rate == 0.0:
         return x
-    return _dropped(rate, x, *_row_keys(noise, site))
+    return _dropped(rate, x, *_row_keys(dropout_seed, site))
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, noise: Noise, site: jax.Array | int) -> jax.Array:
+def keep_mask(shape: tuple[int, ...], rate: float, dropout_seed: DropoutSeed, site: jax.Array | int) -> jax.Array:
     """The boolean mask that ``dropout`` uses for an x of this shape."""
-    return _keep(shape, rate, *_row_keys(noise, site))
+    return _keep(shape, rate, *_row_keys(dropout_seed, site))
 
 
 def _scramble(h: jax.Array) -> jax.Array:
@@ -48,12 +48,12 @@ def _scramble(h: jax.Array) -> jax.Array:
     return h ^ (h >> 16)
 
 
-def _row_keys(noise: Noise, site: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+def _row_keys(dropout_seed: DropoutSeed, site: jax.Array | int) -> tuple[jax.Array, jax.Array]:
     """Two uint32 [B] for every (seed, step, site, row)."""
-    h = _scramble(noise.seed + jnp.uint32(0x9E3779B9))
-    h = _scramble(h ^ noise.step)
+    h = _scramble(dropout_seed.seed + jnp.uint32(0x9E3779B9))
+    h = _scramble(h ^ dropout_seed.step)
     h = _scramble(h + jnp.asarray(site, jnp.uint32) * jnp.uint32(0x85EBCA77))
-    first = _scramble(h + noise.rows * jnp.uint32(0x9E3779B1))
+    first = _scramble(h + dropout_seed.rows * jnp.uint32(0x9E3779B1))
     return first, _scramble(first ^ jnp.uint32(0x27D4EB2F))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.dropout import Noise, dropout
+from bertjax.model.dropout import DropoutSeed, dropout
 from bertjax.model.layers import LayerNorm, truncated_normal
 from bertjax.model.precision import Precision
 
@@ -59,14 +59,14 @@ class Embeddings(nnx.Module):
         token_type_ids: jax.Array,
         position_ids: jax.Array,
         precision: Precision,
-        noise: Noise | None,
+        dropout_seed: DropoutSeed | None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array],
-        whole: Callable[[jax.Array], jax.Array],
+        replicate: Callable[[jax.Array], jax.Array],
     ) -> jax.Array:
-        """int32 [B, S] three times -> [B, S, H]; ``lookup`` and ``whole``: see ``Bert``."""
+        """int32 [B, S] three times -> [B, S, H]; ``lookup`` and ``replicate``: see ``Bert``."""
         config = self.config
         if self.learned_positions:
-            positions = whole(self.position_embeddings[...])
+            positions = replicate(self.position_embeddings[...])
         else:
             positions = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
         # A product with one-hot rows: the gradient of a two-row table by scatter would be one long serial sum.
@@ -75,7 +75,7 @@ class Embeddings(nnx.Module):
         x = x + jnp.einsum("bst,th->bsh", types, self.token_type_embeddings[...], precision=jax.lax.Precision.HIGHEST)
         x = x + jnp.take(positions, position_ids, axis=0)
         x = self.layer_norm(x).astype(precision.activations)
-        return dropout(x, config.hidden_dropout_prob, noise, site=0)
+        return dropout(x, config.hidden_dropout_prob, dropout_seed, site=0)
 
 
 def plain_lookup(table: jax.Array, ids: jax.Array) -> jax.Array:

@@ -6,16 +6,16 @@ from bertjax.config import ModelConfig
 from bertjax.model.embeddings import padded_vocabulary
 
 
-def train_flops_per_row(model: ModelConfig, length: int, predictions: int, leading: int | None = None) -> float:
+def train_flops_per_row(model: ModelConfig, length: int, predictions: int, num_positions: int | None = None) -> float:
     """FLOPs of one row, forward and backward, nothing recomputed.
 
     3 * (S L (8 H^2 + 4 H F + 4 S H) + P (2 H^2 + 2 H V)): two per multiply-add, the backward pass counted as
-    twice the forward. With F = 4 H the layer term is the usual 24 H^2 + 4 S H. leading: positions that the last layer
-    is computed at (None: all S); of the 8 H^2, keys and values (4 H^2) are needed of all.
+    twice the forward. With F = 4 H the layer term is the usual 24 H^2 + 4 S H. num_positions: how many the
+    last layer computes (None: all S); it still needs keys and values (4 of the 8 H^2) of every position.
     """
     H, F, L, V = model.hidden_size, model.intermediate_size, model.num_hidden_layers, model.vocab_size
     at_query = 4 * H * H + 4 * H * F + 4 * length * H
-    positions = length * L if leading is None else length * (L - 1) + min(leading, length)
+    positions = length * L if num_positions is None else length * (L - 1) + min(num_positions, length)
     return 3.0 * (length * L * 4 * H * H + positions * at_query + predictions * (2 * H * H + 2 * H * V))
 
 

@@ -13,9 +13,9 @@ from flax import nnx, struct
 from jax.core import Tracer
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import Groups
+from bertjax.model.attention import SegmentIds
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import Noise, dropout
+from bertjax.model.dropout import DropoutSeed, dropout
 from bertjax.model.encoder import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.layers import Linear
 from bertjax.model.pooling import POOLINGS
@@ -50,7 +50,7 @@ class TaskConfig:
     positive_label: str | None = None
 
     @property
-    def leading(self) -> int | None:
+    def num_positions(self) -> int | None:
         """How many positions of a row, the first ones, the head stands on; None: all."""
         return 1 if self.kind in POOLED or (self.kind == "embedding" and self.pooling == "cls") else None
 
@@ -67,7 +67,7 @@ class TaskOutput:
 class TaskModel(nnx.Module):
     """``bert`` with ``classifier`` or ``qa_outputs`` (a ``Linear``) on it, or neither for embedding.
 
-    hooks: ``precision``, ``attend``, ``lookup``, ``constrain``, ``whole`` of ``Bert``.
+    hooks: ``precision``, ``attend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``.
     """
 
     def __init__(self, config: ModelConfig, task: TaskConfig, rngs: nnx.Rngs, **hooks: Any):
@@ -86,33 +86,40 @@ class TaskModel(nnx.Module):
         position_ids: Any = None,
         example_ids: Any = None,
         attention_mask: Any = None,
-        noise: Noise | None = None,
+        dropout_seed: DropoutSeed | None = None,
     ) -> TaskOutput:
         """Arguments: those of ``Bert``; a row is one example. Raises ValueError, naming the argument."""
-        arguments = self.bert.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, noise)
+        arguments = self.bert.checked(
+            input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed
+        )
         graphdef, params = split_params(self)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
             return self.compute(**arguments)
         return _compiled(graphdef, params, arguments)
 
-    def compute(self, *, groups: Groups | None, noise: Noise | None, **inputs: Any) -> TaskOutput:
+    def compute(self, *, segments: SegmentIds | None, dropout_seed: DropoutSeed | None, **inputs: Any) -> TaskOutput:
         """The forward pass on checked arguments; see ``__call__``."""
         kind = self.task.kind
-        output = self.bert.compute(groups=groups, noise=noise, leading=self.task.leading, **inputs)
+        output = self.bert.compute(
+            segments=segments, dropout_seed=dropout_seed, num_positions=self.task.num_positions, **inputs
+        )
         sequence = output.sequence_output
         if kind == "embedding":
-            return TaskOutput(embeddings=POOLINGS[self.task.pooling](sequence, groups and groups.key > 0))
+            return TaskOutput(embeddings=POOLINGS[self.task.pooling](sequence, segments and segments.key > 0))
         features = output.pooled_output if kind in POOLED else sequence
         if kind != "answering":  # transformers' BertForQuestionAnswering has no dropout before its head
             site = FIRST_LAYER_SITE + SITES_PER_LAYER * self.config.num_hidden_layers
-            features = dropout(features, self._dropout_rate(), noise, site)
+            features = dropout(features, self._dropout_rate(), dropout_seed, site)
         head = getattr(self, head_name(kind))
         return TaskOutput(logits=head(features, self.bert.precision).astype(jnp.float32))
 
-    def on_batch(self, batch: Mapping[str, Any], noise: Noise | None = None) -> TaskOutput:
+    def on_batch(self, batch: Mapping[str, Any], dropout_seed: DropoutSeed | None = None) -> TaskOutput:
         """The outputs on a batch of ``bertjax.finetune.batching``: input_ids, token_type_ids, example_ids."""
         return self(
-            batch["input_ids"], token_type_ids=batch["token_type_ids"], example_ids=batch["example_ids"], noise=noise
+            batch["input_ids"],
+            token_type_ids=batch["token_type_ids"],
+            example_ids=batch["example_ids"],
+            dropout_seed=dropout_seed,
         )
 
     def _dropout_rate(self) -> float:

@@ -59,6 +59,6 @@ def _changes(run: RunConfig, plan: PhasePlan) -> Iterator[tuple[str, RunConfig]]
     keys = "config.parallel.data=1 config.parallel.fsdp=-1 config.parallel.rows_per_device=1"
     if parallel.fsdp == 1:
         yield keys, dataclasses.replace(run, parallel=shared)
-    if model.recompute == "none":
-        less = dataclasses.replace(model, recompute="layer")
-        yield f"config.model.recompute=layer {keys}", dataclasses.replace(run, model=less, parallel=shared)
+    if model.remat == "none":
+        less = dataclasses.replace(model, remat="layer")
+        yield f"config.model.remat=layer {keys}", dataclasses.replace(run, model=less, parallel=shared)

@@ -13,7 +13,7 @@ from flax import nnx
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import parameter_count
 from bertjax.model.precision import precision_named
@@ -39,15 +39,15 @@ def activation_bytes_per_row(
     tensor: size of the mesh axis that divides heads, the MLP and the vocabulary.
     """
     of = lambda config: _of_one_row(config, precision, platform, length, predictions, examples, tensor)
-    L, alone = model.num_hidden_layers, model.recompute == "none" and (model.scan_layers or model.num_hidden_layers < 3)
+    L, alone = model.num_hidden_layers, model.remat == "none" and (model.scan_layers or model.num_hidden_layers < 3)
     if alone:
         return of(model)
     # Layers are alike, so that two tell of any number; unrolled ones would take long to trace.
     one, two = (of(dataclasses.replace(model, num_hidden_layers=n)) for n in (1, 2))
     kept = one + (L - 1) * (two - one)
-    if model.recompute == "none":
+    if model.remat == "none":
         return kept
-    whole = [dataclasses.replace(model, recompute="none", scan_layers=False, num_hidden_layers=n) for n in (1, 2)]
+    whole = [dataclasses.replace(model, remat="none", scan_layers=False, num_hidden_layers=n) for n in (1, 2)]
     return kept + of(whole[1]) - of(whole[0])
 
 
@@ -61,16 +61,16 @@ def _of_one_row(
         fields = shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
         batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields.items()}
         numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
-        noise = Noise(*numbers)
+        dropout_seed = DropoutSeed(*numbers)
 
-        def backward(params: Any, batch: Any, noise: Noise) -> Any:
+        def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
             def loss(params: Any) -> jax.Array:
-                sums = PRETRAINING.sums(merge_params(graphdef, params).on_batch(batch, noise), batch)
+                sums = PRETRAINING.sums(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
                 return PRETRAINING.total(sums, PRETRAINING.weights(batch))
 
             return jax.vjp(loss, params)[1]
 
-        leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, noise))
+        leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, dropout_seed))
         return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)
 
     return kept(2) - kept(1)

@@ -50,9 +50,9 @@ class Job:
         """New weights from the config's seed."""
         return split_params(self._model())[1]
 
-    def forward(self, params: Any, batch: dict[str, jax.Array], noise: Any):
+    def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any):
         """The model on a batch, logits at the masked positions and at every example's [CLS]."""
-        return self.model(params).on_batch(batch, noise)
+        return self.model(params).on_batch(batch, dropout_seed)
 
     def model(self, params: Any) -> Bert:
         """The model with these parameters, wherever they are on the mesh."""
@@ -166,13 +166,13 @@ def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
 
 
 def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model is given so that it runs on a mesh: precision, lookup, constrain and whole of ``Bert``."""
+    """What a model is given so that it runs on a mesh: precision, lookup, constrain and replicate of ``Bert``."""
     pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
     return {
         "precision": precision_named(precision, mesh.devices.flat[0].platform),
         "lookup": divided_lookup(mesh),
         "constrain": pin(batch_sharding(mesh)),
-        "whole": pin(NamedSharding(mesh, PartitionSpec())),
+        "replicate": pin(NamedSharding(mesh, PartitionSpec())),
     }
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
 from bertjax.train.health import Health
 from bertjax.train.loss_scale import LossScale
@@ -18,8 +18,8 @@ from bertjax.train.losses import Batch, Objective
 from bertjax.train.schedules import Schedule
 from bertjax.train.state import TrainState
 
-# ``(params, batch, noise or None) -> what the model returns``
-Forward = Callable[[Any, Batch, Noise | None], Any]
+# ``(params, batch, dropout_seed or None) -> what the model returns``
+Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
 
 
 def make_train_step(
@@ -48,8 +48,8 @@ def make_train_step(
         rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
 
         def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
-            noise = Noise(jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32), part_rows)
-            sums = objective.sums(forward(params, part, noise), part)
+            dropout_seed = DropoutSeed(jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32), part_rows)
+            sums = objective.sums(forward(params, part, dropout_seed), part)
             return objective.total(sums, weights) * state.loss_scale.scale, sums
 
         grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)

@@ -14,7 +14,7 @@ import bertjax.batch
 from bertjax.interop.weights import to_tensors
 from bertjax.model.attention import ATTENTION_FUNCTIONS
 from bertjax.model.bert import Bert, merge_params
-from bertjax.model.encoder import RECOMPUTE_POLICIES
+from bertjax.model.encoder import REMAT_POLICIES
 from bertjax.train.losses import MLM_WEIGHT_EPSILON, batch_weights, pretraining_sums, total_loss
 
 # What differs is the order of sums: outputs are of the order of 1, float32 has a step of 1e-7 there.
@@ -238,15 +238,15 @@ def assert_same_gradients(ours, theirs):
 
 # Every pair of choices that touch each other: recomputation wraps the layer, a scan wraps that; all attend alike.
 WAYS = [
-    *((scan, recompute, "explicit") for scan in (True, False) for recompute in RECOMPUTE_POLICIES),
+    *((scan, remat, "explicit") for scan in (True, False) for remat in REMAT_POLICIES),
     *((index % 2 == 0, "layer", name) for index, name in enumerate(ATTENTION_FUNCTIONS) if name != "explicit"),
 ]
 
 
-@pytest.mark.parametrize(("scan_layers", "recompute", "attention"), WAYS)
-def test_gradients_however_the_layers_are_run(scan_layers, recompute, attention, training_case):
+@pytest.mark.parametrize(("scan_layers", "remat", "attention"), WAYS)
+def test_gradients_however_the_layers_are_run(scan_layers, remat, attention, training_case):
     config, params, batch, loss, gradients = training_case("two layers")
-    config = dataclasses.replace(config, scan_layers=scan_layers, recompute=recompute, attention=attention)
+    config = dataclasses.replace(config, scan_layers=scan_layers, remat=remat, attention=attention)
     our_loss, our_gradients = loss_and_gradients(config, params, batch)
     assert abs(our_loss - loss) < OUTPUTS_WITHIN
     assert_same_gradients(our_gradients, gradients)

@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS, Groups
+from bertjax.model.attention import ATTENTION_FUNCTIONS, SegmentIds
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.precision import precision_named
 
 CONFIG = ModelConfig(
@@ -40,16 +40,19 @@ def rows(batch=3, length=24, seed=0):
     }
 
 
-def loss(params, graphdef, noise=None, batch=None):
+def loss(params, graphdef, dropout_seed=None, batch=None):
     out = merge_params(graphdef, params)(
-        **(batch or rows()), masked_lm_positions=jnp.full((3, 2), 4), cls_positions=jnp.full((3, 2), 10), noise=noise
+        **(batch or rows()),
+        masked_lm_positions=jnp.full((3, 2), 4),
+        cls_positions=jnp.full((3, 2), 10),
+        dropout_seed=dropout_seed,
     )
     return jnp.sum(jax.nn.log_softmax(out.mlm_logits)[..., 7]) + jnp.sum(out.nsp_logits[..., 0] ** 2)
 
 
-def value_and_grads(config, noise=None, precision="float32"):
+def value_and_grads(config, dropout_seed=None, precision="float32"):
     graphdef, params = split_params(Bert(config, nnx.Rngs(3), precision=precision_named(precision, "cpu")))
-    return jax.jit(jax.value_and_grad(lambda p: loss(p, graphdef, noise)))(params)
+    return jax.jit(jax.value_and_grad(lambda p: loss(p, graphdef, dropout_seed)))(params)
 
 
 def test_shapes_and_names():
@@ -75,14 +78,14 @@ def test_gathered_logits_are_those_of_the_positions():
 
 @pytest.mark.parametrize(
     "change",
-    [{"scan_layers": False}, {"recompute": "layer"}, {"recompute": "all_but_products"}],
+    [{"scan_layers": False}, {"remat": "layer"}, {"remat": "save_matmuls"}],
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
 def test_ways_of_running_the_layers_agree(change):
     """Scanned = unrolled, recomputed = not: float32 rounding is all that may differ, dropout on."""
-    noise = Noise(jnp.uint32(1), jnp.uint32(2), jnp.arange(3, dtype=jnp.uint32))
-    value, grads = value_and_grads(CONFIG, noise)
-    other_value, other_grads = value_and_grads(dataclasses.replace(CONFIG, **change), noise)
+    dropout_seed = DropoutSeed(jnp.uint32(1), jnp.uint32(2), jnp.arange(3, dtype=jnp.uint32))
+    value, grads = value_and_grads(CONFIG, dropout_seed)
+    other_value, other_grads = value_and_grads(dataclasses.replace(CONFIG, **change), dropout_seed)
     np.testing.assert_allclose(value, other_value, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), grads, other_grads)
 
@@ -96,9 +99,9 @@ def test_attention_implementations_agree():
 
 def test_dot_product_refuses_dropout_on_probabilities():
     model = Bert(dataclasses.replace(CONFIG, attention="dot_product"), nnx.Rngs(0))
-    noise = Noise(jnp.uint32(1), jnp.uint32(2), jnp.arange(3, dtype=jnp.uint32))
+    dropout_seed = DropoutSeed(jnp.uint32(1), jnp.uint32(2), jnp.arange(3, dtype=jnp.uint32))
     with pytest.raises(ValueError, match="no dropout on attention"):
-        model(**rows(), noise=noise)
+        model(**rows(), dropout_seed=dropout_seed)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -127,12 +130,12 @@ def test_no_leakage_between_packed_examples(attention, head):
         model.precision,
         None,
         model.lookup,
-        model.whole,
+        model.replicate,
     )
 
     def second_example_loss(embedded):
-        groups, nothing = Groups(batch["example_ids"], batch["example_ids"]), lambda layer, x, y: None
-        x, _ = model.encoder(embedded, groups, model.precision, None, model.attend, model.constrain, nothing)
+        segments, nothing = SegmentIds(batch["example_ids"], batch["example_ids"]), lambda layer, x, y: None
+        x, _ = model.encoder(embedded, segments, model.precision, None, model.attend, model.constrain, nothing)
         if head == "nsp":  # [CLS] of the second example is at position 10
             return model.nsp_head(model.pooler(x[:, 10:11], model.precision), model.precision)[..., 0].sum()
         logits = model.mlm_head(x[:, 12:15], model.embeddings.word_embeddings[...], model.precision)

@@ -3,16 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bertjax.model.dropout import Noise, dropout, keep_mask
+from bertjax.model.dropout import DropoutSeed, dropout, keep_mask
 
 
-def noise(rows, seed=0, step=0):
-    return Noise(jnp.uint32(seed), jnp.uint32(step), jnp.asarray(rows, jnp.uint32))
+def dropout_seed(rows, seed=0, step=0):
+    return DropoutSeed(jnp.uint32(seed), jnp.uint32(step), jnp.asarray(rows, jnp.uint32))
 
 
 def test_share_of_kept_elements():
     for rate in (0.1, 0.5, 0.01):
-        mask = np.asarray(keep_mask((64, 128, 64), rate, noise(range(64)), 3))
+        mask = np.asarray(keep_mask((64, 128, 64), rate, dropout_seed(range(64)), 3))
         expected = 1 - rate
         deviation = np.sqrt(rate * expected / mask.size)
         assert abs(mask.mean() - expected) < 5 * deviation
@@ -22,30 +22,30 @@ def test_share_of_kept_elements():
 def test_masks_are_independent_of_each_other(change):
     """Correlation of two masks stays within what chance explains, and no shift of one equals the other."""
     kwargs = {"seed": 1, "step": 1} | ({change: 2} if change in ("seed", "step") else {})
-    one = np.asarray(keep_mask((1, 1 << 16), 0.5, noise([7], 1, 1), 4))[0]
+    one = np.asarray(keep_mask((1, 1 << 16), 0.5, dropout_seed([7], 1, 1), 4))[0]
     other_rows, other_site = ([8] if change == "row" else [7]), (5 if change == "site" else 4)
-    other = np.asarray(keep_mask((1, 1 << 16), 0.5, noise(other_rows, **kwargs), other_site))[0]
+    other = np.asarray(keep_mask((1, 1 << 16), 0.5, dropout_seed(other_rows, **kwargs), other_site))[0]
     spectrum = np.fft.rfft(one - 0.5) * np.conj(np.fft.rfft(other - 0.5))
     correlation = np.fft.irfft(spectrum, n=one.size) / (0.25 * one.size)
     assert np.abs(correlation).max() < 6 / np.sqrt(one.size)
 
 
 def test_masks_have_no_pattern_inside_a_row():
-    mask = np.asarray(keep_mask((1, 1 << 16), 0.5, noise([3]), 0))[0] - 0.5
+    mask = np.asarray(keep_mask((1, 1 << 16), 0.5, dropout_seed([3]), 0))[0] - 0.5
     power = np.abs(np.fft.rfft(mask)) ** 2
     # Each frequency of white noise has an exponential power of mean n/4; the largest of 2**15 is near 10.4 means.
     assert power.max() / (0.25 * mask.size) < 20
 
 
 def test_rows_are_numbered_not_positioned():
-    whole = keep_mask((8, 16, 4), 0.1, noise(range(8)), 2)
-    part = keep_mask((3, 16, 4), 0.1, noise([6, 1, 4]), 2)
+    whole = keep_mask((8, 16, 4), 0.1, dropout_seed(range(8)), 2)
+    part = keep_mask((3, 16, 4), 0.1, dropout_seed([6, 1, 4]), 2)
     np.testing.assert_array_equal(part, np.asarray(whole)[[6, 1, 4]])
 
 
 def test_gradient_uses_the_same_mask():
     x = jnp.ones((4, 32, 8))
-    n = noise(range(4))
+    n = dropout_seed(range(4))
     y = dropout(x, 0.3, n, 1)
     np.testing.assert_array_equal(jax.grad(lambda x: dropout(x, 0.3, n, 1).sum())(x), y)
     np.testing.assert_allclose(y, np.asarray(keep_mask(x.shape, 0.3, n, 1)) / 0.7, rtol=1e-6)
@@ -54,4 +54,4 @@ def test_gradient_uses_the_same_mask():
 def test_off_without_noise_or_rate():
     x = jnp.ones((2, 3))
     assert dropout(x, 0.5, None, 0) is x
-    assert dropout(x, 0.0, noise([0, 1]), 0) is x
+    assert dropout(x, 0.0, dropout_seed([0, 1]), 0) is x

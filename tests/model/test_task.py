@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from bertjax.config import ModelConfig
 from bertjax.model.bert import merge_params, split_params
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.task import KINDS, TaskConfig, TaskModel
 
@@ -81,15 +81,15 @@ def test_parameters_are_the_encoder_and_the_head():
 
 
 def test_dropout_before_the_head_has_its_own_rate_and_place():
-    noise = Noise(*(np.uint32(n) for n in (1, 2)), np.arange(3, dtype=np.uint32))
+    dropout_seed = DropoutSeed(*(np.uint32(n) for n in (1, 2)), np.arange(3, dtype=np.uint32))
     still = CONFIG.__class__(**(CONFIG.__dict__ | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
     quiet, loud = (
         TaskModel(still, TaskConfig("tagging", ("O", "B-x"), classifier_dropout=rate), nnx.Rngs(0))
         for rate in (None, 0.5)
     )
     plain = quiet(IDS).logits
-    np.testing.assert_array_equal(quiet(IDS, noise=noise).logits, plain)
-    dropped = np.asarray(loud(IDS, noise=noise).logits)
+    np.testing.assert_array_equal(quiet(IDS, dropout_seed=dropout_seed).logits, plain)
+    dropped = np.asarray(loud(IDS, dropout_seed=dropout_seed).logits)
     assert np.abs(dropped - plain).max() > 1e-3
     np.testing.assert_array_equal(loud(IDS).logits, plain)
 
@@ -106,7 +106,7 @@ def torch_model(kind, params):
         "tagging": transformers.BertForTokenClassification,
         "answering": transformers.BertForQuestionAnswering,
     }
-    shared = {k: v for k, v in CONFIG.__dict__.items() if k not in ("attention", "scan_layers", "recompute")}
+    shared = {k: v for k, v in CONFIG.__dict__.items() if k not in ("attention", "scan_layers", "remat")}
     theirs = classes[kind](transformers.BertConfig(**shared, num_labels=len(LABELS.get(kind, (0, 1))))).eval()
     tensors = {}
     for path, value in flatten_dict(params["bert"], sep="/").items():
@@ -165,8 +165,8 @@ def plainly(model, **inputs):
     [
         {"scan_layers": True},
         {"scan_layers": False},
-        {"scan_layers": True, "recompute": "layer"},
-        {"scan_layers": False, "recompute": "all_but_products"},
+        {"scan_layers": True, "remat": "layer"},
+        {"scan_layers": False, "remat": "save_matmuls"},
         {"attention": "dot_product", "attention_probs_dropout_prob": 0.0},
         {"num_hidden_layers": 1},
     ],
@@ -192,7 +192,7 @@ def test_last_layer_at_cls_alone_is_the_whole_layer_s(kind, mask, how):
 
 
 def test_dropout_of_the_last_layer_does_not_depend_on_how_layers_run():
-    noise = Noise(np.uint32(1), np.uint32(2), np.arange(3, dtype=np.uint32))
+    dropout_seed = DropoutSeed(np.uint32(1), np.uint32(2), np.arange(3, dtype=np.uint32))
     outputs = []
     for scan in (True, False):
         model = TaskModel(
@@ -200,7 +200,7 @@ def test_dropout_of_the_last_layer_does_not_depend_on_how_layers_run():
             TaskConfig("classification", LABELS["classification"]),
             nnx.Rngs(0),
         )
-        outputs.append(model(IDS, attention_mask=MASK, noise=noise).logits)
+        outputs.append(model(IDS, attention_mask=MASK, dropout_seed=dropout_seed).logits)
     np.testing.assert_allclose(*outputs, atol=2e-6)
     assert np.abs(outputs[0] - model(IDS, attention_mask=MASK).logits).max() > 1e-3
 
@@ -228,4 +228,4 @@ def test_flops_by_formula_are_those_of_the_program(kind):
     (B, S), H = IDS.shape, config.hidden_size
     of_head = 2 * B * H * 2 * (1 if kind == "classification" else S)
     beside = of_head + 2 * B * H * H + 2 * B * S * H * 2  # head, pooler, token types as one-hot product
-    assert counted - beside == B * train_flops_per_row(config, S, 0, task.leading) / 3
+    assert counted - beside == B * train_flops_per_row(config, S, 0, task.num_positions) / 3

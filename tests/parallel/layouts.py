@@ -15,7 +15,7 @@ import numpy as np
 
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.pipeline import ExampleSettings, open_batches
-from bertjax.model.dropout import Noise, keep_mask
+from bertjax.model.dropout import DropoutSeed, keep_mask
 from bertjax.parallel.cluster import Cluster
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.processes import together
@@ -100,7 +100,7 @@ def train(sizes):
 def masks(mesh):
     """Digest of the dropout mask of each row that this process's devices hold, made as the step makes them."""
     everywhere = jnp.arange(PHASE.batch_size, dtype=jnp.uint32)
-    make = lambda rows: keep_mask((PHASE.batch_size, 32, 64), 0.1, Noise(jnp.uint32(0), jnp.uint32(7), rows), 3)
+    make = lambda rows: keep_mask((PHASE.batch_size, 32, 64), 0.1, DropoutSeed(jnp.uint32(0), jnp.uint32(7), rows), 3)
     mask = jax.jit(make, out_shardings=batch_sharding(mesh))(everywhere)
     found = {}
     for shard in mask.addressable_shards:

@@ -152,7 +152,7 @@ MANY = ["v5e:4x4", "v5e:16x16", "v5p:4x4x4", "v6e:8x8", "h200:8"]
 def test_recipes_on_pods(name, topology, layout, phase_name):
     """The configs as they are, but for the mesh, and without recomputation."""
     config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
-    config.model.recompute = "none"
+    config.model.remat = "none"
     config.parallel.update(LAYOUTS[layout])
     run = resolve(config)
     job, rows, found = compiled_for(topology, run, phase_name=phase_name)

@@ -11,7 +11,7 @@ from flax import nnx
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.precision import precision_named
 from bertjax.train.activations import activation_bytes_per_row
@@ -36,7 +36,7 @@ def compiled_bytes_per_row(model, precision):
         batch = {name: jax.ShapeDtypeStruct(*field) for name, field in fields.items()}
 
         def loss(params, batch):
-            noise = Noise(jnp.uint32(0), jnp.uint32(0), jnp.arange(rows, dtype=jnp.uint32))
+            noise = DropoutSeed(jnp.uint32(0), jnp.uint32(0), jnp.arange(rows, dtype=jnp.uint32))
             sums = PRETRAINING.sums(merge_params(graphdef, params).on_batch(batch, noise), batch)
             return PRETRAINING.total(sums, PRETRAINING.weights(batch))
 
@@ -46,7 +46,7 @@ def compiled_bytes_per_row(model, precision):
     return (temporaries(16) - temporaries(8)) / 8
 
 
-@pytest.mark.parametrize("change", [{}, {"scan_layers": False}, {"recompute": "layer"}])
+@pytest.mark.parametrize("change", [{}, {"scan_layers": False}, {"remat": "layer"}])
 def test_it_is_what_the_compiled_gradient_takes(change):
     model = dataclasses.replace(SMALL, **change)
     estimate = activation_bytes_per_row(model, "float32", "cpu", LENGTH, PREDICTIONS, EXAMPLES)
@@ -55,13 +55,13 @@ def test_it_is_what_the_compiled_gradient_takes(change):
 
 
 @pytest.mark.parametrize(
-    ("recompute", "tensor", "measured"),
+    ("remat", "tensor", "measured"),
     # Bytes of a row more in programs compiled for TPU v5e, by bertjax.plan, from 16 and 64 rows (32 and 128): the
     # formula that was here before had 52 KB a token and layer, too little, whatever the tensor axis.
     [("none", 1, 101_465_642), ("none", 4, 54_922_016), ("layer", 1, 14_980_661)],
 )
-def test_bert_base_as_compiled_for_a_tpu(recompute, tensor, measured):
-    base = ModelConfig(recompute=recompute)
+def test_bert_base_as_compiled_for_a_tpu(remat, tensor, measured):
+    base = ModelConfig(remat=remat)
     estimate = activation_bytes_per_row(base, "bfloat16", "tpu", 128, 20, 16, tensor)
     assert estimate == pytest.approx(measured, rel=0.06)
 

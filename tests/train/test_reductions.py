@@ -16,7 +16,7 @@ from bertjax import batch as batches
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.finetune import embedding_losses, objectives
 from bertjax.model.bert import merge_params
-from bertjax.model.dropout import Noise
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.precision import precision_named
 from bertjax.model.task import TaskConfig, TaskModel, split_params
 from bertjax.parallel.mesh import make_mesh
@@ -80,8 +80,8 @@ def as_on_accelerators(monkeypatch):
     ("model", "rows", "mesh"),
     [
         pytest.param({}, 0, (1, 1, 1), id="scanned"),
-        pytest.param({"scan_layers": False, "recompute": "layer"}, 3, (1, 1, 1), id="unrolled, remat, in 2 parts"),
-        pytest.param({"recompute": "all_but_products", "hidden_act": "gelu_new"}, 0, (1, 1, 1), id="remat"),
+        pytest.param({"scan_layers": False, "remat": "layer"}, 3, (1, 1, 1), id="unrolled, remat, in 2 parts"),
+        pytest.param({"remat": "save_matmuls", "hidden_act": "gelu_new"}, 0, (1, 1, 1), id="remat"),
         pytest.param({"attention": "dot_product", "attention_probs_dropout_prob": 0.0}, 0, (1, 1, 1), id="dot_product"),
         pytest.param({"position_embedding_type": "sinusoidal"}, 0, (1, 2, 2), id="divided"),
     ],
@@ -130,7 +130,7 @@ def test_finetuning(kind, precision):
     objective = make(None)
 
     def loss(params, batch, rows):
-        output = merge_params(graphdef, params).on_batch(batch, Noise(jnp.uint32(0), jnp.uint32(1), rows))
+        output = merge_params(graphdef, params).on_batch(batch, DropoutSeed(jnp.uint32(0), jnp.uint32(1), rows))
         return objective.total(objective.sums(output, batch), objective.weights(batch))
 
     found, products = sums_in_16_bits(jax.grad(loss), params, batch, np.arange(ROWS, dtype=np.uint32))

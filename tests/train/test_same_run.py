@@ -9,6 +9,7 @@ import bertjax.train
 from bertjax.config import ConfigError, default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
 from bertjax.data.corpus import prepare
 from bertjax.data.files import DataError
+from bertjax.keys import translated_tree
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.train.display import Display
 from bertjax.train.inputs import BY_CONTENT, open_corpus, settled
@@ -22,7 +23,7 @@ OLD_CONFIG = json.loads(
     "intermediate_size": 3072, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512, "type_vocab_size": 2,
     "initializer_range": 0.02, "layer_norm_eps": 1e-12, "position_embedding_type": "absolute",
-    "attention": "explicit", "scan_layers": true, "recompute": "none"}, "data": {"corpus": ["corpora/mine"],
+    "attention": "explicit", "scan_layers": true, "recompute": "all_but_products"}, "data": {"corpus": ["corpora/mine"],
     "tokenizer": "wordpiece", "lowercase": true, "sentencepiece_type": "unigram", "held_out_fraction": 0.02,
     "objective": "mlm_nsp", "packing": true, "max_examples_per_row": 16, "masked_lm_prob": 0.15,
     "short_seq_prob": 0.1, "whole_word_masking": false, "block_tokens": 8000000, "prefetch": 4},
@@ -66,7 +67,8 @@ def same_config_today(**data):
 
 
 def test_a_config_json_of_before_is_read_as_it_was_written():
-    run = resolve(OLD_CONFIG)
+    run = resolve(translated_tree(OLD_CONFIG))
+    assert run.model.remat == "save_matmuls"  # "recompute" was its name
     assert run.phases["phase2"].max_predictions == 20
     assert run.unset == {"data.strip_accents", "data.language", "data.character_coverage"}  # which were not there yet
     assert identity_items(run) == OLD_IDENTITY
