@@ -92,15 +92,15 @@ def _model(folder: Path) -> dict[str, Any]:
     from bertjax.interop import ModelFileError
     from bertjax.interop.huggingface import open_folder
     from bertjax.interop.names import BUFFERS, HEADS, TIED, canonical
-    from bertjax.interop.safetensors_files import ALL_DTYPES, INDEX, list_tensors, read_header, read_json
+    from bertjax.interop.safetensors_files import INDEX, list_tensors, read_json, tensors_in
     from bertjax.interop.task_config import architecture, head_of
     from bertjax.interop.task_models import task_of
 
     whole = (folder / "model.safetensors").is_file() or (folder / INDEX).is_file()
     files = [] if whole else sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    tensors = list_tensors(folder, ALL_DTYPES) if whole else {}
+    tensors = list_tensors(folder) if whole else {}
     for file in files:
-        tensors |= read_header(file, ALL_DTYPES)
+        tensors |= tensors_in(file)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     stored = {canonical(name) for name in tensors}
     rows = []

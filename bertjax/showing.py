@@ -20,6 +20,12 @@ def plain(text: object) -> str:
     return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
+def short(value: object, longest: int = 100) -> str:
+    """``plain`` of at most about ``longest`` characters; of an exception's message, whose line breaks become blanks."""
+    text = " ".join(str(value).split()) if isinstance(value, BaseException) else str(value)
+    return plain(text[:longest]) + " ..." * (len(text) > longest)
+
+
 def plain_text(text: object) -> str:
     """``plain`` that keeps line breaks, for text of several lines."""
     return _UNSAFE_IN_TEXT.sub(lambda match: ascii(match[0])[1:-1], str(text))

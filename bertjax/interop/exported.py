@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.interop import ModelFileError
+from bertjax.interop.safetensors_files import digest, opened
 from bertjax.paths import given_path
 from bertjax.showing import plain
 
@@ -35,7 +36,6 @@ TOKENIZER_FILES = [
 
 WEIGHTS = "model.safetensors"
 _KEY = "bertjax"
-_LARGEST_HEADER = 4 << 20
 
 
 def header(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -145,12 +145,9 @@ def folder_path(path: str | Path) -> tuple[Path, bool]:
 def _recorded(weights: Path) -> dict[str, str] | None:
     """The record in the header of a file that ``header`` was given to, or None."""
     try:
-        if weights.is_symlink() or not weights.is_file():
-            return None
-        with weights.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            recorded = json.loads(json.loads(file.read(min(size, _LARGEST_HEADER)))["__metadata__"][_KEY])
-    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        with opened(weights) as file:
+            recorded = None if weights.is_symlink() else json.loads((file.metadata() or {})[_KEY])
+    except (ValueError, KeyError, RecursionError):
         return None
     return recorded if isinstance(recorded, dict) else None
 
@@ -169,17 +166,14 @@ def _is_same(path: Path, other: Path) -> bool:
         plain_files = all(is_kind(file) and not file.is_symlink() for file in (path, other))
         content = _tensors if path.name == WEIGHTS else _digest
         return plain_files and content(path) == content(other)
-    except (OSError, ValueError, AttributeError, struct.error, RecursionError):
+    except (OSError, ModelFileError):
         return False
 
 
-def _tensors(weights: Path) -> tuple[dict[str, Any], str]:
-    """(entries of the header, hash of the numbers after it)."""
-    with weights.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        entries = json.loads(file.read(min(size, _LARGEST_HEADER)))
-        entries.pop("__metadata__", None)
-        return entries, hashlib.file_digest(file, "sha256").hexdigest()
+def _tensors(weights: Path) -> dict[str, Any]:
+    with opened(weights) as file:
+        arrays = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - it is no mapping
+        return {name: (array.dtype, array.shape, digest(array)) for name, array in arrays}
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from bertjax.config import ConfigError, ModelConfig, resolve_model
 from bertjax.interop import ModelFileError
+from bertjax.showing import short
 
 _REQUIRED = [
     "vocab_size",
@@ -55,16 +56,11 @@ def from_config(values: Any, origin: str) -> ModelConfig:
             raise ModelFileError(f"{origin}: {name} must be a word, a truth value or a number below 2**63")
     for name, wanted in _FIXED.items():
         if values.get(name, wanted) != wanted:
-            raise ModelFileError(f"{origin}: {name} = {_short(values[name])}, and bertjax reads only {wanted!r}")
+            raise ModelFileError(f"{origin}: {name} = {short(repr(values[name]))}, and bertjax reads only {wanted!r}")
     known = {name: values[name] for name in (*_REQUIRED, *_OPTIONAL) if name in values}
     if isinstance(known["hidden_act"], str):
         known["hidden_act"] = _ACTIVATIONS.get(known["hidden_act"], known["hidden_act"])
     try:
         return resolve_model(known)
     except ConfigError as error:
-        raise ModelFileError(f"{origin}: {_short(error)}") from None
-
-
-def _short(value: Any) -> str:
-    text = " ".join((str(value) if isinstance(value, Exception) else repr(value)).split())
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+        raise ModelFileError(f"{origin}: {short(error, 200)}") from None

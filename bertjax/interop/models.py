@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from flax import nnx
 
 from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
-from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, missing_heads_message, open_folder
+from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
 from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
@@ -42,7 +43,9 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     params = folder.read(skip=() if for_pretraining else pretraining)
     missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
     if missing:
-        warnings.warn(missing_heads_message(replace(folder, missing_heads=missing)), stacklevel=2)
+        names = ", ".join(HEADS[part] for part in missing)
+        message = f"{folder.path} has no {names}: new weights, which must be trained before they mean anything"
+        warnings.warn(message, stacklevel=2)
         params |= new_parts(folder.config, tuple(missing), seed)
     return _model(folder.config, params)
 
@@ -77,7 +80,13 @@ def _export(
     path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None, overwrite: bool
 ) -> None:
     params = jax.tree.map(np.asarray, params)
-    verify = lambda folder: _check_computes_same(folder, config, params)
+
+    def verify(folder: Path) -> None:
+        opened = open_folder(folder)
+        if set(opened.missing_heads) != set(HEADS) - set(params):
+            raise ModelFileError(f"{folder} does not hold the heads that were written")
+        check_computes_same(folder, _model(opened.config, opened.read()), _model(config, params))
+
     export_model(path, config, params, tokenizer, verify, overwrite=overwrite)
 
 
@@ -148,10 +157,13 @@ def _rounds_up(entries: int, rows: int) -> bool:
     return rows == entries or any(rows == -(-entries // multiple) * multiple for multiple in _MULTIPLES)
 
 
+def with_params(make: Callable[[], Any], params: dict[str, Any]) -> Any:
+    """The model that ``make`` would make, on other parameters than it would draw."""
+    return merge_params(nnx.graphdef(nnx.eval_shape(make)), jax.tree.map(jax.numpy.asarray, params))
+
+
 def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
-    for_pretraining = "mlm_head" in params
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0), for_pretraining=for_pretraining)))
-    return merge_params(graphdef, jax.tree.map(jax.numpy.asarray, params))
+    return with_params(lambda: Bert(config, nnx.Rngs(0), for_pretraining="mlm_head" in params), params)
 
 
 def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -161,25 +173,12 @@ def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[st
     return jax.jit(make)()
 
 
-def _check_computes_same(folder: Path, config: ModelConfig, params: dict[str, Any]) -> None:
-    """Raises ModelFileError where the written model's outputs are not those of ``params``."""
-    opened = open_folder(folder)
-    if set(opened.missing_heads) != set(HEADS) - set(params):
-        raise ModelFileError(f"{folder} does not hold the heads that were written")
-    ids = sample_ids(config)
-    given = _outputs(config, params, ids)
-    for name, value in _outputs(opened.config, opened.read(), ids).items():
+def check_computes_same(folder: Path, written: Any, given: Any) -> None:
+    """Raises ModelFileError where the outputs of the model read from ``folder`` are not those of the given one."""
+    length = min(_SAMPLE_LENGTH, given.config.max_position_embeddings)
+    ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % written.config.vocab_size
+    outputs, expected = vars(written(ids)), vars(given(ids))
+    for name, value in outputs.items():
         # Not to the bit: rows that stand for no token, stripped now, were part of the products.
-        if not np.allclose(value, given[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
+        if value is not None and not np.allclose(value, expected[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
             raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")
-
-
-def sample_ids(config: ModelConfig) -> np.ndarray:
-    """A made-up batch, on which two models that compute the same give the same."""
-    length = min(_SAMPLE_LENGTH, config.max_position_embeddings)
-    return np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % config.vocab_size
-
-
-def _outputs(config: ModelConfig, params: dict[str, Any], ids: np.ndarray) -> dict[str, np.ndarray]:
-    output = _model(config, params)(ids)
-    return {name: np.asarray(value) for name, value in vars(output).items() if value is not None}

@@ -12,6 +12,7 @@ from bertjax.interop import ModelFileError
 from bertjax.interop.exported import LENGTH_FILE, MODULES_FILE, POOLING_FOLDER
 from bertjax.interop.safetensors_files import read_json
 from bertjax.model.task import TaskConfig
+from bertjax.showing import short
 
 _PACKAGE = "sentence_transformers."
 # Ways to pool by the keys of before one key named them; bertjax computes the first two.
@@ -64,7 +65,7 @@ def _modules(folder: Path) -> tuple[Path, bool]:
         if kind not in ("Transformer", "Pooling", "Normalize"):
             what = module["path"] or "a module"
             raise ModelFileError(
-                f"{path} has {_short(what)}, a {_short(module['type'])}, which bertjax does not compute; the vectors "
+                f"{path} has {short(what)}, a {short(module['type'])}, which bertjax does not compute; the vectors "
                 f"would be those before it"
             )
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modules[0]["path"]:
@@ -94,7 +95,7 @@ def _pooling(path: Path) -> str:
     else:
         modes = named if isinstance(named, list) else [named]
     if len(modes) != 1 or modes[0] not in _COMPUTED:
-        shown = " and ".join(_short(mode) for mode in modes) or "nothing"
+        shown = " and ".join(short(mode) for mode in modes) or "nothing"
         raise ModelFileError(f"{path} has vectors pooled otherwise than by {' or '.join(_COMPUTED)}: by {shown}")
     return modes[0]
 
@@ -116,8 +117,3 @@ def write_modules(folder: Path, task: TaskConfig, hidden_size: int) -> None:
 
 def _write(path: Path, value: list[Any] | Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
-    return text if len(text) <= 100 else f"{text[:100]} ..."

@@ -9,6 +9,7 @@ from typing import Any
 
 from bertjax.interop import ModelFileError
 from bertjax.model.task import TaskConfig, head_name
+from bertjax.showing import short
 
 # Class of transformers -> the kinds of tasks that it is for.
 ARCHITECTURES = {
@@ -73,7 +74,7 @@ def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: 
     """
     name = architecture(values)
     if name not in ARCHITECTURES:
-        what = "names no architecture" if name is None else f"is of a {_short(name)}"
+        what = "names no architecture" if name is None else f"is of a {short(repr(name))}"
         raise ModelFileError(f"{origin} {what}, which is no model for a task; there are {', '.join(ARCHITECTURES)}")
     labels: tuple[str, ...] = ()
     kind = ARCHITECTURES[name][0]
@@ -87,11 +88,11 @@ def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: 
         labels = ("score",)
     dropout = values.get("classifier_dropout")
     if dropout is not None and (type(dropout) not in (int, float) or not 0 <= dropout < 1):
-        raise ModelFileError(f"{origin}: classifier_dropout = {_short(dropout)} must lie in 0 .. 1")
+        raise ModelFileError(f"{origin}: classifier_dropout = {short(repr(dropout))} must lie in 0 .. 1")
     own = _own(values.get("bertjax", {}), positions, origin)
     if own.get("positive_label") is not None and own["positive_label"] not in labels:
         raise ModelFileError(
-            f"{origin}: bertjax.positive_label = {_short(own['positive_label'])} is none of the labels"
+            f"{origin}: bertjax.positive_label = {short(repr(own['positive_label']))} is none of the labels"
         )
     return TaskConfig(kind, labels, classifier_dropout=dropout, **own)
 
@@ -110,7 +111,7 @@ def _labels(values: Mapping[str, Any], outputs: int, origin: str) -> tuple[str, 
     labels = tuple(named[str(number)] for number in range(outputs))
     label, count = Counter(labels).most_common(1)[0] if labels else ("", 0)
     if count > 1:
-        raise ModelFileError(f"{origin}: id2label has the label {_short(label)} twice")
+        raise ModelFileError(f"{origin}: id2label has the label {short(repr(label))} twice")
     return labels
 
 
@@ -120,7 +121,7 @@ def _kind(problem_type: Any, outputs: int, origin: str) -> str:
         return "regression" if outputs == 1 else "classification"
     kinds = {name: kind for kind, name in _PROBLEM_TYPES.items()}
     if not isinstance(problem_type, str) or problem_type not in kinds:
-        raise ModelFileError(f"{origin}: problem_type = {_short(problem_type)}; there are {', '.join(kinds)}")
+        raise ModelFileError(f"{origin}: problem_type = {short(repr(problem_type))}; there are {', '.join(kinds)}")
     return kinds[problem_type]
 
 
@@ -130,11 +131,11 @@ def _own(settings: Any, positions: int, origin: str) -> dict[str, Any]:
     found: dict[str, Any] = {"max_length": positions}
     for name, value in settings.items():
         if name not in _OWN:
-            raise ModelFileError(f"{origin}: bertjax has an unknown setting {_short(name)}")
+            raise ModelFileError(f"{origin}: bertjax has an unknown setting {short(repr(name))}")
         types, low = _OWN[name]
         is_wrong = type(value) not in types or (low is not None and not low <= value < 1 << 31)
         if is_wrong or (isinstance(value, float) and not math.isfinite(value)):
-            raise ModelFileError(f"{origin}: bertjax.{name} = {_short(value)} cannot be")
+            raise ModelFileError(f"{origin}: bertjax.{name} = {short(repr(value))} cannot be")
         found[name] = value
     if found["max_length"] > positions:
         raise ModelFileError(
@@ -142,11 +143,6 @@ def _own(settings: Any, positions: int, origin: str) -> dict[str, Any]:
         )
     if found.get("pooling", "mean") not in _POOLINGS:
         raise ModelFileError(
-            f"{origin}: bertjax.pooling = {_short(found['pooling'])}; there are {', '.join(_POOLINGS)}"
+            f"{origin}: bertjax.pooling = {short(repr(found['pooling']))}; there are {', '.join(_POOLINGS)}"
         )
     return found
-
-
-def _short(value: Any) -> str:
-    text = f"a {type(value).__name__}" if isinstance(value, list | dict) else ascii(value)
-    return text if len(text) <= 100 else f"{text[:100]} ..."

@@ -13,7 +13,7 @@ from flax import nnx
 from bertjax.config import ConfigError, ModelConfig
 from bertjax.interop import ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
-from bertjax.interop.models import model_folder, new_parts, open_pair, sample_ids
+from bertjax.interop.models import check_computes_same, model_folder, new_parts, open_pair, with_params
 from bertjax.interop.safetensors_files import read_json
 from bertjax.interop.sentence_transformers import embedding_settings, has_modules, write_modules
 from bertjax.interop.task_config import (
@@ -24,7 +24,7 @@ from bertjax.interop.task_config import (
     head_of,
     to_task_values,
 )
-from bertjax.model.bert import merge_params, split_params
+from bertjax.model.bert import split_params
 from bertjax.model.task import POOLED, TaskConfig, TaskModel, head_name
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
@@ -76,8 +76,7 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
         read = _model(opened.config, *_read(opened))
         if read.task != task:
             raise ModelFileError(f"{written}: the written task is not the model's own")
-        if not np.allclose(_outputs(read), _outputs(_model(model.config, task, params)), rtol=1e-5, atol=1e-5):
-            raise ModelFileError(f"{written}: the written model does not compute what the model computes")
+        check_computes_same(written, read, _model(model.config, task, params))
 
     def write_beside(folder: Path) -> None:
         if task.kind == "embedding":
@@ -161,11 +160,4 @@ def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
 
 
 def _model(config: ModelConfig, task: TaskConfig, params: dict[str, Any]) -> TaskModel:
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(config, task, nnx.Rngs(0))))
-    model: Any = merge_params(graphdef, jax.tree.map(jax.numpy.asarray, params))
-    return model
-
-
-def _outputs(model: TaskModel) -> np.ndarray:
-    output = model(sample_ids(model.config))
-    return np.asarray(output.embeddings if output.logits is None else output.logits)
+    return with_params(lambda: TaskModel(config, task, nnx.Rngs(0)), params)
