@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertjax.cli.config_help import as_text as config_help
 from bertjax.command import USAGE, fail, guarded, printing, show_help
 from bertjax.config import RunConfig, nearest, resolve
 from bertjax.flags import FlagError, parse
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
         return show_help(HELP, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(config_help(RunConfig), asked=True)
     if argv[0] not in BENCHMARKS:
         return fail(f"unknown benchmark {argv[0]!r}; {nearest(argv[0], BENCHMARKS)}", USAGE)
     try:

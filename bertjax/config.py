@@ -194,11 +194,11 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A pretraining run. ``phases`` keeps the order of the config, in which they run."""
+    """A pretraining run; its phases run in the order in which the config names them."""
 
     name: str = operational("run", "names the default workdir, runs/NAME")
     init_from: str | None = identity(
-        None, "model folder or workdir whose weights the run starts from; None: new weights"
+        None, "model folder or workdir whose weights the run starts from; by default new weights"
     )
     precision: str = identity("bfloat16", "number format of activations and matrix products", choices=PRECISIONS)
     deterministic: bool = operational(False, DETERMINISTIC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from bertjax.cli.config_help import as_text as config_help
 from bertjax.command import USAGE, fail, guarded, printing, show_help
 from bertjax.config import RunConfig, resolve
 from bertjax.flags import FlagError, parse
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
         return show_help(HELP, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(config_help(RunConfig), asked=True)
     try:
         config, chosen = parse("bertjax.plan", argv, OPTIONS)
     except FlagError as error:

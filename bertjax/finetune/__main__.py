@@ -1,26 +1,28 @@
-"""python -m bertjax.finetune --config=FILE --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE]"""
+"""python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] ..."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+from bertjax.cli.config_help import as_text as config_help
 from bertjax.command import USAGE, fail, show_help
 from bertjax.config import ConfigError
 from bertjax.finetune import run
+from bertjax.finetune.settings import FinetuneConfig
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.progress import end_stalled
 from bertjax.train.__main__ import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
 
 HELP = """\
-python -m bertjax.finetune --config=FILE --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
+python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Fine-tunes an encoder for a task on labelled files, evaluates at the end of every epoch, and leaves the best model in
 DIR/model in the Hugging Face layout, with the label map. A DIR that has a checkpoint is resumed.
 
-  --config=FILE      a Python file with get_config(), in configs/finetune: classification.py, multi_label.py,
-                     regression.py (also similarity of pairs), tagging.py, answering.py, embedding.py;
-                     demo.py needs no files
+  --config=CONFIG    finetune/classification, finetune/multi_label, finetune/regression (also similarity of pairs),
+                     finetune/tagging, finetune/answering, finetune/embedding; finetune/demo, which needs no files;
+                     or a Python file of yours with get_config()
   --model=DIR        a model folder in the Hugging Face layout, the workdir of a pretraining run (its newest
                      checkpoint while it goes on), or a checkpoint of one, WORKDIR/checkpoints/STEP
   --train, --eval    texts: .tsv .csv .jsonl; tags: CoNLL, .conllu; questions: SQuAD (.json, or
@@ -33,7 +35,7 @@ DIR/model in the Hugging Face layout, with the label map. A DIR that has a check
                        --config.training.layer_decay=0.9  --config.training.frozen_layers=4
                        --config.model.max_length=256  --config.precision=bfloat16
   --workdir=DIR      where the run lives; default runs/<config.name>
-  --help             this text
+  --help             this text;  --help=config: every key with its meaning, default and limits
 
 Several processes: the same command on each, as with bertjax.train; --coordinator=HOST:PORT, --num_processes=N,
 --process_id=I and --bind=ADDRESS where they do not find each other.
@@ -47,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
         return show_help(HELP, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(config_help(FinetuneConfig), asked=True)
     options = {
         "model": (None, "model folder, or workdir of a run"),
         "train": (None, "labelled file to train on"),

@@ -33,14 +33,14 @@ class EncoderConfig:
 
     path: str | None = operational(None, "the model to start from; --model")
     hidden_dropout_prob: float | None = identity(
-        None, "dropout on embeddings and layer outputs; None: as the model's folder says", low=0.0, high=0.99
+        None, "dropout on embeddings and layer outputs; by default as the model's folder says", low=0.0, high=0.99
     )
     attention_probs_dropout_prob: float | None = identity(
-        None, "dropout on attention probabilities; None: as the model's folder says", low=0.0, high=0.99
+        None, "dropout on attention probabilities; by default as the model's folder says", low=0.0, high=0.99
     )
     classifier_dropout: float | None = identity(
         None,
-        "dropout in front of the task's head; None: hidden_dropout_prob",
+        "dropout in front of the task's head; by default hidden_dropout_prob",
         low=0.0,
         high=0.99,
     )
@@ -53,7 +53,8 @@ class EncoderConfig:
         choices=("explicit", "dot_product"),
     )
     scan_layers: bool | None = operational(
-        None, "compile one layer and run it for all; None: unroll them if that saves more time than it costs to compile"
+        None,
+        "compile one layer and run it for all; by default no if unrolling saves more time than it costs",
     )
     remat: str = operational(
         "none",
@@ -72,18 +73,18 @@ class DataConfig:
     train: str | None = operational(None, "file to train on; --train")
     eval: str | None = operational(None, "file to evaluate on; --eval")
     text: str | None = identity(
-        None, "column of the text; of CoNLL files the word (default: the first), of .conllu files form or lemma"
+        None, "column of the text; of CoNLL files the word (by default the first), of .conllu form or lemma"
     )
     second: str | None = identity(None, "column of the second text of a pair")
     label: str | None = identity(
         None,
-        "column of the label; of CoNLL files the tag (default: the last), of .conllu files upos, xpos, feats or deprel",
+        "column of the label; of CoNLL files the tag (by default the last), of .conllu upos, xpos, feats or deprel",
     )
     separator: str = identity(",", "what stands between the labels of a text with several")
     # Not part of the identity, because the texts are.
     no_label: str | None = operational(
         None,
-        "label that means none: such texts are left out and counted; default: - in a column gold_label, as in SNLI",
+        "label that means none: such texts are left out and counted; by default - in a column gold_label, as in SNLI",
     )
     # Not part of the identity: data that is not refused gives the same rows either way.
     too_long: str = operational(

@@ -1,4 +1,4 @@
-"""python -m bertjax.train --config=configs/base.py [--workdir=DIR] [--config.KEY=VALUE ...]"""
+"""python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]"""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from bertjax.cli.config_help import as_text as config_help
 from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, show_help
-from bertjax.config import ConfigError
+from bertjax.config import ConfigError, RunConfig
 from bertjax.digits import whole_number
 from bertjax.flags import FlagError, parse
 from bertjax.parallel.cluster import Cluster, find_cluster
@@ -21,13 +22,13 @@ from bertjax.streams import lasting, ready
 from bertjax.train import run
 
 HELP = """\
-python -m bertjax.train --config=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
+python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Pretrains a BERT: prepares the corpus, trains all phases, evaluates on held-out text, and leaves the model in
 DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
 
-  --config=FILE         a Python file with get_config(): configs/tiny.py (two CPU cores), configs/small.py (one GPU),
-                        configs/base.py and configs/large.py (BERT as published)
+  --config=CONFIG       tiny (two CPU cores), small (one GPU), base and large (BERT as published), or a Python file of
+                        yours with get_config()
   --config.KEY=VALUE    overrides one key of it, for example
                           --config.data.corpus=PATH           your text: .txt, .jsonl, .parquet, also .gz .xz .zst, a
                                                               glob, tfds:NAME, or several separated by commas
@@ -35,7 +36,7 @@ DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
                           --config.phases.phase1.steps=1000
                           --config.precision=float32
   --workdir=DIR         where the run lives; default runs/<config.name>
-  --help                this text
+  --help                this text;  --help=config: every key with its meaning, default and limits
 
 Several processes (a TPU pod, GPUs on several machines): the same command on each of them, on a workdir and a corpus
 that all see. They find each other under TPU VMs, SLURM, Open MPI and Kubernetes JobSets (see launch/); else by
@@ -65,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
         return show_help(HELP, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(config_help(RunConfig), asked=True)
     try:
         config, chosen = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")} | CLUSTER_OPTIONS)
         cluster = chosen_cluster(chosen)
