@@ -340,7 +340,7 @@ def test_damaged_checkpoints(damage, finished, tmp_path, capsys):
     for path in data if damage in ("arrays cut short", "bits flipped") else []:
         content = path.read_bytes()
         path.write_bytes(content[:50] if damage == "arrays cut short" else bytes(byte ^ 4 for byte in content))
-    assert "no whole checkpoint" in refused(capsys, checkpoint)
+    assert "not a complete checkpoint" in refused(capsys, checkpoint)
 
 
 @pytest.mark.parametrize(
