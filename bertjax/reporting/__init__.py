@@ -1,12 +1,15 @@
-"""report.html: a run as one page that anybody can open. It is made from the files of the workdir alone.
+"""report.html: a run as one page that anybody can open, made from the files of its workdir alone.
 
-The page is one file without network: curves drawn as SVG, tables, and a short script that only adds tooltips. Equal
-files give equal bytes.
+The page is a single file that needs no network: a jinja2 template, charts that matplotlib draws as SVG, and a short
+script that only adds tooltips. Equal files give equal bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertjax.unfinished import write_whole
@@ -15,22 +18,23 @@ FILE = "report.html"
 
 
 def write_report(workdir: str | Path, ended: str | None = None) -> Path:
-    """Writes ``workdir/report.html`` from config.json, metrics.jsonl and summary.json, as far as they are there.
+    """Writes ``workdir/report.html`` from whatever there is of config.json, metrics.jsonl and summary.json.
 
-    ended: why the run is over before its end, in words; None where it goes on or is finished. Whatever is damaged or
-    missing is left out, and the page says so. Raises OSError where the page cannot be written.
+    ended: why the run has stopped before its end, in words; None if it is running or finished. Damaged and missing
+    files are left out, and the page says so. Raises OSError if the page cannot be written.
     """
-    from bertjax.reporting.page import render_page
-    from bertjax.reporting.record import read_record
+    with _silent_matplotlib():
+        from bertjax.reporting.page import render_page
+        from bertjax.reporting.record import read_record
 
+        page = render_page(read_record(Path(workdir)), ended)
     path = Path(workdir) / FILE
-    page = render_page(read_record(Path(workdir)), ended)
     write_whole(path, page)
     return path
 
 
 def refresh_report(workdir: str | Path, say: Callable[[str], None], ended: str | None = None) -> None:
-    """``write_report`` for the middle of a run, which it never harms: what goes wrong becomes one line for ``say``."""
+    """``write_report`` while a run is going on: an error becomes a line for ``say`` and does not stop the run."""
     if not Path(workdir).is_dir():  # somebody has removed or moved it, which ends the run
         return
     try:
@@ -38,3 +42,18 @@ def refresh_report(workdir: str | Path, say: Callable[[str], None], ended: str |
     except Exception as error:  # the run is worth more than its page
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         say(f"warning: {Path(workdir) / FILE} could not be written ({reason}); the run is not affected")
+
+
+@contextlib.contextmanager
+def _silent_matplotlib() -> Iterator[None]:
+    """Without matplotlib's remarks on its font cache, a read-only home, and letters that its font lacks: the browser
+    chooses the page's fonts."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

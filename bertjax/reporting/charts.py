@@ -1,55 +1,74 @@
-"""Draws one chart: lines over steps, with the phases as bands and what happened to the run as marks.
+"""Draws charts as SVG with matplotlib: lines over steps, phases as bands, events as vertical marks.
 
-The plot is an SVG that is stretched to whatever room there is; words and ticks lie over it as ordinary text, so that
-they keep their size on a telephone and on paper.
+The page scales a chart to the available width and switches between light and dark, so colours are written as CSS
+variables and text stays text.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from bertjax.reporting.axes import Axis, step_axis, value_axis
-from bertjax.reporting.markup import Element, node
-from bertjax.reporting.record import Band
+from bertjax.reporting.record import Phase
 from bertjax.reporting.thinning import MANY, thinned, windowed_means
-from bertjax.reporting.wording import compact, figure, percent, powered, short
+from bertjax.reporting.wording import figure, printable, ticks
 
-# The plot's own units, stretched to the room there is.
-_WIDTH, _HEIGHT = 1000, 1000
-# Share of the plot's width that a name or a letter needs.
-_BAND_NAME, _LETTER = 0.15, 0.035
-# Marks of one kind closer together than this are drawn as one.
+# Size of a chart and of its plot (left, top, width, height), in units of the SVG.
+_WIDTH, _HEIGHT = 380.0, 205.0
+_PLOT = (36.0, 18.0, 336.0, 166.0)
+_TEXT, _CHARACTER = 8.5, 4.8
+# The share of the plot's width below which a phase gets no name, and two letters would overlap.
+_NARROW_PHASE, _LETTER = 0.15, 0.04
+# Marks of one kind that are closer than this share of the width are drawn as one.
 _MARK_GAP = 1 / 400
-# A line with no more points than this shows each of them.
+# A line with at most this many points shows each of them.
 _DOTTED = 40
-
-
-@dataclass(frozen=True)
-class Unit:
-    """``factor``: from the stored number to the one on the axis. ``show``: a stored number in words."""
-
-    name: str
-    factor: float
-    show: Callable[[float], str]
-
-
-NATS = Unit("nats", 1.0, figure)
-SHARE = Unit("%", 100.0, percent)
-PLAIN = Unit("", 1.0, figure)
-RATE = Unit("", 1.0, short)
+# Values that span more than this factor get a logarithmic axis, if the chart allows one.
+_LOG_FACTOR = 30.0
+_SETTINGS: dict[Any, Any] = {
+    "axes.autolimit_mode": "round_numbers",  # axes end at a tick
+    "axes.xmargin": 0,
+    "axes.ymargin": 0,
+    "font.family": "DejaVu Sans",  # comes with matplotlib; the page replaces it
+    "path.simplify": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bertjax",  # the same chart gets the same ids
+    "text.parse_math": False,
+}
+# Colours of the style sheet. Matplotlib draws with #000001, #000002 ... in their place.
+_COLORS = ("train", "held-out", "baseline", "band", "grid", "muted", "card")
+_COLORS += ("resumed", "rollback", "skipped", "best", "other")
+_PAINT = {name: f"#0000{index:02x}" for index, name in enumerate(_COLORS, start=1)}
+_LINES: dict[str, dict[str, Any]] = {
+    "others": {"color": _PAINT["held-out"], "linewidth": 0.7, "alpha": 0.45},
+    "train": {"color": _PAINT["train"], "linewidth": 1.2},
+    "held-out": {"color": _PAINT["held-out"], "linewidth": 1.5},
+    "baseline": {"color": _PAINT["baseline"], "linewidth": 1.0, "linestyle": (0, (4, 3))},
+}
+_DASHES = {"resumed": (6, 3), "rollback": None, "skipped": (2, 3), "best": (8, 2), "other": (1, 4)}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """``field``: of the rows. ``averaged``: a long, noisy line gets a mean. ``baseline``: (name, field of the eval
-    rows). ``dull``: where nothing else is ever seen, there is no chart."""
+    """``field``: of the rows. ``unit``: of the axis; shares are drawn as %. ``show``: formats a stored number.
+    ``averaged``: a long, noisy line also gets a mean. ``baseline``: (name, field of the eval rows). ``dull``: no chart
+    if every value equals this."""
 
     title: str
     field: str
-    unit: Unit
+    unit: str = ""
+    show: Callable[[float], str] = figure
     from_zero: bool = True
     may_be_log: bool = False
     averaged: bool = True
@@ -59,195 +78,148 @@ class Chart:
 
 @dataclass(frozen=True)
 class Line:
-    """``role``: the look - train, held-out, others or baseline. ``steps``, ``values``: float64, NaN is a gap."""
+    """``role``: train, held-out, others or baseline; decides the look. ``steps``, ``values``: float64, NaN is a gap."""
 
     name: str
     role: str
     steps: np.ndarray
     values: np.ndarray
 
+    def finite(self) -> np.ndarray:
+        return self.values[np.isfinite(self.values)]
+
+    def in_words(self, show: Callable[[float], str]) -> str:
+        steps, values = self.steps[np.isfinite(self.values)], self.finite()
+        first, last = (f"{show(float(values[at]))} at step {steps[at]:,.0f}" for at in (0, -1))
+        return f"{self.name}: {first}, {last}."
+
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened after step ``step``. ``kind``: the look; ``letter``: what stands for it."""
+    """An event after step ``step``. ``kind``: its look. ``letter``: stands on its line."""
 
     step: int
     kind: str
     letter: str
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What all charts of a page have in common."""
+def draw(chart: Chart, lines: Sequence[Line], last: int, phases: Sequence[Phase], marks: Sequence[Mark]) -> dict:
+    """Draws ``lines``, each with at least one finite value, from step 0 to ``last``.
 
-    last: int
-    bands: Sequence[Band]
-    marks: Sequence[Mark]
-
-
-def draw(chart: Chart, lines: Sequence[Line], scene: Scene) -> Element:
-    """A figure of ``lines``, each with at least one finite value."""
-    title, unit = chart.title, chart.unit
-    across = step_axis(scene.last)
-    finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
-    up = value_axis(finite, chart.from_zero, chart.may_be_log)
+    Returns ``title``, ``unit``, ``label`` (the chart in words), ``svg``, ``legend`` as (role, name, last value), and
+    ``data``, from which the script gets the values at a place in the SVG.
+    """
     shown = list({line.name: line for line in lines}.values())
-    svg = node(
-        "svg",
-        [_band(band, index, scene.last) for index, band in enumerate(scene.bands)],
-        [_rule(_HEIGHT * (1 - y), "grid") for y in up.place(np.asarray(up.ticks))],
-        [_mark(mark, scene.last) for mark in _apart(scene.marks, scene.last, _MARK_GAP)],
-        [shape for line in lines for shape in _shapes(line, across, up, chart.averaged)],
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=f"{title}. " + " ".join(_in_words(line, unit) for line in shown),
-        data_last=across.high,
-        data_range=f"{up.low!r} {up.high!r}",
-        data_log="1" if up.log else None,
-        data_percent="1" if unit is SHARE else None,
-    )
-    return node(
-        "figure",
-        node(
-            "figcaption", node("strong", title), f" {unit.name}" if unit.name else None, node("div", _keys(shown, unit))
-        ),
-        node(
-            "div",
-            svg,
-            _band_names(scene),
-            _letters(scene),
-            [node("span", text, class_="y", style=_at("bottom", at)) for at, text in _value_ticks(up, unit)],
-            [node("span", text, class_="x", style=_at("left", at)) for at, text in _step_ticks(across)],
-            class_="plot",
-        ),
-        class_="chart",
-    )
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        canvas = FigureCanvasSVG(Figure((_WIDTH / 72, _HEIGHT / 72), facecolor="none"))
+        left, top, width, height = _PLOT
+        place = (left / _WIDTH, 1 - (top + height) / _HEIGHT, width / _WIDTH, height / _HEIGHT)
+        axes = canvas.figure.add_axes(place, facecolor="none", frame_on=False, axisbelow=True)
+        for line in lines:
+            _draw_line(axes, line, last, chart.averaged)
+        _scale(axes, chart, last, np.concatenate([line.finite() for line in lines]))
+        _draw_phases(axes, phases, last)
+        _draw_marks(axes, marks, last)
+        drawn = io.StringIO()
+        canvas.print_svg(drawn, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    name = lambda line: line.name if len(shown) > 1 else "last"
+    return {
+        "title": chart.title,
+        "unit": chart.unit,
+        "label": f"{chart.title}. " + " ".join(line.in_words(chart.show) for line in shown),
+        "legend": [(line.role, name(line), chart.show(float(line.finite()[-1]))) for line in shown],
+        "data": {
+            "box": " ".join(f"{at:g}" for at in _PLOT),
+            "last": last,
+            "range": " ".join(repr(float(end)) for end in axes.get_ylim()),
+            "scale": axes.get_yscale(),
+            "unit": chart.unit,
+            "names": json.dumps([line.name for line in lines if line.role != "others"]),
+        },
+        "svg": _for_the_page(drawn.getvalue()),
+    }
 
 
-def _keys(lines: Sequence[Line], unit: Unit) -> list[Element]:
-    """The legend: how each line looks, and its last value."""
-    names = [line.name for line in lines] if len(lines) > 1 else ["last"]
-    return [
-        node(
-            "span",
-            node("i", class_=f"key {line.role}"),
-            name,
-            node("b", f" {unit.show(_last(line))}") if line.role != "others" else None,
-        )
-        for line, name in zip(lines, names, strict=True)
-    ]
-
-
-def band_class(index: int) -> str:
-    """How the band of phase ``index`` looks: they alternate."""
-    return "odd" if index % 2 else "even"
-
-
-def _shapes(line: Line, across: Axis, up: Axis, averaged: bool) -> list[Element]:
-    kept = thinned(line.steps, line.values, across.high)
-    few, many = len(kept) <= _DOTTED, averaged and line.role == "train" and len(kept) > MANY
-    # Points with something that is no number between them are not joined.
-    gaps = np.cumsum(~np.isfinite(line.values))[kept]
-    path = _path(across.place(line.steps[kept]), up.place(line.values[kept]), gaps)
-    faint = " faint" if many else ""
-    shapes = [node("path", d=path, class_=f"line {line.role}{faint}", data_name=line.name)]
-    if few and line.role in ("train", "held-out"):
-        # A line of no length with round ends is a dot, however the plot is stretched.
-        shapes.append(node("path", d=path.replace("L", "h0M") + "h0", class_=f"dots {line.role}"))
+def _draw_line(axes: Axes, line: Line, last: int, averaged: bool) -> None:
+    look: dict[str, Any] = {"clip_on": False, **_LINES[line.role]}
+    steps, values = thinned(line.steps, line.values, last)
+    points = len(line.finite())
+    if points <= _DOTTED and line.role in ("train", "held-out"):
+        look |= {"marker": "o", "markersize": 4, "markeredgewidth": 0}
+    many = averaged and line.role == "train" and points > MANY
+    faint: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.4} if many else {}
+    axes.plot(steps, values, gid="other-line" if line.role == "others" else f"line {line.role}", **(look | faint))
     if many:
-        steps, values = windowed_means(line.steps, line.values, across.high)
-        means = _path(across.place(steps), up.place(values), np.zeros(len(steps)))
-        shapes.append(node("path", d=means, class_=f"mean {line.role}"))
-    return shapes
+        axes.plot(*windowed_means(line.steps, line.values, last), gid="mean", **look)
 
 
-def _path(x: np.ndarray, y: np.ndarray, gaps: np.ndarray) -> str:
-    starts = np.diff(gaps, prepend=-1) != 0
-    points = zip(starts.tolist(), (x * _WIDTH).tolist(), ((1 - y) * _HEIGHT).tolist(), strict=True)
-    return "".join(f"{'M' if start else 'L'}{_brief(px)} {_brief(py)}" for start, px, py in points)
+def _scale(axes: Axes, chart: Chart, last: int, values: np.ndarray) -> None:
+    """Sets both axes: their ends, ticks and grid."""
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if chart.may_be_log and values.min() > 0 and values.max() / values.min() > _LOG_FACTOR:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        axes.yaxis.set_minor_locator(NullLocator())
+    elif chart.from_zero and values.min() > 0:
+        axes.update_datalim([(0, 0)], updatex=False)
+    axes.autoscale_view()
+    axes.set_xlim(0, last)
+    steps = [step for step in axes.get_xticks() if step <= last]
+    low, high = axes.get_ylim()
+    heights = [at for at in axes.get_yticks() if low <= at <= high]
+    scaled = [at * 100 if chart.unit == "%" else at for at in heights]
+    axes.set_xticks(steps, ticks(steps))
+    axes.set_yticks(heights, [ticks([at])[0] for at in scaled] if axes.get_yscale() == "log" else ticks(scaled))
+    axes.tick_params(length=0, pad=6, labelcolor=_PAINT["muted"], labelsize=_TEXT)
+    axes.grid(axis="y", color=_PAINT["grid"], linewidth=0.7)
 
 
-def _brief(value: float) -> str:
-    """A tenth of a unit is a tenth of a percent of a percent of a plot's size: enough, and short."""
-    return f"{value:.1f}".removesuffix(".0")
+def _draw_phases(axes: Axes, phases: Sequence[Phase], last: int) -> None:
+    """Shades every second phase, and names those that are wide enough."""
+    for index, phase in enumerate(phases):
+        start, end = phase.start, min(phase.end, last)
+        if index % 2:
+            axes.axvspan(start, end, color=_PAINT["band"], linewidth=0, zorder=0, gid="band")
+        share = (end - start) / last
+        if phase.name and share >= _NARROW_PHASE:
+            room, name = int(share * _PLOT[2] / _CHARACTER), printable(" ".join(phase.name.split()))
+            name = name if len(name) <= room else f"{name[: room - 1]}…"
+            _write(axes, (start + end) / 2, 1.03, name, color=_PAINT["muted"], fontsize=_TEXT, gid="phase")
 
 
-def _band(band: Band, index: int, last: int) -> Element:
-    left, right = band.start / last, min(1.0, band.end / last)
-    size = {"x": _brief(left * _WIDTH), "width": _brief(max(0.0, right - left) * _WIDTH), "y": 0, "height": _HEIGHT}
-    return node("rect", class_=f"band {band_class(index)}", **size)
+def _draw_marks(axes: Axes, marks: Sequence[Mark], last: int) -> None:
+    for mark in _apart(marks, _MARK_GAP * last, of_kind=True):
+        look = {"linestyle": (0, _DASHES[mark.kind]), "linewidth": 0.9, "alpha": 0.8}
+        axes.axvline(mark.step, color=_PAINT[mark.kind], gid=f"mark {mark.kind}", **look)
+    for mark in _apart(marks, _LETTER * last, of_kind=False):
+        color = _PAINT[mark.kind]
+        box = {"boxstyle": "round,pad=0.25", "facecolor": _PAINT["card"], "edgecolor": color, "linewidth": 0.7}
+        _write(axes, mark.step, 0.94, mark.letter, color=color, fontsize=7, weight="bold", bbox=box, gid="letter")
 
 
-def _rule(y: float, kind: str) -> Element:
-    return node("path", d=f"M0 {_brief(y)}H{_WIDTH}", class_=kind)
+def _write(axes: Axes, step: float, height: float, text: str, **look: Any) -> None:
+    """Centres ``text`` over a step. height: share of the plot's."""
+    axes.text(step, height, text, ha="center", va="baseline", transform=axes.get_xaxis_transform(), **look)
 
 
-def _mark(mark: Mark, last: int) -> Element:
-    return node("path", d=f"M{_brief(mark.step / last * _WIDTH)} 0V{_HEIGHT}", class_=f"mark {mark.kind}")
-
-
-def _apart(marks: Sequence[Mark], last: int, gap: float, among_kinds: bool = True) -> list[Mark]:
-    """Those marks that are not too close to the one kept before them, of their kind or of any."""
-    kept: list[Mark] = []
-    before: dict[str, float] = {}
+def _apart(marks: Sequence[Mark], gap: float, of_kind: bool) -> list[Mark]:
+    """The marks that are at least ``gap`` steps after the last one kept, of their own kind or of any kind."""
+    kept: dict[str, list[Mark]] = {}
     for mark in marks:
-        key = mark.kind if among_kinds else ""
-        if mark.step / last - before.get(key, -1.0) >= gap:
-            kept.append(mark)
-            before[key] = mark.step / last
-    return kept
+        before = kept.setdefault(mark.kind if of_kind else "", [])
+        if not before or mark.step - before[-1].step >= gap:
+            before.append(mark)
+    return [mark for kind in kept.values() for mark in kind]
 
 
-def _band_names(scene: Scene) -> list[Element]:
-    found = []
-    for band in scene.bands:
-        left, width = band.start / scene.last, (min(band.end, scene.last) - band.start) / scene.last
-        if band.name and width >= _BAND_NAME:
-            found.append(node("span", band.name, class_="phase", style=f"left:{left:.2%};width:{width:.2%}"))
-    return found
-
-
-def _letters(scene: Scene) -> list[Element]:
-    marks = _apart(scene.marks, scene.last, _LETTER, among_kinds=False)
-    return [
-        node("span", mark.letter, class_=f"letter {mark.kind}", style=_at("left", mark.step / scene.last))
-        for mark in marks
-    ]
-
-
-def _value_ticks(axis: Axis, unit: Unit) -> list[tuple[float, str]]:
-    places = axis.place(np.asarray(axis.ticks)).tolist()
-    return [(at, tick_text(axis, tick, unit.factor)) for at, tick in zip(places, axis.ticks, strict=True)]
-
-
-def _step_ticks(axis: Axis) -> list[tuple[float, str]]:
-    places = axis.place(np.asarray(axis.ticks)).tolist()
-    return [(at, tick_text(axis, tick, 1.0)) for at, tick in zip(places, axis.ticks, strict=True)]
-
-
-def tick_text(axis: Axis, tick: float, factor: float) -> str:
-    """What stands at a tick: as many decimals as tell it from its neighbours."""
-    value, decimals = tick * factor, axis.decimals(factor)
-    if value == 0:
-        return "0"
-    if axis.log or decimals > 3:
-        return powered(value, 2) if abs(value) < 1e-2 else f"{value:g}" if value < 1e3 else compact(value)
-    if axis.high * factor >= 1e4:
-        return compact(value)
-    return f"{value:,.{decimals}f}"
-
-
-def _at(side: str, share: float) -> str:
-    return f"{side}:{share:.2%}"
-
-
-def _last(line: Line) -> float:
-    return float(line.values[np.isfinite(line.values)][-1])
-
-
-def _in_words(line: Line, unit: Unit) -> str:
-    finite = np.flatnonzero(np.isfinite(line.values))
-    first, last = finite[0], finite[-1]
-    values = [unit.show(float(line.values[index])) for index in (first, last)]
-    return f"{line.name}: {values[0]} at step {line.steps[first]:,.0f}, {values[1]} at step {line.steps[last]:,.0f}."
+def _for_the_page(svg: str) -> str:
+    """The SVG element alone, with classes in place of ids (which would occur twice on a page), CSS variables in place
+    of colours, and two decimals in its paths."""
+    svg = re.sub(r">\s+<", "><", svg[svg.index("<svg") :]).replace('<g id="', '<g class="')
+    svg = re.sub(r"<svg [^>]*?(viewBox=[^>]*?) xmlns[^>]*>", r"<svg \1>", svg, count=1)
+    svg = re.sub(": #0000([0-9a-f]{2})", lambda match: f": var(--{_COLORS[int(match[1], 16) - 1]})", svg)
+    shorten = lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]).replace(" \n", "")
+    return re.sub(r' d="[^"]*"', shorten, svg)

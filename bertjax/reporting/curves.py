@@ -1,4 +1,4 @@
-"""Which charts a run gets: a table, plus one for every score that only its evaluations know."""
+"""Which charts a run gets: those of a table, and one for each score that only its evaluations know."""
 
 from __future__ import annotations
 
@@ -7,129 +7,121 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.reporting.charts import NATS, PLAIN, RATE, SHARE, Chart, Line, Mark, Scene, band_class, draw
-from bertjax.reporting.markup import Element, node
-from bertjax.reporting.record import Record, count
-from bertjax.reporting.rows import Columns
-from bertjax.reporting.wording import title
+from bertjax.reporting.charts import Chart, Line, Mark, draw
+from bertjax.reporting.json_values import count
+from bertjax.reporting.record import Record
+from bertjax.reporting.wording import percent, short, title
 
-PRETRAINING = (
-    Chart("Masked-LM loss", "mlm_loss", NATS, from_zero=False, baseline=("unigram", "unigram_loss")),
-    Chart("Masked-LM accuracy", "mlm_accuracy", SHARE),
-    Chart("Next-sentence loss", "nsp_loss", NATS, dull=0.0),
-    Chart("Next-sentence accuracy", "nsp_accuracy", SHARE, baseline=("chance", "nsp_chance"), dull=0.0),
+_PRETRAINING = (
+    Chart("Masked-LM loss", "mlm_loss", "nats", from_zero=False, baseline=("unigram", "unigram_loss")),
+    Chart("Masked-LM accuracy", "mlm_accuracy", "%", percent),
+    Chart("Next-sentence loss", "nsp_loss", "nats", dull=0.0),
+    Chart("Next-sentence accuracy", "nsp_accuracy", "%", percent, baseline=("chance", "nsp_chance"), dull=0.0),
 )
-LOSS = Chart("Loss", "loss", NATS)
-SQUARED_ERROR = Chart("Loss, squared error", "loss", PLAIN)  # of regression
-MACHINE = (
-    Chart("Learning rate", "learning_rate", PLAIN, averaged=False),
-    Chart("Gradient norm", "grad_norm", PLAIN, may_be_log=True),
-    Chart("Throughput, tokens a second", "tokens_per_second", RATE),
-    Chart("Model FLOPs utilisation", "mfu", SHARE),
-    Chart("Padding", "padding_fraction", SHARE),
-    Chart("Loss scale", "loss_scale", RATE, may_be_log=True, averaged=False, dull=1.0),
+_LOSS = Chart("Loss", "loss", "nats")
+_SQUARED_ERROR = Chart("Loss, squared error", "loss")  # of regression
+_MACHINE = (
+    Chart("Learning rate", "learning_rate", averaged=False),
+    Chart("Gradient norm", "grad_norm", may_be_log=True),
+    Chart("Throughput, tokens a second", "tokens_per_second", show=short),
+    Chart("Model FLOPs utilisation", "mfu", "%", percent),
+    Chart("Padding", "padding_fraction", "%", percent),
+    Chart("Loss scale", "loss_scale", show=short, may_be_log=True, averaged=False, dull=1.0),
 )
-# Of eval rows, what is no score.
-_NO_SCORES = {"step", "loss", "seconds", "unigram_loss", "nsp_chance", "nsp_pairs", "nsp_next_share"} | {
-    chart.field for chart in (*PRETRAINING, *MACHINE)
+# Fields of eval rows that are not scores, or that have a chart above.
+_NOT_SCORES = {"step", "loss", "seconds", "unigram_loss", "nsp_chance", "nsp_pairs", "nsp_next_share"} | {
+    chart.field for chart in (*_PRETRAINING, *_MACHINE)
 }
 _MOST_SCORES = 8
-_MOST_NAMED_BANDS = 6
+_MOST_NAMED_PHASES = 6
 
-# Event of a row -> how it is marked: class, letter, words for the legend.
-MARKS = {
-    "resumed": ("resumed", "R", "started again"),
-    "went back": ("setback", "B", "went back"),
+# Event of a row -> its look, its letter, and words for the legend. "went back": how older runs call a rollback.
+_ROLLBACK = ("rollback", "B", "rolled back")
+_MARKS = {
+    "resumed": ("resumed", "R", "resumed"),
+    "rollback": _ROLLBACK,
+    "rolled back": _ROLLBACK,
+    "went back": _ROLLBACK,
     "skipped": ("skipped", "S", "step skipped"),
 }
 _OTHER = ("other", "E", "other event")
-BEST = ("best", "★", "best evaluation, which became the model")
+_BEST = ("best", "★", "best evaluation, which became the model")
 
 
-def learning(record: Record) -> list[Element]:
-    """The charts of what the model learns."""
-    metrics = record.metrics
-    own = (SQUARED_ERROR if record.config.get("task") == "regression" else LOSS,)
-    losses = PRETRAINING if metrics.train.fields.get("mlm_loss") or metrics.held_out.fields.get("mlm_loss") else own
-    scores = [
-        Chart(title(name), name, PLAIN, from_zero=False) for name in metrics.held_out.fields if name not in _NO_SCORES
-    ]
+def learning_curves(record: Record) -> list[dict]:
+    """What the model learns."""
+    train, held_out = record.metrics.train.names(), record.metrics.held_out.names()
+    losses = (_SQUARED_ERROR if record.config.get("task") == "regression" else _LOSS,)
+    if "mlm_loss" in train or "mlm_loss" in held_out:
+        losses = _PRETRAINING
+    scores = [Chart(title(name), name, from_zero=False) for name in held_out if name not in _NOT_SCORES]
     return _drawn((*losses, *scores[:_MOST_SCORES]), record, compared=True)
 
 
-def machine(record: Record) -> list[Element]:
-    """The charts of how the run does."""
-    return _drawn(MACHINE, record, compared=False)
+def machine_curves(record: Record) -> list[dict]:
+    """How the run performs."""
+    return _drawn(_MACHINE, record, compared=False)
 
 
-def legend(record: Record) -> Element | None:
-    """What the bands and the marks mean, for those that there are."""
-    last = record.metrics.last_step
-    bands = [
-        node("span", node("i", class_=f"key-band {band_class(index)}"), node("bdi", band.name), f" to step {end:,}")
-        for index, band in enumerate(record.bands)
-        if (end := min(band.end, last))
-    ]
-    kinds = dict.fromkeys(mark_of(event) for event in _marked(record))
-    if _best(record) is not None:
-        kinds[BEST] = None
-    marks = [node("span", node("i", letter, class_=f"letter {kind}"), f" {words}") for kind, letter, words in kinds]
-    if len(bands) > _MOST_NAMED_BANDS:
-        bands = [node("span", f"{len(bands)} phases as bands")]
-    return node("p", bands, marks, class_="legend") if bands or marks else None
+def phase_legend(record: Record) -> list[tuple[bool, str, str]]:
+    """(shaded, name, last step) of each phase."""
+    ends = [(phase.name, min(phase.end, record.metrics.last_step)) for phase in record.phases]
+    if len(ends) > _MOST_NAMED_PHASES:
+        return [(True, f"{len(ends)} phases", "")]
+    return [(index % 2 > 0, name, f"{end:,}") for index, (name, end) in enumerate(ends) if end]
 
 
-def _best(record: Record) -> int | None:
-    """The step of the best evaluation, where the curves come so far."""
+def mark_legend(record: Record) -> list[tuple[str, str, str]]:
+    """(look, letter, words) of each kind of mark."""
+    kinds = dict.fromkeys(mark_of(event) for event in _marked_events(record))
+    return [*kinds, *([_BEST] if _best_step(record) is not None else [])]
+
+
+def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
+    """(look, letter, words) of an event's row."""
+    name = event.get("event")
+    return _MARKS.get(name, _OTHER) if isinstance(name, str) else _OTHER
+
+
+def _best_step(record: Record) -> int | None:
+    """The step of the best evaluation, if the curves reach it."""
     best = count(record.summary.get("best_step"))
     return best if best is not None and best <= record.metrics.last_step else None
 
 
-def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
-    """(class, letter, words) for an event's row."""
-    name = event.get("event")
-    return MARKS.get(name, _OTHER) if isinstance(name, str) else _OTHER
-
-
-def _marked(record: Record) -> list[dict[str, Any]]:
-    """The events that stand in the curves: what was said before the first step is in the table of events alone."""
+def _marked_events(record: Record) -> list[dict[str, Any]]:
+    """The events that the curves show. Those before the first step are only in the table of events."""
     return [event for event in record.metrics.events if event["step"]]
 
 
-def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[Element]:
-    last = max(1, *(metrics.last_step for metrics in (record.metrics, *(record.others if compared else ()))))
-    marks = [Mark(event["step"], *mark_of(event)[:2]) for event in _marked(record)]
-    if (best := _best(record)) is not None:
-        marks.append(Mark(best, *BEST[:2]))
-    scene = Scene(last, record.bands, sorted(marks, key=lambda mark: mark.step))
+def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[dict]:
+    others = record.others if compared else ()
+    last = max(1, *(metrics.last_step for metrics in (record.metrics, *others)))
+    marks = [Mark(event["step"], *mark_of(event)[:2]) for event in _marked_events(record)]
+    if (best := _best_step(record)) is not None:
+        marks.append(Mark(best, *_BEST[:2]))
+    marks.sort(key=lambda mark: mark.step)
     found = []
     for chart in charts:
         lines = _lines(chart, record, last, compared)
-        if lines and not all(_dull(line.values, chart.dull) for line in lines):
-            found.append(draw(chart, lines, scene))
+        if any(chart.dull is None or np.any(line.finite() != chart.dull) for line in lines):
+            found.append(draw(chart, lines, last, record.phases, marks))
     return found
 
 
 def _lines(chart: Chart, record: Record, last: int, compared: bool) -> list[Line]:
-    metrics = record.metrics
-    wanted: list[tuple[str, str, Columns, str]] = [
-        ("training", "train", metrics.train, chart.field),
-        ("held out", "held-out", metrics.held_out, chart.field),
-    ]
+    train, held_out = record.metrics.train, record.metrics.held_out
+    others = record.others if compared else ()
+    wanted = [("other runs, held out", "others", other.held_out, chart.field) for other in others]
+    wanted += [("training", "train", train, chart.field), ("held out", "held-out", held_out, chart.field)]
     if chart.baseline:
-        wanted.append((chart.baseline[0], "baseline", metrics.held_out, chart.baseline[1]))
-    if compared:
-        wanted = [("other runs, held out", "others", other.held_out, chart.field) for other in record.others] + wanted
+        wanted.append((chart.baseline[0], "baseline", held_out, chart.baseline[1]))
     lines = [Line(name, role, *columns.values(field)) for name, role, columns, field in wanted]
-    return [_all_along(line, last) if line.role == "baseline" else line for line in lines if len(line.values)]
+    return [_extended(line, last) if line.role == "baseline" else line for line in lines if len(line.values)]
 
 
-def _all_along(line: Line, last: int) -> Line:
-    """A baseline holds before its first value and after its last, too."""
-    known = line.values[np.isfinite(line.values)]
+def _extended(line: Line, last: int) -> Line:
+    """A baseline also holds before its first value and after its last."""
+    known = line.finite()
     steps = np.concatenate([[0.0], line.steps, [float(last)]])
     return Line(line.name, line.role, steps, np.concatenate([known[:1], line.values, known[-1:]]))
-
-
-def _dull(values: np.ndarray, dull: float | None) -> bool:
-    return dull is not None and bool(np.all(values[np.isfinite(values)] == dull))

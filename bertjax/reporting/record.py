@@ -1,27 +1,26 @@
-"""What the files of a workdir say of its run, each piece checked before the page relies on it."""
+"""What the files of a workdir say about its run. Every value is checked here or where the page uses it."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import json
-import math
 import operator
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertjax.reporting.json_values import count, mapping
 from bertjax.reporting.rows import Metrics, read_metrics
 
-_MOST_BANDS = 200
-# Of a search, so many runs are drawn beside the best.
+_MOST_PHASES = 200
+# How many runs of a search are drawn beside the best.
 _MOST_OTHERS = 60
 
 
 @dataclass(frozen=True)
-class Band:
-    """A phase, from after step ``start`` to step ``end``."""
+class Phase:
+    """A phase or epoch: the steps after ``start``, up to and including ``end``."""
 
     name: str
     start: int
@@ -30,10 +29,10 @@ class Band:
 
 @dataclass(frozen=True)
 class Record:
-    """``folder``: name of the workdir. ``recorded``: config.json. ``summary``: {} while the run goes on.
+    """``folder``: name of the workdir. ``recorded``: config.json. ``summary``: {} until the run has finished.
 
-    ``saved_step``: that of the newest checkpoint, 0 where there is none. ``remarks``: what could not be read, in words.
-    ``others``: where the folder holds several runs, ``metrics`` and ``recorded`` are of the best, these of the rest.
+    ``saved_step``: step of the newest checkpoint, or 0. ``remarks``: what could not be read, in words. ``others``: if
+    the folder holds several runs, ``metrics`` and ``recorded`` belong to the best one and these to the rest.
     """
 
     folder: str
@@ -55,82 +54,61 @@ class Record:
 
     @property
     def step(self) -> int:
-        """How far the run has come, as far as the files tell: not every step has a row."""
+        """The last step the files know of. Not every step has a row."""
         return max(self.metrics.last_step, self.saved_step)
 
     @property
     def total_steps(self) -> int | None:
-        """Steps of the whole run, where the files tell."""
-        planned = [count(mapping(phase).get("steps")) for phase in mapping(self.config.get("phases")).values()]
-        if planned and None not in planned:
-            return sum(filter(None, planned))
+        """Steps of the whole run, or None if the files do not say."""
+        planned = self._planned_steps()
+        if planned and None not in planned.values():
+            return sum(filter(None, planned.values()))
         return count(self.summary.get("steps"))
 
     @functools.cached_property
-    def bands(self) -> list[Band]:
-        """The phases that have begun: of the config, or else as the rows name them."""
-        planned = {
-            name: count(mapping(phase).get("steps")) for name, phase in mapping(self.config.get("phases")).items()
-        }
+    def phases(self) -> list[Phase]:
+        """The phases that have begun: as in the config, or else as the rows name them."""
+        phases: list[Phase] = []
+        planned = self._planned_steps()
         if planned and all(planned.values()):
-            bands, end = [], 0
-            for name, steps in planned.items():
-                bands.append(Band(name, end, end := end + int(steps or 0)))
-            return [band for band in bands if band.start < max(1, self.metrics.last_step)]
-        return _bands_of(zip(self.metrics.train.steps, self.metrics.train.phases, strict=True))[:_MOST_BANDS]
+            ends = itertools.accumulate(int(steps or 0) for steps in planned.values())
+            for name, end in zip(planned, ends, strict=True):
+                phases.append(Phase(name, phases[-1].end if phases else 0, end))
+            return [phase for phase in phases if phase.start < max(1, self.metrics.last_step)]
+        rows = zip(self.metrics.train.steps, self.metrics.train.phases, strict=True)
+        for name, group in itertools.groupby(rows, key=operator.itemgetter(1)):
+            start, end = phases[-1].end if phases else 0, int(max(step for step, _ in group))
+            if end > start or not phases:
+                phases.append(Phase(name, start, end))
+        return [] if len(phases) == 1 and not phases[0].name else phases[:_MOST_PHASES]
+
+    def _planned_steps(self) -> dict[str, int | None]:
+        phases = mapping(self.config.get("phases"))
+        return {name: count(mapping(phase).get("steps")) for name, phase in phases.items()}
 
 
 def read_record(workdir: Path) -> Record:
-    """Everything that is there; what is not readable is said in ``remarks``."""
+    """Reads whatever is there. ``remarks`` say what cannot be read."""
     remarks: list[str] = []
     summary = _read_object(workdir / "summary.json", remarks)
     own, others = workdir, []
     if not (workdir / "metrics.jsonl").exists() and (runs := _runs(workdir)):
-        own = next((run for run in runs if _is_of(summary, run)), runs[0])
+        own = next((run for run in runs if _is_best(run, summary)), runs[0])
         rest = [run for run in runs if run != own][:_MOST_OTHERS]
         others = [read_metrics(run / "metrics.jsonl") for run in rest]
         remarks.append(f"{len(runs):,} runs; curves and config are those of {own.relative_to(workdir)}")
     metrics = read_metrics(own / "metrics.jsonl")
     recorded = _read_object(own / "config.json", remarks)
     if metrics.missing:
-        remarks.append("there is no metrics.jsonl to read: no curves")
+        remarks.append("no curves, because there is no metrics.jsonl")
     if metrics.damaged:
-        plural = "line" if metrics.damaged == 1 else "lines"
-        remarks.append(f"{metrics.damaged:,} damaged {plural} of metrics.jsonl passed over")
+        remarks.append(f"skipped {metrics.damaged:,} damaged line{'s'[: metrics.damaged > 1]} of metrics.jsonl")
     steps = count(summary.get("steps"))
     if steps is not None and metrics.last_step and metrics.last_step < steps:
-        remarks.append("summary.json is of an earlier run in this folder: not shown")
+        remarks.append("summary.json belongs to an earlier run in this folder and is not shown")
         summary = {}
-    saved = _newest(own / "checkpoints")
+    saved = _newest_checkpoint(own / "checkpoints")
     return Record(workdir.absolute().name, recorded, summary, metrics, saved, tuple(remarks), tuple(others))
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """``value`` where it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def listing(value: Any) -> list[Any]:
-    """``value`` where it is a JSON array, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def number(value: Any) -> float | None:
-    """``value`` where it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
-
-
-def count(value: Any) -> int | None:
-    """``value`` where it is a whole number, not negative."""
-    return value if type(value) is int and value >= 0 else None
-
-
-def numbers(value: Any) -> dict[str, float]:
-    """The entries of a JSON object that are finite numbers."""
-    found = {name: number(item) for name, item in mapping(value).items()}
-    return {name: item for name, item in found.items() if item is not None}
 
 
 def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
@@ -146,31 +124,19 @@ def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
 
 
 def _runs(workdir: Path) -> list[Path]:
-    """The folders of the runs of a search, which lie in one folder of the workdir."""
+    """The folders of the runs of a search."""
     return sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))
 
 
-def _is_of(summary: dict[str, Any], run: Path) -> bool:
-    """Whether the summary of a search is that of this run, the best."""
+def _is_best(run: Path, summary: dict[str, Any]) -> bool:
+    """Whether the summary of a search describes this run."""
     own = _read_object(run / "summary.json", [])
     return bool(own) and all(own.get(name) == summary.get(name) for name in ("learning_rate", "epochs", "seed"))
 
 
-def _newest(checkpoints: Path) -> int:
+def _newest_checkpoint(checkpoints: Path) -> int:
     try:
-        return max(
-            (int(child.name) for child in checkpoints.iterdir() if child.name.isascii() and child.name.isdigit()),
-            default=0,
-        )
+        names = [child.name for child in checkpoints.iterdir()]
     except OSError:
         return 0
-
-
-def _bands_of(rows: Iterable[tuple[float, str]]) -> list[Band]:
-    bands: list[Band] = []
-    for name, group in itertools.groupby(rows, key=operator.itemgetter(1)):
-        end = int(max(step for step, _ in group))
-        start = bands[-1].end if bands else 0
-        if end > start or not bands:
-            bands.append(Band(name, start, end))
-    return [] if len(bands) == 1 and not bands[0].name else bands
+    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)

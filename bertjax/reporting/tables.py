@@ -1,131 +1,124 @@
-"""The figures of a run in tables: scores over its runs, its events, its config and what it ran on."""
+"""What the page's tables show: scores, costs, confused classes, and what the run ran on."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertjax.reporting.curves import mark_of
-from bertjax.reporting.markup import Element, node
-from bertjax.reporting.record import Record, count, listing, mapping, number, numbers
-from bertjax.reporting.wording import figure, size, title
+from bertjax.reporting.json_values import count, listing, mapping, number, numbers
+from bertjax.reporting.record import Record
+from bertjax.reporting.wording import duration, figure, percent, short, size, title
 
-_MOST_EVENTS = 60
 _MOST_RUNS = 200
-_LONGEST_VALUE = 400
+_MOST_CONFUSIONS = 10
+# Key figures of a pretraining run's evaluation: field -> its name and how its values are written.
+_HELD_OUT = {
+    "mlm_loss": ("masked-LM loss", figure),
+    "mlm_accuracy": ("masked-LM accuracy", percent),
+    "nsp_accuracy": ("next-sentence accuracy", percent),
+}
+_COSTS = {
+    "real_tokens": ("real tokens", short),
+    "seconds": ("time", duration),
+    "tokens_per_second": ("tokens a second", short),
+    "mfu": ("FLOPs utilisation", percent),
+    "padding_fraction": ("padding", percent),
+}
 
 
-def scores(summary: dict[str, Any]) -> Element | None:
-    """Scores of every run with their mean and spread; of a single run, its scores."""
-    names = list(numbers(summary.get("scores")))
-    runs = [mapping(run) for run in listing(summary.get("runs"))][:_MOST_RUNS]
-    names += [name for run in runs for name in numbers(run.get("scores"))]
-    names = list(dict.fromkeys(names))
-    main = summary.get("main_score")
-    if main in names:
-        names.remove(main)
-        names.insert(0, main)
-    if not names:
-        return None
-    settings = list(dict.fromkeys(name for run in runs for name in run if number(run[name]) is not None))
-    rows = [
-        node("tr", [_number_cell(run.get(name)) for name in settings], _score_cells(run.get("scores"), names))
-        for run in runs
+def key_figures(record: Record) -> list[tuple[str, str, str]]:
+    """(name, value, remark): scores first, then what they took."""
+    summary, held_out, train = record.summary, record.metrics.held_out, record.metrics.train
+    tiles: list[tuple[str, str, str]] = []
+    spread, runs = numbers(summary.get("spread")), listing(summary.get("runs"))
+    for name, value in numbers(summary.get("mean") or summary.get("scores")).items():
+        remark = f"mean of {len(runs):,} runs, ± {figure(spread[name])}" if name in spread else ""
+        tiles.append((title(name), figure(value), remark))
+    known = lambda name: number(summary.get(name)) or held_out.last(name)
+    unigram, chance = known("unigram_loss"), known("nsp_chance")
+    pairs, share = known("nsp_pairs"), known("nsp_next_share")
+    real = f" of {pairs:,.0f} pairs, {percent(share)} real next ones" if pairs and share is not None else ""
+    remarks = {
+        "mlm_loss": f", unigram {figure(unigram)}" if unigram else "",
+        "nsp_accuracy": f", chance {percent(chance)}{real}" if chance else "",
+    }
+    text = "training text" if summary.get("held_out_kind") == "copy" else "held out"
+    last = numbers({name: held_out.last(name) for name in _HELD_OUT}) | numbers(summary.get("held_out"))
+    tiles += [
+        (words, show(last[name]), text + remarks.get(name, ""))
+        for name, (words, show) in _HELD_OUT.items()
+        if name in last
     ]
-    if not rows:
-        rows = [node("tr", _score_cells(summary.get("scores"), names))]
-    for name in ("mean", "spread"):
-        if runs and numbers(summary.get(name)):
-            label = node("th", name, scope="row", colspan=len(settings)) if settings else None
-            rows.append(node("tr", label, _score_cells(summary.get(name), names), class_="total"))
-    head = [node("th", title(name), scope="col") for name in settings]
-    head += [node("th", title(name), scope="col", class_="main" if name == main else None) for name in names]
-    table = node("table", node("thead", node("tr", head)), node("tbody", rows), class_="numbers")
-    return node("div", table, class_="wide")
+    if not tiles and (loss := train.last("loss")) is not None:
+        tiles.append(("training loss", figure(loss), ""))
+    if steps := record.step or count(summary.get("steps")):
+        tiles.append(("steps", f"{steps:,}", ""))
+    if (examples := numbers(summary.get("examples")).get("train")) is not None:
+        tiles.append(("training examples", short(examples), ""))
+    costs = numbers({name: train.last(name) for name in _COSTS}) | numbers(summary)
+    return tiles + [(words, show(costs[name]), "") for name, (words, show) in _COSTS.items() if name in costs]
 
 
-def events(record: Record) -> list[Element]:
-    """What happened to the run beside its steps, newest last."""
-    rows = record.metrics.events
-    if not rows:
-        return []
-    left_out = len(rows) - _MOST_EVENTS
-    body = []
-    for event in rows[-_MOST_EVENTS:]:
-        kind, letter, words = mark_of(event)
-        name = event.get("event")
-        body.append(
-            node(
-                "tr",
-                node("td", f"{event['step']:,}", class_="number"),
-                node("td", node("i", letter, class_=f"letter {kind}"), " ", words if kind != "other" else str(name)),
-                node("td", _details(event)),
-            )
-        )
-    head = node("tr", node("th", "after step"), node("th", "what"), node("th", "details"))
-    table = node("div", node("table", node("thead", head), node("tbody", body)), class_="wide")
-    note = node("p", f"{left_out:,} earlier ones are left out.", class_="note") if left_out > 0 else None
-    return [table, *([note] if note is not None else [])]
+def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of all rows, in the order in which they first appear."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def config(record: Record) -> Element | None:
-    """The config, a section in a section; closed at first."""
-    if not record.config:
-        return None
-    return node("details", node("summary", "All keys"), _tree(record.config), class_="config")
+def scores(summary: dict[str, Any]) -> dict[str, Any]:
+    """``rows``: (label of a total or None, values) of every run or of the only one. ``settings``, ``names``: the
+    columns, with ``main`` first among the names."""
+    main = summary.get("main_score")
+    runs = [mapping(run) for run in listing(summary.get("runs"))][:_MOST_RUNS]
+    rows = [(None, {**run, **mapping(run.get("scores"))}) for run in runs] or [(None, mapping(summary.get("scores")))]
+    rows += [(name, summary[name]) for name in ("mean", "spread") if runs and numbers(summary.get(name))]
+    names = columns(numbers(entry.get("scores")) for entry in (summary, *runs))
+    names.sort(key=lambda name: name != main)
+    return {"main": main, "names": names, "settings": columns(map(numbers, runs)), "rows": rows}
 
 
-def environment(record: Record) -> Element | None:
+def confusion(summary: dict[str, Any]) -> dict[str, Any]:
+    """``names``, ``counts``: labels and the matrix, rows by true label; no counts if the summary has no such matrix.
+    ``frequent``: the most frequent confusions, (true label, predicted label, count, share of the true label)."""
+    names = [str(label) for label in listing(summary.get("labels"))]
+    counts = listing(summary.get("confusion"))
+    if not all(isinstance(row, list) and len(row) == len(counts) and None not in map(count, row) for row in counts):
+        counts = []
+    names += map(str, range(len(names), len(counts)))
+    frequent = [
+        (names[true], names[predicted], cell, cell / sum(row))
+        for true, row in enumerate(counts)
+        for predicted, cell in enumerate(row)
+        if cell and true != predicted and len(counts) > 2
+    ]
+    frequent.sort(key=lambda entry: -entry[2])
+    for entry in map(mapping, [] if counts else listing(summary.get("confusions"))):  # of thousands of labels
+        cell, share = count(entry.get("count")), number(entry.get("share"))
+        if cell is not None and share is not None:
+            frequent.append((str(entry.get("label")), str(entry.get("predicted")), cell, share))
+    return {"names": names, "counts": counts, "frequent": frequent[:_MOST_CONFUSIONS]}
+
+
+def classes(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """(label, precision, recall ...), from {label: figures} or [{"label": label, ...}]."""
+    if isinstance(value, dict):
+        return [(label, figures) for label, figures in value.items() if isinstance(figures, dict)]
+    rows = [dict(entry) for entry in map(mapping, listing(value)) if "label" in entry]
+    return [(str(row.pop("label")), row) for row in rows]
+
+
+def environment(record: Record) -> dict[str, Any]:
     """Devices, memory, versions and fingerprints."""
     devices = mapping(record.summary.get("devices"))
     peak = numbers(record.summary.get("peak_memory"))
-    versions = mapping(record.summary.get("versions")) or mapping(record.recorded.get("versions"))
     corpus = mapping(record.recorded.get("corpus"))
-    rows = {
+    values = {
         "devices": " ".join(f"{devices.get(name, '')}" for name in ("count", "platform")).strip(),
-        "kind of device": devices.get("kind"),
+        "device kind": devices.get("kind"),
         "peak memory of the host": size(peak["host_bytes"]) if "host_bytes" in peak else None,
         "peak memory of a device": size(peak["device_bytes"]) if "device_bytes" in peak else None,
         "corpus": corpus.get("path"),
-        "fingerprint of the corpus": corpus.get("fingerprint"),
-        "fingerprint of the config": record.recorded.get("identity_fingerprint"),
-    } | versions
-    shown = {name: value for name, value in rows.items() if value not in (None, "")}
-    return _pairs(shown) if shown else None
-
-
-def _score_cells(values: Any, names: list[str]) -> list[Element]:
-    return [_number_cell(mapping(values).get(name)) for name in names]
-
-
-def _number_cell(value: Any) -> Element:
-    known = number(value)
-    if known is None:
-        return node("td", "–")
-    return node("td", str(value) if count(value) is not None else figure(known))
-
-
-def _details(event: dict[str, Any]) -> list[Element | str]:
-    rest = {name: value for name, value in event.items() if name not in ("kind", "event", "step")}
-    return [f"{title(name)}: {_plain(value)} " for name, value in rest.items() if value is not None]
-
-
-def _tree(section: dict[str, Any]) -> Element:
-    """Plain values first, then the sections, each to be opened."""
-    plain = {name: value for name, value in section.items() if not isinstance(value, dict)}
-    sections = {name: value for name, value in section.items() if isinstance(value, dict)}
-    return node(
-        "div",
-        _pairs(plain) if plain else None,
-        [node("details", node("summary", name), _tree(value), open="") for name, value in sections.items()],
-    )
-
-
-def _pairs(values: dict[str, Any]) -> Element:
-    rows = [node("div", node("dt", name), node("dd", node("bdi", _plain(value)))) for name, value in values.items()]
-    return node("dl", rows)
-
-
-def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"
+        "corpus fingerprint": corpus.get("fingerprint"),
+        "config fingerprint": record.recorded.get("identity_fingerprint"),
+    }
+    values |= mapping(record.summary.get("versions")) or mapping(record.recorded.get("versions"))
+    return {name: value for name, value in values.items() if value not in (None, "")}
