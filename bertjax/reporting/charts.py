@@ -174,7 +174,7 @@ def _scale(axes: Axes, chart: Chart, last: int, values: np.ndarray) -> None:
     axes.set_xticks(steps, ticks(steps))
     axes.set_yticks(heights, [ticks([at])[0] for at in scaled] if axes.get_yscale() == "log" else ticks(scaled))
     axes.tick_params(length=0, pad=6, labelcolor=_PAINT["muted"], labelsize=_TEXT)
-    axes.grid(axis="y", color=_PAINT["grid"], linewidth=0.7)
+    axes.grid(axis="y", color=_PAINT["grid"], linewidth=0.7, clip_on=False)
 
 
 def _draw_phases(axes: Axes, phases: Sequence[Phase], last: int) -> None:
@@ -182,7 +182,7 @@ def _draw_phases(axes: Axes, phases: Sequence[Phase], last: int) -> None:
     for index, phase in enumerate(phases):
         start, end = phase.start, min(phase.end, last)
         if index % 2:
-            axes.axvspan(start, end, color=_PAINT["band"], linewidth=0, zorder=0, gid="band")
+            axes.axvspan(start, end, color=_PAINT["band"], linewidth=0, zorder=0, clip_on=False, gid="band")
         share = (end - start) / last
         if phase.name and share >= _NARROW_PHASE:
             room, name = int(share * _PLOT[2] / _CHARACTER), printable(" ".join(phase.name.split()))
@@ -192,7 +192,7 @@ def _draw_phases(axes: Axes, phases: Sequence[Phase], last: int) -> None:
 
 def _draw_marks(axes: Axes, marks: Sequence[Mark], last: int) -> None:
     for mark in _apart(marks, _MARK_GAP * last, of_kind=True):
-        look = {"linestyle": (0, _DASHES[mark.kind]), "linewidth": 0.9, "alpha": 0.8}
+        look = {"linestyle": (0, _DASHES[mark.kind]), "linewidth": 0.9, "alpha": 0.8, "clip_on": False}
         axes.axvline(mark.step, color=_PAINT[mark.kind], gid=f"mark {mark.kind}", **look)
     for mark in _apart(marks, _LETTER * last, of_kind=False):
         color = _PAINT[mark.kind]
@@ -217,9 +217,9 @@ def _apart(marks: Sequence[Mark], gap: float, of_kind: bool) -> list[Mark]:
 
 def _for_the_page(svg: str) -> str:
     """The SVG element alone, with classes in place of ids (which would occur twice on a page), CSS variables in place
-    of colours, and two decimals in its paths."""
+    of colours, and three decimals in its paths."""
     svg = re.sub(r">\s+<", "><", svg[svg.index("<svg") :]).replace('<g id="', '<g class="')
     svg = re.sub(r"<svg [^>]*?(viewBox=[^>]*?) xmlns[^>]*>", r"<svg \1>", svg, count=1)
     svg = re.sub(": #0000([0-9a-f]{2})", lambda match: f": var(--{_COLORS[int(match[1], 16) - 1]})", svg)
-    shorten = lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]).replace(" \n", "")
+    shorten = lambda match: re.sub(r"(\.\d{3})\d+", r"\1", match[0]).replace(" \n", "")
     return re.sub(r' d="[^"]*"', shorten, svg)
