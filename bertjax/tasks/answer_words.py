@@ -14,7 +14,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from bertjax.text.scripts import CHINESE
+from bertjax.text.languages import CHINESE
 
 Words = Callable[[str], list[str]]
 

@@ -1,4 +1,4 @@
-"""Words that the sentence splitter knows: abbreviations by how they behave, and words that begin sentences."""
+"""Words that the sentence splitter knows: kinds of abbreviations, and words that begin sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Lowercase, without the full stop. Never the end of a sentence: titles before names, and words that introduce.
+# Lowercase, without the full stop. They never end a sentence: titles before names, and words that introduce.
 ALWAYS_GOES_ON = _words(
     """
     mr mrs ms mx messrs mlle mme mm dr drs prof profs rev revd fr hon pres gov sen rep reps sens amb atty supt det insp
@@ -17,7 +17,7 @@ ALWAYS_GOES_ON = _words(
     """
 )
 
-# Go on where a number follows.
+# They do not end a sentence if a number follows.
 BEFORE_NUMBER = _words(
     """
     no nos nr num fig figs figure p pp pg pgs par para vol vols ch chap chaps sec sect secs art arts eq eqs eqn eqns ex
@@ -26,7 +26,7 @@ BEFORE_NUMBER = _words(
     """
 )
 
-# End a sentence only where the next word is one that begins sentences.
+# They end a sentence only if the next word is one that begins sentences.
 MAY_END_SENTENCE = _words(
     """
     etc al inc ltd co corp cos bros plc llc lp pty gmbh jr sr esq ave blvd rd hwy sq dept univ assn assoc intl natl
@@ -39,7 +39,7 @@ MAY_END_SENTENCE = _words(
     """
 ) - {"la", "in.", "am.", "long", "min", "max", "sat", "sun", "id", "et", "miss", "del", "pop", "mass", "wash", "ill"}
 
-# As written at the beginning of a sentence. Names are not among them.
+# As written at the beginning of a sentence, without names.
 SENTENCE_STARTERS = _words(
     """
     A About Above According After Afterwards Again All Along Already Also Although Always Among An And Another Any

@@ -1,109 +1,117 @@
-"""Whether a vocabulary that is learned here loses the marks on letters: decided once, from the text, and told."""
+"""Whether a vocabulary learned here strips the marks from letters: decided once, from the text, and reported."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bertjax.text.languages import TELLING, has_dotless_i, marks_are_letters
+from bertjax.text.languages import TELLTALE, has_dotless_i, marks_are_letters
 
 # Scripts that have case and whose marks are accents.
 _ACCENTED = ("Latin", "Greek")
-# Of all letters: how many of other scripts may lose something, and how many tell a language by themselves.
+# Shares of all letters: above the first, stripping spoils other scripts; above the second, a telltale letter counts.
 _SPOILT, _TELLS = 0.01, 0.003
-# First words of the names of characters that belong to no script of their own.
+# First words of the names of characters that belong to no particular script.
 _ANY_SCRIPT = ("", "Combining", "Modifier", "Variation", "Caron")
 _ONE_SCRIPT = {"Cjk": "Chinese", "Katakana-hiragana": "Katakana", "Ideographic": "Chinese"}
 
 
 @dataclass(frozen=True)
 class Accents:
-    """strip: whether marks are stripped. said: that, and why, in a line. warnings: what is hardly meant, a line each;
-    caseless: the share of letters that have no case."""
+    """strip: whether marks are stripped. said: a line that says so, and why. warnings: a line for each setting that is
+    probably a mistake. caseless: the share of letters that have no case."""
 
     strip: bool
     said: str
-    warnings: tuple[str, ...] = ()
-    caseless: float = 0.0
+    warnings: tuple[str, ...]
+    caseless: float
 
 
 @dataclass(frozen=True)
 class _Letters:
-    """Letters and marks of a text, counted. scripts: by script. marked: of Latin and Greek those that lose a mark;
-    spoilt: those of other scripts that lose something; all by character."""
+    """Counts of letters and marks. cased: letters with case. scripts: by script. marked: by character, those of Latin
+    and Greek that lose a mark. spoilt: by character, those of other scripts that change. telltale: see ``languages``.
+    """
 
     total: int
     cased: int
     scripts: Counter[str]
     marked: Counter[str]
     spoilt: Counter[str]
-    telling: str | None
+    telltale: str | None
+
+    def share(self, count: int) -> float:
+        return count / self.total if self.total else 0.0
 
 
 def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, language: str | None) -> Accents:
-    """What to do about the marks of ``texts``; ``strip_accents`` None: decided here, ``language`` of ``primary``.
+    """What to do about the marks in ``texts``; ``strip_accents`` None: decided here. ``language``: see ``primary``.
 
-    They are stripped where text is lowercased, most letters are Latin or Greek, what else there is loses nothing by it,
-    and the marked letters are not letters of the language's own.
+    Marks are stripped if text is lowercased, most letters are Latin or Greek, other scripts lose nothing by it, and
+    letters with marks are not letters of the language's alphabet.
     """
     letters = _count(texts)
-    accented = _share(sum(letters.scripts[script] for script in _ACCENTED), letters.total)
-    spoilt = _share(letters.spoilt.total(), letters.total)
-    caseless = 1.0 - _share(letters.cased, letters.total) if letters.total else 0.0
-    others = [script for script, _ in letters.scripts.most_common() if script not in _ACCENTED]
-    keeping: tuple[tuple[bool, str], ...] = (
-        (not lowercase, "text is not lowercased"),
-        (language is not None and marks_are_letters(language), f"letters with marks are letters of {language!r}"),
-        (
-            letters.total > 0 and accented <= 0.5,
-            f"{1 - accented:.0%} of the letters are of other scripts than Latin and Greek ({', '.join(others[:3])})",
-        ),
-        (spoilt > _SPOILT, f"{spoilt:.1%} of the letters ({_most(letters.spoilt)}) would lose what is no accent"),
-        (
-            language is None and letters.telling is not None,
-            f"its {_letter(letters.telling)} tells a language in which letters with marks are letters",
-        ),
-    )
-    reasons = [reason for holds, reason in keeping if holds]
-    marked = _share(letters.marked.total(), letters.total)
-    losing = f"; {_most(letters.marked)} ... lose theirs, {marked:.1%} of the letters" if marked else ""
+    caseless = 1.0 - letters.share(letters.cased) if letters.total else 0.0
+    reason = next(_reasons_to_keep(letters, lowercase, language), None)
+    strip = reason is None if strip_accents is None else strip_accents
     if strip_accents is not None:
-        said = f"accents are {'stripped' if strip_accents else 'kept'}, as strip_accents = {strip_accents}"
-    elif reasons:
-        said = f"accents are kept (strip_accents = False): {reasons[0]}"
+        said = f"accents are {'stripped' if strip_accents else 'kept'}, since strip_accents = {strip_accents}"
+    elif reason is not None:
+        said = f"accents are kept (strip_accents = False): {reason}"
         said += f"; {caseless:.0%} have no case" if lowercase and caseless > 0.5 else ""
-    elif not marked:
+    elif not letters.marked:
         said = "no letter has an accent; one that comes later loses it (strip_accents = True)"
     else:
         said = (
-            f"accents are stripped (strip_accents = True): {accented:.0%} of the letters are Latin or Greek{losing} "
-            f"(data.strip_accents=False keeps them, or data.language=CODE where they are letters of their own)"
+            f"accents are stripped (strip_accents = True): {_accented(letters):.0%} of the letters are Latin or Greek; "
+            f"{_most(letters.marked)} ... lose theirs, {letters.share(letters.marked.total()):.1%} of the letters "
+            f"(data.strip_accents=False keeps them, or data.language=CODE if they are letters of the alphabet)"
         )
-    strip = not reasons if strip_accents is None else strip_accents
-    return Accents(strip, said, tuple(_warnings(letters, lowercase, strip, language, spoilt)), caseless)
+    return Accents(strip, said, tuple(_warnings(letters, lowercase, strip, language)), caseless)
 
 
-def _warnings(letters: _Letters, lowercase: bool, strip: bool, language: str | None, spoilt: float) -> Iterable[str]:
+def _reasons_to_keep(letters: _Letters, lowercase: bool, language: str | None) -> Iterator[str]:
+    if not lowercase:
+        yield "text is not lowercased"
+    if language is not None and marks_are_letters(language):
+        yield f"letters with marks are letters of {language!r}"
+    if letters.total > 0 and _accented(letters) <= 0.5:
+        others = [script for script, _ in letters.scripts.most_common() if script not in _ACCENTED]
+        share = 1 - _accented(letters)
+        yield f"{share:.0%} of the letters are of other scripts than Latin and Greek ({', '.join(others[:3])})"
+    spoilt = letters.share(letters.spoilt.total())
+    if spoilt > _SPOILT:
+        yield f"{spoilt:.1%} of the letters ({_most(letters.spoilt)}) would lose what is not an accent"
+    if language is None and letters.telltale is not None:
+        yield f"its {_letter(letters.telltale)} shows a language in which letters with marks are letters"
+
+
+def _warnings(letters: _Letters, lowercase: bool, strip: bool, language: str | None) -> Iterator[str]:
+    spoilt = letters.share(letters.spoilt.total())
     if strip and spoilt > _SPOILT:
         yield (
-            f"data.strip_accents = True deletes what is no accent from {spoilt:.1%} of the letters "
+            f"data.strip_accents = True deletes what is not an accent from {spoilt:.1%} of the letters "
             f"({_most(letters.spoilt)}); leave it out, or use data.strip_accents=False"
         )
-    if lowercase and language is None and has_dotless_i(TELLING.get(letters.telling or "")):
+    if lowercase and language is None and has_dotless_i(TELLTALE.get(letters.telltale or "")):
         yield (
-            "the text has ı as Turkish and Azeri do, where I is the capital of ı and not of i; data.language=tr "
+            "the text has ı, as in Turkish and Azeri, where I is the capital of ı and not of i; data.language=tr "
             "(or az) lowercases it so"
         )
 
 
 def caseless_warning(caseless: float) -> list[str]:
-    """A line where lowercasing was asked for and most letters have no case; ``caseless``: their share."""
+    """A line if most letters of lowercased text have no case; ``caseless``: their share."""
     if caseless <= 0.5:
         return []
-    return [f"data.lowercase = True changes nothing of most of the text: {caseless:.0%} of its letters have no case"]
+    return [f"data.lowercase = True changes little of the text: {caseless:.0%} of its letters have no case"]
+
+
+def _accented(letters: _Letters) -> float:
+    return letters.share(sum(letters.scripts[script] for script in _ACCENTED))
 
 
 def _count(texts: Iterable[str]) -> _Letters:
@@ -119,38 +127,32 @@ def _count(texts: Iterable[str]) -> _Letters:
         if script:
             scripts[script] += count
             cased += count * (character.lower() != character.upper())
-            if _without_marks(character) != character:
+            if without_marks(character) != character:
                 (marked if script in _ACCENTED else spoilt)[character] += count
     total = scripts.total()
-    telling = [letter for letter in TELLING if _share(counts[letter], total) > _TELLS]
-    return _Letters(total, cased, scripts, marked, spoilt, telling[0] if telling else None)
+    telltale = next((letter for letter in TELLTALE if total and counts[letter] / total > _TELLS), None)
+    return _Letters(total, cased, scripts, marked, spoilt, telltale)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _script(character: str) -> str | None:
-    """The script of a letter or mark, by the first word of its name; None for others, and marks of any script."""
+    """The script of a letter or mark, which is the first word of its name; None for others, and marks of any script."""
     if unicodedata.category(character)[0] not in "LM":
         return None
-    # Of full and half width, and other forms of letters, the letter.
+    # Full-width, half-width and other forms count as the letter itself.
     word = unicodedata.name(unicodedata.normalize("NFKC", character)[0], "").partition(" ")[0].capitalize()
     return None if word in _ANY_SCRIPT else _ONE_SCRIPT.get(word, word)
 
 
-def _without_marks(character: str) -> str:
-    """What stripping leaves of a character; Hangul falls into its letters, as BERT does not put them together again."""
-    decomposed = unicodedata.normalize("NFD", character)
-    return "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
-
-
-def _share(count: int, total: int) -> float:
-    return count / total if total else 0.0
+def without_marks(text: str) -> str:
+    """``text`` as BERT strips it. Hangul syllables fall apart into letters, since BERT does not compose them again."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
 
 def _most(counts: Counter[str]) -> str:
-    """The most frequent characters; marks of no width stand on a circle."""
+    """The four most frequent characters; combining marks stand on a circle."""
     return " ".join(map(_letter, (c for c, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:4])))
 
 
-def _letter(character: str | None) -> str:
-    is_mark = character is not None and unicodedata.category(character)[0] == "M"
-    return f"\u25cc{character}" if is_mark else str(character)
+def _letter(character: str) -> str:
+    return f"\u25cc{character}" if unicodedata.category(character)[0] == "M" else character

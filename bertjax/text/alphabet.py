@@ -1,29 +1,27 @@
-"""The characters that a vocabulary holds, of those that a text has."""
+"""Which characters of a text a vocabulary learned from it contains."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
-# SentencePiece's advice: of alphabets of thousands of letters the rarest are left out, one of 2,000 characters of text.
+# SentencePiece's advice: a large alphabet, of thousands of letters, omits the rarest, one in 2,000 characters of text.
 LARGE, COVERAGE = 300, 0.9995
 
 
 def count_characters(texts: Iterable[str]) -> Counter[str]:
-    """How often each character that is no white space occurs."""
+    """How often each character other than white space occurs."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
-    for character in [character for character in counts if character.isspace()]:
-        del counts[character]
-    return counts
+    return Counter({character: count for character, count in counts.items() if not character.isspace()})
 
 
 def alphabet(counts: Counter[str], coverage: float | None, has_bytes: bool) -> list[str]:
-    """The characters of ``counts`` that a vocabulary holds, the most frequent first: the share ``coverage`` of all.
+    """The most frequent characters of ``counts``, in that order, that make up the share ``coverage`` of the text.
 
-    ``coverage`` None: all, but ``COVERAGE`` of a large alphabet. ``has_bytes``: whether what is left out is spelled in
-    bytes, and not unknown; then an alphabet of few letters with some foreign ones is large, too.
+    ``coverage`` None: all, but ``COVERAGE`` for a large alphabet. ``has_bytes``: whether other characters are spelled
+    in bytes rather than unknown; then an alphabet is large even if it is so only by rare foreign characters.
     """
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
     if coverage is not None:
@@ -42,6 +40,6 @@ def _covering(ranked: list[str], counts: Counter[str], coverage: float) -> list[
 
 
 def without(texts: list[str], characters: Iterable[str]) -> list[str]:
-    """``texts`` with a space for each of ``characters``."""
+    """``texts`` with each of ``characters`` replaced by a space."""
     table = dict.fromkeys(map(ord, characters), " ")
     return [text.translate(table) for text in texts] if table else texts

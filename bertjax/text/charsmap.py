@@ -1,22 +1,45 @@
-"""The map of characters in a SentencePiece model: a text is read from left to right, and the longest sequence that the
-map holds is replaced."""
+"""The character map of a SentencePiece model: decoded, and written as normalizers of the library ``tokenizers``.
+
+The map replaces, reading a text from left to right, the longest sequence of characters that it contains. The library's
+own step for it (Precompiled) looks at single characters, and gets short ones with their marks wrong: it drops the
+marks. The sequences of a map are letters with the marks, or the halves of syllables, that compose with them. So we
+first put separators between what the map would replace at once. Then every character is mapped alone, and NFC composes
+what stands between two separators: no more, and in no other order.
+"""
 
 from __future__ import annotations
 
+import base64
 import functools
 import struct
+import unicodedata
 from collections import defaultdict
+from typing import Any
 
 _VALUE = (1 << 31) - 1
 _LABEL = (1 << 31) | 0xFF
+_LONGEST_KEY = 64  # bytes; the maps of real models have far shorter ones
+
+# Two characters that occur in no text: those that the map deletes anyway, or else two noncharacters.
+_CONTROLS = "\x01\x02"
+_NONCHARACTERS = "\ufdd0\ufdd1"
+# What the library may join to the character before it, besides what composes.
+_JOINED = r"\p{M}\x{200C}\x{200D}\x{E33}\x{EB3}"
+_END = ""
+
+
+def longest_replacement(charsmap: bytes) -> int:
+    """Characters of the longest text that the map puts in place of what it finds."""
+    size = int.from_bytes(charsmap[:4], "little")
+    return max((len(text.decode("utf-8", "replace")) for text in charsmap[4 + size :].split(b"\0")), default=0)
 
 
 @functools.lru_cache(maxsize=4)
 def entries(charsmap: bytes) -> dict[str, str]:
-    """Sequence of characters -> what is put in its place. {} for what is no map of UTF-8.
+    """Sequence of characters -> its replacement; {} if this is not a map of UTF-8.
 
-    The bytes are the size of a trie, the trie (a double array of 32-bit units, as of the library Darts-clone), and the
-    texts with a zero after each.
+    Format: the size of a trie, the trie (a double array of 32-bit units, as in the library Darts-clone), and the
+    replacements, each followed by a zero byte.
     """
     units, texts = _parts(charsmap)
     children: dict[int, list[tuple[int, int]]] = defaultdict(list)  # by the base that a node's children share
@@ -25,40 +48,136 @@ def entries(charsmap: bytes) -> dict[str, str]:
         if 0 < label < 256:
             children[number ^ label].append((label, number))
     found: dict[bytes, bytes] = {}
-    waiting = [(0, b"")] if units else []
-    while waiting:
-        node, key = waiting.pop()
+    pending = [(0, b"")] if units else []
+    while pending:
+        node, key = pending.pop()
         unit = units[node]
-        base = node ^ ((unit >> 10) << ((unit & 1 << 9) >> 6))
+        base = _base(node, unit)
         if unit >> 8 & 1 and base < len(units):
             begin = units[base] & _VALUE
             found[key] = texts[begin : texts.index(b"\0", begin)] if b"\0" in texts[begin:] else b""
         if len(key) < _LONGEST_KEY:
-            waiting += [(child, key + bytes([label])) for label, child in children.get(base, ())]
+            pending += [(child, key + bytes([label])) for label, child in children.get(base, ())]
     try:
         return {key.decode(): text.decode() for key, text in found.items()}
     except UnicodeDecodeError:
         return {}
 
 
-_LONGEST_KEY = 64  # bytes; no map of a model comes near
-
-
 def without(charsmap: bytes, characters: str) -> bytes:
     """The map without its entries for ASCII ``characters``."""
     units, texts = _parts(charsmap)
     changed = list(units)
-    base = changed[0] >> 10 << ((changed[0] & 1 << 9) >> 6)
     for character in characters:
-        place = base ^ ord(character)
-        if changed[place] & _LABEL == ord(character):
-            changed[place] = 0
+        node = _base(0, units[0]) ^ ord(character)
+        if changed[node] & _LABEL == ord(character):
+            changed[node] = 0
     return struct.pack(f"<I{len(changed)}I", 4 * len(changed), *changed) + texts
 
 
 def _parts(charsmap: bytes) -> tuple[tuple[int, ...], bytes]:
-    """(units of the trie, texts)."""
+    """(units of the trie, replacements)."""
     size = int.from_bytes(charsmap[:4], "little") // 4 * 4
     if len(charsmap) < 4 + size:
         return (), b""
     return struct.unpack(f"<{size // 4}I", charsmap[4 : 4 + size]), charsmap[4 + size :]
+
+
+def _base(node: int, unit: int) -> int:
+    return node ^ ((unit >> 10) << ((unit & 1 << 9) >> 6))
+
+
+def mapping_steps(charsmap: bytes) -> list[Any] | None:
+    """Normalizers of the library ``tokenizers`` that do what the map does; None for maps of another kind."""
+    from tokenizers import Regex, normalizers
+
+    expressions = _sequences(charsmap)
+    if expressions is None:
+        return None
+    unit, joined = expressions
+    found = entries(charsmap)
+    deletes_controls = all(found.get(character) == "" for character in _CONTROLS)
+    between, inside = _CONTROLS if deletes_controls else _NONCHARACTERS
+    charsmap = without(charsmap, _CONTROLS) if deletes_controls else charsmap
+    # All units up to one that is followed by something that may join it. \K: what is before is not part of the match.
+    divided = rf"(?>(?:[\s\S](?!{joined})|(?>{unit})(?!{joined}))*)(?>{unit}|[\s\S])?\K(?={joined}|\z)"
+    return [
+        normalizers.Replace(Regex(divided), between),
+        normalizers.Replace(Regex(rf"(?<=[^{between}])(?={joined})"), inside),
+        precompiled(charsmap),
+        normalizers.Replace(inside, ""),
+        normalizers.NFC(),
+        normalizers.Replace(between, ""),
+    ]
+
+
+def precompiled(charsmap: bytes) -> Any:
+    """The library's own step for a map."""
+    from tokenizers import normalizers
+
+    try:
+        return normalizers.Precompiled(charsmap)
+    except TypeError:  # some versions take it as text
+        return normalizers.Precompiled(base64.b64encode(charsmap).decode())  # pyright: ignore[reportArgumentType]
+
+
+@functools.lru_cache(maxsize=4)
+def _sequences(charsmap: bytes) -> tuple[str, str] | None:
+    """Regular expressions of the map's sequences of two or more characters, and of a character that may join the one
+    before it; None if the replacements of sequences are not the NFC of the replacements of their characters.
+
+    Maps that fold case have other replacements for a few hundred Greek sequences with an iota subscript, of 220,000;
+    those are accepted.
+    """
+    found = entries(charsmap)
+    tree: dict[str, Any] = {}
+    joining: set[str] = set()
+    others = 0
+    for key, text in found.items():
+        if len(key) == 1:
+            continue
+        composed = unicodedata.normalize("NFC", "".join(found.get(character, character) for character in key))
+        others += composed != text and all(unicodedata.category(character) != "Cn" for character in key + text)
+        node = tree
+        for character in key:
+            node = node.setdefault(character, {})
+        node[_END] = {}
+        joining |= set(key[1:])
+    if not tree or others > len(found) / 100:
+        return None
+    return _expression(_shared(tree, {})), f"[{_JOINED}{_ranges(joining)}]"
+
+
+# A node of the tree as (may end here, ((characters, what may follow them), ...)).
+_Node = tuple[bool, tuple[Any, ...]]
+
+
+def _shared(node: dict[str, Any], known: dict[Any, _Node]) -> _Node:
+    """The tree with equal nodes as one object."""
+    following: dict[_Node, list[str]] = defaultdict(list)
+    for character, child in node.items():
+        if character != _END:
+            following[_shared(child, known)].append(character)
+    made = (_END in node, tuple(sorted((_ranges(set(characters)), child) for child, characters in following.items())))
+    return known.setdefault(made, made)
+
+
+def _expression(node: _Node) -> str:
+    """Matches the longest of the sequences, if it stands in an atomic group."""
+    may_end, following = node
+    if not following:
+        return ""
+    body = "|".join(f"[{characters}]{_expression(child)}" for characters, child in following)
+    return f"(?:{body}){'?' if may_end else ''}"
+
+
+def _ranges(characters: set[str]) -> str:
+    """The inside of a character class."""
+    codes = sorted(map(ord, characters))
+    parts, begin = [], 0
+    for index, code in enumerate(codes):
+        if index + 1 == len(codes) or codes[index + 1] != code + 1:
+            first = rf"\x{{{codes[begin]:X}}}"
+            parts.append(first if begin == index else rf"{first}-\x{{{code:X}}}")
+            begin = index + 1
+    return "".join(parts)

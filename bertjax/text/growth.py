@@ -1,5 +1,5 @@
-"""How much longer a tokenizer may make a text: its steps are whatever its file says, and twenty that double a letter
-would make a page of text fill the memory of any machine."""
+"""Limits how much longer a ``tokenizer.json`` may make a text: its steps are whatever the file says, and twenty that
+double a letter would turn a page of text into more than any machine's memory holds."""
 
 from __future__ import annotations
 
@@ -11,108 +11,88 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertjax.config import ConfigError
+from bertjax.text.charsmap import longest_replacement
 
-# Replacements of published tokenizers make a text at most twice as long, where they may match between letters.
-_MOST_TIMES = 16.0
-_MOST_CHARACTERS = 256  # put before a text
-# What Unicode itself makes of one character at most (U+FDFA); many maps hold that.
-_UNICODE = 18
-_LONGEST_MAPPED = 64
-# A regular expression of one branch whose first character has to be there: it never matches nothing.
+# Published tokenizers at most double a text, with replacements that may match between letters.
+_MAX_FACTOR = 16.0
+_MAX_PREFIX = 256  # characters put before a text
+# The longest text that Unicode itself makes of one character (U+FDFA); many maps have that entry.
+_UNICODE_FACTOR = 18
+LONGEST_REPLACEMENT = 64  # characters, in the map of a SentencePiece model
+_BYTE_FACTOR = 4  # each step ByteLevel writes one letter per byte of UTF-8
+_HUGE = 1e18  # we stop counting here
+# A regular expression of one branch that begins with a certain character: it never matches the empty text.
 _BEGINS_WITH_A_LETTER = re.compile(r"[^\\|()\[\]{}?*+^$.](?![?*{])[^|]*$")
-_MANY = 1e18  # where counting ends
-_DECOMPOSE = ("NFD", "NFKD", "NFC", "NFKC", "Nmt", "Lowercase", "BertNormalizer")
+_UNICODE_STEPS = ("NFD", "NFKD", "NFC", "NFKC", "Nmt", "Lowercase", "BertNormalizer")
 _KEYS = {
     "Replace": {"pattern", "content"},
     "Prepend": {"prepend"},
     "Precompiled": {"precompiled_charsmap"},
     "ByteLevel": {"add_prefix_space", "trim_offsets"},
 }
-_INSIDE = ("normalizers", "pretokenizers", "decoders")  # the steps of a sequence
-# A letter for each byte of UTF-8, every time anew.
-_BYTES = 4
+_LISTS = ("normalizers", "pretokenizers", "decoders")  # the steps of a sequence
 
 
 def check_growth(definition: dict[str, Any], origin: str) -> None:
-    """Raises ConfigError where the normalizer, pre-tokenizer or decoder of a ``tokenizer.json`` may multiply text."""
+    """Raises ConfigError if the normalizer, pre-tokenizer or decoder of a ``tokenizer.json`` may multiply text."""
     for part in ("normalizer", "pre_tokenizer", "decoder"):
-        times, added = 1.0, 0
-        is_normal = False  # whether a step that knows Unicode has already made of the text what it can
-        is_first, maps = True, 0
-        for kind, step in _steps(definition.get(part)):
-            times = min(times, _MANY)
-            if kind == "Replace":
-                content = str(step.get("content") or "")
-                factor = _replacement(step.get("pattern"), content)
-                times, added = min(times * factor, _MANY), min(math.ceil(added * factor), int(_MANY))
-                is_normal = is_normal and _is_stable(content)
-            elif kind == "Prepend":
-                content = str(step.get("prepend") or "")
-                added += len(content)
-                is_normal = is_normal and _is_stable(content)
-            elif kind == "Precompiled":
-                longest = longest_mapped(_decoded(step.get("precompiled_charsmap")))
-                times *= longest if maps or longest > _LONGEST_MAPPED else 1
-                maps += 1
-            elif kind == "ByteLevel":
-                times, added = times * _BYTES, min(added * _BYTES, int(_MANY))
-                is_normal, is_first = False, False
-            elif kind in _DECOMPOSE:
-                times *= 1 if is_normal or is_first else _UNICODE
-                is_normal, is_first = True, False
-        if times > _MOST_TIMES or added > _MOST_CHARACTERS:
+        factor, prefix = _growth(definition.get(part))
+        if factor > _MAX_FACTOR or prefix > _MAX_PREFIX:
             raise ConfigError(
-                f"{origin} has a {part} that may make a text {times:,.0f} times as long and put {added:,} "
-                f"characters before it; no tokenizer needs more than {_MOST_TIMES:.0f} times and {_MOST_CHARACTERS}"
+                f"{origin} has a {part} that may make a text {factor:,.0f} times as long and put {prefix:,} "
+                f"characters before it; the limits are {_MAX_FACTOR:.0f} times and {_MAX_PREFIX} characters"
             )
 
 
-def check_map(model: bytes, origin: str) -> None:
-    """Raises ConfigError where the normalizer of a SentencePiece ``.model`` may put a long text for a short one."""
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2 as messages
-
-    proto = messages.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        proto.ParseFromString(model)
-    except DecodeError:  # the library's own reader is more lenient
-        raise ConfigError(f"{origin} is no SentencePiece model") from None
-    longest = longest_mapped(proto.normalizer_spec.precompiled_charsmap)
-    if longest > _LONGEST_MAPPED:
-        raise ConfigError(
-            f"{origin} has a normalizer that may put {longest:,} characters for one; no tokenizer needs more than "
-            f"{_LONGEST_MAPPED}"
-        )
-
-
-def longest_mapped(charsmap: bytes) -> int:
-    """Characters of the longest text that a map of SentencePiece puts for what it finds; it is a trie, its size before
-    it, and then the texts with a zero after each."""
-    size = int.from_bytes(charsmap[:4], "little")
-    return max((len(text.decode("utf-8", "replace")) for text in charsmap[4 + size :].split(b"\0")), default=0)
+def _growth(part: Any) -> tuple[float, int]:
+    """(how many times as long the part may make a text, characters that it puts before the text)."""
+    factor, prefix = 1.0, 0
+    is_first, has_map = True, False
+    is_normal = False  # whether an earlier step has already done to the text what Unicode can
+    for kind, step in _steps(part):
+        factor = min(factor, _HUGE)
+        if kind == "Replace":
+            content = str(step.get("content") or "")
+            times = _replacement_factor(step.get("pattern"), content)
+            factor, prefix = min(factor * times, _HUGE), min(math.ceil(prefix * times), int(_HUGE))
+            is_normal = is_normal and _is_stable(content)
+        elif kind == "Prepend":
+            content = str(step.get("prepend") or "")
+            prefix += len(content)
+            is_normal = is_normal and _is_stable(content)
+        elif kind == "Precompiled":
+            longest = longest_replacement(_decoded(step.get("precompiled_charsmap")))
+            factor *= longest if has_map or longest > LONGEST_REPLACEMENT else 1
+            has_map = True
+        elif kind == "ByteLevel":
+            factor, prefix = factor * _BYTE_FACTOR, min(prefix * _BYTE_FACTOR, int(_HUGE))
+            is_normal, is_first = False, False
+        elif kind in _UNICODE_STEPS:
+            factor *= 1 if is_normal or is_first else _UNICODE_FACTOR
+            is_normal, is_first = True, False
+    return factor, prefix
 
 
 def _steps(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The kinds and steps of a part in order, sequences of sequences taken apart; what is none is for the library to
-    refuse."""
-    waiting = [part]
-    while waiting:
-        step = waiting.pop()
+    """The kinds and steps of a part in order, nested sequences unrolled; the library refuses what is not a step."""
+    pending = [part]
+    while pending:
+        step = pending.pop()
         if not isinstance(step, dict):
             continue
-        lists = [step[name] for name in _INSIDE if isinstance(step.get(name), list)]
-        waiting += [inside for steps in reversed(lists) for inside in reversed(steps)]
+        lists = [step[name] for name in _LISTS if isinstance(step.get(name), list)]
+        pending += [inside for steps in reversed(lists) for inside in reversed(steps)]
         if not lists:
             yield _kind(step), step
 
 
 def _kind(step: dict[str, Any]) -> str:
-    """What a step is: the library goes by its keys where it does not know its ``type``, or where there is none."""
+    """What a step is. The library goes by its keys if ``type`` is missing or unknown."""
     found = [kind for kind, keys in _KEYS.items() if keys <= step.keys()]
     return found[0] if found else str(step.get("type"))
 
 
-def _replacement(pattern: Any, content: str) -> float:
+def _replacement_factor(pattern: Any, content: str) -> float:
     """How many times as long a replacement may make a text."""
     pattern = pattern if isinstance(pattern, dict) else {}
     text, expression = pattern.get("String"), pattern.get("Regex")
@@ -120,16 +100,16 @@ def _replacement(pattern: Any, content: str) -> float:
         return max(1.0, len(content) / len(text))
     if isinstance(expression, str) and _BEGINS_WITH_A_LETTER.match(expression):
         return max(1.0, len(content))
-    return 1.0 + len(content)  # a regular expression may match nothing, between all letters
+    return 1.0 + len(content)  # the expression may match the empty text between any two letters
 
 
 def _is_stable(content: str) -> bool:
-    """Whether no normal form and no case has more characters."""
+    """Whether no normal form and no change of case has more characters."""
     return all(len(unicodedata.normalize("NFKD", form)) == len(content) for form in (content, content.lower()))
 
 
 def _decoded(charsmap: Any) -> bytes:
     try:
         return base64.b64decode(charsmap, validate=False)
-    except (TypeError, ValueError):  # no map: for the library to refuse
+    except (TypeError, ValueError):  # the library refuses it
         return b""

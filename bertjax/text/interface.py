@@ -1,13 +1,12 @@
-"""What every tokenizer offers, and what all kinds share: names of pieces, hashes, errors of one line."""
+"""The interface that every tokenizer implements, and which of its pieces are special tokens."""
 
 from __future__ import annotations
 
 import abc
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,9 +14,8 @@ from bertjax.config import ConfigError
 from bertjax.text.located import Located
 from bertjax.text.word_marks import WordMarks
 
-T = TypeVar("T")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
-# What the pieces are called, by role, where no file says it; the first that a vocabulary holds is taken.
+# Usual names of the special tokens, for vocabularies whose files name none; the first one in the vocabulary is used.
 PIECES = {
     "pad": ("[PAD]", "<pad>"),
     "unk": ("[UNK]", "<unk>"),
@@ -25,18 +23,19 @@ PIECES = {
     "sep": ("[SEP]", "<sep>", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
-UNUSED = re.compile(r"\[unused\d+\]$")
+_UNUSED = re.compile(r"\[unused\d+\]$")
 
 
 class Tokenizer(abc.ABC):
     """Text to ids and back.
 
-    kind: ``wordpiece``, ``sentencepiece`` or ``tokenizers``; lowercase: whether text is lowercased; strip_accents:
-    whether it loses the marks on its letters (None: its file says so in its own way); dotless_i: whether I is
-    lowercased to ı;
-    special_ids: ids that are never text - the five below, control pieces and ``[unusedN]`` entries;
-    fingerprint: hex SHA-256 over everything that decides the ids, and what an export says beside them;
-    former_fingerprint: what versions before recorded for a tokenizer of the same ids, where that was another.
+    kind: ``wordpiece``, ``sentencepiece`` or ``tokenizers``.
+    lowercase: whether text is lowercased. strip_accents: whether letters lose their marks (None: only the tokenizer's
+    file knows). dotless_i: whether I is lowercased to ı.
+    special_ids: ids that no text gets: the five below, control pieces and ``[unusedN]`` entries.
+    longest_word: in characters; a longer word becomes the unknown token (None: no limit).
+    fingerprint: hex SHA-256 over everything that decides the ids and what an export writes beside them.
+    former_fingerprint: what earlier versions recorded for a tokenizer of the same ids, if that was different.
     """
 
     kind: str
@@ -50,77 +49,96 @@ class Tokenizer(abc.ABC):
     sep_id: int
     mask_id: int
     special_ids: tuple[int, ...]
+    longest_word: int | None = None
     fingerprint: str
-    longest_word: int | None = None  # characters; a longer word becomes the unknown token, whatever is in it
     former_fingerprint: str | None = None
 
     def has_fingerprint(self, recorded: object) -> bool:
-        """Whether a fingerprint on record, of this version or one before, is that of this tokenizer."""
+        """Whether ``recorded``, by this or an earlier version, is the fingerprint of this tokenizer."""
         return recorded is not None and recorded in (self.fingerprint, self.former_fingerprint)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ``text`` without special tokens; "[MASK]" and the like inside it are ordinary text."""
+        """The ids of ``text`` without special tokens; "[MASK]" and the like in it are ordinary text."""
         return self.encode_batch([text])[0]
 
     @abc.abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` for many texts at once, on all cores."""
+        """``encode`` for many texts, on all cores."""
 
     @abc.abstractmethod
     def locate_batch(self, texts: Sequence[str]) -> list[Located]:
-        """``encode_batch``, with the place of each token in its text."""
+        """``encode_batch``, with the offsets of each token in its text."""
 
     @abc.abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ``ids``; special tokens are written out by name."""
+        """The text of ``ids``; special tokens are written out by name."""
 
-    @abc.abstractmethod
     def token(self, token_id: int) -> str:
-        """The piece of an id. Raises IndexError where there is none."""
+        """The piece with an id. Raises IndexError for an id outside the vocabulary."""
+        return self._tokens[token_id]
 
-    @abc.abstractmethod
     def token_id(self, token: str) -> int | None:
-        """The id of a piece, None where there is none."""
+        """The id of a piece, or None."""
+        return self._ids.get(token)
 
     @abc.abstractmethod
     def continues_word(self) -> np.ndarray:
-        """bool [vocab_size]: True where a piece continues the word of the piece before it."""
+        """bool [vocab_size]: whether a piece continues the word of the piece before it."""
 
     def word_marks(self) -> WordMarks | None:
-        """What pieces tell of where words begin, for whole-word masking; None where ids alone do not tell."""
+        """Which pieces begin and end words, for whole-word masking; None if the ids alone do not show it."""
         return None
 
     def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
-        """``encode_batch``, and which of the tokens, one text after the other, begin a word: bool [tokens]. Only of
-        tokenizers without ``word_marks``."""
+        """``encode_batch``, and bool [tokens of all texts]: whether a token begins a word. Only tokenizers without
+        ``word_marks`` have it."""
         raise NotImplementedError
 
     @abc.abstractmethod
     def save(self, directory: str | Path) -> None:
-        """Writes the vocabulary and the files by which ``transformers.AutoTokenizer`` loads the same tokenizer."""
+        """Writes the vocabulary, and the files with which ``transformers.AutoTokenizer`` loads the same tokenizer."""
 
     def special_tokens(self) -> dict[str, str]:
         """Role (pad, unk, cls, sep, mask) -> piece."""
         return {role: self.token(getattr(self, f"{role}_id")) for role in ROLES}
 
-    def _set_specials(self, ids: dict[str, int], others: Iterable[int], origin: str, names: Mapping[str, str]) -> None:
+    def _set_vocabulary(
+        self,
+        tokens: Sequence[str],
+        names: Mapping[str, str],
+        others: Iterable[int],
+        origin: str,
+        unk_id: int | None = None,
+    ) -> None:
+        """Sets the pieces, in the order of their ids, and which of them are special.
+
+        names: special tokens by role. others: further special ids. unk_id: if no piece has a name of that role.
+        Raises ConfigError, naming ``origin``, if a role has no piece.
+        """
+        self._tokens = list(tokens)
+        self._ids = {token: i for i, token in enumerate(self._tokens)}
+        self.vocab_size = len(self._tokens)
+        ids = _special_ids(self._ids, names)
+        if unk_id is not None:
+            ids.setdefault("unk", unk_id)
         missing = [names.get(role) or " or ".join(PIECES[role][:2]) for role in ROLES if role not in ids]
         if missing:
             raise ConfigError(f"{origin} lacks the special tokens {', '.join(map(printable, missing))}")
         for role in ROLES:
             setattr(self, f"{role}_id", ids[role])
-        self.special_ids = tuple(sorted({*ids.values(), *others}))
+        unused = (i for i, token in enumerate(self._tokens) if _UNUSED.match(token))
+        self.special_ids = tuple(sorted({*ids.values(), *unused, *others}))
 
-    def _cover_names(self, ids: Mapping[str, int]) -> None:
-        """Makes the fingerprint cover which pieces are special, where ``special_ids`` would choose others by itself."""
-        chosen = special_ids(ids, {})
-        if any(chosen.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
+    def _add_names_to_fingerprint(self) -> None:
+        """Makes the fingerprint cover the names of the special tokens, unless they are the usual ones."""
+        usual = _special_ids(self._ids, {})
+        if any(usual.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
             names = self.special_tokens()
             self.fingerprint = fingerprint("special tokens", self.fingerprint, *(names[role] for role in ROLES))
 
 
-def special_ids(ids: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
-    """Role -> id of the piece that ``names`` gives it, else of the first of ``PIECES`` in ``ids`` (piece -> id)."""
+def _special_ids(ids: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
+    """Role -> id of the piece that ``names`` gives it, or else of the first usual name that is in ``ids``."""
     wanted = {role: (names[role],) if role in names else PIECES[role] for role in ROLES}
     found = {role: [ids[piece] for piece in pieces if piece in ids] for role, pieces in wanted.items()}
     return {role: numbers[0] for role, numbers in found.items() if numbers}
@@ -136,17 +154,7 @@ def fingerprint(*parts: str) -> str:
 
 
 def printable(value: object) -> str:
-    """``value`` from a file as part of a message of one line."""
+    """``value`` from a file, shortened and escaped to stand in a message of one line."""
     text = type(value).__name__ if isinstance(value, list | dict) else str(value)[:200]
     text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def guarded(call: Callable[[], T], origin: str) -> T:
-    """``call()``, its errors as ConfigError. The library raises bare Exception, and for panics BaseException."""
-    try:
-        return call()
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, ConfigError):
-        raise
-    except BaseException as error:
-        raise ConfigError(f"{origin} is no tokenizer of the library tokenizers: {printable(error)}") from None

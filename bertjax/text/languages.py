@@ -1,8 +1,9 @@
-"""Languages as ``data.language`` names them: which codes there are, and what their alphabets make of marks and of i."""
+"""Languages: their codes, letters with marks and the dotless i; and the ranges of Chinese characters."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from bertjax.config import ConfigError
 
@@ -11,7 +12,7 @@ def _codes(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# ISO 639-1. Country codes that are taken for languages (jp, cn, gr, cz, dk, ua, vn) are not among them.
+# ISO 639-1, so without country codes that people mistake for languages (jp, cn, gr, cz, dk, ua, vn).
 _CODES = _codes(
     """
     aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo
@@ -21,49 +22,61 @@ _CODES = _codes(
     su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
     """
 )
-# Three letters for what has two, where the tables below have it.
+# Three-letter codes of languages that the tables below list by two letters.
 _LONG = {
     "afr": "af", "aze": "az", "azj": "az", "cat": "ca", "ell": "el", "eng": "en", "fra": "fr", "fre": "fr", "gre": "el",
     "ita": "it", "lat": "la", "dut": "nl", "nld": "nl", "oci": "oc", "por": "pt", "tur": "tr",
 }  # fmt: skip
-# Here a mark says how a letter is read (é, ô, ï), and no letter of the alphabet has one. Every other language keeps its
-# marks where it is named: a Turkish ş, a Spanish ñ, a Swedish å, a Czech ř, a Polish ł stand in the alphabet by
-# themselves; German umlauts (schon, schön) and the tones of Vietnamese tell words apart. To strip cannot be undone.
+# In these languages a mark says how to read a letter (é, ô, ï), and no letter of the alphabet has one. All others keep
+# their marks if data.language names them: the Turkish ş, Spanish ñ, Swedish å, Czech ř and Polish ł are letters of the
+# alphabet; German umlauts (schon, schön) and Vietnamese tones distinguish words. Stripping cannot be undone.
 _MARKS_ARE_ACCENTS = _codes("en fr it pt ca oc nl af la el grc")
-# Their i and ı are two letters, with a capital each: I is no capital of i.
+# Here i and ı are two letters with a capital each, İ and I.
 _DOTLESS_I = _codes("tr az crh gag")
-# A letter that no language of other alphabets has; it tells a text of a language that nobody named.
-TELLING = {"\u0131": "tr", "\u01b0": "vi"}
-# What lowercasing those languages takes beside lowercasing: regular expressions and what is put there, in order. The
-# last is for text that other programs have lowercased. None puts one letter for two, of which the place of only one
-# would be known.
+# Letters that identify a language (or several with the same rules) when nobody named it.
+TELLTALE = {"\u0131": "tr", "\u01b0": "vi"}
+# What lowercasing those languages needs first: regular expressions and replacements, in order. The last one is for text
+# that other programs have lowercased. None replaces two letters by one, since offsets would cover only one of the two.
 DOTLESS_I = (("\u0130", "i"), ("I(?=\u0307)", "i"), ("I", "\u0131"), ("(?<=i)\u0307", ""))
+
+# Ranges of code points, first and last. Chinese characters to BERT, each a word: _is_chinese_char of tokenization.py.
+BERT_CHINESE = (
+    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
+)  # fmt: skip
+# The same with those that Unicode has added since.
+CHINESE = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF), (0xF900, 0xFAFF))
 
 
 def primary(code: str) -> str:
-    """The language of a code in small letters: "tr" of tr, tur, TR and tr-TR. Raises ConfigError where it is none."""
+    """The language of a code: "tr" for tr, tur, TR and tr-TR. Raises ConfigError if it is not a valid code."""
     first = code.strip().lower().replace("_", "-").partition("-")[0]
     first = _LONG.get(first, first)
     is_long = len(first) == 3 and first.isascii() and first.isalpha()
     if first not in _CODES and not is_long:
-        raise ConfigError(
-            f"config.data.language = {code!r} is no code of a language (ISO 639), such as tr, de or pt-BR"
-        )
+        raise ConfigError(f"config.data.language = {code!r} is not a language code (ISO 639), such as tr, de or pt-BR")
     return first
 
 
 def has_dotless_i(language: str | None) -> bool:
-    """Whether I is the capital of ı, and İ that of i; ``language``: of ``primary``."""
+    """Whether I is the capital of ı, and İ of i; ``language`` as ``primary`` returns it."""
     return language in _DOTLESS_I
 
 
 def marks_are_letters(language: str) -> bool:
-    """Whether letters with marks are letters of their own; ``language``: of ``primary``."""
+    """Whether letters with marks are letters of the alphabet; ``language`` as ``primary`` returns it."""
     return language not in _MARKS_ARE_ACCENTS
 
 
 def with_dotless_i(text: str) -> str:
-    """``text`` with İ and i\u0307 as i and I as ı, which is what lowercasing does not do."""
+    """``text`` with i for İ and i\u0307, and ı for I, as lowercasing does not do."""
     for pattern, content in DOTLESS_I:
         text = re.sub(pattern, content, text)
     return text
+
+
+def dotless_i_steps() -> list[Any]:
+    """``with_dotless_i`` as normalizers of the library ``tokenizers``."""
+    from tokenizers import Regex, normalizers
+
+    return [normalizers.Replace(Regex(pattern), content) for pattern, content in DOTLESS_I]

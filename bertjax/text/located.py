@@ -1,4 +1,4 @@
-"""Where in the caller's text the tokens stand: spans of characters, whatever cleaning lies between."""
+"""Offsets of tokens in the caller's text, whatever cleaning lies between."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-Offsets = tuple[int, int]
+Offsets = tuple[int, int]  # (begin, end) in characters: text[begin:end]
 
 _QUOTES = re.compile("``|''|.", re.DOTALL)
 
 
 class Located(NamedTuple):
-    """ids of a text, without special tokens, and for each (begin, end): it stands for text[begin:end].
+    """ids of a text without special tokens, and the offsets of each.
 
-    Spans hold no white space at their ends, and are never empty where the text has anything else; pieces of one
-    character share it. They are in order. Marks on a letter belong to its token even where cleaning strips them.
+    Offsets are in order and include no white space at the ends. They are empty only if the text has nothing but white
+    space; pieces of one character share its offsets. A letter's token covers its marks even if cleaning strips them.
     """
 
     ids: list[int]
@@ -24,13 +24,13 @@ class Located(NamedTuple):
 
 
 def located(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> Located:
-    """``spans`` as a library gives them, made what ``Located`` says."""
+    """``Located`` from the offsets that a library returns."""
     spans = [_without_space(text, begin, end) for begin, end in spans]
     if not text.isascii():
         spans = _with_marks(text, spans)
     following = (len(text), len(text))
     filled: list[Offsets] = []
-    for begin, end in reversed(spans):  # an empty one, as of a mark of space, is the next one's beginning
+    for begin, end in reversed(spans):  # a token without text, such as a space mark, stands where the next one begins
         following = (begin, end) if end > begin else following
         filled.append(following)
     filled.reverse()
@@ -49,7 +49,7 @@ def _without_space(text: str, begin: int, end: int) -> Offsets:
 
 
 def _with_marks(text: str, spans: list[Offsets]) -> list[Offsets]:
-    """Spans that go on over the combining marks after them that no other span holds."""
+    """Extends each span over the combining marks after it, unless another span covers them."""
     covered = {position for begin, end in spans for position in range(begin, end)}
     extended = []
     for begin, end in spans:
@@ -60,10 +60,10 @@ def _with_marks(text: str, spans: list[Offsets]) -> list[Offsets]:
 
 
 def aligned(text: str, prepare: Callable[[str], str]) -> tuple[str, list[Offsets]]:
-    """``prepare(text)``, and for each of its characters the (begin, end) in ``text`` of what it was made of.
+    """``prepare(text)``, and the offsets in ``text`` of what each of its characters was made from.
 
-    ``prepare`` may change quotes, case, composition and accents: what a letter with its marks becomes depends on
-    nothing around it but for its form (a final sigma).
+    ``prepare`` may change quotes, case, composition and accents: what becomes of a letter with its marks must not
+    depend on its neighbours, except for its form (a final sigma).
     """
     prepared = prepare(text)
     if prepared == text or (text.isascii() and len(prepared) == len(text)):
@@ -71,13 +71,13 @@ def aligned(text: str, prepare: Callable[[str], str]) -> tuple[str, list[Offsets
     origins: list[Offsets] = []
     for begin, end in _letters(text):
         origins += [(begin, end)] * len(prepare(text[begin:end]))
-    # Should a letter have become something else among its neighbours after all, the rest has the last one's place.
+    # Should a letter depend on its neighbours after all, whatever is missing gets the offsets of the last character.
     last = (max(len(text) - 1, 0), len(text))
     return prepared, (origins + [last] * len(prepared))[: len(prepared)]
 
 
 def _letters(text: str) -> Iterable[Offsets]:
-    """The spans of characters with what composes with them: marks, the second halves of Hangul syllables, quotes."""
+    """The offsets of characters with what composes with them: marks, second halves of Hangul syllables, quotes."""
     begin = 0
     for match in _QUOTES.finditer(text):
         at = match.start()

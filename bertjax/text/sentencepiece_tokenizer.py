@@ -1,4 +1,4 @@
-"""A SentencePiece model as a tokenizer (library ``sentencepiece``), with the cleaning of text of ALBERT."""
+"""A SentencePiece model as a tokenizer (library ``sentencepiece``), with ALBERT's cleaning of text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from bertjax.config import ConfigError
-from bertjax.text.growth import check_map
-from bertjax.text.interface import UNUSED, Tokenizer, fingerprint, special_ids
+from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import with_dotless_i
 from bertjax.text.located import Located, Offsets, aligned, located
-from bertjax.text.tokenizer_files import write_json, write_transformers_config
+from bertjax.text.sentencepiece_json import parse_model, tokenizer_json
+from bertjax.text.tokenizer_files import write_files
 from bertjax.text.word_marks import WordMarks, marks_of
 
 SPACE_MARK = "\u2581"  # how SentencePiece writes the white space before a word
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A SentencePiece model, with the cleaning of text that ALBERT does before it.
-
-    That is: ``` and '' become \", and with ``lowercase`` accents are stripped (NFKD) and text is lowercased.
-    """
+    """A SentencePiece model behind the cleaning that ALBERT does: `` and '' become ", and with ``lowercase`` accents
+    are stripped (NFKD) and text is lowercased."""
 
     kind = "sentencepiece"
 
@@ -41,38 +39,31 @@ class SentencePieceTokenizer(Tokenizer):
     ) -> None:
         """``model`` is the content of a ``.model`` file; ``names`` of special tokens by role.
 
-        ``strip_accents`` None: where text is lowercased. ``dotless_i``: where text is lowercased, I becomes ı, as in
-        Turkish. Raises ConfigError where it is no model, or lacks pieces.
+        ``strip_accents`` None: as ``lowercase``. ``dotless_i``: if text is lowercased, I becomes ı, as in Turkish.
+        Raises ConfigError if the model is damaged or lacks special tokens.
         """
         import sentencepiece
 
         self._model = model
         try:
-            self._library = sentencepiece.SentencePieceProcessor(model_proto=model)
-            self.vocab_size = self._library.get_piece_size()
-            pieces = [self._library.id_to_piece(i) for i in range(self.vocab_size)]
+            self._library = library = sentencepiece.SentencePieceProcessor(model_proto=model)
+            pieces = [library.id_to_piece(i) for i in range(library.get_piece_size())]
         except (RuntimeError, UnicodeDecodeError):
-            self.vocab_size = 0
-        if self.vocab_size == 0:
-            raise ConfigError(f"{origin} is no SentencePiece model")
-        check_map(model, origin)
+            pieces = []
+        if not pieces:
+            raise ConfigError(f"{origin} is not a valid SentencePiece model")
+        parse_model(model, origin)
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self.dotless_i = dotless_i and lowercase
-        library = self._library
-        self._ids = {piece: i for i, piece in enumerate(pieces)}
-        self._pieces = pieces
-        names = names or {}
-        ids = special_ids(self._ids, names)
-        if "unk" not in ids and library.unk_id() >= 0:
-            ids["unk"] = library.unk_id()
-        control = [i for i in range(self.vocab_size) if library.is_control(i) or library.is_unknown(i)]
-        control += [i for i in range(self.vocab_size) if library.is_unused(i) or UNUSED.match(pieces[i])]
-        self._set_specials(ids, control, origin, names)
+        control = (library.is_control, library.is_unknown, library.is_unused)
+        others = [i for i in range(len(pieces)) if any(is_special(i) for is_special in control)]
+        unk_id = library.unk_id() if library.unk_id() >= 0 else None
+        self._set_vocabulary(pieces, names or {}, others, origin, unk_id)
         cleaning = str(lowercase) if self.strip_accents == lowercase else f"{lowercase} {self.strip_accents}"
         cleaning += " dotless i" if self.dotless_i else ""
         self.fingerprint = fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
-        self._cover_names(self._ids)
+        self._add_names_to_fingerprint()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return self._library.encode([self._prepare(text) for text in texts], out_type=int)
@@ -92,39 +83,28 @@ class SentencePieceTokenizer(Tokenizer):
                 run.append(i)
                 continue
             parts.append(self._library.decode(run))
-            parts.append("" if i is None else self._pieces[i])
+            parts.append("" if i is None else self._tokens[i])
             run = []
         return " ".join(part for part in parts if part)
 
-    def token(self, token_id: int) -> str:
-        return self._pieces[token_id]
-
-    def token_id(self, token: str) -> int | None:
-        return self._ids.get(token)
-
     def continues_word(self) -> np.ndarray:
-        continues = np.array([not piece.startswith(SPACE_MARK) for piece in self._pieces])
+        continues = np.array([not piece.startswith(SPACE_MARK) for piece in self._tokens])
         continues[list(self.special_ids)] = False
         return continues
 
     def word_marks(self) -> WordMarks:
-        marks = marks_of(self._pieces, (piece.strip(SPACE_MARK) for piece in self._pieces), self.continues_word())
-        # Models that write the space behind a word, or several words in a piece.
-        marks.ends[[i for i, piece in enumerate(self._pieces) if len(piece) > 1 and piece.endswith(SPACE_MARK)]] = True
+        marks = marks_of(self._tokens, (piece.strip(SPACE_MARK) for piece in self._tokens), self.continues_word())
+        # Some models write the space after a word, or put several words into a piece.
+        marks.ends[[i for i, piece in enumerate(self._tokens) if len(piece) > 1 and piece.endswith(SPACE_MARK)]] = True
         return marks
 
     def save(self, directory: str | Path) -> None:
-        from bertjax.text.sentencepiece_json import tokenizer_json
-
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "spiece.model").write_bytes(self._model)
-        write_json(directory / "tokenizer.json", tokenizer_json(self._model, self))
-        write_transformers_config(
+        write_files(
             directory,
             self,
+            tokenizer_json(parse_model(self._model, "the SentencePiece model"), self),
             # transformers 5 rebuilds AlbertTokenizer from the vocabulary alone, as a unigram model without bytes;
-            # this class takes tokenizer.json as it stands.
+            # this class runs tokenizer.json as it is.
             tokenizer_class="PreTrainedTokenizerFast",
             do_lower_case=self.lowercase,
             keep_accents=not self.strip_accents,
@@ -133,13 +113,14 @@ class SentencePieceTokenizer(Tokenizer):
             bos_token=self.token(self.cls_id),
             eos_token=self.token(self.sep_id),
         )
+        Path(directory, "spiece.model").write_bytes(self._model)
 
 
 def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, dotless_i: bool = False) -> str:
-    """What is done to text before a SentencePiece model sees it; ``strip_accents`` None: where it is lowercased.
-    ``dotless_i``: I becomes ı, where it is lowercased.
+    """Cleans text for a SentencePiece model; ``strip_accents`` None: as ``lowercase``. ``dotless_i``: I is lowercased
+    to ı.
 
-    As ``preprocess_text`` of the ALBERT code, but that accents are the marks that BERT strips (category Mn).
+    Like ``preprocess_text`` of the ALBERT code, except that accents are the marks that BERT strips (category Mn).
     """
     text = text.replace("``", '"').replace("''", '"')
     text = with_dotless_i(text) if dotless_i and lowercase else text
@@ -149,7 +130,7 @@ def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, 
 
 
 def _located(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> Located:
-    """The tokens in ``text`` from the library's answer on the prepared text, which counts in bytes of UTF-8."""
+    """The tokens in ``text`` from the library's answer on the prepared text, which counts bytes of UTF-8."""
     from sentencepiece import sentencepiece_pb2 as messages
 
     pieces = messages.SentencePieceText.FromString(answer).pieces  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,17 +1,17 @@
 """Splits text into sentences, by rule.
 
-A regular expression finds every place that may end a sentence - a full stop, question mark or the like, closing
-quotes or brackets, white space - and a check of the words on both sides decides. The rules are written for English
-and hold for other languages that end sentences with ``. ! ?`` and begin them with a capital letter; scripts
-without case end a sentence at every such mark, and CJK text at ``。！？`` without white space after it.
+A regular expression finds every place that may end a sentence (a full stop, question mark or the like, closing quotes
+or brackets, white space), and the words on both sides decide. The rules are written for English and work for other
+languages that end sentences with ``. ! ?`` and begin them with a capital letter. In scripts without case every such
+mark ends a sentence, and in CJK text ``。！？`` do so without white space after them.
 
-Line breaks. Only "\\n" is one (``str.splitlines`` also cuts at U+2028, form feeds and others). What it means is the
-caller's choice:
+Only "\\n" is a line break (``str.splitlines`` also splits at U+2028, form feeds and others). The caller says what it
+means:
 
-- ``paragraphs``: every line is a paragraph of its own, so a line break always ends a sentence;
-- ``wrapped``: text is hard-wrapped, so a line break is a space; a blank line ends a paragraph, and so does a line
+- ``paragraphs``: every line is a paragraph, so a line break always ends a sentence;
+- ``wrapped``: text is hard-wrapped, so a line break is a space; a paragraph ends at a blank line, and before a line
   that begins with a list mark ("- ", "* ", "1. ", ...);
-- ``auto``: ``paragraphs`` where more than one line in twenty is longer than 120 characters, else ``wrapped``.
+- ``auto``: ``paragraphs`` if more than one line in twenty is longer than 120 characters, else ``wrapped``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from collections.abc import Iterator
 
 from bertjax.text.abbreviations import ALWAYS_GOES_ON, BEFORE_NUMBER, MAY_END_SENTENCE, SENTENCE_STARTERS
 
-# A longer sentence (text without any punctuation) is cut at a space, so that memory and lengths stay bounded.
+# A longer sentence (text without punctuation) is split at a space, to bound memory and lengths.
 MAX_SENTENCE_CHARACTERS = 10_000
 
-_PIECE = 1 << 20  # characters that are split into lines or words at once
+_PIECE = 1 << 20  # characters split into lines or words at a time
 _WRAP_WIDTH = 120
 _LONG_LINE = re.compile(rf"[^\n]{{{_WRAP_WIDTH + 1}}}[^\n]*+")
 _SPACE = re.compile(r"\s")
@@ -32,7 +32,7 @@ _CLOSERS = "\"'”’»›)\\]}"
 _MARKS = ".!?…‽؟۔।॥։።"
 _CJK_MARKS = "。！？｡"
 _CJK_CLOSERS = "」』”’）】》〉"
-# Possessive, and only from the first mark of a run: no input takes more than linear time.
+# Possessive, and only from the first mark of a run, so that every input takes linear time.
 _CANDIDATE = re.compile(
     rf"(?<![{_MARKS}])([{_MARKS}]++)([{_CLOSERS}]*+) "
     rf"|(?<![{_CJK_MARKS}])([{_CJK_MARKS}]++[{_CJK_CLOSERS}]*+) ?+(?=.)"
@@ -45,9 +45,9 @@ _INNER_DOTS = re.compile(r"[^\W\d_]{1,3}(?:\.[^\W\d_]{1,3})+$")
 
 
 def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
-    """The sentences of ``text`` in order, white space squeezed to single spaces; none is empty.
+    """The sentences of ``text`` in order, with single spaces for white space; none is empty.
 
-    ``line_breaks`` is ``paragraphs``, ``wrapped`` or ``auto`` (see the module's text).
+    ``line_breaks`` is ``paragraphs``, ``wrapped`` or ``auto`` (see the module's docstring).
     """
     sentences: list[str] = []
     for paragraph in _paragraphs(text, line_breaks):
@@ -79,7 +79,7 @@ def _paragraphs(text: str, line_breaks: str) -> Iterator[str]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """``text.split("\\n")``, not all at once: a text of line breaks alone would take eight times its size."""
+    """``text.split("\\n")`` piece by piece: the list for a text of line breaks alone takes eight times its size."""
     start = 0
     while start <= len(text):
         end = text.find("\n", start + _PIECE)
@@ -89,7 +89,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _squeezed(text: str) -> str:
-    """Text with single spaces for white space, none at its ends; its words are not held all at once either."""
+    """``" ".join(text.split())``, piece by piece for the same reason."""
     if len(text) <= _PIECE:
         return " ".join(text.split())
     parts, start = [], 0
@@ -102,8 +102,8 @@ def _squeezed(text: str) -> str:
 
 
 def _split_paragraph(text: str, sentences: list[str]) -> None:
-    """Appends the sentences of one paragraph, which holds single spaces only."""
-    # Text without any capital letter (a lowercased corpus) begins its sentences with small ones.
+    """Appends the sentences of one paragraph, in which all white space is single spaces."""
+    # In text without capital letters (a lowercased corpus) sentences begin with small ones.
     small_starts = len(text) > 200 and text.islower()
     start = 0
     for match in _CANDIDATE.finditer(text):
@@ -135,7 +135,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
     first = following_word[0]
     if first.islower() and not small_starts:
         return False
-    if first in ".,;:!?…)]}%&=<>|/":  # a spaced ellipsis, or punctuation that goes on
+    if first in ".,;:!?…)]}%&=<>|/":  # a spaced ellipsis, or punctuation within the sentence
         return False
     mark = match[1]
     if mark != ".":
@@ -146,7 +146,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
 
 
 def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: str, small_starts: bool) -> bool:
-    """Whether the single full stop after ``word`` ends the sentence, given the word that follows."""
+    """Whether the single full stop between ``word`` and ``following`` ends the sentence."""
     if not word:
         return True
     begins = following.rstrip(".") in SENTENCE_STARTERS or small_starts
@@ -169,5 +169,5 @@ def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: s
         return begins  # "in the U.S. The court" against "the U.S. Supreme Court"
     if lower in MAY_END_SENTENCE:
         return begins
-    # "St.-Denis", "vol.-no." and hyphenated names: judged by their last part.
+    # "St.-Denis", "vol.-no." and hyphenated names: the last part decides.
     return not ("-" in lower and lower.rsplit("-", 1)[-1] in ALWAYS_GOES_ON)

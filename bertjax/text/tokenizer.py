@@ -1,4 +1,4 @@
-"""One interface over WordPiece, SentencePiece and ``tokenizer.json``: finds and reads a tokenizer's files."""
+"""Loads a tokenizer of any kind from its files."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def load_tokenizer(
     """The tokenizer of a ``vocab.txt``, a ``tokenizer.json``, a SentencePiece ``.model``, or a folder with one of them
     (also the workdir of a run, or a prepared corpus).
 
-    Casing, accents and the names of special tokens are those that the files say (``tokenizer_config.json`` and
+    The files decide casing, accents and the names of special tokens (``tokenizer_config.json`` and
     ``special_tokens_map.json`` of a folder, the normalizer of ``tokenizer.json``); ``lowercase``, ``strip_accents``
-    (None: where text is lowercased, which is also what null means in a file) and ``language`` (a code, such as tr,
-    where I is lowercased to ı) are for files that do not say. Truncation and padding in a ``tokenizer.json`` are left
-    out. Raises ConfigError where there is no tokenizer, its special tokens are missing, or a file is damaged.
+    (None: as lowercasing, which null in a file also means) and ``language`` (a code, such as tr, for which I is
+    lowercased to ı) are for files that do not say. Truncation and padding in a ``tokenizer.json`` are ignored. Raises
+    ConfigError if there is no tokenizer, its special tokens are missing, or a file is damaged.
     """
     folder = FolderSettings()
     try:
         file = given_path(path, "tokenizer")
         if file.is_dir():
-            file = _inside(file)
-            folder = folder_settings(file)
-            file = _choose(file)
+            directory = _files_in(file)
+            folder = folder_settings(directory)
+            file = _choose(directory)
         exists = file.is_file()
     except ConfigError:
         raise
@@ -59,36 +59,34 @@ def load_tokenizer(
         raise ConfigError(f"tokenizer {printable(path)} cannot be read: {printable(error)}") from None
     if not exists:
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
-    readers = {".model": _read_sentencepiece, ".json": _read_json}
+    if file.suffix == ".json":
+        return tokenizer_from_json(parse_object(file), folder, str(file))
     if file.suffix == ".model" and "lowercase" not in folder.cleaning and file.with_name("tokenizer.json").is_file():
-        folder = folder.with_cleaning(json_cleaning(parse_object(file.with_name("tokenizer.json"))))
-    if file.suffix != ".json":
-        cleaning = {"lowercase": lowercase, "strip_accents": strip_accents}
-        cleaning["dotless_i"] = language is not None and has_dotless_i(primary(language))
-        folder = folder.with_cleaning(cleaning)
-    return readers.get(file.suffix, _read_vocabulary)(file, folder)
+        folder = folder.with_defaults(json_cleaning(parse_object(file.with_name("tokenizer.json"))))
+    dotless_i = language is not None and has_dotless_i(primary(language))
+    asked = {"lowercase": lowercase, "strip_accents": strip_accents, "dotless_i": dotless_i}
+    folder = folder.with_defaults(asked)
+    return (_read_sentencepiece if file.suffix == ".model" else _read_vocabulary)(file, folder)
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds any file that tells of a tokenizer, whole or damaged."""
-    beside = ("tokenizer_config.json", _OTHER_IDS)
-    return any((folder / name).exists() for name in (*_NAMES, *beside)) or any(folder.glob("*.model"))
+    """Whether a folder has any file of a tokenizer, complete or damaged."""
+    names = (*_NAMES, "tokenizer_config.json", _OTHER_IDS)
+    return any((folder / name).exists() for name in names) or any(folder.glob("*.model"))
 
 
-def _inside(folder: Path) -> Path:
+def _files_in(folder: Path) -> Path:
     """The folder with the tokenizer's files: ``folder``, or ``tokenizer`` in a workdir or prepared corpus."""
     has_own = any((folder / name).is_file() for name in _NAMES)
     return folder / "tokenizer" if not has_own and (folder / "tokenizer").is_dir() else folder
 
 
 def _choose(folder: Path) -> Path:
-    others = sorted(path for path in folder.glob("*.model") if path.name != _OTHER_IDS)
-    found = [folder / name for name in _NAMES if (folder / name).is_file()] or others
-    if not found and (folder / _OTHER_IDS).is_file():
-        return folder / _OTHER_IDS
-    if not found:
+    usual = [folder / name for name in _NAMES if (folder / name).is_file()]
+    others = sorted(folder.glob("*.model"), key=lambda path: (path.name == _OTHER_IDS, path))
+    if not usual and not others:
         raise ConfigError(f"tokenizer folder {folder} holds neither spiece.model, tokenizer.json nor vocab.txt")
-    return found[0]
+    return [*usual, *others][0]
 
 
 def _read_sentencepiece(file: Path, folder: FolderSettings) -> Tokenizer:
@@ -102,13 +100,9 @@ def _read_sentencepiece(file: Path, folder: FolderSettings) -> Tokenizer:
     return SentencePieceTokenizer(read_file(file), lowercase, str(file), strip_accents, folder.names, dotless_i)
 
 
-def _read_json(file: Path, folder: FolderSettings) -> Tokenizer:
-    return tokenizer_from_json(parse_object(file), folder, str(file))
-
-
 def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
     try:
-        lines = read_file(file).decode("utf-8-sig").split("\n")  # editors of Windows put a mark before the first line
+        lines = read_file(file).decode("utf-8-sig").split("\n")  # Windows editors put a mark before the first line
     except UnicodeDecodeError:
         raise ConfigError(f"tokenizer {file} is neither a vocabulary in UTF-8 nor a .model file") from None
     tokens = [line.strip("\r\n\t ") for line in lines]
@@ -120,16 +114,15 @@ def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
 
 
 def check_is_tokenizer(tokenizer: object) -> None:
-    """Raises TypeError, naming the argument, for what is no tokenizer of bertjax."""
+    """Raises TypeError, naming the argument, for anything but a tokenizer of bertjax."""
     if not isinstance(tokenizer, Tokenizer):
         raise TypeError(f"tokenizer must come from bertjax.load_tokenizer(path), not be a {type(tokenizer).__name__}")
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int, trained: bool) -> None:
-    """Raises ConfigError where a tokenizer does not fit ``config.model.vocab_size``.
+    """Raises ConfigError if a tokenizer does not fit ``config.model.vocab_size``.
 
-    A given one must have exactly that size; one that bertjax trained may be smaller (a small corpus has no more
-    pieces), never larger.
+    It must have exactly that size; one that bertjax ``trained`` on a small corpus may be smaller.
     """
     size = tokenizer.vocab_size
     if size > vocab_size or (size < vocab_size and not trained):

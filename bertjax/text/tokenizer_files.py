@@ -1,4 +1,4 @@
-"""The files beside a vocabulary by which ``transformers`` knows how to use it: read, with suspicion, and written."""
+"""The files of a tokenizer's folder: read with suspicion, and written so that ``transformers`` can use them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 from bertjax.config import ConfigError
 from bertjax.text.interface import ROLES, Tokenizer, printable
 
-# The largest tokenizer files of real models (of 260,000 entries) take some 35 MB. What a file of empty lists becomes
-# in memory is 20 times as large.
+# The largest tokenizer files of real models (260,000 entries) take about 35 MB. A file of empty lists takes 20 times
+# its size in memory.
 MAX_BYTES = 64 << 20
-# Keys of tokenizer_config.json that say how text is cleaned, by the names that the library gives them.
+# Keys of tokenizer_config.json that say how text is cleaned -> the library's names for them.
 _CLEANING = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
-    "dotless_i": "dotless_i",  # bertjax's own; transformers has it in the normalizer of tokenizer.json
+    "dotless_i": "dotless_i",  # bertjax's own; transformers reads it from the normalizer of tokenizer.json
 }
-# Classes that use a tokenizer.json as it stands; all others clean text as tokenizer_config.json says.
-_TAKES_THE_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Classes that run tokenizer.json as it is; all others clean text as tokenizer_config.json says.
+_RUNS_THE_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderSettings:
-    """What the files beside a vocabulary say; what they do not say is in neither mapping.
+    """What the files beside a vocabulary say; a setting that they do not mention is in neither mapping.
 
-    cleaning: ``lowercase``, ``strip_accents``, ``handle_chinese_chars``, ``dotless_i``; names: of special tokens, by
-    role; takes_json: whether a ``tokenizer.json`` counts as it stands, whatever ``cleaning`` says.
+    cleaning: ``lowercase``, ``strip_accents``, ``handle_chinese_chars``, ``dotless_i``. names: special tokens by role.
+    runs_json: whether ``tokenizer.json`` overrides ``cleaning``.
     """
 
     cleaning: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    takes_json: bool = False
+    runs_json: bool = False
 
-    def with_cleaning(self, cleaning: Mapping[str, bool | None]) -> FolderSettings:
-        """The same, with ``cleaning`` where these settings do not say."""
+    def with_defaults(self, cleaning: Mapping[str, bool | None]) -> FolderSettings:
+        """The same, with ``cleaning`` for the settings that the files do not mention."""
         return dataclasses.replace(self, cleaning={**cleaning, **self.cleaning})
 
 
@@ -50,12 +50,12 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path} has more than {MAX_BYTES >> 20} MiB, which no file of a tokenizer has")
+        raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB, too large for a tokenizer's file")
     return content
 
 
 def parse_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises ConfigError where there is none."""
+    """The JSON object in a file. Raises ConfigError if the file holds anything else."""
     try:
         value = json.loads(read_file(path).decode("utf-8-sig"))
     except ConfigError:
@@ -65,7 +65,7 @@ def parse_object(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits; nesting
-        raise ConfigError(f"{path} is not JSON of a tokenizer: nested too deeply, or a number too long") from None
+        raise ConfigError(f"{path} is not a tokenizer's JSON: nested too deeply, or a number too long") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} is not a JSON object")
     return value
@@ -74,22 +74,20 @@ def parse_object(path: Path) -> dict[str, Any]:
 def folder_settings(folder: Path) -> FolderSettings:
     """What ``tokenizer_config.json`` and ``special_tokens_map.json`` of a folder say. Raises ConfigError."""
     config_file, map_file = folder / "tokenizer_config.json", folder / "special_tokens_map.json"
-    config = parse_object(config_file) if config_file.is_file() else {}
-    names = {**_names(parse_object(map_file), map_file)} if map_file.is_file() else {}
-    names.update(_names(config, config_file))
-    cleaning: dict[str, bool | None] = {}
-    for key, name in _CLEANING.items():
-        if config.get(key) is not None:
-            cleaning[name] = _truth(config, key, config_file)
-    if config.get("keep_accents") is not None:  # of SentencePiece tokenizers
-        cleaning["strip_accents"] = not _truth(config, "keep_accents", config_file)
-    takes_json = config.get("tokenizer_class") in _TAKES_THE_JSON
-    if not takes_json and "strip_accents" in config:  # null is an answer too: where text is lowercased
+    config, special = (parse_object(path) if path.is_file() else {} for path in (config_file, map_file))
+    names = _names(special, map_file) | _names(config, config_file)
+    cleaning: dict[str, bool | None] = {
+        name: _checked_bool(config, key, config_file) for key, name in _CLEANING.items() if config.get(key) is not None
+    }
+    if config.get("keep_accents") is not None:  # SentencePiece tokenizers
+        cleaning["strip_accents"] = not _checked_bool(config, "keep_accents", config_file)
+    runs_json = config.get("tokenizer_class") in _RUNS_THE_JSON
+    if not runs_json and "strip_accents" in config:  # null says: as lowercasing
         cleaning.setdefault("strip_accents", None)
-    return FolderSettings(cleaning, names, takes_json)
+    return FolderSettings(cleaning, names, runs_json)
 
 
-def _truth(config: dict[str, Any], key: str, path: Path) -> bool:
+def _checked_bool(config: dict[str, Any], key: str, path: Path) -> bool:
     value = config[key]
     if not isinstance(value, bool):
         raise ConfigError(f"{path} has {key} = {printable(value)}; it should be true or false")
@@ -102,39 +100,55 @@ def _names(values: dict[str, Any], path: Path) -> dict[str, str]:
         value = values.get(f"{role}_token")
         value = value.get("content") if isinstance(value, dict) else value
         if value is not None and not isinstance(value, str):
-            raise ConfigError(f"{path} has no text as {role}_token: {printable(value)}")
+            raise ConfigError(f"{path} has {role}_token = {printable(value)}, which is not text")
         if value:
             names[role] = value
     return names
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON in UTF-8."""
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
+def in_order(vocab: Mapping[str, Any], origin: str) -> list[str]:
+    """The pieces of piece -> id in the order of their ids. Raises ConfigError unless the ids are 0, 1, 2 ..."""
+    tokens: list[str | None] = [None] * len(vocab)
+    for token, number in vocab.items():
+        if type(number) is not int or not 0 <= number < len(tokens) or tokens[number] is not None:
+            raise ConfigError(
+                f"{origin} gives {printable(token)!r} the id {printable(number)}; "
+                f"its {len(tokens)} pieces need the ids 0 to {len(tokens) - 1}, each once"
+            )
+        tokens[number] = token
+    return [token for token in tokens if token is not None]
 
 
-def write_transformers_config(directory: Path, tokenizer: Tokenizer, **settings: Any) -> None:
-    """Writes ``tokenizer_config.json`` and ``special_tokens_map.json``; ``settings`` are those of the class."""
-    names_by_role = tokenizer.special_tokens()
-    names = {f"{role}_token": piece for role, piece in names_by_role.items()}
-    write_json(directory / "special_tokens_map.json", names)
+def write_files(directory: str | Path, tokenizer: Tokenizer, definition: Mapping[str, Any], **settings: Any) -> None:
+    """Writes ``definition`` as ``tokenizer.json``, and ``tokenizer_config.json`` and ``special_tokens_map.json``
+    beside it; ``settings``: keys of ``tokenizer_config.json`` that depend on the kind."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "tokenizer.json", definition)
+    pieces = tokenizer.special_tokens()
+    names = {f"{role}_token": piece for role, piece in pieces.items()}
+    _write_json(directory / "special_tokens_map.json", names)
     added = {
-        str(getattr(tokenizer, f"{role}_id")): {
-            "content": names[f"{role}_token"],
+        getattr(tokenizer, f"{role}_id"): {
+            "content": piece,
             "lstrip": role == "mask" and tokenizer.kind == "sentencepiece",
             "normalized": False,
             "rstrip": False,
             "single_word": False,
             "special": True,
         }
-        for role in names_by_role
+        for role, piece in pieces.items()
     }
     config = {
-        "added_tokens_decoder": dict(sorted(added.items(), key=lambda item: int(item[0]))),
+        "added_tokens_decoder": {str(i): added[i] for i in sorted(added)},
         "clean_up_tokenization_spaces": tokenizer.kind == "wordpiece",
-        # transformers 5 gives no token types otherwise, but where the class is BertTokenizer.
+        # Without this, transformers 5 returns token types for the class BertTokenizer only.
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         **names,
         **settings,
     }
-    write_json(directory / "tokenizer_config.json", config)
+    _write_json(directory / "tokenizer_config.json", config)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""How much of a text a tokenizer does not know: what becomes [UNK], by characters, and how it would be known."""
+"""How much of a text a tokenizer does not know, in characters that become [UNK], and what would help."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from bertjax.text.accents import without_marks
 from bertjax.text.interface import Tokenizer
 
-# Shares of a text's characters: above the first one it is a warning, above the second what is left is not the text.
+# Shares of a text's characters: above the first we warn, above the second what the model sees is no longer the text.
 WARN_ABOVE, REFUSE_ABOVE = 0.01, 0.2
-# Characters in texts with unknown ones that are looked at of each lot, evenly; the rest of the lot is as these are.
-_LOOKED_AT = 100_000
+# Of the texts with unknown tokens, an even sample of about so many characters is examined.
+_EXAMINED = 100_000
 _EXAMPLES = 200
 _LONGEST_EXAMPLE = 100
 
 
 @dataclass
 class Known:
-    """Counts of texts and their tokens. characters: all but white space. words: between white space. unknown:
-    characters that became the unknown token; too_long: those of them in words beyond ``Tokenizer.longest_word``.
-    examples: some of what is unknown."""
+    """Counts over texts.
+
+    characters: without white space. words: between white space. unknown: characters that became the unknown token.
+    too_long: those of them in words longer than ``Tokenizer.longest_word``. examples: some of what is unknown.
+    """
 
     characters: int = 0
     words: int = 0
@@ -31,22 +34,19 @@ class Known:
 
     @property
     def share(self) -> float:
-        """The part of the characters that is unknown."""
+        """The share of the characters that is unknown."""
         return self.unknown / max(self.characters, 1)
 
     def add(self, other: Known) -> None:
-        self.characters += other.characters
-        self.words += other.words
-        self.tokens += other.tokens
-        self.unknown += other.unknown
-        self.too_long += other.too_long
+        for name in ("characters", "words", "tokens", "unknown", "too_long"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.examples = list(dict.fromkeys([*self.examples, *other.examples]))[:_EXAMPLES]
 
 
 def known_in(tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> Known:
-    """Counts over ``texts``; ids: their tokens, where these are known already.
+    """Counts over ``texts``; ``ids``: their tokens, if the caller has them.
 
-    Where many texts have unknown characters an even part of them is looked at, and stands for the others.
+    If many texts have unknown tokens, an even sample of those is examined and the counts are scaled up.
     """
     ids = tokenizer.encode_batch(texts) if ids is None else ids
     found = Known(
@@ -54,76 +54,62 @@ def known_in(tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[
         words=sum(len(text.split()) for text in texts),
         tokens=sum(map(len, ids)),
     )
-    unknown = tokenizer.unk_id
-    counts = {index: own.count(unknown) for index, own in enumerate(ids) if unknown in own}
-    step = 1 + sum(len(texts[index]) for index in counts) // _LOOKED_AT
-    chosen = list(counts)[::step]
+    affected = [text for text, own in zip(texts, ids, strict=True) if tokenizer.unk_id in own]
+    size = sum(map(len, affected))
+    examined = affected[:: 1 + size // _EXAMINED]
     examples: dict[str, None] = {}
-    for text, located in zip(chosen, tokenizer.locate_batch([texts[index] for index in chosen]), strict=True):
-        for begin, end in sorted({span for one, span in zip(*located, strict=True) if one == unknown}):
-            piece = texts[text][begin:end]
+    for text, located in zip(examined, tokenizer.locate_batch(examined), strict=True):
+        for begin, end in sorted({offsets for i, offsets in zip(*located, strict=True) if i == tokenizer.unk_id}):
+            piece = text[begin:end]
             length = len(piece) - sum(map(str.isspace, piece))
             found.unknown += length
             found.too_long += length * _is_too_long(piece, tokenizer.longest_word)
             if len(examples) < _EXAMPLES:
                 examples[piece[:_LONGEST_EXAMPLE]] = None
     found.examples = list(examples)
-    if len(chosen) < len(counts):
-        # By length: texts that are one unknown word each have a token each, however long they are.
-        factor = sum(len(texts[index]) for index in counts) / sum(len(texts[index]) for index in chosen)
+    if len(examined) < len(affected):
+        # By length: texts of one unknown word each have one token each, however long they are.
+        factor = size / sum(map(len, examined))
         found.unknown = min(round(found.unknown * factor), found.characters)
         found.too_long = min(round(found.too_long * factor), found.unknown)
     return found
 
 
 def _is_too_long(piece: str, longest: int | None) -> bool:
-    # What is counted is the word after its cleaning, which may take letters apart, and leave marks out.
+    # The limit holds for the word after cleaning, which may decompose letters and remove marks.
     return longest is not None and max(len(piece), len(unicodedata.normalize("NFD", piece))) > longest
 
 
 def unknown_caution(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tuple[float, str | None]:
-    """(share of the characters of ``texts``, ``what``, that a model's tokenizer does not know; a line that says so
-    where it is more than 1 %). Of much text an even part is looked at."""
-    chosen = sampled(texts)
-    known = known_in(tokenizer, chosen)
+    """(share of the characters of ``texts``, called ``what``, that a model's tokenizer does not know; a line that says
+    so if it is more than 1 %). An even sample of a million characters is examined."""
+    texts = list(texts)
+    known = known_in(tokenizer, texts[:: 1 + sum(map(len, texts)) // 1_000_000])
     if known.share <= WARN_ABOVE:
         return known.share, None
     examples = ", ".join(repr(example[:20]) for example in known.examples[:3])
-    line = (
-        f"{known.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}: "
-    )
+    line = f"{known.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}"
     if 2 * known.too_long > known.unknown:
         return known.share, (
-            f"{line}the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
+            f"{line}: the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
             f"spaces, or use a model whose tokenizer divides them"
         )
-    fix = known_if(tokenizer, known)
-    key = {"lowercase": '"do_lower_case": true', "strip_accents": '"strip_accents": true'}.get(fix or "")
-    if key is not None:
-        how = "in lower case" if fix == "lowercase" else "without marks on the letters"
-        way = f"its vocabulary knows them {how}: set {key} in the tokenizer_config.json of its folder"
-    else:
-        way = "use a model whose tokenizer knows them"
-    return known.share, f"{line}the model does not see what they say; {way}"
-
-
-def sampled(texts: Iterable[str], characters: int = 1_000_000) -> list[str]:
-    """An even part of texts, of about so many characters at most."""
-    texts = list(texts)
-    return texts[:: 1 + sum(map(len, texts)) // characters]
+    way = {
+        "lowercase": 'its vocabulary knows them in lower case: set "do_lower_case": true in the tokenizer_config.json '
+        "of its folder",
+        "strip_accents": 'its vocabulary knows them without marks on the letters: set "strip_accents": true in the '
+        "tokenizer_config.json of its folder",
+        None: "use a model whose tokenizer knows them",
+    }[known_if(tokenizer, known)]
+    return known.share, f"{line}: the model does not see what they say; {way}"
 
 
 def known_if(tokenizer: Tokenizer, known: Known) -> str | None:
-    """``lowercase`` or ``strip_accents`` where most of the examples of what is unknown are known with that."""
-    changes: dict[str, Callable[[str], str]] = {"lowercase": str.lower, "strip_accents": _without_marks}
+    """``lowercase`` or ``strip_accents`` if that makes most examples of what is unknown known, else None."""
+    changes: dict[str, Callable[[str], str]] = {"lowercase": str.lower, "strip_accents": without_marks}
     examples = [one for one in known.examples if one]
     for name, change in changes.items():
-        changed = [change(one) for one in examples]
-        is_known = [tokenizer.unk_id not in ids for ids in tokenizer.encode_batch(changed)]
+        is_known = [tokenizer.unk_id not in ids for ids in tokenizer.encode_batch([change(one) for one in examples])]
         if not getattr(tokenizer, name) and examples and sum(is_known) > len(examples) / 2:
             return name
     return None
-
-
-def _without_marks(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")

@@ -1,9 +1,9 @@
 """Where words begin, for whole-word masking.
 
-Words are those of the tokenizer's pre-tokenizer. Where each piece tells by its own mark whether it begins a word ("##"
-of WordPiece, "▁" of SentencePiece), ids are enough; else the library is asked when text is tokenised. On top of that,
-characters of scripts whose words are not set apart - Chinese characters, Thai, Lao, Burmese, Khmer - are words of their
-own: what lies between two spaces is a clause there.
+Words are those of the tokenizer's pre-tokenizer. If every piece shows by a mark whether it begins a word ("##" of
+WordPiece, "▁" of SentencePiece), the ids are enough; else the library tells when text is tokenised. In addition, each
+character of a script that does not put spaces between words - Chinese characters, Thai, Lao, Burmese, Khmer - counts as
+a word, since there a clause stands between two spaces.
 """
 
 from __future__ import annotations
@@ -16,49 +16,52 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.text.scripts import CHINESE
+from bertjax.text.languages import CHINESE
 
-_OWN = (
+_SINGLE_WORDS = (
     *CHINESE,
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF), (0x19E0, 0x19FF)),
 )
-# First bytes in UTF-8 of U+3000 to U+9FFF: of single bytes as pieces, those that begin a Chinese character.
-_OWN_BYTES = range(0xE3, 0xEA)
-_SPACE, _OWN_WORD = 1, 2
+# First bytes in UTF-8 of U+3000 to U+9FFF, as pieces of SentencePiece: they begin a Chinese character.
+_FIRST_BYTES = {f"<0x{byte:02X}>" for byte in range(0xE3, 0xEA)}
+_SPACE, _SINGLE = 1, 2
 
 
 @dataclass(frozen=True)
 class WordMarks:
-    """What pieces tell, bool [V]: ``begins``: the piece is the first of a word; ``ends``: the piece after it is."""
+    """What pieces show, bool [V]. begins: the piece is the first of a word. ends: the next piece is."""
 
     begins: np.ndarray
     ends: np.ndarray
 
 
+def is_word_mark(prefix: str) -> bool:
+    """Whether a prefix of continuing pieces, after BERT's pre-tokenizer, begins no word: that splits off punctuation,
+    so no word begins with two punctuation marks."""
+    return len(prefix) > 1 and prefix.isascii() and not any(map(str.isalnum, prefix))
+
+
 def marks_of(pieces: Sequence[str], texts: Iterable[str], continues: np.ndarray) -> WordMarks:
-    """``texts``: the pieces without their marks; ``continues`` bool [V]: by its mark a piece continues a word."""
+    """``texts``: the pieces without their marks; ``continues`` bool [V]: whether the mark says that a piece continues
+    a word."""
     begins, ends = ~continues, np.zeros(len(pieces), bool)
     for i, (piece, text) in enumerate(zip(pieces, texts, strict=True)):
         if text and not text.isascii():
-            begins[i] |= is_own_word(text[0])
-            ends[i] = is_own_word(text[-1])
-        elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            begins[i] |= piece[3:5] in _OWN_BYTE_NAMES
+            begins[i] |= _is_single(text[0])
+            ends[i] = _is_single(text[-1])
+        elif piece in _FIRST_BYTES:
+            begins[i] = True
     return WordMarks(begins, ends)
 
 
-_OWN_BYTE_NAMES = {f"{byte:02X}" for byte in _OWN_BYTES}
-
-
-def is_own_word(character: str) -> bool:
-    """Whether a character is a word of its own."""
-    return any(low <= ord(character) <= high for low, high in _OWN)
+def _is_single(character: str) -> bool:
+    return any(low <= ord(character) <= high for low, high in _SINGLE_WORDS)
 
 
 def word_starts(texts: Sequence[str], encodings: Sequence[Any]) -> np.ndarray:
-    """bool: which tokens of all texts, one text after the other, begin a word.
+    """bool [tokens of all texts]: whether a token begins a word.
 
-    encodings: what the library ``tokenizers`` made of the texts, with offsets. Without a pre-tokenizer that splits,
+    encodings: what the library ``tokenizers`` made of the texts, with offsets. If its pre-tokenizer does not split,
     words begin at white space.
     """
     counts = np.fromiter((len(found.ids) for found in encodings), np.int64, len(encodings))
@@ -81,16 +84,16 @@ def word_starts(texts: Sequence[str], encodings: Sequence[Any]) -> np.ndarray:
     here, gap, last = kind[begin[1:]], kind[end[before]], kind[end[before] - 1]
     starts[1:] = (word[1:] != word[before]) | (word[1:] < 0)
     starts[1:] |= fresh & ((here != 0) | ((begin[1:] > end[before]) & (gap == _SPACE)))
-    starts[1:] |= fresh & ((last == _OWN_WORD) | ((last == _SPACE) & (end[before] - begin[before] > 1)))
+    starts[1:] |= fresh & ((last == _SINGLE) | ((last == _SPACE) & (end[before] - begin[before] > 1)))
     starts[(np.cumsum(counts) - counts)[counts > 0]] = True
     return starts
 
 
 @functools.cache
 def _kinds() -> np.ndarray:
-    """uint8 by code point: white space, a word of its own, or neither."""
+    """uint8 by code point: white space, a word by itself, or neither."""
     kinds = np.zeros(0x110000, np.uint8)
     kinds[[point for point in range(0x3001) if chr(point).isspace()]] = _SPACE
-    for low, high in _OWN:
-        kinds[low : high + 1] = _OWN_WORD
+    for low, high in _SINGLE_WORDS:
+        kinds[low : high + 1] = _SINGLE
     return kinds

@@ -1,8 +1,7 @@
-"""Learns a WordPiece vocabulary: an alphabet that occurs, then longer pieces by the library's trainer."""
+"""Learns a WordPiece vocabulary: the characters of the text, then longer pieces by the library's trainer."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from bertjax.text.alphabet import alphabet, count_characters, without
@@ -14,7 +13,7 @@ def train_wordpiece(
 ) -> WordPieceTokenizer:
     """A vocabulary of ``vocab_size`` entries, filled up with ``[unusedN]``; equal input gives equal output.
 
-    ``coverage``: the share of characters that it holds, as ``alphabet.alphabet`` has it; the others are unknown.
+    ``coverage``: the share of the text whose characters are in it, as in ``alphabet.alphabet``; others are unknown.
     """
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
@@ -24,14 +23,14 @@ def train_wordpiece(
     counts = count_characters(texts)
     # At least half is left for longer pieces.
     room = (vocab_size - len(WORDPIECE_SPECIALS)) // 2
-    kept = _in_room(alphabet(counts, coverage, has_bytes=False), _inside(texts), room)
+    kept = _fitting(alphabet(counts, coverage, has_bytes=False), _inside(texts), room)
     texts = without(texts, counts.keys() - kept)
     inside = _inside(texts)
 
     library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # The trainer numbers continuations in the order of a hash map that differs from run to run, and breaks ties
-    # by number. Given as special tokens they get their numbers here: all that it would find, and no other.
+    # The trainer numbers continuations in the order of a hash map, which differs from run to run, and breaks ties by
+    # number. As special tokens they get their numbers here: exactly those that it would find.
     numbered = [*WORDPIECE_SPECIALS, *(f"##{c}" for c in sorted(inside))]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
@@ -48,8 +47,8 @@ def train_wordpiece(
     return WordPieceTokenizer(tokens, lowercase, rules=rules)
 
 
-def _in_room(ranked: list[str], inside: frozenset[str], room: int) -> set[str]:
-    """The first of ``ranked`` that take ``room`` entries at most, two where a character occurs ``inside`` words too."""
+def _fitting(ranked: list[str], inside: frozenset[str], room: int) -> set[str]:
+    """The first of ``ranked`` that fit into ``room`` entries; a character also ``inside`` words takes two."""
     kept: set[str] = set()
     for character in ranked:
         room -= 1 + (character in inside)
@@ -60,16 +59,13 @@ def _in_room(ranked: list[str], inside: frozenset[str], room: int) -> set[str]:
 
 
 def _inside(texts: Iterable[str]) -> frozenset[str]:
-    """The characters that occur in words elsewhere than at the beginning, by the library's own splitting."""
+    """The characters that occur in words after the first place, by the library's own splitting."""
     from tokenizers import pre_tokenizers
 
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    between_spaces: Counter[str] = Counter()
-    for text in texts:
-        between_spaces.update(text.split())
     found: set[str] = set()
-    for part in between_spaces:
-        # Letters and digits are one word: punctuation alone is split off.
+    for part in {part for text in texts for part in text.split()}:
+        # Letters and digits are one word: only punctuation is split off.
         for word in (part,) if part.isalnum() else (word for word, _ in split(part)):
             found.update(word[1:])
     return frozenset(found)

@@ -194,7 +194,7 @@ def test_corpora_of_earlier_versions_open_and_are_judged_by_tokens(tmp_path):
 
 def test_no_more_is_unknown_than_there_is(monkeypatch):
     """Where a part stands for all of it, and texts that are one unknown word each are long and short."""
-    monkeypatch.setattr(unknown, "_LOOKED_AT", 500)
+    monkeypatch.setattr(unknown, "_EXAMINED", 500)
     words = drawn("ACGT", 110, 1)[0], drawn("ACGT", 900, 1)[0]
     found = known_in(wordpiece("the"), [words[i % 7 == 0] for i in range(100)])
     assert found.unknown == found.too_long == found.characters

@@ -93,7 +93,9 @@ def test_of_scripts_together_the_most_decides_and_the_rest_must_lose_nothing():
     french, hindi, chinese = "élève à la forêt " * 10, "कुत्ता घर में ", "汉字没有附加符号"
     assert decided(french + chinese * 3).strip  # there is nothing to lose in Chinese
     assert not decided(french + hindi * 3).strip
-    assert "Devanagari" not in decided(french).said and "would lose what is no accent" in decided(french + hindi).said
+    assert (
+        "Devanagari" not in decided(french).said and "would lose what is not an accent" in decided(french + hindi).said
+    )
     assert not decided(french + chinese * 30).strip
     assert decided(french * 200 + hindi).strip  # a word of it in a book
     assert not decided("plain text without marks ガラスのびん" * 5).strip
@@ -113,7 +115,7 @@ def test_languages_whose_marked_letters_are_letters():
 
 @pytest.mark.parametrize("code", ["turkish", "jp", "gr", "", "t", "12", "tr!", "xx"])
 def test_what_is_no_language(code):
-    with pytest.raises(ConfigError, match=r"data\.language = .* is no code of a language.*such as tr"):
+    with pytest.raises(ConfigError, match=r"data\.language = .* is not a language code.*such as tr"):
         primary(code)
 
 

@@ -192,7 +192,7 @@ def test_what_is_no_tokenizer(tmp_path):
     with pytest.raises(ConfigError, match=r"neither spiece\.model, tokenizer\.json nor vocab\.txt"):
         load_tokenizer(tmp_path)
     (tmp_path / "x.model").write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="no SentencePiece model"):
+    with pytest.raises(ConfigError, match="not a valid SentencePiece model"):
         load_tokenizer(tmp_path / "x.model")
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="UTF-8"):

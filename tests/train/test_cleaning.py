@@ -197,7 +197,7 @@ def test_the_options_of_prepare(tmp_path, capsys):
 
     assert run("hi.txt")[::2] == (0, [])
     code, out, warnings = run("hi.txt", "--lowercase", "--strip_accents")
-    assert code == 0 and "accents are stripped, as strip_accents = True" in out
+    assert code == 0 and "accents are stripped, since strip_accents = True" in out
     assert "data.strip_accents=False" in warnings[0] and "100% of its letters have no case" in warnings[1]
     code, out, warnings = run("hi.txt", "--strip_accents=false")
     assert "accents are kept, as strip_accents = False" in out and not warnings
@@ -205,7 +205,7 @@ def test_the_options_of_prepare(tmp_path, capsys):
     assert not any("data.language" in line for line in run("tr.txt", "--language=tr")[2])
     code, _, errors = run("tr.txt", "--language=turkish")
     assert code == 2 and errors == [
-        "error: config.data.language = 'turkish' is no code of a language (ISO 639), such as tr, de or pt-BR"
+        "error: config.data.language = 'turkish' is not a language code (ISO 639), such as tr, de or pt-BR"
     ]
     with pytest.raises(DataError, match="holds another prepared corpus"):  # of another cleaning
         run("tr.txt")

@@ -9,10 +9,9 @@ import unicodedata
 
 import pytest
 
-from bertjax.text.charsmap import entries, without
-from bertjax.text.exact_scores import with_exact_scores
-from bertjax.text.longest_match import mapping_steps
+from bertjax.text.charsmap import entries, mapping_steps, without
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
+from bertjax.text.sentencepiece_training import with_exact_scores
 
 sentencepiece = pytest.importorskip("sentencepiece")
 RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf")

@@ -1,0 +1,90 @@
+"""What the tokenizers on the library ``tokenizers`` share: encoding, errors in one line, the template around texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bertjax.config import ConfigError
+from bertjax.text.interface import Tokenizer, printable
+from bertjax.text.located import Located, located
+from bertjax.text.word_marks import word_starts
+
+T = TypeVar("T")
+
+
+class LibraryTokenizer(Tokenizer):
+    """Encodes and decodes with ``_library``, a ``tokenizers.Tokenizer``; ``_origin`` names its file in errors."""
+
+    _library: Any
+    _origin: str
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = guarded(
+            lambda: self._library.encode_batch_fast(list(texts), add_special_tokens=False), self._origin
+        )
+        return [encoding.ids for encoding in encodings]
+
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        return [
+            located(text, encoding.ids, encoding.offsets)
+            for text, encoding in zip(texts, self._with_offsets(texts), strict=True)
+        ]
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        encodings = self._with_offsets(texts)
+        return [encoding.ids for encoding in encodings], word_starts(texts, encodings)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        numbers = [int(i) for i in ids]
+        return guarded(lambda: self._library.decode(numbers, skip_special_tokens=False), self._origin)
+
+    def _with_offsets(self, texts: Sequence[str]) -> Any:
+        return guarded(lambda: self._library.encode_batch(list(texts), add_special_tokens=False), self._origin)
+
+
+def guarded(call: Callable[[], T], origin: str) -> T:
+    """``call()``, its errors as ConfigError. The library raises bare Exception, and BaseException for a panic."""
+    try:
+        return call()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, ConfigError):
+        raise
+    except BaseException as error:
+        raise ConfigError(f"{origin} is not a valid tokenizer: {printable(error)}") from None
+
+
+def template(tokenizer: Tokenizer, given: Any = None) -> dict[str, Any]:
+    """The post-processor of a ``tokenizer.json`` that frames texts as in training: ``[CLS] A [SEP]`` and
+    ``[CLS] A [SEP] B [SEP]``, with the token types 0 and 1.
+
+    ``given``: the post-processor of the file that is read; of its steps only those that trim offsets stay.
+    """
+    names = tokenizer.special_tokens()
+    special = lambda role, kind: {"SpecialToken": {"id": names[role], "type_id": kind}}
+    text = lambda name, kind: {"Sequence": {"id": name, "type_id": kind}}
+    single = [special("cls", 0), text("A", 0), special("sep", 0)]
+    ids = {names["cls"]: tokenizer.cls_id, names["sep"]: tokenizer.sep_id}
+    ours = {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, text("B", 1), special("sep", 1)],
+        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ids.items()},
+    }
+    trimming = list(_trimming_steps(given))
+    return {"type": "Sequence", "processors": [*trimming, ours]} if trimming else ours
+
+
+def _trimming_steps(given: Any) -> Iterator[dict[str, Any]]:
+    """The steps that change offsets and not ids."""
+    if not isinstance(given, dict):
+        return
+    if given.get("type") == "ByteLevel":
+        yield given
+    elif given.get("type") == "RobertaProcessing":
+        prefix, trim = given.get("add_prefix_space", True), given.get("trim_offsets", True)
+        yield {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": True}
+    elif isinstance(given.get("processors"), list):
+        for step in given["processors"]:
+            yield from _trimming_steps(step)
