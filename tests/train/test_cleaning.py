@@ -200,7 +200,7 @@ def test_the_options_of_prepare(tmp_path, capsys):
     assert code == 0 and "accents are stripped, since strip_accents = True" in out
     assert "data.strip_accents=False" in warnings[0] and "100% of its letters have no case" in warnings[1]
     code, out, warnings = run("hi.txt", "--strip_accents=false")
-    assert "accents are kept, as strip_accents = False" in out and not warnings
+    assert "accents are kept, since strip_accents = False" in out and not warnings
     assert "data.language=tr" in run("tr.txt")[2][0]
     assert not any("data.language" in line for line in run("tr.txt", "--language=tr")[2])
     code, _, errors = run("tr.txt", "--language=turkish")
