@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
 from bertjax.config import ConfigError
-from bertjax.inference.prediction_tasks import TASKS, Task, positive, refuse_beside_lines
+from bertjax.digits import whole_number
+from bertjax.showing import note
+
+if TYPE_CHECKING:
+    from bertjax.inference.prediction_tasks import PredictionTask
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -26,21 +30,98 @@ the results, which take the place of fields with their names. For text alone a l
 Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
 object with "line" and "error"; a line has at most 4 MiB)."""
 
-_LOTS = 16  # batches that are sorted by length together
+_BATCHES_AT_ONCE = 16  # that are sorted by length together
+
+
+def _positive(text: str) -> int:
+    number = whole_number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text[:40]!r}")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return value
+
+
+# Task -> (what it gives, its JSON lines, its options).
+_TASKS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
+    "fill-mask": (
+        "the most probable tokens for [MASK]",
+        '{"text": "..."}',
+        {"--top_k": {"type": _positive, "default": 5, "metavar": "K", "help": "tokens for each mask (default 5)"}},
+    ),
+    "embed": (
+        "a vector for each text, as JSON lines",
+        '{"text": "..."}',
+        {
+            "--pooling": {"choices": ("mean", "cls"), "help": "default: the model's own, else mean"},
+            "--normalize": {
+                "action": "store_true",
+                "default": None,
+                "help": "to length 1, so that products are cosines; default as the model was made, else not",
+            },
+            "--max_length": {"type": _positive, "metavar": "N", "help": "tokens of a text that are read"},
+        },
+    ),
+    "classify": (
+        "a label, several labels, or a number for each text or pair",
+        '{"text": "..."} or {"text": "...", "second": "..."}',
+        {
+            "--pairs": {"action": "store_true", "help": "TEXTs are pairs: first, second, first, second, ..."},
+            "--threshold": {
+                "type": _share,
+                "default": 0.5,
+                "metavar": "P",
+                "help": "probability over which a label is given, where a text may have several (default 0.5)",
+            },
+        },
+    ),
+    "tag": (
+        "a tag for each word, and the entities that tags make",
+        '{"text": "..."} or {"words": ["...", ...]}',
+        {},
+    ),
+    "answer": (
+        "the answers to questions, as they stand in a context",
+        '{"question": "...", "context": "..."}',
+        {
+            "--context": {"metavar": "TEXT", "help": "the text that holds the answers; each TEXT is a question"},
+            "--n_best": {
+                "type": _positive,
+                "default": 3,
+                "metavar": "N",
+                "help": "answers to each question (default 3)",
+            },
+        },
+    ),
+    "similarity": (
+        "how alike two texts are: a cosine, or the score of a model for pairs",
+        '{"text": "...", "second": "..."}',
+        {},
+    ),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     parser = ArgumentParser("python -m bertjax.predict", "Puts a model to work on text.", _EPILOG)
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    for name, task in TASKS.items():
-        own: Any = tasks.add_parser(name, epilog=_EPILOG, help=task.help, description=f"A JSON line: {task.lines}")
+    for name, (gives, lines, settings) in _TASKS.items():
+        own: Any = tasks.add_parser(name, epilog=_EPILOG, help=gives, description=f"A JSON line: {lines}")
         own.add_argument("--model", required=True, metavar="DIR", help="model folder or workdir")
-        own.add_argument("--batch_size", type=positive, default=32, metavar="N", help="texts at once (default 32)")
+        own.add_argument("--batch_size", type=_positive, default=32, metavar="N", help="texts at once (default 32)")
         own.add_argument("texts", nargs="*", metavar="TEXT", help="text; without any, JSON lines on standard input")
-        if task.show:
+        if name != "embed":
             own.add_argument("--json", action="store_true", help="JSON lines for TEXT arguments, too")
-        task.arguments(own)
+        for flag, setting in settings.items():
+            own.add_argument(flag, **setting)
     return parser.run(argv, _run)
 
 
@@ -56,19 +137,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     """Writes the answers; returns how many lines could not be used."""
+    values = _values(options)
+    # Only now, so that the command answers mistakes at once.
     from bertjax.inference.json_lines import answered
-    from bertjax.inference.unknown_texts import watched
-    from bertjax.showing import note
+    from bertjax.inference.prediction_tasks import PREDICTION_TASKS, warning_of_unknown
 
-    task = TASKS[options.task]
-    values = task.values(options) if options.texts else []
-    if not options.texts:
-        refuse_beside_lines(options)
+    task = PREDICTION_TASKS[options.task]
     model, tokenizer = task.load(options.model)
-    work = watched(task.make_work(model, tokenizer, options), tokenizer, lambda line: note(f"warning: {line}"))
+    work = task.make_work(model, tokenizer, options)
+    work = warning_of_unknown(work, tokenizer, lambda line: note(f"warning: {line}"))
     if not options.texts:
         lines = _counted(_readable(sys.stdin.buffer))
-        return _write(answered(lines, task.read, work, options.batch_size * _LOTS))
+        return _write(answered(lines, task.read, work, options.batch_size * _BATCHES_AT_ONCE))
     results = _of_arguments(task, work, values)
     if task.show is None or options.json:
         return _write(results)
@@ -77,7 +157,24 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _of_arguments(task: Task, work: Any, values: list[Any]) -> list[dict[str, Any]]:
+def _values(options: argparse.Namespace) -> list[Any]:
+    """The TEXTs, as JSON lines would have them. Raises ConfigError for options that do not go with them."""
+    texts, are_pairs, context = options.texts, vars(options).get("pairs", False), vars(options).get("context")
+    if not texts and are_pairs:
+        raise ConfigError('--pairs is for TEXT arguments; a JSON line is a pair when it has a "second"')
+    if not texts and context is not None:
+        raise ConfigError('--context is for TEXT arguments; a JSON line holds its own "context"')
+    if are_pairs or options.task == "similarity":
+        if len(texts) % 2:
+            option = "--pairs" if are_pairs else options.task
+            raise ConfigError(f"{option} takes the texts two by two; {len(texts)} were given")
+        return [texts[begin : begin + 2] for begin in range(0, len(texts), 2)]
+    if options.task == "answer" and texts and context is None:
+        raise ConfigError("--context=TEXT is needed beside questions")
+    return [{"question": question, "context": context} for question in texts] if context is not None else texts
+
+
+def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[dict[str, Any]]:
     from bertjax.inference.json_lines import NOT_FINITE
     from bertjax.inference.strict_json import is_finite
     from bertjax.interop import ModelFileError
@@ -93,6 +190,7 @@ def _of_arguments(task: Task, work: Any, values: list[Any]) -> list[dict[str, An
 
 
 def _write(answers: Iterable[dict[str, Any]]) -> int:
+    """Writes JSON lines; returns how many of them are errors."""
     from bertjax.inference.strict_json import written
 
     failed = 0

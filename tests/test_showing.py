@@ -67,7 +67,16 @@ def test_a_standard_error_that_is_gone_changes_no_exit_code(monkeypatch, broken_
 
 PACKAGE = Path(__file__).parent.parent / "bertjax"
 # Whose other prints are JSON, help, or text of the command's own.
-PRINTING = {"showing.py", "describe.py", "evaluate.py", "predict.py", "plan.py", "benchmark.py", "inference/show.py"}
+PRINTING = {
+    "showing.py",
+    "describe.py",
+    "description.py",
+    "evaluate.py",
+    "predict.py",
+    "plan.py",
+    "benchmark.py",
+    "inference/prediction_tasks.py",
+}
 PRINTING |= {"command.py"}
 
 

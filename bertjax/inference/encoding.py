@@ -104,17 +104,18 @@ def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> 
 
 def mask_spans(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
     """Where the mask stands in a text, as (begin, end) in characters."""
-    return [match.span() for match in _mask_pattern(tokenizer).finditer(text)]
+    return [match.span() for match in mask_pattern(tokenizer).finditer(text)]
 
 
-def _mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
+def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
+    """Matches the mask in a text: "[MASK]", or the tokenizer's own piece for it."""
     pieces = {"[MASK]", tokenizer.token(tokenizer.mask_id)}
     return re.compile("|".join(re.escape(piece) for piece in sorted(pieces)))
 
 
 def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     """The ids of texts, without [CLS] and [SEP]; what stands between masks is tokenised by itself."""
-    pattern = _mask_pattern(tokenizer)
+    pattern = mask_pattern(tokenizer)
     segments = [pattern.split(text) for text in texts]
     ids = iter(tokenizer.encode_batch([segment for parts in segments for segment in parts]))
     joined = []

@@ -3,15 +3,8 @@ import json
 
 import pytest
 
-from bertjax.inference.json_lines import (
-    answered,
-    bounded_lines,
-    read_pair,
-    read_question,
-    read_text,
-    read_text_or_pair,
-    read_words,
-)
+from bertjax.inference.json_lines import answered, bounded_lines
+from bertjax.inference.prediction_tasks import read_pair, read_question, read_text, read_text_or_pair, read_words
 
 
 def shout(texts):
