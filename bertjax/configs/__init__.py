@@ -1,4 +1,4 @@
-"""In a checkout: makes the files of the folder ``configs`` beside this package importable as ``bertjax.configs``.
+"""The configs that come with bertjax. In a checkout: the files of the folder ``configs`` beside this package.
 
 An installed bertjax has those files here instead (see pyproject.toml).
 """
