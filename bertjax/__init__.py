@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertjax import evaluate, finetune, train
-    from bertjax.data.in_memory import masked_batches
+    from bertjax.data.stream.in_memory import masked_batches
     from bertjax.inference.answer import answer
     from bertjax.inference.classify import classify
     from bertjax.inference.embed import embed
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bertjax.interop.task_models import load_task_model, save_task_model
     from bertjax.model.create import create_model
     from bertjax.model.dropout import DropoutSeed
+    from bertjax.objectives.losses import pretraining_loss
     from bertjax.text.tokenizer import load_tokenizer
-    from bertjax.train.losses import pretraining_loss
 
 __version__ = "0.1.0"
 
@@ -71,8 +71,8 @@ _HOMES = {
     "load_model": "bertjax.interop.models",
     "load_task_model": "bertjax.interop.task_models",
     "load_tokenizer": "bertjax.text.tokenizer",
-    "masked_batches": "bertjax.data.in_memory",
-    "pretraining_loss": "bertjax.train.losses",
+    "masked_batches": "bertjax.data.stream.in_memory",
+    "pretraining_loss": "bertjax.objectives.losses",
     "save_model": "bertjax.interop.models",
     "save_task_model": "bertjax.interop.task_models",
     "similarity": "bertjax.inference.similarity",

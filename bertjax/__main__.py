@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from bertjax.command import USAGE, fail, keep_memory, run_as_process, share_heaps, show_help
+from bertjax.cli.command import fail, run_as_process, show_help
 from bertjax.config import nearest
+from bertjax.errors import USAGE
+from bertjax.memory import keep_memory, share_heaps
 
 
 class Command(NamedTuple):

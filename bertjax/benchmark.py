@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertjax.cli.command import fail, guarded, printing, show_help
 from bertjax.cli.config_help import as_text as config_help
-from bertjax.command import USAGE, fail, guarded, printing, show_help
+from bertjax.cli.flags import parse
+from bertjax.cli.showing import note, say
 from bertjax.config import RunConfig, nearest, resolve
-from bertjax.flags import FlagError, parse
-from bertjax.showing import note, say
+from bertjax.errors import USAGE, FlagError
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus import PreparedCorpus
+    from bertjax.data.corpus.prepared import PreparedCorpus
 
 HELP = """\
 python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]
@@ -48,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
-    from bertjax.train.display import Display
-    from bertjax.train.inputs import open_corpus, settled
+    from bertjax.cli.display import Display
+    from bertjax.train.open_corpus import open_corpus, settled
 
     # With --json standard output holds the result and nothing else.
     to_show = note if as_json else None
@@ -81,9 +82,9 @@ def _shown(value: Any) -> str:
 
 
 def benchmark_data(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
-    """The host's part of a phase; see ``bertjax.data.speed``."""
-    from bertjax.data.pipeline import ExampleSettings
-    from bertjax.data.speed import measure
+    """The host's part of a phase; see ``bertjax.data.stream.speed``."""
+    from bertjax.data.stream.pipeline import ExampleSettings
+    from bertjax.data.stream.speed import measure
 
     name, phase = list(run.phases.items())[phase_index]
     settings = ExampleSettings.from_config(run, phase_index)
@@ -98,12 +99,12 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     """
     import jax
 
-    from bertjax.data.pipeline import ExampleSettings, open_batches
+    from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+    from bertjax.engine.metrics import throughput
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global
     from bertjax.train.job import accumulation_steps, make_job, work_of_step
-    from bertjax.train.metrics import throughput
 
     name, phase = list(run.phases.items())[phase_index]
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)

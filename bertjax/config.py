@@ -16,19 +16,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bertjax.config_sections import (
-    DETERMINISTIC,
-    PRECISIONS,
-    CheckpointConfig,
-    GuardConfig,
-    LoggingConfig,
-    ParallelConfig,
-    UpdateConfig,
-    check_mesh_sizes,
-)
-from bertjax.keys import (
+from bertjax.config_schema import (
     LARGEST_INT,
-    ConfigError,
     build,
     fingerprint,
     flatten,
@@ -43,6 +32,17 @@ from bertjax.keys import (
     refuse_old_names,
     section,
 )
+from bertjax.config_sections import (
+    DETERMINISTIC,
+    PRECISIONS,
+    CheckpointConfig,
+    GuardConfig,
+    LoggingConfig,
+    ParallelConfig,
+    UpdateConfig,
+    check_mesh_sizes,
+)
+from bertjax.errors import ConfigError
 
 # Also imported from here, by those who deal with configs.
 __all__ = [

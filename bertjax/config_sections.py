@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertjax.keys import ConfigError, identity, operational
+from bertjax.config_schema import identity, operational
+from bertjax.errors import ConfigError
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 DETERMINISTIC = "same bits at every start on GPUs too: sums in a fixed order, no kernels chosen by timing; slower there"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from bertjax.command import ArgumentParser, guarded
+from bertjax.cli.command import ArgumentParser, guarded
 
 _EPILOG = """\
 PATH is one of
@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.description import describe, show
+    from bertjax.errors import ModelFileError
     from bertjax.inference.strict_json import with_words_for_numbers
-    from bertjax.interop import ModelFileError
 
     found = describe(options.path)
     try:

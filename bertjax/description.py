@@ -10,22 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bertjax.config import ConfigError, RunConfig, resolve, to_dict
-from bertjax.interop import ModelFileError
+from bertjax.cli.paths import given_path
+from bertjax.cli.showing import plain, say, short
+from bertjax.config import RunConfig, resolve, to_dict
+from bertjax.config_schema import translated_record
+from bertjax.engine.checkpoint.record import Damaged, whole_record
+from bertjax.engine.checkpoint.step_folders import newest_that_stays, step_number, step_numbers
+from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
+from bertjax.errors import CheckpointError, ConfigError, ModelFileError
 from bertjax.interop.huggingface import open_folder
 from bertjax.interop.names import BUFFERS, HEADS, TIED, canonical
 from bertjax.interop.safetensors_files import INDEX, list_tensors, read_json, tensors_in
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.task_models import task_of
-from bertjax.keys import translated_record
-from bertjax.paths import given_path
-from bertjax.showing import plain, say, short
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.train import CheckpointError
-from bertjax.train.provenance import check_config, check_tokenizer
-from bertjax.train.record import Damaged, whole_record
-from bertjax.train.step_folders import newest_that_stays, step_number, step_numbers
-from bertjax.train.stored_arrays import check_arrays, list_arrays
+from bertjax.workdir.provenance import check_config, check_tokenizer
 
 _MOST_TRIALS = 40  # that are shown
 _COLUMNS = ("tensor", "dtype", "shape", "parameters")

@@ -14,12 +14,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bertjax.command import ArgumentParser, guarded
-from bertjax.config import ConfigError, nearest
-from bertjax.digits import integer
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer
+from bertjax.cli.paths import given_path
+from bertjax.cli.showing import note
+from bertjax.config import nearest
+from bertjax.errors import ConfigError
 from bertjax.evaluation import SUITES, suite_named
-from bertjax.paths import given_path
-from bertjax.showing import note
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -69,9 +70,9 @@ def run(
 
     Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
     """
-    from bertjax.data.progress import shown
+    from bertjax.cli.progress_bar import shown
+    from bertjax.errors import ModelFileError
     from bertjax.evaluation.suite import checked_options
-    from bertjax.interop import ModelFileError
 
     chosen = suite_named(suite)
     settings = checked_options(suite, chosen, options)
@@ -152,7 +153,7 @@ def _run(options: argparse.Namespace) -> None:
     for line in result["warnings"]:
         note(f"warning: {line}")
     if output is not None:
-        from bertjax.train.workdir import write_json
+        from bertjax.workdir.files import write_json
 
         write_json(output, result)
     if options.json:

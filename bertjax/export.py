@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bertjax.command import ArgumentParser, guarded
-from bertjax.digits import integer
-from bertjax.showing import say
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer
+from bertjax.cli.showing import say
 
 _EPILOG = """\
 Config, tokenizer and weights are proved to be those of the checkpoint by its record and checksums.
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from bertjax.interop.exported import check_replaceable
     from bertjax.interop.models import export_params
-    from bertjax.train.stored_run import open_run
+    from bertjax.workdir.stored_run import open_run
 
     output = check_replaceable(options.output, options.overwrite)
     run = open_run(options.workdir)

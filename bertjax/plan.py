@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
+from bertjax.cli.command import fail, guarded, printing, show_help
 from bertjax.cli.config_help import as_text as config_help
-from bertjax.command import USAGE, fail, guarded, printing, show_help
+from bertjax.cli.flags import parse
+from bertjax.cli.showing import note
 from bertjax.config import RunConfig, resolve
-from bertjax.flags import FlagError, parse
-from bertjax.showing import note
+from bertjax.errors import USAGE, FlagError
 
 HELP = """\
 python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]

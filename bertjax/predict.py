@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bertjax.command import DATA, USAGE, ArgumentParser, fail, guarded
-from bertjax.config import ConfigError
-from bertjax.digits import whole_number
-from bertjax.showing import note
+from bertjax.cli.command import ArgumentParser, fail, guarded
+from bertjax.cli.digits import whole_number
+from bertjax.cli.showing import note
+from bertjax.errors import DATA, USAGE, ConfigError
 
 if TYPE_CHECKING:
     from bertjax.inference.prediction_tasks import PredictionTask
@@ -175,9 +175,9 @@ def _values(options: argparse.Namespace) -> list[Any]:
 
 
 def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[dict[str, Any]]:
+    from bertjax.errors import ModelFileError
     from bertjax.inference.json_lines import NOT_FINITE
     from bertjax.inference.strict_json import is_finite
-    from bertjax.interop import ModelFileError
 
     try:
         records, items = zip(*map(task.read, values), strict=True)
@@ -202,7 +202,7 @@ def _write(answers: Iterable[dict[str, Any]]) -> int:
 
 
 def _readable(stream: BinaryIO) -> Iterator[bytes]:
-    from bertjax.data.files import DataError
+    from bertjax.errors import DataError
     from bertjax.inference.json_lines import bounded_lines
 
     try:

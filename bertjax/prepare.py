@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bertjax.command import ArgumentParser, guarded
-from bertjax.digits import integer
-from bertjax.showing import note, say
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer
+from bertjax.cli.showing import note, say
 
 _EPILOG = """\
 SPEC is one of
@@ -100,10 +100,10 @@ def _number_in(low: float, high: float) -> Callable[[str], float]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from bertjax.data.corpus import prepare
-    from bertjax.data.pair_cautions import pair_lines, phase_pairs
-    from bertjax.data.settings import ExampleSettings
-    from bertjax.data.text_cautions import cleaning_line, text_cautions, text_line
+    from bertjax.data.corpus.prepared import prepare
+    from bertjax.data.corpus.text_cautions import cleaning_line, text_cautions, text_line
+    from bertjax.data.stream.pair_cautions import pair_lines, phase_pairs
+    from bertjax.data.stream.settings import ExampleSettings
 
     corpus = prepare(
         options.input,

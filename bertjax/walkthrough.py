@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from scipy.special import erf, log_softmax, softmax
 
-from bertjax.command import ArgumentParser, guarded
-from bertjax.config import ConfigError
-from bertjax.showing import say
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.showing import say
+from bertjax.errors import ConfigError
 
 SENTENCE = "This function returns the number of items in the list."
 

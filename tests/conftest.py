@@ -105,15 +105,17 @@ def broken_pipe():
 
 
 @pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory):
+def corpus_file(made_once):
     """A text file of real prose, a document a module: what the standard library says of itself."""
-    path = tmp_path_factory.mktemp("corpus") / "docs.txt"
-    documents = []
-    for name in DOCUMENTED.split():
-        module = importlib.import_module(name)
-        parts = [module.__doc__ or ""] + [
-            inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)
-        ]
-        documents.append(" ".join(" ".join(parts).split()))
-    path.write_text("\n\n".join(documents), encoding="utf-8")
-    return path
+
+    def make(path):
+        documents = []
+        for name in DOCUMENTED.split():
+            module = importlib.import_module(name)
+            parts = [module.__doc__ or ""] + [
+                inspect.getdoc(v) or "" for v in vars(module).values() if inspect.isroutine(v)
+            ]
+            documents.append(" ".join(" ".join(parts).split()))
+        path.write_text("\n\n".join(documents), encoding="utf-8")
+
+    return made_once("docs.txt", make)

@@ -38,47 +38,140 @@ def named(*names):
 
 
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+GROUND = (
+    "errors",
+    "config",
+    "config_schema",
+    "config_sections",
+    "memory",
+)  # modules at the top that everything may import
+JAX = ("jax", "flax", "optax", "orbax")
+
+
+def only(*allowed):
+    """Every package and module at the top of bertjax but these."""
+    top = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} - {"__init__", "configs"}
+    assert set(allowed) <= top, allowed
+    return [f"bertjax.{name}" for name in sorted(top - set(allowed))]
+
 
 CASES = [
-    *rule(named("keys.py", "batch.py"), "bertjax"),
-    *rule(under("text", "data"), "jax", "flax", "optax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
-    *rule(under("model"), "optax", "orbax", "jax.sharding", "bertjax.data", "bertjax.train", "bertjax.parallel"),
-    *rule(under("interop", "inference"), "optax", "orbax", "bertjax.data", "bertjax.train", "bertjax.parallel"),
-    *rule(under("interop"), "bertjax.inference"),
-    *rule(under("parallel"), "bertjax.model", "bertjax.train", "bertjax.data"),
+    *rule(named("errors.py", "batch.py"), "bertjax"),
+    *rule(named("config_schema.py"), *only("errors")),
+    *rule(named("config.py", "config_sections.py"), *only("errors", "config_schema", "config_sections")),
+    *rule(under("cli"), *only("cli", *GROUND), *JAX),
+    *rule(under("text"), *only("text", "cli", *GROUND), *JAX),
+    *rule(under("data"), *only("data", "text", "cli", "batch", *GROUND), *JAX),
+    *rule(under("tasks"), *only("tasks", "text", "data", "cli", *GROUND), *JAX),
+    *rule(under("model"), *only("model", *GROUND), "optax", "orbax", "jax.sharding"),
+    *rule(under("parallel"), *only("parallel", *GROUND)),
+    *rule(under("cluster"), *only("cluster", "cli", "errors")),
+    *rule(under("objectives"), *only("objectives", "model", "data", "batch", *GROUND), "orbax"),
+    # Arrays and functions: neither text nor corpus, neither task nor objective.
+    *rule(under("engine"), *only("engine", "model", "parallel", "cluster", "cli", "batch", "unfinished", *GROUND)),
+    *rule(under("interop", "inference"), "optax", "orbax"),
+    *rule(under("interop"), *only("interop", "model", "text", "cli", "unfinished", *GROUND)),
+    *rule(under("inference"), *only("inference", "interop", "model", "tasks", "text", "cli", *GROUND)),
+    *rule(under("evaluation"), "bertjax.train", "bertjax.finetune", "bertjax.planning", "bertjax.cluster"),
     *rule(under("planning"), "bertjax.text", "bertjax.interop", "bertjax.inference"),
     *rule(lambda path: path.name != "plan.py" and "planning" not in path.parts, "bertjax.planning"),
-    *rule(named("train/losses.py", "train/metrics.py"), "bertjax"),
-    *rule(under("tasks"), "jax", "flax", "optax", "orbax", "bertjax.model", "bertjax.train", "bertjax.parallel"),
-    *rule(under("tasks"), "bertjax.inference", "bertjax.interop", "bertjax.config", "bertjax.finetune"),
     # The page is made from files alone.
-    *rule(under("reporting"), "jax", "flax", "optax", "orbax", *[f"bertjax.{p}" for p in PACKAGES if p != "reporting"]),
-    *rule(named("finetune/settings.py", "finetune/batching.py"), "jax", "flax", "optax", "bertjax.model"),
+    *rule(under("reporting"), *only("reporting", "unfinished"), *JAX),
+    *rule(under("train"), "bertjax.finetune"),
+    *rule(under("finetune"), "bertjax.train"),
+    *rule(named("finetune/settings.py", "finetune/batching.py"), *JAX, "bertjax.model"),
     # What is fine-tuned is used elsewhere; the machine that does it is not.
     *rule(
         lambda path: path.name not in ("__main__.py", "__init__.py") and "finetune" not in path.parts,
         "bertjax.finetune",
     ),
     *rule(lambda path: True, "configs", "launch", "tests", "torch", "transformers", "tensorflow", "pickle"),
-    *rule(
-        lambda path: (
-            path.relative_to(PACKAGE).parts[0] == "train"
-            and path.name not in ("loop.py", "inputs.py", "initial.py", "standing.py", "stored_run.py", "__main__.py")
-        ),
-        "bertjax.data",
-        "bertjax.text",
-    ),
+]
+
+
+# Being rebuilt: these still break a rule. Whoever mends one takes it off the list.
+UNFINISHED = [
+    *("engine/activations.py", "engine/held_out.py", "engine/sizes.py", "engine/step.py"),
+    *("finetune/__main__.py", "finetune/job.py", "finetune/position.py", "finetune/summary.py"),
+    *("finetune/trial.py", "finetune/trials.py"),
 ]
 
 
 @pytest.mark.parametrize(("path", "forbidden"), CASES)
 def test_imports(path, forbidden):
+    if named(*UNFINISHED)(path) and imports_any(path, *forbidden):
+        pytest.xfail("still to be moved")
     assert imports_any(path, *forbidden) == []
 
 
-def test_config_knows_nothing_but_how_keys_are_read():
-    own = {name for name in imported(PACKAGE / "config.py") if name.startswith("bertjax")}
-    assert own and all(name.startswith(("bertjax.keys", "bertjax.config_sections")) for name in own)
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(files):
+    """module -> modules of the package that it imports, at any depth in it, be it for types alone. The front door,
+    ``bertjax`` itself, names what it opens to, and its version is read by others."""
+    modules, graph = {module_name(path) for path in files}, {}
+    for path in files:
+        names = imported(path)
+        # ``from package import module`` names both; the package itself is imported for the module alone.
+        names -= {n.rpartition(".")[0] for n in names & modules if n.rpartition(".")[2] != "*"}
+        graph[module_name(path)] = (names & modules) - {module_name(path), "bertjax"}
+    return graph
+
+
+def circle(graph):
+    """Names that import each other in a ring, or nothing."""
+    done, path = set(), []
+
+    def walk(name):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        path.append(name)
+        found = next(filter(None, map(walk, sorted(graph.get(name, ())))), [])
+        path.pop()
+        done.add(name)
+        return found
+
+    return next(filter(None, map(walk, sorted(graph))), [])
+
+
+def package_of(name, packages):
+    """The package that a module lies in; a module at the top stands for itself."""
+    return name if name in packages else max((p for p in packages if name.startswith(p + ".")), key=len)
+
+
+def package_graph(graph):
+    packages = {module_name(path) for path in FILES if path.name == "__init__.py"}
+    between = {}
+    for name, others in graph.items():
+        here = package_of(name, packages)
+        here = name if here == "bertjax" else here
+        for other in others:
+            there = package_of(other, packages)
+            there = other if there == "bertjax" else there
+            if here != there:
+                between.setdefault(here, set()).add(there)
+    between.pop("bertjax", None)
+    return between
+
+
+@pytest.mark.xfail(strict=True, reason="text.sentencepiece_json and text.sentencepiece_tokenizer")
+def test_no_module_imports_itself_on_a_way_round():
+    assert circle(import_graph(FILES)) == []
+
+
+@pytest.mark.xfail(strict=True, reason="engine.sizes imports train.job")
+def test_no_package_imports_itself_on_a_way_round():
+    assert circle(package_graph(import_graph(FILES))) == []
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "a"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_no_landfill():
@@ -98,7 +191,7 @@ def test_importing_bertjax_does_not_import_jax():
 
 
 # The time of day is written down for people to see there.
-SHOWS_TIME = ("train/event_files.py",)
+SHOWS_TIME = ("engine/event_files.py",)
 WALL_CLOCKS = {
     "time": {"time", "time_ns", "localtime", "gmtime", "ctime", "strftime"},
     "datetime": {"datetime", "date"},

@@ -5,21 +5,13 @@ import json
 import pytest
 
 from bertjax import config as config_module
-from bertjax import config_sections, keys
-from bertjax.config import (
-    ConfigError,
-    default_config,
-    identity_fingerprint,
-    identity_items,
-    phase,
-    resolve,
-    to_dict,
-)
+from bertjax import config_schema, config_sections
+from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.finetune import settings
-from bertjax.interop import ModelFileError
 from bertjax.train.cautions import config_cautions as cautions
-from bertjax.train.provenance import check_config
-from bertjax.train.same_run import check_same_run
+from bertjax.workdir.provenance import check_config
+from bertjax.workdir.same_run import check_same_run
 
 
 def valid():
@@ -200,7 +192,7 @@ def test_nothing_is_said_of_what_is_usual(changes):
 
 def sections_of(kind):
     yield kind
-    for f in keys.keys_of(kind):
+    for f in config_schema.keys_of(kind):
         inner = f.default if f.default is not dataclasses.MISSING else f.default_factory()
         if dataclasses.is_dataclass(inner):
             yield from sections_of(type(inner))
@@ -210,7 +202,7 @@ def sections_of(kind):
 def test_every_key_has_a_meaning_and_every_section_a_title(kind):
     for one in sections_of(kind):
         assert not one.__doc__.startswith(f"{one.__name__}("), f"{one.__name__} has no docstring"
-        for f in keys.keys_of(one):
+        for f in config_schema.keys_of(one):
             meaning = f.metadata.get("meaning", "section")
             assert 5 < len(meaning) < 130 and not meaning.endswith("."), (one.__name__, f.name, meaning)
 
@@ -228,7 +220,7 @@ BEFORE = {
 @pytest.fixture
 def before(monkeypatch):
     """(config as a nested dict, identity items, their fingerprint) of a run from before keys were renamed."""
-    monkeypatch.setattr(keys, "RENAMED", BEFORE)
+    monkeypatch.setattr(config_schema, "RENAMED", BEFORE)
     tree, items = to_dict(resolve(valid())), identity_items(resolve(valid()))
     tree["data"]["mask_share"] = tree["data"].pop("masked_lm_prob")
     tree["data"]["objective"] = "both"
@@ -242,12 +234,17 @@ def test_a_stored_run_with_old_names_is_read_and_keeps_its_fingerprint(before, t
     tree, items, fingerprint = before
     run = resolve(valid())
     recorded = {"config": tree, "identity": items, "identity_fingerprint": fingerprint}
-    new = keys.translated_record(recorded)
+    new = config_schema.translated_record(recorded)
     assert resolve(new["config"]) == dataclasses.replace(run, unset=resolve(new["config"]).unset)
     assert list(new["config"]["phases"]) == ["phase1", "phase2"]
     assert new["identity"] == identity_items(run)
-    assert keys.translated_record(new) == new
-    assert keys.fingerprint(items) == keys.fingerprint(new["identity"]) == identity_fingerprint(run) == fingerprint
+    assert config_schema.translated_record(new) == new
+    assert (
+        config_schema.fingerprint(items)
+        == config_schema.fingerprint(new["identity"])
+        == identity_fingerprint(run)
+        == fingerprint
+    )
     check_same_run(new, run, tmp_path, {})
     record = {"step": 3, "identity": fingerprint}
     check_config(recorded, run, record, tmp_path)
@@ -271,7 +268,7 @@ def test_a_stored_run_with_old_names_is_read_and_keeps_its_fingerprint(before, t
     ],
 )
 def test_a_config_with_an_old_name_is_told_the_new_one(monkeypatch, key, value, message):
-    monkeypatch.setattr(keys, "RENAMED", BEFORE)
+    monkeypatch.setattr(config_schema, "RENAMED", BEFORE)
     with pytest.raises(ConfigError) as caught:
         resolve_with(**{key: value})
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -281,9 +278,9 @@ def test_every_renamed_key_leads_to_one_of_today():
     names = {
         name
         for kind in (config_module.default_config(), settings.default_config("tagging"))
-        for name in keys._leaves(kind.to_dict())
+        for name in config_schema._leaves(kind.to_dict())
     }
-    for old, new in keys.RENAMED.items():
+    for old, new in config_schema.RENAMED.items():
         assert new.partition("=")[0] in names and ("=" in old) == ("=" in new)
         assert "=" in old or old not in names
 
@@ -295,5 +292,7 @@ def test_fine_tuning_shares_its_sections_and_refuses_old_names():
         settings.resolve(config)
     assert issubclass(settings.BestConfig, config_sections.CheckpointConfig)
     stored = {"config": {"data": {"too_long": "cut"}}, "identity": {"data.too_long": "cut"}}
-    assert keys.translated_record(stored)["config"] == {"data": {"too_long": "truncate"}}
-    assert keys.fingerprint({"data.too_long": "cut"}) == keys.fingerprint({"data.too_long": "truncate"})
+    assert config_schema.translated_record(stored)["config"] == {"data": {"too_long": "truncate"}}
+    assert config_schema.fingerprint({"data.too_long": "cut"}) == config_schema.fingerprint(
+        {"data.too_long": "truncate"}
+    )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bertjax.cli.flags import parse
 from bertjax.config import resolve
-from bertjax.flags import parse
 from bertjax.model.bert import Bert, split_params
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -19,20 +19,20 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from bertjax.config import default_config, identity_fingerprint, phase, resolve
+from bertjax.config_schema import fingerprint
 from bertjax.describe import main
+from bertjax.engine.checkpoint.checkpoints import Checkpoints
+from bertjax.engine.health import initial_health
+from bertjax.engine.loss_scale import initial_loss_scale
+from bertjax.engine.state import TrainState
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import new_task_model, save_task_model
-from bertjax.keys import fingerprint
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig
 from bertjax.parallel.mesh import make_mesh
 from bertjax.text.vocabulary import train_tokenizer
-from bertjax.train.checkpoints import Checkpoints
-from bertjax.train.health import initial_health
-from bertjax.train.loss_scale import initial_loss_scale
-from bertjax.train.state import TrainState
-from bertjax.train.workdir import config_record, write_json
+from bertjax.workdir.files import config_record, write_json
 
 ROOT = Path(__file__).parent.parent
 DIMENSIONS = {

@@ -12,7 +12,8 @@ import pytest
 
 import bertjax
 import bertjax.__main__ as bertjax_main
-from bertjax import benchmark, command, config, plan
+from bertjax import benchmark, config, plan
+from bertjax.cli import command
 from bertjax.cli.config_help import sections
 from bertjax.finetune import __main__ as finetune
 from bertjax.finetune import settings

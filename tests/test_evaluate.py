@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.data.corpus import prepare
+from bertjax.data.corpus.prepared import prepare
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.evaluate import main
 from bertjax.evaluation import SUITES, suite_named
-from bertjax.interop import ModelFileError
 from bertjax.text.vocabulary import train_tokenizer
 
 ROOT = Path(__file__).parent.parent

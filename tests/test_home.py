@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.config import ConfigError
-from bertjax.data.placing import cache_folder
+from bertjax.data.corpus.placing import cache_folder
+from bertjax.errors import ConfigError
 
 TINY = f"--config={Path(__file__).parent.parent / 'configs' / 'tiny.py'}"
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bertjax.keys import LARGEST_INT, keys_of
+from bertjax.config_schema import LARGEST_INT, keys_of
 
 _KINDS = {bool: "True or False", int: "integer", float: "number", str: "text"}
 FIXED, FREE = "fixed", "may change"

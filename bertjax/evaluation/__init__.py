@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from bertjax.config import ConfigError, nearest
+from bertjax.config import nearest
+from bertjax.errors import ConfigError
 
 if TYPE_CHECKING:
     from bertjax.evaluation.suite import Suite

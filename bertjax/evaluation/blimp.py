@@ -16,15 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
-from bertjax.data.progress import Progress
+from bertjax.cli.paths import given_path
+from bertjax.cli.progress_bar import Progress
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
-from bertjax.paths import given_path
 from bertjax.tasks.examples import check_text
 from bertjax.tasks.lines import ending, json_objects
 from bertjax.text.tokenizer import Tokenizer

@@ -15,28 +15,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.config import ConfigError
-from bertjax.data import corpus as corpora
-from bertjax.data.files import DataError, Report
-from bertjax.data.in_memory import corpus_of_documents
-from bertjax.data.index import Corpus
-from bertjax.data.pipeline import EVALUATION_SEED, evaluation_batches
-from bertjax.data.progress import Progress
-from bertjax.data.settings import ExampleSettings
-from bertjax.data.sources import TextList, open_sources
-from bertjax.data.staging import read_sentences
-from bertjax.data.text_cautions import TextCounts, check_known, unknown_line
+from bertjax.cli.paths import given_path
+from bertjax.cli.progress_bar import Progress
+from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.files import Report
+from bertjax.data.corpus.index import Corpus
+from bertjax.data.corpus.sources import TextList, open_sources
+from bertjax.data.corpus.staging import read_sentences
+from bertjax.data.corpus.text_cautions import TextCounts, check_known, unknown_line
+from bertjax.data.stream.in_memory import corpus_of_documents
+from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
+from bertjax.data.stream.settings import ExampleSettings
+from bertjax.engine.metrics import unigram_log_probs
+from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
-from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.paths import given_path
+from bertjax.objectives.losses import weighted_cross_entropy
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.unknown import REFUSE_ABOVE, WARN_ABOVE, unknown_caution
-from bertjax.train.losses import weighted_cross_entropy
-from bertjax.train.metrics import unigram_log_probs
-from bertjax.train.workdir import recorded_config
+from bertjax.workdir.files import recorded_config
 
 # The row length of the first phase of pretraining: what every model has seen.
 _ROW_LENGTH = 128

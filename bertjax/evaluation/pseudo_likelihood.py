@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from bertjax.cli.progress_bar import Progress
 from bertjax.config import ModelConfig
-from bertjax.data.progress import Progress
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bertjax.cli.showing import plain
 from bertjax.evaluation.suite import LEVEL
-from bertjax.showing import plain
 from bertjax.tasks.score_words import title as title_of
 
 

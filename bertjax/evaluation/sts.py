@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError, nearest
-from bertjax.data.files import DataError
-from bertjax.data.progress import Progress
+from bertjax.cli.paths import given_path
+from bertjax.cli.progress_bar import Progress
+from bertjax.config import nearest
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
 from bertjax.inference.embed import embed_placed
 from bertjax.inference.placement import ONE_DEVICE, Placement
@@ -23,7 +24,6 @@ from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
-from bertjax.paths import given_path
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.left_out import Warn
 from bertjax.tasks.lines import ending

@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from bertjax.config import ConfigError, nearest
+from bertjax.config import nearest
+from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert
 from bertjax.tasks.intervals import bootstrap, score_intervals
 from bertjax.tasks.scores import SCORES

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
-from bertjax.data.progress import Progress
+from bertjax.cli.paths import given_path
+from bertjax.cli.progress_bar import Progress
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Options, Result, Score, Suite, measured, scored
 from bertjax.inference.answer import Answer, answer
 from bertjax.inference.classify import classify
@@ -22,7 +22,6 @@ from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
-from bertjax.paths import given_path
 from bertjax.tasks.answer_words import counted_in_characters
 from bertjax.tasks.asked import AMONG
 from bertjax.tasks.conll import read_tagged

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertjax.finetune.inputs import Source
-    from bertjax.parallel.cluster import Cluster
-    from bertjax.parallel.progress import Progress
+    from bertjax.cluster.environment import Cluster
+    from bertjax.cluster.watchdog import Progress
+    from bertjax.finetune.start import Source
 
 
 def run(
@@ -37,14 +37,13 @@ def run(
 
     Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged, Stalled.
     """
-    from bertjax.command import exit_code
+    from bertjax.cli.paths import given_path, utf8_path
+    from bertjax.cluster.processes import together
+    from bertjax.errors import ConfigError, exit_code
     from bertjax.finetune.settings import resolve, to_dict
-    from bertjax.keys import ConfigError
     from bertjax.parallel.deterministic import make_deterministic
-    from bertjax.parallel.processes import together
-    from bertjax.paths import given_path, utf8_path
-    from bertjax.train.belongings import check_workdir
-    from bertjax.train.ownership import claimed, leave
+    from bertjax.workdir.belongings import check_workdir
+    from bertjax.workdir.lock import claimed, leave
 
     resolved = resolve(config)
     sources = {
@@ -66,8 +65,8 @@ def run(
         if processes.first:
             stack.enter_context(claimed(workdir, leave if on_stall else None))
         processes.must_equal("config", to_dict(resolved))
+        from bertjax.cli.display import Display
         from bertjax.finetune.trials import train_all
-        from bertjax.train.display import Display
 
         silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
         display = Display(say if processes.first else silent)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from bertjax.cli.command import fail, show_help
 from bertjax.cli.config_help import as_text as config_help
-from bertjax.command import USAGE, fail, show_help
-from bertjax.config import ConfigError
+from bertjax.cli.flags import parse
+from bertjax.cluster.watchdog import end_stalled
+from bertjax.errors import USAGE, ConfigError, FlagError
 from bertjax.finetune import run
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.flags import FlagError, parse
-from bertjax.parallel.progress import end_stalled
 from bertjax.train.__main__ import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
 
 HELP = """\

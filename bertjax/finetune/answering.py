@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome

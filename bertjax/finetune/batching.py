@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from bertjax.data.hashing import Purpose, derive
-from bertjax.data.permutation import permute
+from bertjax.data.stream.hashing import Purpose, derive
+from bertjax.data.stream.permutation import permute
 
 # Batches that are sorted together. More: less padding, and more of the same neighbours in every epoch.
 WINDOW = 100

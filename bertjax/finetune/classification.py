@@ -9,21 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit, softmax
 
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
+from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, unused
 from bertjax.tasks.positive_label import positive_label
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.undefined import always_undefined, never_predicted, undefined
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.train.losses import Objective
 
 _OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "classification": objectives.classification,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.embedding_losses import contrastive, cosent
 from bertjax.finetune.family import Decided, Family, Labelled, Outcome
@@ -22,7 +22,6 @@ from bertjax.finetune.pairs import (
     scores_of,
 )
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.keys import ConfigError
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.scores import SCORES

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bertjax.finetune.objectives import NOWHERE, mean
-from bertjax.train.losses import Batch, Objective, Values, weighted_cross_entropy
+from bertjax.objectives.losses import Batch, Objective, Values, weighted_cross_entropy
 
 
 def contrastive(temperature: float, per_pair: int = 2) -> Objective:

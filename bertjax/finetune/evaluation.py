@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from bertjax.engine.held_out import Interrupted
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.model.task import POOLED
 from bertjax.parallel.sharding import process_rows, to_global
 from bertjax.tasks.score_words import in_words
-from bertjax.train.evaluation import Interrupted
 
 
 def evaluate(

@@ -11,8 +11,8 @@ import numpy as np
 
 from bertjax.finetune.batching import Rows
 from bertjax.model.task import TaskConfig
+from bertjax.objectives.losses import Objective
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.train.losses import Objective
 
 # Examples of errors that a summary holds.
 MOST_ERRORS = 50

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import FinetuneConfig

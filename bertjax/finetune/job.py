@@ -16,29 +16,30 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.config import GuardConfig, ModelConfig
+from bertjax.config_schema import LARGEST_INT
+from bertjax.engine.health import judged
+from bertjax.engine.loss_scale import ADJUSTMENTS
+from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.recorder import Stretch, Work
+from bertjax.engine.schedules import Schedule, warmup_then_decay
+from bertjax.engine.sizes import check_batch, check_model
+from bertjax.engine.state import TrainState, initial_state, sharded_shapes, with_params
+from bertjax.engine.step import Batch, jit_train_step, make_train_step
+from bertjax.errors import ConfigError
 from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
 from bertjax.finetune.family import Family
-from bertjax.finetune.inputs import Start
 from bertjax.finetune.rates import held, multipliers, scale_by_rates
 from bertjax.finetune.settings import FinetuneConfig, Trial
-from bertjax.keys import LARGEST_INT, ConfigError
+from bertjax.finetune.start import Start
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.task import TaskModel
+from bertjax.objectives.losses import Objective, Values
 from bertjax.parallel.mesh import batch_shards, one_of
 from bertjax.parallel.sharding import batch_sharding, tree_shardings
 from bertjax.train.cautions import better_sizes, in_parts
-from bertjax.train.health import judged
 from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
-from bertjax.train.loss_scale import ADJUSTMENTS
-from bertjax.train.losses import Objective, Values
-from bertjax.train.optimizers import make_optimizer
-from bertjax.train.recorder import Stretch, Work
-from bertjax.train.schedules import Schedule, warmup_then_decay
-from bertjax.train.sizes import check_batch, check_model
-from bertjax.train.state import TrainState, initial_state, sharded_shapes, with_params
-from bertjax.train.step import Batch, jit_train_step, make_train_step
 
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
 FLOPS_OF_COMPILING = {"cpu": 1e12}

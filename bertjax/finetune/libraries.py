@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 
-from bertjax.data import docstrings
-from bertjax.data.files import DataError
+from bertjax.data.corpus import docstrings
+from bertjax.errors import DataError
 from bertjax.tasks.examples import TextExample
 
 SOURCE = "installed-docs"

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.family import Decided, Family
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.keys import ConfigError
 from bertjax.model.task import POOLED
 
 LOSS = "loss"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bertjax.finetune.batching import IGNORED
-from bertjax.train.losses import Batch, Objective, Values, weighted_cross_entropy
+from bertjax.objectives.losses import Batch, Objective, Values, weighted_cross_entropy
 
 # A logit that no token of padding may have; see also ``model.heads``.
 NOWHERE = -1e30

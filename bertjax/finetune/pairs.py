@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.fitting import Room, fitted_rows
 from bertjax.tasks.examples import TextExample

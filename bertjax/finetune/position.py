@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertjax.train.record import is_amount, is_count, refuse_nonsense
-from bertjax.train.standing import Restored, are_skipped, are_totals, refuse_another_run, worth_going_back_to
-from bertjax.train.state import TrainState
+from bertjax.engine.checkpoint.record import is_amount, is_count, refuse_nonsense
+from bertjax.engine.state import TrainState
+from bertjax.train.position import Restored, are_skipped, are_totals, refuse_another_run, worth_going_back_to
 
 # What of a record is the same in all checkpoints of a run.
 OF_THE_RUN = ("identity", "random")

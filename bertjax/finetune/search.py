@@ -13,15 +13,15 @@ from typing import Any
 from rich.table import Table
 
 from bertjax import unfinished
+from bertjax.config_schema import translated_record
 from bertjax.finetune.metric import LOSS, of_summary
 from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
-from bertjax.keys import translated_record
 from bertjax.tasks.score_words import title
-from bertjax.train import workdir as folder
-from bertjax.train.belongings import RUNS
+from bertjax.workdir import files as folder
+from bertjax.workdir.belongings import RUNS
 
 
 def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax.config_schema import build, flatten, identity, operational, refuse_old_names, section
 from bertjax.config_sections import (
     DETERMINISTIC,
     PRECISIONS,
@@ -21,7 +22,7 @@ from bertjax.config_sections import (
     UpdateConfig,
     check_mesh_sizes,
 )
-from bertjax.keys import ConfigError, build, flatten, identity, operational, refuse_old_names, section
+from bertjax.errors import ConfigError
 
 # Kinds of tasks; those of ``bertjax.model.task``, which would import jax.
 KINDS = ("classification", "multi_label", "regression", "tagging", "answering", "embedding")

@@ -7,29 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bertjax.cli.display import Display
+from bertjax.cluster.processes import Processes
+from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
-from bertjax.finetune.inputs import examples_fingerprint, open_start, read_examples
-from bertjax.finetune.loop import train
 from bertjax.finetune.metric import with_metric
 from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
+from bertjax.finetune.start import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.tagging import tagging_family
-from bertjax.keys import ConfigError
+from bertjax.finetune.trial import train
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
-from bertjax.parallel.processes import Processes
 from bertjax.reporting import refresh_report
 from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions
-from bertjax.train.belongings import RUNS, check_workdir
-from bertjax.train.display import Display
-from bertjax.train.same_run import check_same_items
 from bertjax.train.summary import versions
-from bertjax.train.workdir import has_checkpoint, recorded_config
+from bertjax.workdir.belongings import RUNS, check_workdir
+from bertjax.workdir.files import has_checkpoint, recorded_config
+from bertjax.workdir.same_run import check_same_items
 
 FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
     "classification": text_family,

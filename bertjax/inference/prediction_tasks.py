@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.cli.showing import plain, plain_text, say
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.inference.answer import answer
 from bertjax.inference.classify import classify
 from bertjax.inference.embed import embed
@@ -18,11 +19,9 @@ from bertjax.inference.fill_mask import fill_mask
 from bertjax.inference.json_lines import Read, Work
 from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
-from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair
 from bertjax.interop.task_models import is_task_model, load_task_model
 from bertjax.model.task import POOLED
-from bertjax.showing import plain, plain_text, say
 from bertjax.tasks.entities import are_entities
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.unknown import unknown_caution

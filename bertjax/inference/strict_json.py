@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, NoReturn
 
-from bertjax.showing import plain_json
+from bertjax.cli.showing import plain_json
 
 _MOST_DIGITS = 4300  # Python converts no more, in either direction
 _MOST_DEPTH = 100

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertjax.interop import ModelFileError
+from bertjax.cli.paths import given_path
+from bertjax.cli.showing import plain
+from bertjax.errors import ModelFileError
 from bertjax.interop.safetensors_files import digest, opened
-from bertjax.paths import given_path
-from bertjax.showing import plain
 
 # What sentence-transformers has beside a model that embeds; the last is a folder, with a config.json.
 MODULES_FILE, LENGTH_FILE, POOLING_FOLDER = "modules.json", "sentence_bert_config.json", "1_Pooling"

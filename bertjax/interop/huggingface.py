@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from bertjax import unfinished
 from bertjax.config import ModelConfig
-from bertjax.interop import ModelFileError, exported
+from bertjax.errors import ModelFileError
+from bertjax.interop import exported
 from bertjax.interop.exported import (
     MODEL_FILES,
     TOKENIZER_FILES,

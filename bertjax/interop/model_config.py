@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bertjax.config import ConfigError, ModelConfig, resolve_model
-from bertjax.interop import ModelFileError
-from bertjax.showing import short
+from bertjax.cli.showing import short
+from bertjax.config import ModelConfig, resolve_model
+from bertjax.errors import ConfigError, ModelFileError
 
 _REQUIRED = [
     "vocab_size",

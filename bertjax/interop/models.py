@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from bertjax.config import ConfigError, ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.config import ModelConfig
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
 from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params

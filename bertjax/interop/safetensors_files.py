@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from bertjax.interop import ModelFileError
-from bertjax.showing import short
+from bertjax.cli.showing import short
+from bertjax.errors import ModelFileError
 
 INDEX = "model.safetensors.index.json"
 _CHECKSUMS = "bertjax.checksums"  # the key in the metadata of model.safetensors

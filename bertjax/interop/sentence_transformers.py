@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bertjax.interop import ModelFileError
+from bertjax.cli.showing import short
+from bertjax.errors import ModelFileError
 from bertjax.interop.exported import LENGTH_FILE, MODULES_FILE, POOLING_FOLDER
 from bertjax.interop.safetensors_files import read_json
 from bertjax.model.task import TaskConfig
-from bertjax.showing import short
 
 _PACKAGE = "sentence_transformers."
 # Ways to pool by the keys of before one key named them; bertjax computes the first two.

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bertjax.interop import ModelFileError
+from bertjax.cli.showing import short
+from bertjax.errors import ModelFileError
 from bertjax.model.task import TaskConfig, head_name
-from bertjax.showing import short
 
 # Class of transformers -> the kinds of tasks that it is for.
 ARCHITECTURES = {

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from bertjax.config import ConfigError, ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.config import ModelConfig
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
 from bertjax.interop.models import check_computes_same, model_folder, new_parts, open_pair, with_params
 from bertjax.interop.safetensors_files import read_json

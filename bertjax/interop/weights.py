@@ -9,7 +9,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bertjax.config import ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.names import BUFFERS, HEADS, NAMES, TIED, Entry, layers_in
 from bertjax.model.embeddings import padded_rows, sinusoidal_positions
 

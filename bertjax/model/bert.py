@@ -13,11 +13,11 @@ from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import ATTENTION_FUNCTIONS, SegmentIds
+from bertjax.model.batch_inputs import checked_ids, checked_mask
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings, plain_lookup
 from bertjax.model.encoder import Encoder, EncoderLayer
 from bertjax.model.heads import MLMHead, NSPHead, Pooler
-from bertjax.model.inputs import checked_ids, checked_mask
 from bertjax.model.precision import FLOAT32, Precision
 
 

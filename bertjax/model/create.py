@@ -6,7 +6,8 @@ from typing import Any
 
 from flax import nnx
 
-from bertjax.config import ConfigError, ModelConfig, nearest, resolve_model
+from bertjax.config import ModelConfig, nearest, resolve_model
+from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.model.bert import Bert
 from bertjax.model.flops import parameter_count

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-from bertjax.keys import ConfigError
+from bertjax.errors import ConfigError
 
 # Operations in a fixed order; no kernel is chosen by its time.
 FLAGS = {"--xla_gpu_deterministic_ops": "true", "--xla_gpu_autotune_level": "0"}

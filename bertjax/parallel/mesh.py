@@ -9,7 +9,7 @@ import jax
 from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AxisType, Mesh
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 
 AXES = ("data", "fsdp", "tensor")
 

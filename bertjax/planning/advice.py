@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bertjax.config import ConfigError, RunConfig
+from bertjax.config import RunConfig
+from bertjax.errors import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.phases import Compile, PhasePlan
 from bertjax.planning.programs import lower_step, split_of

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bertjax.data.placing import cache_folder
+from bertjax.data.corpus.placing import cache_folder
 from bertjax.planning.programs import Analysis
 
 # To be raised when what is read from a program, or how, changes.

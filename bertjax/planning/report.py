@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from bertjax.cli.showing import plain
 from bertjax.parallel.devices import Chip
 from bertjax.planning.estimate import ASSUMED
 from bertjax.planning.phases import PhasePlan
 from bertjax.planning.runs import RunPlan
-from bertjax.showing import plain
 
 _UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 # Collectives below this share of a step's traffic are summed up in one line.

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bertjax.config import ConfigError, RunConfig
+from bertjax.config import RunConfig
+from bertjax.engine.sizes import check_sizes
+from bertjax.errors import ConfigError
 from bertjax.parallel.devices import Chip, chip_of
 from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.advice import advise
@@ -18,7 +20,6 @@ from bertjax.planning.phases import PhasePlan, plan_phase
 from bertjax.planning.programs import Analysis, analyse
 from bertjax.planning.topologies import Topology, devices_of
 from bertjax.train.job import make_job
-from bertjax.train.sizes import check_sizes
 
 # Seconds between two signs of life while the compiler works.
 PATIENCE = 15.0

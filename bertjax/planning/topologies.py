@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from bertjax.config import ConfigError, nearest
+from bertjax.config import nearest
+from bertjax.errors import ConfigError
 from bertjax.planning.gpu_targets import GPU_TARGETS
 
 LOCAL = "local"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError, nearest
+from bertjax.config_schema import nearest
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll_columns import Line, read_columns
 from bertjax.tasks.examples import TaggedExample, not_empty, shown
 from bertjax.tasks.lines import ending, numbered_lines

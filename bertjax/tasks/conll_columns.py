@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bertjax.data.files import DataError
-from bertjax.digits import whole_number
-from bertjax.keys import ConfigError
+from bertjax.cli.digits import whole_number
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import shown
 

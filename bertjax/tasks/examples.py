@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
 
 KINDS = ("classification", "multi_label", "regression", "embedding")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.examples import TextExample
 
 _NAME = re.compile(r"[^\W\d][\w.#-]*")

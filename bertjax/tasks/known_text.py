@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.examples import QuestionExample, TaggedExample
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.unknown import REFUSE_ABOVE, unknown_caution

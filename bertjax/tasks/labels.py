@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.data.files import DataError
-from bertjax.keys import nearest
+from bertjax.config_schema import nearest
+from bertjax.errors import DataError
 from bertjax.tasks.examples import TaggedExample, TextExample
 from bertjax.tasks.lookalikes import both, plainest, refuse_lookalike
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 
 # Gets each line about what was left out.
 Warn = Callable[[str], None]

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bertjax.data.encodings import SAMPLE_BYTES, guessed_encoding, iconv
-from bertjax.data.files import LONGEST_LINE, DataError, Report, lines
+from bertjax.data.corpus.encodings import SAMPLE_BYTES, guessed_encoding, iconv
+from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
+from bertjax.errors import DataError
 from bertjax.tasks.examples import shown
 
 COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
@@ -26,8 +27,8 @@ _NO_TEXT = {
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its line break) of every line, decompressed by the file's ending.
 
-    Lines are those of ``bertjax.data.files.lines``: U+2028 and the like are characters of a text. A byte order mark
-    before a line is passed over. Raises DataError for bytes that are no UTF-8, NULs and files that cannot be read.
+    Lines are those of ``bertjax.data.corpus.files.lines``: U+2028 and the like are characters of a text. A byte order
+    mark before a line is passed over. Raises DataError for bytes that are no UTF-8, NULs and files that cannot be read.
     """
     found = lines(path, Report())
     for number, line in enumerate(found, start=1):

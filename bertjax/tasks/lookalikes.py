@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 
 _INVISIBLE = ("Cc", "Cf")
 _INVISIBLE_TOO = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bertjax.keys import ConfigError, nearest
+from bertjax.config_schema import nearest
+from bertjax.errors import ConfigError
 
 _YES = {"true", "yes", "y", "t", "pos", "positive", "+", "+1"}
 _NO = {"0", "-1", "false", "no", "n", "f", "neg", "negative", "-"}

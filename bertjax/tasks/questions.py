@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.examples import Answer, QuestionExample, check_text, named, not_empty, shown
 
 # More questions than this with an answer that is not at its place are no slips.

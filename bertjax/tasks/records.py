@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.lines import numbered_lines
 
 # (number of its first line, its cells) of each record

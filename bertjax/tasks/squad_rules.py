@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.answer_words import Words, spaced_words, words_of
 from bertjax.tasks.examples import QuestionExample, named
 

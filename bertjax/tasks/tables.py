@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bertjax.data.files import DataError
-from bertjax.digits import whole_number
-from bertjax.keys import ConfigError
+from bertjax.cli.digits import whole_number
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.examples import TextExample, check_text, checked_label, labelled_ones, not_empty, shown
 from bertjax.tasks.headers import check_is_example, is_again, with_width
 from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones

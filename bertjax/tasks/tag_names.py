@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.entities import nearest_scheme
 from bertjax.tasks.examples import TaggedExample, shown
 from bertjax.tasks.lookalikes import refuse_lookalike

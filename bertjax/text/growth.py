@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.charsmap import longest_replacement
 
 # Published tokenizers at most double a text, with replacements that may match between letters.

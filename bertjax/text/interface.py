@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.located import Located
 from bertjax.text.word_marks import WordMarks
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.growth import check_growth
 from bertjax.text.interface import fingerprint, printable
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template

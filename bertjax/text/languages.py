@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 
 
 def _codes(text: str) -> frozenset[str]:

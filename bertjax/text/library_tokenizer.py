@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.located import Located, located
 from bertjax.text.word_marks import word_starts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.charsmap import longest_replacement, mapping_steps, precompiled
 from bertjax.text.growth import LONGEST_REPLACEMENT
 from bertjax.text.interface import Tokenizer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import with_dotless_i
 from bertjax.text.located import Located, Offsets, aligned, located

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.alphabet import alphabet, count_characters, without
 from bertjax.text.sentencepiece_json import parse_model
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertjax.config import ConfigError
-from bertjax.paths import given_path
+from bertjax.cli.paths import given_path
+from bertjax.errors import ConfigError
 from bertjax.text.interface import ROLES, Tokenizer, printable
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.languages import has_dotless_i, primary

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.interface import ROLES, Tokenizer, printable
 
 # The largest tokenizer files of real models (260,000 entries) take about 35 MB. A file of empty lists takes 20 times

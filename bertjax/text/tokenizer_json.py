@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentencepiece_json import ACCENTS

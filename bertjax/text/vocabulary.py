@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.text.accents import decide
 from bertjax.text.interface import Tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.interface import ROLES, fingerprint, printable
 from bertjax.text.languages import DOTLESS_I, dotless_i_steps
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template

@@ -7,28 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertjax.errors import CheckpointError, Diverged, Stalled, Stopped, WorkdirGone
+
 if TYPE_CHECKING:
-    from bertjax.parallel.cluster import Cluster
-    from bertjax.parallel.progress import Progress
+    from bertjax.cluster.environment import Cluster
+    from bertjax.cluster.watchdog import Progress
 
-
-class Stopped(Exception):
-    """The run was asked to stop and has saved everything; started again, it goes on."""
-
-
-class Diverged(Exception):
-    """The run's numbers are no longer finite."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint that could not be written or read."""
-
-
-class WorkdirGone(CheckpointError):
-    """The workdir was removed or moved under the run: nothing more is written, neither there nor where it was."""
-
-    def __init__(self, workdir: Path):
-        super().__init__(f"workdir {workdir} was removed or moved while the run was in it; the run ends")
+__all__ = ["CheckpointError", "Diverged", "Stalled", "Stopped", "WorkdirGone", "run"]
 
 
 def run(
@@ -47,24 +32,24 @@ def run(
     evaluation, with the number of completed updates; where it answers True the run saves and raises ``Stopped``, and
     does an evaluation that it left when it goes on. say: gets every line that would be
     printed (a live progress display on standard output otherwise). cluster: the processes to train with
-    (``bertjax.parallel.cluster.find_cluster()``), of which a failing one ends all, the interpreter included; None: this
-    one alone. bind: the address that process 0 listens at. on_stall: called once, from another thread, where the run,
-    alone, does not move for ``config.parallel.watchdog_seconds``; by default it raises ``Stalled`` here
-    (``bertjax.parallel.progress``), which a thread that hangs within native code does when that returns.
+    (``bertjax.cluster.environment.find_cluster()``), of which a failing one ends all, the interpreter included; None:
+    this one alone. bind: the address that process 0 listens at. on_stall: called once, from another thread, where the
+    run, alone, does not move for ``config.parallel.watchdog_seconds``; by default it raises ``Stalled`` here
+    (``bertjax.cluster.watchdog``), which a thread that hangs within native code does when that returns.
 
     Raises ConfigError (config, workdir), DataError (corpus), CheckpointError, Diverged, Stalled. With ``cluster`` None
     it never ends the interpreter because it stalls.
     """
-    from bertjax.command import exit_code
+    from bertjax.cli.paths import given_path, utf8_path
+    from bertjax.cluster.processes import together
     from bertjax.config import resolve, to_dict
+    from bertjax.errors import exit_code
     from bertjax.parallel.deterministic import make_deterministic
-    from bertjax.parallel.processes import together
-    from bertjax.paths import given_path, utf8_path
-    from bertjax.train.belongings import check_workdir
-    from bertjax.train.inputs import BY_CONTENT
-    from bertjax.train.ownership import claimed, leave
-    from bertjax.train.same_run import check_same_run
-    from bertjax.train.workdir import recorded_config
+    from bertjax.train.open_corpus import BY_CONTENT
+    from bertjax.workdir.belongings import check_workdir
+    from bertjax.workdir.files import recorded_config
+    from bertjax.workdir.lock import claimed, leave
+    from bertjax.workdir.same_run import check_same_run
 
     resolved, workdir = resolve(config), utf8_path(given_path(workdir, "workdir"), "workdir")
     check_workdir(workdir)  # in every process, before anything is written
@@ -83,8 +68,8 @@ def run(
                 check_same_run(recorded, resolved, workdir, BY_CONTENT)
         recorded = processes.share("run on record", recorded)
         processes.must_equal("config", to_dict(resolved))
-        from bertjax.train.display import Display
-        from bertjax.train.loop import train
+        from bertjax.cli.display import Display
+        from bertjax.train.pretraining import train
 
         silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
         display = Display(say if processes.first else silent)

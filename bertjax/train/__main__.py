@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
+from bertjax.cli.command import fail, guarded, show_help
 from bertjax.cli.config_help import as_text as config_help
-from bertjax.command import STOPPED, UNKNOWN, USAGE, NumberedLines, fail, guarded, show_help
-from bertjax.config import ConfigError, RunConfig
-from bertjax.digits import whole_number
-from bertjax.flags import FlagError, parse
-from bertjax.parallel.cluster import Cluster, find_cluster
-from bertjax.parallel.progress import end_stalled
-from bertjax.showing import say
-from bertjax.streams import lasting, ready
+from bertjax.cli.digits import whole_number
+from bertjax.cli.flags import parse
+from bertjax.cli.showing import say
+from bertjax.cli.streams import lasting, ready
+from bertjax.cluster.environment import Cluster, find_cluster
+from bertjax.cluster.watchdog import end_stalled
+from bertjax.config import RunConfig
+from bertjax.errors import STOPPED, UNKNOWN, USAGE, ConfigError, FlagError
 from bertjax.train import run
 
 HELP = """\
@@ -149,6 +151,25 @@ class StopRequest:
             os._exit(STOPPED)
         self._asked = True
         self._insisting = self._insisting or number != signal.SIGHUP
+
+
+class NumberedLines(io.TextIOBase):
+    """A text stream whose lines begin with the number of the process that writes them."""
+
+    def __init__(self, stream: TextIO, number: int):
+        self._stream, self._mark, self._at_start = stream, f"[{number}] ", True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self._stream.write(self._mark + line if self._at_start else line)
+            self._at_start = line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 if __name__ == "__main__":

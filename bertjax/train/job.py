@@ -12,24 +12,25 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.config import ConfigError, ModelConfig, PhaseConfig, RunConfig
+from bertjax.config import ModelConfig, PhaseConfig, RunConfig
+from bertjax.engine.activations import activation_bytes_per_row, state_bytes
+from bertjax.engine.health import judged
+from bertjax.engine.loss_scale import ADJUSTMENTS
+from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.recorder import Work
+from bertjax.engine.schedules import Schedule, run_schedule
+from bertjax.engine.state import TrainState, initial_state, sharded_shapes
+from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
+from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.precision import precision_named
+from bertjax.objectives.losses import PRETRAINING
 from bertjax.parallel.devices import memory_limit
 from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 from bertjax.parallel.sharding import batch_sharding
-from bertjax.train.activations import activation_bytes_per_row, state_bytes
-from bertjax.train.health import judged
-from bertjax.train.loss_scale import ADJUSTMENTS
-from bertjax.train.losses import PRETRAINING
-from bertjax.train.optimizers import make_optimizer
-from bertjax.train.recorder import Work
-from bertjax.train.schedules import Schedule, run_schedule
-from bertjax.train.state import TrainState, initial_state, sharded_shapes
-from bertjax.train.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
 
 # Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
 # some percent; the rest is for what the backward pass computes on the way, and for the program itself.

@@ -12,7 +12,7 @@ import jax
 
 import bertjax
 from bertjax.config import RunConfig
-from bertjax.train.evaluation import chance_in_words
+from bertjax.engine.held_out import chance_in_words
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "sentencepiece")
 

@@ -62,8 +62,8 @@ def main() -> None:
 def opened(options: argparse.Namespace, workdir: Path) -> tuple[Any, Any, Any]:
     """(the job of the config, the shapes of its state, the checkpoints in a workdir)."""
     from bertjax.config import resolve
+    from bertjax.engine.checkpoint.checkpoints import Checkpoints
     from bertjax.parallel.mesh import make_mesh
-    from bertjax.train.checkpoints import Checkpoints
     from bertjax.train.job import make_job
 
     run = resolve(runpy.run_path(options.config)["get_config"]())

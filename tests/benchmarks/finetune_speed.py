@@ -29,11 +29,11 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     """A function that takes one step and returns its real tokens."""
     import jax
 
-    from bertjax.command import keep_memory
-    from bertjax.finetune.inputs import open_start, read_examples
     from bertjax.finetune.job import make_job
     from bertjax.finetune.settings import default_config, resolve, trials
+    from bertjax.finetune.start import open_start, read_examples
     from bertjax.finetune.trials import FAMILIES, Labelled
+    from bertjax.memory import keep_memory
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import to_global
 

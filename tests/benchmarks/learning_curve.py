@@ -26,8 +26,8 @@ import jax
 import numpy as np
 
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve, to_dict
-from bertjax.data.corpus import PreparedCorpus, prepare
-from bertjax.data.pipeline import ExampleSettings, open_batches
+from bertjax.data.corpus.prepared import PreparedCorpus, prepare
+from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 from bertjax.interop.huggingface import export_model
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global

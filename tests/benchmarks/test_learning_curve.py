@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bertjax.config import ModelConfig, PhaseConfig
-from bertjax.data.corpus import prepare
-from bertjax.data.sources import TextList
+from bertjax.data.corpus.prepared import prepare
+from bertjax.data.corpus.sources import TextList
 
 PHASE = PhaseConfig(sequence_length=64, batch_size=8, steps=12, max_predictions=10, learning_rate=5e-3, warmup_steps=3)
 

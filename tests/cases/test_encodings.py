@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bertjax.data.files import DataError, Report
-from bertjax.data.sources import open_sources
+from bertjax.data.corpus.files import Report
+from bertjax.data.corpus.sources import open_sources
+from bertjax.errors import DataError
 from bertjax.tasks.lines import numbered_lines
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import load_tokenizer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.labels import label_map
 from bertjax.tasks.tables import Columns, read_texts
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from bertjax.errors import ModelFileError
 from bertjax.inference.fill_mask import fill_mask
-from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_pair, save_model
 from bertjax.interop.task_models import load_task_model
 

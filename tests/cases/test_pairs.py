@@ -4,9 +4,9 @@ import pytest
 
 import bertjax.train
 from bertjax.config import default_config, phase
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.prepare import main
-from bertjax.train import loop
+from bertjax.train import pretraining
 
 
 class Built(Exception):
@@ -20,7 +20,7 @@ def test_documents_of_one_sentence_are_refused(cases, name, tmp_path, monkeypatc
     def build(run, mesh):
         raise Built
 
-    monkeypatch.setattr(loop, "make_job", build)
+    monkeypatch.setattr(pretraining, "make_job", build)
     assert main([f"--input={cases / name}", f"--output={tmp_path / 'corpus'}", "--vocab_size=300"]) == 0
     assert "warning: data.objective=mlm_nsp: next-sentence prediction means nothing" in capsys.readouterr().err
     config = default_config()

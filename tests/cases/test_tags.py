@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_family

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertjax.data.corpus import open_prepared
+from bertjax.data.corpus.prepared import open_prepared
 from bertjax.prepare import main
 
 

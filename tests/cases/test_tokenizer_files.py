@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bertjax.data.corpus import prepare
+from bertjax.data.corpus.prepared import prepare
 from bertjax.text.tokenizer import load_tokenizer
 
 FOLDERS = ("tokenizer_without_post_processor", "tokenizer_pair_without_types")

@@ -15,7 +15,7 @@ FIRST_TOKEN = 5
 
 @dataclass(frozen=True)
 class TableCorpus:
-    """The attributes of bertjax.data.corpus.Corpus; token number i of the corpus has the id 5 + i."""
+    """The attributes of bertjax.data.corpus.prepared.Corpus; token number i of the corpus has the id 5 + i."""
 
     tokens: np.ndarray
     sentence_lengths: np.ndarray

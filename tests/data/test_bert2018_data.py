@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from bertjax.data.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 
 SEP, MASK = 3, 4
 SENTENCE = 20  # tokens, where all sentences are of one length

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.blocks import block_documents, num_blocks, read_block
+from bertjax.data.stream.blocks import block_documents, num_blocks, read_block
 
 
 @given(documents=st.integers(1, 90), block_tokens=st.integers(50, 20_000), seed=st.integers(0, 99))

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertjax.config import ConfigError
-from bertjax.data.corpus import check_files, check_objective, find_prepared, open_prepared, prepare, verify
-from bertjax.data.shards import read_shards
-from bertjax.data.sources import DataError, TextList
+from bertjax.data.corpus.prepared import check_files, check_objective, find_prepared, open_prepared, prepare, verify
+from bertjax.data.corpus.shards import read_shards
+from bertjax.data.corpus.sources import DataError, TextList
+from bertjax.errors import ConfigError
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
@@ -95,7 +95,7 @@ def test_the_shards_hold_the_same_and_need_no_tensorflow(prepared):
 
 
 def test_many_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.data.shards._SHARD_TOKENS", 200)
+    monkeypatch.setattr("bertjax.data.corpus.shards._SHARD_TOKENS", 200)
     corpus = prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS)
     assert len(list((tmp_path / "c/corpus/1.0.0").glob("corpus-train.array_record-*"))) > 3
     assert sum(len(read_shards(corpus.path, name)) for name in ("train", "held_out")) == 60
@@ -332,7 +332,7 @@ def test_no_memory_is_not_damage(cache, prepared, monkeypatch):
     def failing(*_):
         raise MemoryError
 
-    monkeypatch.setattr("bertjax.data.corpus.load_tokenizer", failing)
+    monkeypatch.setattr("bertjax.data.corpus.prepared.load_tokenizer", failing)
     with pytest.raises(DataError, match="cannot be opened: MemoryError"):
         prepare([TextList(TEXTS)], **SETTINGS)
     assert [p.name for p in cache.iterdir()] == [path.name]
@@ -436,7 +436,7 @@ def test_a_flipped_bit_in_the_cache_is_found_once(cache, tmp_path):
 def test_two_processes_at_once(tmp_path):
     (tmp_path / "a.txt").write_text("\n\n".join(TEXTS * 20))
     program = (
-        "from bertjax.data.corpus import prepare, verify; import sys\n"
+        "from bertjax.data.corpus.prepared import prepare, verify; import sys\n"
         "c = prepare([sys.argv[1]], vocab_size=300); verify(c.path); print(c.fingerprint)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.txt")]
@@ -478,7 +478,7 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
 
 def test_neither_jax_nor_tensorflow_is_needed():
     program = (
-        "import sys; import bertjax.data.corpus, bertjax.prepare\n"
+        "import sys; import bertjax.data.corpus.prepared, bertjax.prepare\n"
         "assert not {'jax', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

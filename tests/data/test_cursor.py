@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bertjax.data.cursor import Cursor, switch_phase
+from bertjax.data.stream.cursor import Cursor, switch_phase
 
 
 def test_json_round_trip():

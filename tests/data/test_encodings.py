@@ -11,12 +11,13 @@ import subprocess
 import pytest
 import zstandard
 
-from bertjax.data import manifest as manifests
-from bertjax.data.corpus import open_prepared, prepare
-from bertjax.data.encodings import guessed_encoding
-from bertjax.data.files import DataError, Report
-from bertjax.data.sources import TextList, open_sources, read_documents
-from bertjax.data.text_cautions import text_cautions
+from bertjax.data.corpus import manifest as manifests
+from bertjax.data.corpus.encodings import guessed_encoding
+from bertjax.data.corpus.files import Report
+from bertjax.data.corpus.prepared import open_prepared, prepare
+from bertjax.data.corpus.sources import TextList, open_sources, read_documents
+from bertjax.data.corpus.text_cautions import text_cautions
+from bertjax.errors import DataError
 from bertjax.tasks.lines import numbered_lines
 from bertjax.tasks.tables import Columns, read_texts
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertjax.data.hashing import below, chance, derive, draw, draw_rows, high, low
+from bertjax.data.stream.hashing import below, chance, derive, draw, draw_rows, high, low
 
 
 def test_draws_are_pinned():

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from bertjax import batch as batch_fields
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
-from bertjax.data.in_memory import corpus_of, masked_batches
+from bertjax.data.stream.in_memory import corpus_of, masked_batches
+from bertjax.errors import ConfigError, DataError
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = [f"Document {i} is here. It says {i} things, and no more. Then it ends." for i in range(30)]

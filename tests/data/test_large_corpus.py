@@ -10,7 +10,7 @@ PROGRAM = """
 import sys, time
 from types import SimpleNamespace
 import numpy as np
-from bertjax.data.pipeline import Cursor, ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import Cursor, ExampleSettings, open_batches
 
 folder = sys.argv[1]
 lengths, documents = np.load(folder + "/lengths.npy", "r"), np.load(folder + "/documents.npy", "r")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertjax.data.cursor import Cursor
-from bertjax.data.masking import TokenFacts
-from bertjax.data.pipeline import RowStream
-from bertjax.data.settings import ExampleSettings
+from bertjax.data.stream.cursor import Cursor
+from bertjax.data.stream.masking import TokenFacts
+from bertjax.data.stream.pipeline import RowStream
+from bertjax.data.stream.settings import ExampleSettings
 
 CLS, SEP, MASK = 2, 3, 4
 

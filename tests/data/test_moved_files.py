@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.data.corpus import prepare
-from bertjax.data.sources import TextList
+from bertjax.data.corpus.prepared import prepare
+from bertjax.data.corpus.sources import TextList
 
 # Reads batches of one block after the other, and between two of them does something to a file.
 READ = """
 import os, sys
 from pathlib import Path
-from bertjax.data.corpus import open_prepared
-from bertjax.data.files import DataError
-from bertjax.data.pipeline import open_batches
-from bertjax.data.settings import ExampleSettings
+from bertjax.data.corpus.prepared import open_prepared
+from bertjax.data.corpus.files import DataError
+from bertjax.data.stream.pipeline import open_batches
+from bertjax.data.stream.settings import ExampleSettings
 
 folder, name, prefetch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[4])
 corpus = open_prepared(folder)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.hashing import draw
-from bertjax.data.packing import pack
+from bertjax.data.stream.hashing import draw
+from bertjax.data.stream.packing import pack
 
 
 def packed(lengths: list[int], row_length: int, max_examples: int, key: int = 0):

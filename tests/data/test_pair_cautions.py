@@ -1,9 +1,9 @@
 import pytest
 
-from bertjax.data.files import DataError
-from bertjax.data.in_memory import masked_batches
-from bertjax.data.pair_cautions import check_pairs, pair_facts, pair_lines, phase_pairs
-from bertjax.data.pipeline import ExampleSettings, evaluation_batches
+from bertjax.data.stream.in_memory import masked_batches
+from bertjax.data.stream.pair_cautions import check_pairs, pair_facts, pair_lines, phase_pairs
+from bertjax.data.stream.pipeline import ExampleSettings, evaluation_batches
+from bertjax.errors import DataError
 from bertjax.prepare import main
 from bertjax.text.vocabulary import train_tokenizer
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.blocks import read_block
-from bertjax.data.hashing import Purpose, derive, draw
-from bertjax.data.pairs import make_examples, split_block, split_long
-from bertjax.data.settings import ExampleSettings
+from bertjax.data.stream.blocks import read_block
+from bertjax.data.stream.hashing import Purpose, derive, draw
+from bertjax.data.stream.pairs import make_examples, split_block, split_long
+from bertjax.data.stream.settings import ExampleSettings
 
 documents_strategy = st.lists(st.lists(st.integers(1, 70), min_size=1, max_size=14), min_size=2, max_size=8)
 

@@ -14,13 +14,14 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from bertjax import batch as batch_fields
-from bertjax.config import ConfigError, DataConfig, ModelConfig, PhaseConfig, RunConfig
-from bertjax.data.blocks import num_blocks
-from bertjax.data.cursor import Cursor, switch_phase
-from bertjax.data.masking import TokenFacts
-from bertjax.data.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
-from bertjax.data.planning import plan_block
-from bertjax.data.sources import DataError
+from bertjax.config import DataConfig, ModelConfig, PhaseConfig, RunConfig
+from bertjax.data.corpus.sources import DataError
+from bertjax.data.stream.block_plan import plan_block
+from bertjax.data.stream.blocks import num_blocks
+from bertjax.data.stream.cursor import Cursor, switch_phase
+from bertjax.data.stream.masking import TokenFacts
+from bertjax.data.stream.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
+from bertjax.errors import ConfigError
 
 SHORT = ExampleSettings(sequence_length=32, max_predictions=5, block_tokens=2000)
 LONG = replace(SHORT, sequence_length=64, max_predictions=10)
@@ -273,7 +274,7 @@ def test_closing_ends_the_thread(synthetic, corpus):
 _LEFT_OPEN = """
 import numpy as np
 from types import SimpleNamespace as Bag
-from bertjax.data.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 
 bounds = np.arange(0, 101, 10)
 corpus = Bag(tokens=np.arange(1000, dtype=np.uint16), sentence_lengths=np.full(100, 10, np.uint16), num_tokens=1000,

@@ -14,12 +14,13 @@ import zlib
 import pytest
 import zstandard
 
-from bertjax.data import sources as source_files
-from bertjax.data.corpus import prepare
-from bertjax.data.files import DataError, Report, _decompressed, hash_file, lines
-from bertjax.data.raw_files import Content, HashedFile
-from bertjax.data.sources import TextList, open_sources
-from bertjax.data.staging import read_sentences, tokenize
+from bertjax.data.corpus import sources as source_files
+from bertjax.data.corpus.files import Report, _decompressed, hash_file, lines
+from bertjax.data.corpus.prepared import prepare
+from bertjax.data.corpus.raw_files import Content, HashedFile
+from bertjax.data.corpus.sources import TextList, open_sources
+from bertjax.data.corpus.staging import read_sentences, tokenize
+from bertjax.errors import DataError
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
 
@@ -147,7 +148,7 @@ def test_hashing_ends_though_the_file_does_not(tmp_path):
 
 
 def test_a_data_set_and_the_built_in_corpus_too(tmp_path, monkeypatch):
-    from bertjax.data import docstrings
+    from bertjax.data.corpus import docstrings
 
     answers = iter([("one", 5), ("two", 5)])
     monkeypatch.setattr(docstrings, "fingerprint", lambda: next(answers))
@@ -279,7 +280,7 @@ def test_texts_that_are_hard_to_split(unit, tmp_path, monkeypatch):
     """Time and memory grow no faster than the text; what is kept beyond it is bounded."""
 
     monkeypatch.setattr("bertjax.text.sentences._PIECE", 1 << 14)
-    monkeypatch.setattr("bertjax.data.files._CHUNK", 1 << 14)
+    monkeypatch.setattr("bertjax.data.corpus.files._CHUNK", 1 << 14)
 
     def seconds_and_bytes(size):
         path = tmp_path / "a.txt"
@@ -306,7 +307,7 @@ def test_a_huge_document_is_tokenised_in_parts(tmp_path, monkeypatch):
     sizes = []
     real = tokenizer.encode_batch
     monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: [sizes.append(sum(map(len, texts))), real(texts)][1])
-    monkeypatch.setattr("bertjax.data.staging._BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.prepared.staging._BATCH_CHARACTERS", 1000)
     sentences = ["a b " * 10] * 200 + ["\u200b", "b"]
     staged = tokenize([sentences, ["b"]], tokenizer, tmp_path)
     assert max(sizes) <= 1000 + 40 and len(sizes) > 7
@@ -315,7 +316,7 @@ def test_a_huge_document_is_tokenised_in_parts(tmp_path, monkeypatch):
 
 
 def test_texts_of_parquet_that_are_too_long_are_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.data.sources.LONGEST_LINE", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.prepared.sources.LONGEST_LINE", 1000)
     path = written(tmp_path / "a.parquet", ["short", "x" * 2000, "last"])
     report = Report()
     assert texts_of(path, report) == ["short", "last"] and report.skipped_lines == 1

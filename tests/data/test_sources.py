@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertjax.data import docstrings
-from bertjax.data import files as reading_files
-from bertjax.data.sources import DataError, Report, TextList, open_sources
+from bertjax.data.corpus import docstrings
+from bertjax.data.corpus import files as reading_files
+from bertjax.data.corpus.sources import DataError, Report, TextList, open_sources
 
 
 def texts(*specs, report=None):
@@ -140,7 +140,7 @@ def test_a_file_of_bad_json_lines_only(write):
 
 def test_too_long_lines(write, monkeypatch):
     monkeypatch.setattr(reading_files, "LONGEST_LINE", 1000)
-    monkeypatch.setattr("bertjax.data.sources.LONGEST_LINE", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.prepared.sources.LONGEST_LINE", 1000)
     report = Report()
     path = write("a.jsonl", jsonl({"text": "x" * 2500}, {"text": "short"}))
     assert texts(path, report=report) == ["short"]
@@ -407,7 +407,7 @@ def test_shards_outside_of_the_folder(tfds_folder):
 def test_every_feature_of_tfds_that_is_read_without_tensorflow(tmp_path):
     import tensorflow_datasets as tfds
 
-    from bertjax.data.tfds_folders import open_builder
+    from bertjax.data.corpus.tfds_folders import open_builder
 
     given = tfds.features
     example = {

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertjax.data.held_out import split
-from bertjax.data.staging import Spool, token_dtype, tokenize
+from bertjax.data.corpus.held_out import split
+from bertjax.data.corpus.staging import Spool, token_dtype, tokenize
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from bertjax.data.corpus import open_prepared, prepare
-from bertjax.data.files import DataError
-from bertjax.data.sources import TextList
-from bertjax.data.text_cautions import TextCounts, check_known, text_cautions, text_line
+from bertjax.data.corpus.prepared import open_prepared, prepare
+from bertjax.data.corpus.sources import TextList
+from bertjax.data.corpus.text_cautions import TextCounts, check_known, text_cautions, text_line
+from bertjax.errors import DataError
 from bertjax.prepare import main
 from bertjax.text import unknown
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, SentencePieceTokenizer, WordPieceTokenizer

@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertjax.config import ConfigError
-from bertjax.data import corpus as corpora
-from bertjax.data.assembly import bits_at
-from bertjax.data.cursor import Cursor
-from bertjax.data.files import DataError
-from bertjax.data.in_memory import corpus_of_documents, masked_batches
-from bertjax.data.masking import TokenFacts
-from bertjax.data.pipeline import ExampleSettings, RowStream
-from bertjax.data.sources import TextList
-from bertjax.data.whole_words import MOST_PIECES, without_long_words
-from bertjax.data.word_cautions import check_words, share_in_words
+from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.sources import TextList
+from bertjax.data.stream.assembly import bits_at
+from bertjax.data.stream.cursor import Cursor
+from bertjax.data.stream.in_memory import corpus_of_documents, masked_batches
+from bertjax.data.stream.masking import TokenFacts
+from bertjax.data.stream.pipeline import ExampleSettings, RowStream
+from bertjax.data.stream.whole_words import MOST_PIECES, without_long_words
+from bertjax.data.stream.word_cautions import check_words, share_in_words
+from bertjax.errors import ConfigError, DataError
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentences import split_sentences
 from bertjax.text.vocabulary import train_tokenizer

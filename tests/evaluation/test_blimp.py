@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 
 SENTENCES = [

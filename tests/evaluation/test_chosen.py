@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.config import ConfigError, default_config, phase, resolve
-from bertjax.data.files import DataError
+from bertjax.config import default_config, phase, resolve
+from bertjax.data.corpus.prepared import prepare
+from bertjax.engine.held_out import Interrupted, over
+from bertjax.engine.state import with_params
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation import blimp, mlm, sts
 from bertjax.evaluation.chosen import ChosenSuites
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.evaluation import Interrupted, over
 from bertjax.train.job import make_job
-from bertjax.train.state import with_params
 
 PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]
 
@@ -85,12 +86,12 @@ def test_suites_run_on_the_mesh_in_the_runs_precision(config, corpus_file, tmp_p
 
         return dataclasses.replace(suite, score=score)
 
-    from bertjax.train.loop import gathered
+    from bertjax.train.pretraining import gathered
 
     with monkeypatch.context() as patch:
         for name, module in {"mlm": mlm, "blimp": blimp, "sts": sts}.items():
             patch.setattr(module, "SUITE", spied(name, module.SUITE))
-        patch.setattr("bertjax.train.loop.gathered", lambda *tree: exporting.append(1) or gathered(*tree))
+        patch.setattr("bertjax.train.pretraining.gathered", lambda *tree: exporting.append(1) or gathered(*tree))
         bertjax.train.run(config, tmp_path / "run", say=lambda line: None)
     assert exporting == [1]
     assert scored == dict.fromkeys(("mlm", "blimp", "sts"), (jax.numpy.bfloat16, {384 * 16 // 4}))
@@ -105,7 +106,7 @@ def test_scores_do_not_depend_on_the_devices(config, corpus_file, tmp_path):
     config.model.initializer_range = 0.5  # so that the scores are not all the same
     config.evaluation.mlm.update(data=str(corpus_file), limit=50)
     run, found = resolve(config), []
-    tokenizer = bertjax.data.corpus.prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
+    tokenizer = prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
     suites = ChosenSuites(run.evaluation, tokenizer, run.model)
     params = jax.device_get(make_job(run, make_mesh(1, 1, 1, jax.devices()[:1])).initial_state().params)
     for sizes in ((1, 1, 1), (8, 1, 1), (2, 2, 2)):
@@ -122,7 +123,7 @@ def test_every_suite_stops_at_its_next_batch(number, config, corpus_file, tmp_pa
     """Of the one that asks for many batches, here the masked-LM loss, two are done."""
     config.evaluation.mlm.update(data=str(corpus_file), limit=50)
     run, asked = resolve(config), []
-    tokenizer = bertjax.data.corpus.prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
+    tokenizer = prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
     suites = ChosenSuites(run.evaluation, tokenizer, run.model)
     job = make_job(run, make_mesh(1, 1, 1, jax.devices()[:1]))
     model = lambda: job.model(job.initial_state().params)
@@ -132,7 +133,7 @@ def test_every_suite_stops_at_its_next_batch(number, config, corpus_file, tmp_pa
 
 
 def test_bad_data_is_told_before_anything_is_compiled(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.train.loop.make_job", lambda *_: pytest.fail("the model is being made"))
+    monkeypatch.setattr("bertjax.train.pretraining.make_job", lambda *_: pytest.fail("the model is being made"))
     (tmp_path / "scores.csv").write_text("A list,The list,much\n")
     with pytest.raises(DataError, match=r"scores\.csv:1: "):
         bertjax.train.run(config, tmp_path / "run", say=lambda line: None)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.data.corpus import open_prepared, prepare
-from bertjax.data.files import DataError
-from bertjax.data.pipeline import evaluation_batches
+from bertjax.data.corpus.prepared import open_prepared, prepare
+from bertjax.data.stream.pipeline import evaluation_batches
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation import mlm
 from bertjax.evaluation.suite import Options
 

@@ -5,10 +5,9 @@ import os
 import pytest
 
 import bertjax.evaluate
-from bertjax.data.files import DataError
-from bertjax.finetune.inputs import read_examples
+from bertjax.errors import DataError, ModelFileError
 from bertjax.finetune.settings import resolve
-from bertjax.interop import ModelFileError
+from bertjax.finetune.start import read_examples
 
 BAD = {"gs://bucket/x.jsonl": "an address", f"{'x' * 300}.jsonl": "the most there can be", "pipe.jsonl": "is a pipe"}
 

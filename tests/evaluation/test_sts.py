@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 
 ROWS = [
     ("The cat sat on the mat.", "A cat laughs.", 2.5),

@@ -9,8 +9,7 @@ from flax import nnx
 from sklearn import metrics
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.evaluate import main
 from bertjax.model.task import TaskConfig, TaskModel
 

@@ -9,8 +9,8 @@ from flax import nnx
 from rich.console import Console
 
 import bertjax
+from bertjax.errors import ModelFileError
 from bertjax.evaluation.show import print_result
-from bertjax.interop import ModelFileError
 from bertjax.model.task import TaskConfig, TaskModel
 
 TEXTS = ["The cat sat.", "The dog laughs.", "Paris is famous.", "Reading is fun."]

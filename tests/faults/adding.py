@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.command import exit_code, run_as_process
-from bertjax.parallel.cluster import Cluster
-from bertjax.parallel.processes import together
-from bertjax.parallel.progress import IN_STEP
+from bertjax.cli.command import run_as_process
+from bertjax.cluster.environment import Cluster
+from bertjax.cluster.processes import together
+from bertjax.cluster.watchdog import IN_STEP
+from bertjax.errors import exit_code
 
 STEPS = 20
 

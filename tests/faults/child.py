@@ -23,11 +23,11 @@ import setbacks
 from points import Killer, Point
 
 import bertjax.train.__main__ as command
-import bertjax.train.loop as loop
-from bertjax.command import leave
-from bertjax.parallel.progress import IN_STEP, Progress
-from bertjax.train.checkpoints import Checkpoints
-from bertjax.train.recorder import Recorder
+import bertjax.train.pretraining as loop
+from bertjax.cli.command import leave
+from bertjax.cluster.watchdog import IN_STEP, Progress
+from bertjax.engine.checkpoint.checkpoints import Checkpoints
+from bertjax.engine.recorder import Recorder
 
 # What is loaded stays; looking for garbage in it would take a tenth of a trial's time.
 gc.freeze()

@@ -127,7 +127,7 @@ def _edited_config(workdir: Path, draw: random.Random) -> str:
         recorded["identity"][key] = value
     if places == "all":
         sys.path.append(str(scene.ROOT))
-        from bertjax.keys import fingerprint
+        from bertjax.config_schema import fingerprint
 
         recorded["identity_fingerprint"] = fingerprint(recorded["identity"])
     path.write_text(json.dumps(recorded))

@@ -64,10 +64,11 @@ Case = tuple[str, list[str]]
 
 def every_key() -> Iterator[Case]:
     """Every key of the config changed alone, against the config.json of a run."""
-    from bertjax.config import ConfigError, resolve
-    from bertjax.train.inputs import BY_CONTENT
-    from bertjax.train.same_run import as_recorded, check_same_run
-    from bertjax.train.workdir import recorded_config
+    from bertjax.config import resolve
+    from bertjax.errors import ConfigError
+    from bertjax.train.open_corpus import BY_CONTENT
+    from bertjax.workdir.files import recorded_config
+    from bertjax.workdir.same_run import as_recorded, check_same_run
 
     workdir = whole().workdir
     recorded = recorded_config(workdir)
@@ -89,7 +90,7 @@ def every_key() -> Iterator[Case]:
 
 def _changed(section: Any, path: str, rebuilt: Callable[[Any], Any]) -> Iterator[tuple[str, bool, Any, tuple]]:
     """(key, whether it is identity, the run with another value of it, both values as JSON has them) of every key."""
-    from bertjax.keys import keys_of
+    from bertjax.config_schema import keys_of
 
     for field in keys_of(section):
         value, name = getattr(section, field.name), path + field.name

@@ -75,7 +75,7 @@ def troubled(trouble: str, call: int, note: Path) -> None:
 
     The note says when, and what lies in shared memory then.
     """
-    from bertjax.data.pipeline import RowStream
+    from bertjax.data.stream.pipeline import RowStream
 
     read, calls = RowStream.read, 0
 

@@ -37,9 +37,9 @@ def replaced(count: int, seed: int) -> Result:
 
 
 def _tried(seed: int, folder: Path, outcomes: dict[str, int]) -> str:
-    from bertjax.data import raw_files
-    from bertjax.data.corpus import prepare
-    from bertjax.data.files import DataError
+    from bertjax.data.corpus import raw_files
+    from bertjax.data.corpus.prepared import prepare
+    from bertjax.errors import DataError
 
     draw = random.Random(seed)
     ending = draw.choice(ENDINGS)
@@ -81,7 +81,7 @@ def _prepare(prepare, path: Path, cache: Path):
 
 @contextlib.contextmanager
 def _small_reads() -> Iterator[None]:
-    from bertjax.data import files, raw_files
+    from bertjax.data.corpus import files, raw_files
 
     with mock.patch.object(files, "_CHUNK", CHUNK), mock.patch.object(raw_files, "_CHUNK", CHUNK):
         yield

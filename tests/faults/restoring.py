@@ -19,10 +19,10 @@ from condition import as_ordinary_user
 from harms import Trial, harm
 from whole import digests
 
-import bertjax.train.checkpoints as checkpoints
+import bertjax.engine.checkpoint.checkpoints as checkpoints
 from bertjax.config import resolve
+from bertjax.errors import CheckpointError
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train import CheckpointError
 from bertjax.train.job import make_job
 
 

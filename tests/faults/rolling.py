@@ -20,13 +20,14 @@ import scene
 import setbacks
 
 import bertjax.train
-from bertjax.command import exit_code
 from bertjax.config import resolve
+from bertjax.engine.checkpoint import checkpoints
+from bertjax.engine.checkpoint.record import whole_record
+from bertjax.engine.checkpoint.step_folders import step_numbers
+from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
+from bertjax.errors import exit_code
 from bertjax.parallel.checksums import host_checksum
-from bertjax.train import checkpoints, loop
-from bertjax.train.record import whole_record
-from bertjax.train.step_folders import step_numbers
-from bertjax.train.stored_arrays import check_arrays, list_arrays
+from bertjax.train import pretraining
 
 
 def try_all(trials: list[int], note: Callable[..., None], source: Path, config: Path) -> None:
@@ -35,7 +36,7 @@ def try_all(trials: list[int], note: Callable[..., None], source: Path, config: 
     tree.checkpoint.keep = 100
     run, read = resolve(tree), _Read()
     _compile_once()
-    loop.open_batches = read.opening(loop.open_batches)
+    pretraining.open_batches = read.opening(pretraining.open_batches)
     workdir = scene.new_folder("rolling") / "run"
     for number, seed in enumerate(trials):
         plan = setbacks.drawn(seed)
@@ -60,16 +61,16 @@ def try_all(trials: list[int], note: Callable[..., None], source: Path, config: 
 def _compile_once() -> None:
     checkpoints.Checksums = functools.cache(checkpoints.Checksums)
     made: dict[str, Any] = {}
-    make_job = loop.make_job
+    make_job = pretraining.make_job
 
     def job_of(run, mesh):
         if "job" not in made:
             made["job"] = _Job(make_job(run, mesh))
         return made["job"]
 
-    loop.make_job = job_of
-    loop.export_params = lambda *_, **__: None
-    loop.refresh_report = lambda *_: None
+    pretraining.make_job = job_of
+    pretraining.export_params = lambda *_, **__: None
+    pretraining.refresh_report = lambda *_: None
 
 
 class _Job:

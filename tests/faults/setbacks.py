@@ -52,7 +52,7 @@ class Guarded:
 
     def judge(self, step: int) -> None:
         """Raises the run's own Setback where one is due after this step; of several processes one does the harm."""
-        from bertjax.train import guard
+        from bertjax.engine import guard
 
         setback = self._pending.pop(step, None)
         if setback is None:
@@ -80,7 +80,7 @@ class Guarded:
 
 def install(workdir: Path, setbacks: tuple[Setback, ...], harming: bool) -> Guarded:
     """Puts it in the place of the guard's judgement, for the next run of this process."""
-    from bertjax.train.guard import Guard
+    from bertjax.engine.guard import Guard
 
     guarded, judge = Guarded(workdir, setbacks, harming), getattr(Guard, "judged_before", Guard.judge)
 

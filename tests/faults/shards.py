@@ -97,10 +97,10 @@ def prepared() -> Path:
 
 
 def _prepare(text: Path, folder: Path) -> None:
-    import bertjax.data.shards
-    from bertjax.data.corpus import prepare
+    import bertjax.data.corpus.shards
+    from bertjax.data.corpus.prepared import prepare
 
-    bertjax.data.shards._SHARD_TOKENS = 5_000
+    bertjax.data.corpus.shards._SHARD_TOKENS = 5_000
     prepare([text], folder, vocab_size=400)
 
 

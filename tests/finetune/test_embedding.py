@@ -7,12 +7,11 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Labelled
-from bertjax.finetune.inputs import examples_fingerprint
 from bertjax.finetune.settings import resolve
-from bertjax.keys import ConfigError
+from bertjax.finetune.start import examples_fingerprint
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.tables import Columns, read_texts

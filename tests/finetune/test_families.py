@@ -8,7 +8,7 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.classification import text_family
@@ -338,7 +338,7 @@ def test_retrieval_counts_ranks():
 
 
 def test_an_embedding_batch_is_not_done_in_parts(model_folder, small_config, tmp_path):
-    from bertjax.keys import ConfigError
+    from bertjax.errors import ConfigError
 
     config = small_config("embedding")
     config.parallel.rows_per_device = 2
@@ -347,8 +347,8 @@ def test_an_embedding_batch_is_not_done_in_parts(model_folder, small_config, tmp
 
 
 def test_class_weights_by_counts_or_by_hand():
+    from bertjax.errors import ConfigError
     from bertjax.finetune.classification import class_weights
-    from bertjax.keys import ConfigError
 
     run = lambda given: SimpleNamespace(training=SimpleNamespace(class_weights=given))
     counts = np.array([30, 10])

@@ -7,13 +7,11 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.family import Labelled
-from bertjax.finetune.inputs import open_start, read_examples
 from bertjax.finetune.settings import resolve
-from bertjax.interop import ModelFileError
-from bertjax.keys import ConfigError
+from bertjax.finetune.start import open_start, read_examples
 from bertjax.tasks.examples import TextExample, tagged_examples, text_examples
 
 

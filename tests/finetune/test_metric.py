@@ -7,7 +7,7 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-from bertjax.data.files import DataError
+from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Labelled
@@ -15,7 +15,6 @@ from bertjax.finetune.metric import of_run, of_summary, with_metric
 from bertjax.finetune.position import Position
 from bertjax.finetune.search import combined
 from bertjax.finetune.settings import Trial, resolve
-from bertjax.keys import ConfigError
 from bertjax.tasks.examples import text_examples
 
 TEXTS = ["good film", "bad book", "great plot", "poor song"]

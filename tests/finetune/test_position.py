@@ -2,8 +2,8 @@
 
 import pytest
 
+from bertjax.errors import Diverged
 from bertjax.finetune.position import Position
-from bertjax.train import Diverged
 
 CONSTANTS = {"identity": "a", "random": "b", "versions": {}}
 STATE: object = object()

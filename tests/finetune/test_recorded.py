@@ -5,11 +5,11 @@ import json
 import pytest
 
 import bertjax.finetune
+from bertjax.config_schema import fingerprint
+from bertjax.errors import ConfigError, Stopped
 from bertjax.finetune import trials
 from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.search import finished_summary
-from bertjax.keys import ConfigError, fingerprint
-from bertjax.train import Stopped
 
 
 def test_keys_that_were_not_there_and_make_no_difference_are_left_out():

@@ -12,10 +12,9 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-import bertjax.finetune.loop as loop
-from bertjax.config import ConfigError
-from bertjax.train import Stopped
-from bertjax.train.record import read_record
+import bertjax.finetune.trial as loop
+from bertjax.engine.checkpoint.record import read_record
+from bertjax.errors import ConfigError, Stopped
 
 STEPS_AN_EPOCH = 19  # 150 examples in batches of 8
 DETERMINISTIC = ("step", "phase", "loss", "accuracy", "learning_rate", "grad_norm", "loss_scale")

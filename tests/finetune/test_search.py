@@ -5,10 +5,10 @@ import json
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bertjax.errors import ModelFileError
 from bertjax.finetune.search import finished_summary, keep_best
 from bertjax.finetune.settings import Trial
-from bertjax.interop import ModelFileError
-from bertjax.train.belongings import RUNS
+from bertjax.workdir.belongings import RUNS
 
 SUMMARY = {"main_score": "accuracy", "scores": {"accuracy": 0.5}}
 IDENTITY = {"training.seed": 0}

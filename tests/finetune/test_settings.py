@@ -2,9 +2,9 @@
 
 import pytest
 
+from bertjax.errors import ConfigError
 from bertjax.finetune import settings
 from bertjax.finetune.settings import KINDS, default_config, identity_items, of_trial, resolve, to_dict, trials
-from bertjax.keys import ConfigError
 from bertjax.model import task
 
 

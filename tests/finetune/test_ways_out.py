@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import bertjax
-from bertjax.data.files import DataError
+from bertjax.cli.flags import parse
+from bertjax.errors import DataError
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.family import Labelled
-from bertjax.finetune.inputs import read_examples
 from bertjax.finetune.settings import resolve
-from bertjax.flags import parse
+from bertjax.finetune.start import read_examples
 
 CONFIG = Path(__file__).parents[2] / "configs/finetune/classification.py"
 

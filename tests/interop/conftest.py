@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import open_folder
 from bertjax.interop.model_config import from_config
 from bertjax.interop.models import save_model

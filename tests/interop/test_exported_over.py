@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from bertjax import unfinished
 from bertjax.config import ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import export_model, open_folder
 from bertjax.model.bert import Bert, split_params
 from bertjax.text.vocabulary import train_tokenizer

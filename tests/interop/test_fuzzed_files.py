@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import open_folder
 from bertjax.interop.safetensors_files import INDEX
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import open_folder
 from bertjax.interop.models import load_pair
 

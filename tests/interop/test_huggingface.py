@@ -12,7 +12,7 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 from bertjax.config import ModelConfig
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import export_model, open_folder
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.vocabulary import train_tokenizer

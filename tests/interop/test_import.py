@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.models import load_model, save_model
 from bertjax.interop.weights import to_tensors
 from bertjax.model.bert import split_params

@@ -9,19 +9,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bertjax.config import default_config, phase, resolve
-from bertjax.finetune.inputs import open_start
+from bertjax.errors import ModelFileError
 from bertjax.finetune.settings import default_config as finetune_config
 from bertjax.finetune.settings import resolve as resolve_finetune
+from bertjax.finetune.start import open_start
 from bertjax.inference.embed import embed
 from bertjax.inference.fill_mask import fill_mask
-from bertjax.interop import ModelFileError
 from bertjax.interop.models import load_model, load_pair, save_model
 from bertjax.interop.task_models import load_task_model, new_task_model, save_task_model
 from bertjax.model.bert import split_params
 from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
-from bertjax.train.initial import initial_params, open_origin
+from bertjax.train.first_weights import initial_params, open_origin
 
 DIMENSIONS = {
     "hidden_size": 8,

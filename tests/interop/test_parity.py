@@ -15,7 +15,7 @@ from bertjax.interop.weights import to_tensors
 from bertjax.model.attention import ATTENTION_FUNCTIONS
 from bertjax.model.bert import Bert, merge_params
 from bertjax.model.encoder import REMAT_POLICIES
-from bertjax.train.losses import MLM_WEIGHT_EPSILON, batch_weights, pretraining_sums, total_loss
+from bertjax.objectives.losses import MLM_WEIGHT_EPSILON, batch_weights, pretraining_sums, total_loss
 
 # What differs is the order of sums: outputs are of the order of 1, float32 has a step of 1e-7 there.
 OUTPUTS_WITHIN = 2e-5

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bertjax.errors import ModelFileError
 from bertjax.evaluation import sts
 from bertjax.inference.embed import embed
-from bertjax.interop import ModelFileError
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import is_task_model, load_task_model, new_task_model, save_task_model
 from bertjax.model.create import create_model

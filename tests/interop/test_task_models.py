@@ -10,8 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import bertjax
-from bertjax.config import ConfigError
-from bertjax.interop import ModelFileError
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.task_config import ARCHITECTURES, from_task_values, to_task_values
 from bertjax.interop.task_models import load_task_model, new_task_model, save_task_model
 from bertjax.model.bert import merge_params, split_params

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bertjax.command import LOST, STOPPED
-from bertjax.parallel.cluster import find_cluster
+from bertjax.cluster.environment import find_cluster
+from bertjax.errors import LOST, STOPPED
 
 SCRIPT = "gke_jobset.sh"
 NEEDED = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.command import DATA, DIVERGED, LOST, STOPPED, UNKNOWN, USAGE
+from bertjax.errors import DATA, DIVERGED, LOST, STOPPED, UNKNOWN, USAGE
 
 NEEDED = {"CONFIG": "configs/large.py", "CORPUS": "/shared/corpora/wiki", "WORKDIR": "/shared/runs/large"}
 JOB = {**NEEDED, "SLURM_JOB_ID": "123"}

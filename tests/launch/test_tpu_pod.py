@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from bertjax.command import DATA, DIVERGED, LOST, STOPPED, UNKNOWN, USAGE
+from bertjax.errors import DATA, DIVERGED, LOST, STOPPED, UNKNOWN, USAGE
 
 SLICE = {"PROJECT": "my-project", "ZONE": "us-west4-a", "NAME": "bert-1"}
 RUN = {**SLICE, "BUCKET": "my-bucket", "CORPUS": "corpora/wiki-books", "CONFIG": "configs/large.py"}

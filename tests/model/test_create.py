@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.model.create import PRESETS, create_model, model_config
 
 

@@ -7,7 +7,8 @@ import sys
 import jax
 import pytest
 
-from bertjax.config import ConfigError, default_config, identity_items, phase, resolve
+from bertjax.config import default_config, identity_items, phase, resolve
+from bertjax.errors import ConfigError
 from bertjax.finetune import settings
 from bertjax.parallel import deterministic
 
@@ -114,7 +115,7 @@ def test_jobs_ask_for_it_before_jax_starts(job, tmp_path, monkeypatch):
         raise Asked
 
     monkeypatch.setattr(deterministic, "make_deterministic", asked)
-    monkeypatch.setattr("bertjax.parallel.processes.together", lambda *_: pytest.fail("the processes join"))
+    monkeypatch.setattr("bertjax.cluster.processes.together", lambda *_: pytest.fail("the processes join"))
     if job == "train":
         import bertjax.train
 

@@ -5,12 +5,13 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from bertjax.config import ConfigError, ModelConfig, OptimizerConfig
+from bertjax.config import ModelConfig, OptimizerConfig
+from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.state import initial_state
+from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.sharding import path_name, process_rows, spec_for, to_global, tree_shardings
-from bertjax.train.optimizers import make_optimizer
-from bertjax.train.state import initial_state
 
 CONFIG = ModelConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from bertjax.config import ConfigError, default_config, phase, resolve
+from bertjax.config import default_config, phase, resolve
+from bertjax.errors import ConfigError
 from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import train_flops_per_row
 from bertjax.parallel.devices import chip_of, memory_limit

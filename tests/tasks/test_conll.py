@@ -6,9 +6,7 @@ import lzma
 
 import pytest
 
-from bertjax.command import DATA, exit_code
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError
+from bertjax.errors import DATA, ConfigError, DataError, exit_code
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import TaggedExample
 

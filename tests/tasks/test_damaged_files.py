@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts

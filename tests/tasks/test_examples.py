@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import Answer, TaggedExample, tagged_examples, text_examples
 from bertjax.tasks.questions import question_examples

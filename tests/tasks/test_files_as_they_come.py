@@ -10,8 +10,7 @@ import subprocess
 
 import pytest
 
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.examples import text_examples
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts

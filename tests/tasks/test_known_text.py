@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from bertjax.data.files import DataError
 from bertjax.inference.unknown_texts import watched
+
+from bertjax.errors import DataError
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.questions import question_examples

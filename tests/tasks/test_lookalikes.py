@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from bertjax.command import DATA, exit_code
-from bertjax.data.files import DataError
+from bertjax.errors import DATA, DataError, exit_code
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids, label_map

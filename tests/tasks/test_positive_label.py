@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertjax.keys import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.tasks.positive_label import positive_label
 
 

@@ -8,8 +8,7 @@ import re
 
 import pytest
 
-from bertjax.command import DATA, exit_code
-from bertjax.data.files import DataError
+from bertjax.errors import DATA, DataError, exit_code
 from bertjax.tasks.examples import Answer, QuestionExample
 from bertjax.tasks.squad import read_questions
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.files import DataError
+from bertjax.errors import DataError
 from bertjax.tasks import squad_rules
 from bertjax.tasks.answer_words import normalised
 from bertjax.tasks.examples import Answer, QuestionExample

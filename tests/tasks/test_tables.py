@@ -12,9 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.command import DATA, exit_code
-from bertjax.data.files import DataError
-from bertjax.keys import ConfigError
+from bertjax.errors import DATA, ConfigError, DataError, exit_code
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.tables import Columns, read_texts
 

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.accents import caseless_warning, decide
 from bertjax.text.languages import marks_are_letters, primary
 from bertjax.text.tokenizer import load_tokenizer

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text import tokenizer_files
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import train_tokenizer

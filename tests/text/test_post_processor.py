@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.data.corpus import find_prepared, open_prepared, prepare
-from bertjax.data.manifest import FILE, fingerprint_of
-from bertjax.data.own_settings import check_agrees
+from bertjax.data.corpus.manifest import FILE, fingerprint_of
+from bertjax.data.corpus.own_settings import check_agrees
+from bertjax.data.corpus.prepared import find_prepared, open_prepared, prepare
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.train.provenance import check_tokenizer
+from bertjax.workdir.provenance import check_tokenizer
 
 TEXTS = ["the cat sat on the mat and the dog sat on the log", "a second sentence has a few words more than that"]
 NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.tokenizer import (
     WORDPIECE_SPECIALS,
     WordPieceTokenizer,

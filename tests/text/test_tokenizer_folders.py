@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.tokenizer import JsonTokenizer, SentencePieceTokenizer, WordPieceTokenizer, load_tokenizer
 from bertjax.text.vocabulary import train_tokenizer
 

@@ -81,11 +81,11 @@ def config(corpus_file):
 def two_devices_or_as_many_as_are_asked_for():
     """Of the eight virtual ones: a run takes a third less time than on all of them."""
     from bertjax.parallel.mesh import make_mesh
-    from bertjax.train import loop
+    from bertjax.train import pretraining
 
     with pytest.MonkeyPatch.context() as patch:
         few = lambda *sizes: make_mesh(*sizes, jax.devices()[: math.prod(2 if n == -1 else n for n in sizes)])
-        patch.setattr(loop, "make_mesh", few)
+        patch.setattr(pretraining, "make_mesh", few)
         yield
 
 

@@ -10,12 +10,12 @@ from flax import nnx
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
+from bertjax.engine.activations import activation_bytes_per_row
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.precision import precision_named
-from bertjax.train.activations import activation_bytes_per_row
-from bertjax.train.losses import PRETRAINING
+from bertjax.objectives.losses import PRETRAINING
 
 SMALL = ModelConfig(vocab_size=1000, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256)
 LENGTH, PREDICTIONS, EXAMPLES = 64, 10, 4

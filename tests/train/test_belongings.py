@@ -8,12 +8,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import bertjax.train
-from bertjax.config import ConfigError
-from bertjax.parallel.secret import FILE as SECRET
+from bertjax.cluster.secret import FILE as SECRET
+from bertjax.errors import ConfigError
 from bertjax.train.__main__ import main
-from bertjax.train.belongings import check_workdir
-from bertjax.train.ownership import claimed
-from bertjax.train.workdir import write_beginning
+from bertjax.workdir.belongings import check_workdir
+from bertjax.workdir.files import write_beginning
+from bertjax.workdir.lock import claimed
 
 OWN = "somebody's own"
 
@@ -76,7 +76,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
 
 
 def test_of_several_processes_each_is_refused_before_they_meet(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.parallel.processes.together", lambda *rest: pytest.fail("they have met"))
+    monkeypatch.setattr("bertjax.cluster.processes.together", lambda *rest: pytest.fail("they have met"))
     put(tmp_path, "thesis.txt")
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
         bertjax.train.run(config, tmp_path, cluster=object())

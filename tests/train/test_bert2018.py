@@ -20,15 +20,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from scipy.special import log_softmax
 from scipy.stats import kstest, truncnorm
 
+from bertjax.cli.flags import parse
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve
-from bertjax.data.pipeline import ExampleSettings, open_batches
-from bertjax.flags import parse
+from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.engine.schedules import run_schedule
 from bertjax.model.bert import Bert, split_params
+from bertjax.objectives.losses import batch_weights, mean_metrics, pretraining_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.job import make_job
-from bertjax.train.losses import batch_weights, mean_metrics, pretraining_sums
-from bertjax.train.schedules import run_schedule
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PUBLISHED = ["base.py", "large.py"]

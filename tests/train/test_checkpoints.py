@@ -8,19 +8,19 @@ import jax.numpy as jnp
 import pytest
 
 import bertjax.train
-from bertjax.command import exit_code
 from bertjax.config import CheckpointConfig
-from bertjax.data.cursor import Cursor
+from bertjax.data.stream.cursor import Cursor
+from bertjax.engine.checkpoint import checkpoints
+from bertjax.engine.checkpoint.checkpoints import Checkpoints
+from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
+from bertjax.engine.checkpoint.retention import Saved, kept_steps
+from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
+from bertjax.engine.health import initial_health
+from bertjax.engine.loss_scale import initial_loss_scale
+from bertjax.engine.state import TrainState
+from bertjax.errors import CheckpointError, exit_code
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train import CheckpointError, checkpoints
-from bertjax.train.checkpoints import Checkpoints
-from bertjax.train.health import initial_health
-from bertjax.train.loss_scale import initial_loss_scale
-from bertjax.train.record import FILE, ITEM, read_record, sealed
-from bertjax.train.retention import Saved, kept_steps
-from bertjax.train.standing import RANDOM, Standing
-from bertjax.train.state import TrainState
-from bertjax.train.step_folders import leftovers, put_aside, step_numbers
+from bertjax.train.position import RANDOM, Standing
 
 CONSTANTS = {"identity": "a", "tokenizer": "b", "corpus": "c", "random": RANDOM | {"seed": 0}}
 

@@ -5,18 +5,18 @@ import shutil
 
 import pytest
 
-from bertjax.config import ConfigError, default_config, identity_fingerprint, identity_items, phase, resolve
-from bertjax.data import manifest as manifests
-from bertjax.data.corpus import prepare
-from bertjax.data.files import DataError
-from bertjax.data.sources import TextList
-from bertjax.data.text_cautions import text_cautions
+from bertjax.cli.display import Display
+from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve
+from bertjax.data.corpus import manifest as manifests
+from bertjax.data.corpus.prepared import prepare
+from bertjax.data.corpus.sources import TextList
+from bertjax.data.corpus.text_cautions import text_cautions
+from bertjax.errors import ConfigError, DataError
 from bertjax.prepare import main
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.train.display import Display
-from bertjax.train.inputs import BY_CONTENT, open_corpus, settled
-from bertjax.train.same_run import as_recorded, check_same_run
-from bertjax.train.workdir import config_record
+from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
+from bertjax.workdir.files import config_record
+from bertjax.workdir.same_run import as_recorded, check_same_run
 
 FRENCH = [f"L'élève numéro {i} a été à la forêt. Il dîne où il naît." for i in range(20)]
 HINDI = [f"कुत्ता घर में सो रहा है। बिल्ली दूध पी रही है। {i}" for i in range(20)]

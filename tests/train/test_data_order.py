@@ -5,9 +5,9 @@ import json
 import pytest
 
 import bertjax.train
-from bertjax.config import ConfigError
-from bertjax.data.settings import ORDER
-from bertjax.train import loop, standing
+from bertjax.data.stream.settings import ORDER
+from bertjax.errors import ConfigError
+from bertjax.train import position, pretraining
 
 
 def change_order(workdir, order):
@@ -23,7 +23,7 @@ def test_a_run_of_before_goes_on_by_the_rules_of_then(config, tmp_path, monkeypa
     del config.phases["phase2"]
     config.phases.phase1.steps = 4
     with monkeypatch.context() as earlier:
-        earlier.setattr(standing, "ORDER", 1)
+        earlier.setattr(position, "ORDER", 1)
         with pytest.raises(bertjax.train.Stopped):
             bertjax.train.run(config, workdir, should_stop=lambda step: step == 3, say=lambda line: None)
 
@@ -44,7 +44,7 @@ def test_a_run_of_before_goes_on_by_the_rules_of_then(config, tmp_path, monkeypa
         return spy
 
     for name in ("open_batches", "evaluation_batches"):
-        monkeypatch.setattr(loop, name, spied(getattr(loop, name)))
+        monkeypatch.setattr(pretraining, name, spied(getattr(pretraining, name)))
     bertjax.train.run(config, workdir, say=lines.append)
     assert len(asked) == 2 and {settings.order for settings in asked} == {1}
     assert any("version 1 of the rules, as when the run began" in line for line in lines)

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from bertjax.train import CheckpointError, Diverged
-from bertjax.train.ending import orderly_end
+from bertjax.engine.ending import orderly_end
+from bertjax.errors import CheckpointError, Diverged
 
 
 class Watched:

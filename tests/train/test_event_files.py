@@ -7,9 +7,9 @@ import pytest
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from bertjax.train import event_files
-from bertjax.train.event_files import EventFiles
-from bertjax.train.log import MetricsLog
+from bertjax.engine import event_files
+from bertjax.engine.event_files import EventFiles
+from bertjax.engine.metrics_log import MetricsLog
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ import pytest
 
 import bertjax
 import bertjax.train
-from bertjax.config import ConfigError, resolve
+from bertjax.config import resolve
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.export import main
-from bertjax.interop import ModelFileError
 from bertjax.model.bert import split_params
 from bertjax.text.vocabulary import train_tokenizer
-from bertjax.train.initial import _source_rows, _vocabulary_line, open_origin
-from bertjax.train.stored_run import open_run
+from bertjax.train.first_weights import _source_rows, _vocabulary_line, open_origin
+from bertjax.workdir.stored_run import open_run
 
 
 def params_of(model):

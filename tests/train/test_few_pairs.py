@@ -5,9 +5,9 @@ import pytest
 
 import bertjax.train
 from bertjax.config import resolve
-from bertjax.data.files import DataError
-from bertjax.train import loop
-from bertjax.train.evaluation import evaluate, evaluation_line
+from bertjax.engine.held_out import evaluate, evaluation_line
+from bertjax.errors import DataError
+from bertjax.train import pretraining
 from bertjax.train.summary import summarise, summary_lines
 
 
@@ -25,7 +25,7 @@ def lonely(config, tmp_path, monkeypatch):
     def build(run, mesh):
         raise Built
 
-    monkeypatch.setattr(loop, "make_job", build)
+    monkeypatch.setattr(pretraining, "make_job", build)
     return config
 
 

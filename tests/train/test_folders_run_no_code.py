@@ -22,8 +22,8 @@ import bertjax.finetune.__main__
 import bertjax.predict
 import bertjax.prepare
 import bertjax.train.__main__
-from bertjax.data.corpus import prepare
-from bertjax.data.sources import TextList
+from bertjax.data.corpus.prepared import prepare
+from bertjax.data.corpus.sources import TextList
 
 # In the name of the folders too, so that code in one of their files betrays itself.
 HOSTILE = "hostile_5f3a"
@@ -140,7 +140,7 @@ def _forget_index(corpus):
     shutil.rmtree(corpus / "index", ignore_errors=True)
     path = corpus / "manifest.json"
     if path.is_file():
-        from bertjax.data import manifest as manifests
+        from bertjax.data.corpus import manifest as manifests
 
         manifest = json.loads(path.read_text())
         files = [p for p in corpus.rglob("*") if p.is_file() and p.name != manifests.FILE]

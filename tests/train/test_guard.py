@@ -8,10 +8,10 @@ import pytest
 
 import bertjax.train
 from bertjax.config import GuardConfig
-from bertjax.train import loop
-from bertjax.train.guard import MOST_FILES, Guard, Setback
-from bertjax.train.health import TRUSTED_AFTER, initial_health, judged
-from bertjax.train.record import read_record
+from bertjax.engine.checkpoint.record import read_record
+from bertjax.engine.guard import MOST_FILES, Guard, Setback
+from bertjax.engine.health import TRUSTED_AFTER, initial_health, judged
+from bertjax.train import pretraining
 
 
 def quiet(config, workdir, lines=None):
@@ -26,7 +26,7 @@ def rows(workdir):
 def poison(monkeypatch):
     """``poison(*numbers)``: the batches of these numbers, counted over the whole run, get an infinite weight on their
     way to the devices; the list it returns gets them as they were before."""
-    place, made = loop.to_global, []
+    place, made = pretraining.to_global, []
 
     def choose(*numbers):
         count = iter(range(1, 1_000_000))
@@ -38,7 +38,7 @@ def poison(monkeypatch):
                 batch = batch | {"masked_lm_weights": np.full_like(batch["masked_lm_weights"], np.inf)}
             return place(batch, mesh)
 
-        monkeypatch.setattr(loop, "to_global", poisoned)
+        monkeypatch.setattr(pretraining, "to_global", poisoned)
         return made
 
     return choose

@@ -7,9 +7,9 @@ import tracemalloc
 
 import pytest
 
+from bertjax.engine.metrics_log import MetricsLog, keep_rows_up_to
+from bertjax.errors import CheckpointError
 from bertjax.reporting.rows import read_metrics
-from bertjax.train import CheckpointError
-from bertjax.train.log import MetricsLog, keep_rows_up_to
 
 
 def rows(path):
@@ -80,7 +80,7 @@ def test_many_rows_are_resumed_in_the_memory_of_one(tmp_path):
 
 
 def test_a_line_without_end_is_taken_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.train.log._LONGEST", 64)
+    monkeypatch.setattr("bertjax.engine.metrics_log._LONGEST", 64)
     line = b"x" * 1000 + b"\n"
     (tmp_path / "metrics.jsonl").write_bytes(
         b'{"kind": "train", "step": 1}\n' + line + b'{"kind": "train", "step": 2}\n'

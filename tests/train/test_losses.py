@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from bertjax.train.losses import mean_metrics, total_loss, weighted_cross_entropy
-from bertjax.train.metrics import throughput, unigram_log_probs, unigram_sums
+from bertjax.engine.metrics import throughput, unigram_log_probs, unigram_sums
+from bertjax.objectives.losses import mean_metrics, total_loss, weighted_cross_entropy
 
 
 def test_cross_entropy_against_scipy():

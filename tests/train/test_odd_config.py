@@ -8,12 +8,9 @@ import pytest
 
 import bertjax.describe
 import bertjax.train
-from bertjax.config import ConfigError
-from bertjax.data.files import DataError
-from bertjax.interop import ModelFileError
+from bertjax.errors import CheckpointError, ConfigError, DataError, ModelFileError
 from bertjax.reporting import write_report
-from bertjax.train import CheckpointError
-from bertjax.train.stored_run import open_run
+from bertjax.workdir.stored_run import open_run
 
 ODD = (None, True, -1, 1.5, "x", "", [], ["x"], {}, {"x": None})
 
@@ -29,7 +26,7 @@ def workdir(finished, tmp_path, monkeypatch):
     def reached(*arguments, **settings):
         raise Reached
 
-    monkeypatch.setattr("bertjax.train.loop.make_mesh", reached)
+    monkeypatch.setattr("bertjax.train.pretraining.make_mesh", reached)
     no_arrays = shutil.ignore_patterns("d", "ocdbt.process_0")
     return shutil.copytree(finished, tmp_path / "run", ignore=no_arrays)
 

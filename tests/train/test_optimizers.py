@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertjax.config import OptimizerConfig
-from bertjax.train.optimizers import decay_mask, make_optimizer, one_minus_power
+from bertjax.engine.optimizers import decay_mask, make_optimizer, one_minus_power
 
 RANDOM = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bertjax.train import orbax_log
+from bertjax.engine.checkpoint import orbax_log
 
 
 @pytest.fixture

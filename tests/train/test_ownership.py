@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from bertjax.config import ConfigError
-from bertjax.train import CheckpointError, ownership
-from bertjax.train.ownership import FILE, claimed
+from bertjax.errors import CheckpointError, ConfigError
+from bertjax.workdir import lock
+from bertjax.workdir.lock import FILE, claimed
 
 OWNER = """
 import sys, pathlib
-from bertjax.train.ownership import claimed
+from bertjax.workdir.lock import claimed
 with claimed(pathlib.Path(sys.argv[1])):
     print('mine', flush=True); sys.stdin.read()
 """
@@ -41,7 +41,7 @@ def test_workdir_has_one_owner_and_a_dead_one_holds_nothing(owner, tmp_path):
     owner.wait()
     with claimed(tmp_path):
         pass
-    assert time.monotonic() - began < ownership.RENEW_SECONDS  # nobody had to be watched
+    assert time.monotonic() - began < lock.RENEW_SECONDS  # nobody had to be watched
 
 
 def test_unwritable_workdir_is_one_line(tmp_path):
@@ -61,9 +61,9 @@ def apart(monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_lock)
-    monkeypatch.setattr(ownership, "_machine", lambda handle: threading.current_thread().name)
+    monkeypatch.setattr(lock, "_machine", lambda handle: threading.current_thread().name)
     for name in ("RENEW_SECONDS", "DEAD_AFTER_SECONDS", "SETTLE_SECONDS"):
-        monkeypatch.setattr(ownership, name, getattr(ownership, name) / 50)
+        monkeypatch.setattr(lock, name, getattr(lock, name) / 50)
 
 
 def lease(workdir):
@@ -97,29 +97,29 @@ def test_a_lease_that_is_renewed_is_respected(apart, tmp_path):
         thread.join()
     began = time.monotonic()
     with claimed(tmp_path):  # it has ended well, so nobody waits
-        assert time.monotonic() - began < ownership.DEAD_AFTER_SECONDS
+        assert time.monotonic() - began < lock.DEAD_AFTER_SECONDS
 
 
 def test_the_lease_of_a_dead_machine_is_taken_over_after_a_while(apart, tmp_path, capfd):
     leave_behind(tmp_path)
     began = time.monotonic()
     with claimed(tmp_path):
-        assert time.monotonic() - began >= ownership.DEAD_AFTER_SECONDS
+        assert time.monotonic() - began >= lock.DEAD_AFTER_SECONDS
         assert lease(tmp_path)["host"] != "gone"
     assert "process 7 on gone still alive?" in capfd.readouterr().err
 
 
 def test_of_two_machines_that_take_over_one_wins(apart, tmp_path):
     leave_behind(tmp_path)
-    held, refused, lock, everyone = [], [], threading.Lock(), threading.Barrier(4)
+    held, refused, guard, everyone = [], [], threading.Lock(), threading.Barrier(4)
 
     def take():
         everyone.wait()
         try:
             with claimed(tmp_path):
-                with lock:
+                with guard:
                     held.append(threading.current_thread().name)
-                time.sleep(ownership.DEAD_AFTER_SECONDS)
+                time.sleep(lock.DEAD_AFTER_SECONDS)
         except ConfigError:
             refused.append(threading.current_thread().name)
 
@@ -135,7 +135,7 @@ def test_an_owner_that_stood_still_for_too_long_ends(apart, tmp_path):
     said = []
     with claimed(tmp_path, said.append):
         leave_behind(tmp_path)  # another machine has taken over
-        time.sleep(4 * ownership.RENEW_SECONDS)
+        time.sleep(4 * lock.RENEW_SECONDS)
         assert said and "has been taken over by process 7 on gone" in str(said[0])
     assert lease(tmp_path)["host"] == "gone"  # the other's lease is left alone
 
@@ -152,7 +152,7 @@ def test_from_python_that_is_raised(apart, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(ownership, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
 
 
 def until(condition):
@@ -182,7 +182,7 @@ def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
     lost = []
     with claimed(tmp_path, lost.append):
         harm(tmp_path / FILE)
-        until(lambda: (tmp_path / FILE).exists() and ownership._read(tmp_path).get("process") == os.getpid())
+        until(lambda: (tmp_path / FILE).exists() and lock._read(tmp_path).get("process") == os.getpid())
         renewed = lease(tmp_path)["renewed"]
         until(lambda: lease(tmp_path)["renewed"] > renewed)
         assert held(tmp_path)
@@ -192,7 +192,7 @@ def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
 
 def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
     """The file was removed and another job has begun, unnoticed: that goes on, and not the first."""
-    monkeypatch.setattr(ownership, "RENEW_SECONDS", 1.0)
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 1.0)
     with pytest.raises(ConfigError, match="has been taken over by process"), claimed(tmp_path):
         (tmp_path / FILE).unlink()
         command = [sys.executable, "-c", OWNER, str(tmp_path)]
@@ -227,9 +227,10 @@ def test_a_workdir_that_is_gone_ends_the_job_and_is_not_made_again(harm, quick, 
 def test_a_command_leaves_at_once(tmp_path):
     code = """
 import sys, time, pathlib
-from bertjax.train import CheckpointError, ownership
-ownership.RENEW_SECONDS = 0.05
-with ownership.claimed(pathlib.Path(sys.argv[1]), ownership.leave):
+from bertjax.errors import CheckpointError
+from bertjax.workdir import lock
+lock.RENEW_SECONDS = 0.05
+with lock.claimed(pathlib.Path(sys.argv[1]), lock.leave):
     print("mine", flush=True); time.sleep(20)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "run")]

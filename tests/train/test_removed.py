@@ -6,7 +6,7 @@ import time
 import pytest
 
 import bertjax.train
-from bertjax.train import CheckpointError
+from bertjax.errors import CheckpointError
 
 
 def disturbed(config, workdir, harm, at_step):

@@ -6,9 +6,9 @@ import time
 import pytest
 
 import bertjax.train
-from bertjax.train import loop
-from bertjax.train.guard import Guard, Setback
-from bertjax.train.record import read_record
+from bertjax.engine.checkpoint.record import read_record
+from bertjax.engine.guard import Guard, Setback
+from bertjax.train import pretraining
 
 
 def quiet(config, workdir, lines=None):
@@ -77,13 +77,13 @@ def test_a_step_that_was_deleted_is_saved_again(setback, config, tmp_path):
 def test_a_rollback_into_the_phase_before_reads_that_phase(setback, config, tmp_path, monkeypatch):
     """The checkpoint between the phases is damaged, so the run goes back to the middle of the first one, and on with
     rows of its own length that were in no batch before."""
-    opened, open_batches = [], loop.open_batches
+    opened, open_batches = [], pretraining.open_batches
 
     def opening(*arguments, **named):
         opened.append((named["phase_index"], named["cursor"]))
         return open_batches(*arguments, **named)
 
-    monkeypatch.setattr(loop, "open_batches", opening)
+    monkeypatch.setattr(pretraining, "open_batches", opening)
     setback(15, lambda: flip(tmp_path / "checkpoints/12"))
     assert quiet(config, tmp_path)["steps"] == 20
     assert [index for index, _ in opened] == [0, 1, 0, 1]

@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import bertjax.train
-from bertjax.config import ConfigError
-from bertjax.data.corpus import prepare
-from bertjax.train.metrics import TRAIN_FIELDS
+from bertjax.data.corpus.prepared import prepare
+from bertjax.engine.metrics import TRAIN_FIELDS
+from bertjax.errors import ConfigError
 
 STEPS = (6, 4)
 

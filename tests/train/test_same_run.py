@@ -6,15 +6,15 @@ import shutil
 import pytest
 
 import bertjax.train
-from bertjax.config import ConfigError, default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
-from bertjax.data.corpus import prepare
-from bertjax.data.files import DataError
-from bertjax.keys import translated_tree
+from bertjax.cli.display import Display
+from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
+from bertjax.config_schema import translated_tree
+from bertjax.data.corpus.prepared import prepare
+from bertjax.errors import ConfigError, DataError
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.train.display import Display
-from bertjax.train.inputs import BY_CONTENT, open_corpus, settled
-from bertjax.train.same_run import as_recorded, check_same_run, origin_fingerprint
-from bertjax.train.workdir import config_record, write_json
+from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
+from bertjax.workdir.files import config_record, write_json
+from bertjax.workdir.same_run import as_recorded, check_same_run, origin_fingerprint
 
 # The config.json of a run from before keys could be left to follow others: every key has its value, and
 # max_predictions is 20 at every length.

@@ -7,13 +7,14 @@ import jax
 import pytest
 
 from bertjax import create_model
-from bertjax.config import ConfigError, ModelConfig, resolve
-from bertjax.data.corpus import prepare
+from bertjax.config import ModelConfig, resolve
+from bertjax.data.corpus.prepared import prepare
+from bertjax.engine import sizes
+from bertjax.engine.sizes import check_batch, check_model
+from bertjax.errors import ConfigError
 from bertjax.finetune.settings import resolve as resolve_finetuning
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train import sizes
 from bertjax.train.__main__ import main
-from bertjax.train.sizes import check_batch, check_model
 
 TINY = f"--config={Path(__file__).parent.parent.parent / 'configs' / 'tiny.py'}"
 ROW = (128, 20, 16)

@@ -5,8 +5,8 @@ import time
 import pytest
 
 import bertjax.train
-from bertjax.parallel.progress import Stalled
-from bertjax.train.ownership import claimed
+from bertjax.errors import Stalled
+from bertjax.workdir.lock import claimed
 
 
 def test_a_run_called_from_python_raises_when_it_stalls(config, tmp_path):

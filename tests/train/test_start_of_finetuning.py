@@ -6,16 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from bertjax.finetune.inputs import open_start
+from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.finetune.settings import resolve
-from bertjax.interop import ModelFileError
+from bertjax.finetune.start import open_start
 from bertjax.interop.task_models import load_task_model, save_task_model
-from bertjax.keys import ConfigError
 from bertjax.model.bert import split_params
 from bertjax.model.task import TaskConfig
 from bertjax.text.tokenizer import WordPieceTokenizer
-from bertjax.train.record import FILE, ITEM, read_record, sealed
-from bertjax.train.stored_run import open_run
+from bertjax.workdir.stored_run import open_run
 
 TASK = TaskConfig("classification", ("no", "yes"), max_length=32)
 

@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from bertjax.config import ConfigError, ModelConfig, ParallelConfig, PhaseConfig, RunConfig
-from bertjax.data.pipeline import ExampleSettings, open_batches
+from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
+from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.engine.loss_scale import GROW_AFTER, LossScale
+from bertjax.errors import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.cautions import split_cautions
 from bertjax.train.job import accumulation_steps, make_job
-from bertjax.train.loss_scale import GROW_AFTER, LossScale
 
 STEPS = 50
 MODEL = ModelConfig(

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 import bertjax.train
-from bertjax.train.log import MetricsLog
-from bertjax.train.record import read_record
+from bertjax.engine.checkpoint.record import read_record
+from bertjax.engine.metrics_log import MetricsLog
 
 
 class Asked:

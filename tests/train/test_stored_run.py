@@ -13,17 +13,17 @@ import bertjax
 import bertjax.train
 from bertjax import describe, export
 from bertjax.config import resolve
+from bertjax.config_schema import fingerprint
+from bertjax.engine.checkpoint import step_folders, stored_arrays
+from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
+from bertjax.engine.checkpoint.stored_arrays import StoredArray, list_arrays
+from bertjax.errors import ModelFileError
 from bertjax.evaluate import main as evaluate
-from bertjax.finetune.inputs import open_start
 from bertjax.finetune.settings import resolve as resolve_finetuning
-from bertjax.interop import ModelFileError
-from bertjax.keys import fingerprint
+from bertjax.finetune.start import open_start
 from bertjax.text.tokenizer import WordPieceTokenizer, load_tokenizer
-from bertjax.train import step_folders, stored_arrays
-from bertjax.train.initial import _told_weights, open_origin
-from bertjax.train.record import FILE, ITEM, read_record, sealed
-from bertjax.train.stored_arrays import StoredArray, list_arrays
-from bertjax.train.stored_run import open_run
+from bertjax.train.first_weights import _told_weights, open_origin
+from bertjax.workdir.stored_run import open_run
 
 FINETUNING = resolve_finetuning({"task": "classification", "model": {"max_length": 32}})
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 import bertjax.train
-from bertjax.data.corpus import prepare
-from bertjax.data.files import DataError
+from bertjax.data.corpus.prepared import prepare
+from bertjax.errors import DataError
 from configs import tiny
 
 
@@ -25,7 +25,7 @@ def test_all_unknown(tmp_path, monkeypatch):
 def test_a_prepared_corpus_of_an_earlier_version(tmp_path, monkeypatch):
     """It says nothing of characters; a new run on it is judged by its tokens."""
     (tmp_path / "a.txt").write_text("\n\n".join("acgtnacgtt" * 20 + "g" * n for n in range(1, 30)))
-    monkeypatch.setattr("bertjax.data.building.check_known", lambda *arguments: None)
+    monkeypatch.setattr("bertjax.data.corpus.building.check_known", lambda *arguments: None)
     corpus = prepare([tmp_path / "a.txt"], tmp_path / "c", vocab_size=300)
     manifest = json.loads((corpus.path / "manifest.json").read_text())
     del manifest["counts"]["text"]

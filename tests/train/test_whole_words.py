@@ -3,8 +3,8 @@
 import pytest
 
 import bertjax.train
-from bertjax.config import ConfigError
-from bertjax.train import loop
+from bertjax.errors import ConfigError
+from bertjax.train import pretraining
 
 
 class Built(Exception):
@@ -15,7 +15,7 @@ def test_whole_words_without_effect_are_refused_before_anything_is_built(config,
     def build(run, mesh):
         raise Built
 
-    monkeypatch.setattr(loop, "make_job", build)
+    monkeypatch.setattr(pretraining, "make_job", build)
     characters = "".join(map(chr, range(0x4E00, 0x4E50)))
     path = tmp_path / "zh.txt"
     path.write_text("\n\n".join(f"{characters[i:]}。{characters[:i]}。" for i in range(5, 75)), encoding="utf-8")

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from bertjax.config import ConfigError, default_config, phase, resolve
-from bertjax.train.same_run import check_same_run
-from bertjax.train.workdir import config_record, recorded_config, write_json
+from bertjax.config import default_config, phase, resolve
+from bertjax.errors import ConfigError
+from bertjax.workdir.files import config_record, recorded_config, write_json
+from bertjax.workdir.same_run import check_same_run
 
 
 def run(**model):

@@ -1,0 +1,103 @@
+"""What a person sees of a run: a live line on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bertjax.cli.showing import plain
+from bertjax.cli.streams import Lasting
+
+SECONDS_BETWEEN_LINES = 10.0
+# Values of a row that are shown, each as the word before it.
+_SHOWN = {"loss": "loss", "mlm_loss": "mlm", "nsp_loss": "nsp", "accuracy": "accuracy"}
+
+
+class Display:
+    """``say`` prints a line; ``show`` takes every train row and decides what of it is seen."""
+
+    def __init__(self, say: Callable[[str], None] | None = None):
+        """say: takes plain lines; default: standard output, live where that is a terminal."""
+        # Whoever watches may leave; the run does not end for that.
+        output: Any = Lasting(sys.stdout)
+        self._console = Console(highlight=False, soft_wrap=True, file=output)
+        self._say = say
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self._last_line = -float("inf")
+
+    def say(self, line: str) -> None:
+        if self._say is not None:
+            self._say(plain(line))
+        else:
+            self._console.print(plain(line), markup=False)
+
+    def table(self, table: Table) -> None:
+        """Prints a table; where lines are taken by ``say``, a line at a time."""
+        if self._say is None:
+            self._console.print(table)
+            return
+        drawn = Console(file=io.StringIO(), width=160)
+        drawn.print(table)
+        for line in drawn.file.getvalue().rstrip("\n").split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
+            self._say(line)
+
+    def begin(self, step: int, total: int) -> None:
+        """The run goes on from ``step``; ``total`` steps are to be completed."""
+        self._total = total
+        self._started = (time.monotonic(), step)
+        if self._say is None and self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("compiling", total=total, completed=step)
+
+    def show(self, row: dict[str, Any], milestone: bool) -> None:
+        """A train row. Plain output prints milestones, and at most one line in ten seconds beside them."""
+        line = f"{row['phase']}  {describe(row)}"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=row["step"], description=plain(line))
+            return
+        now = time.monotonic()
+        if milestone or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self.say(f"step {row['step']:>{len(str(self._total))}}/{self._total}  {line}{self._eta(now, row['step'])}")
+
+    def end(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _eta(self, now: float, step: int) -> str:
+        began, first = self._started
+        if step - first < 2:
+            return ""
+        left = (now - began) / (step - first) * (self._total - step)
+        return f"  ETA {timedelta(seconds=int(left))}"
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A train row in one line of words."""
+    parts = [f"{word} {row[name]:.3f}" for name, word in _SHOWN.items() if name in row]
+    parts.append(f"lr {row['learning_rate']:.2e}")
+    if row.get("tokens_per_second"):
+        parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+    if row.get("mfu"):
+        parts.append(f"MFU {row['mfu']:.1%}")
+    return "  ".join(parts)

@@ -1,0 +1,56 @@
+"""How far a long job is: a bar where standard error is a terminal, now and then a plain line where it is not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from bertjax.cli.showing import note
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress(Protocol):
+    """Called with the name of the stage, how much is done, and how much there is in all (0 where nobody knows)."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+@contextmanager
+def shown() -> Iterator[Progress]:
+    """A progress display on standard error."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    times = TimeElapsedColumn(), TimeRemainingColumn()
+    with Bars(*columns, *times, console=Console(stderr=True), redirect_stdout=False) as bars:
+        tasks = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield show
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage == self._stage and now < self._next:
+            return
+        share = f" {100 * done // total} %" if total and stage == self._stage else ""
+        self._stage, self._next = stage, now + _SECONDS_BETWEEN_LINES
+        note(f"{stage} ...{share}")

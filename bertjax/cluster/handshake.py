@@ -1,0 +1,100 @@
+"""Who knocks at the monitor's port, and who answers there: both prove that they know the run's secret.
+
+The process greets with a nonce, process 0 answers with its own and a proof over both (HMAC-SHA256), the process with
+another. Until then no line may be longer than ``GREETING_LIMIT``, and nothing that it says is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+from typing import Any
+
+from bertjax.cluster.environment import Cluster
+from bertjax.cluster.messages import FROM_FIRST, MESSAGE_LIMIT, Lines, Malformed, Table, line, parse, whole
+
+GREETING_LIMIT = 1024  # bytes of a line of somebody who has not proved anything
+GREETING_SECONDS = 5.0
+MOST_STRANGERS = 64  # connections that have not proved anything; beyond the processes of the run
+_NONCE_BYTES = 32
+
+
+def _is_hex(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 2 * _NONCE_BYTES and set(value) <= set("0123456789abcdef")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 255 and value.isascii() and value.isprintable()
+
+
+_GREETING: Table = ({"bertjax": whole, "of": whole, "machine": _is_name, "nonce": _is_hex},)
+_ANSWER: Table = ({"nonce": _is_hex, "proof": _is_hex},)
+_PROOF: Table = ({"proof": _is_hex},)
+
+
+class NotProved(Exception):
+    """Whoever answers does not know the secret of the run."""
+
+
+def _proof(secret: bytes, side: str, greeting: dict[str, Any], nonce: str) -> str:
+    said = json.dumps([side, nonce, *(greeting[name] for name in ("nonce", "bertjax", "of", "machine"))])
+    return hmac.new(secret, said.encode(), "sha256").hexdigest()
+
+
+class Door:
+    """Process 0's part. Of too many that stand at the door the one that has stood there longest is sent away; the run's
+    own processes come again."""
+
+    def __init__(self, secret: bytes, count: int):
+        self._secret, self._most = secret, MOST_STRANGERS + count
+        self._waiting: dict[asyncio.StreamWriter, None] = {}
+        self.turned_away = 0
+
+    async def admit(self, lines: Lines, writer: asyncio.StreamWriter) -> dict[str, Any] | None:
+        """The greeting of a process that knows the secret, or None: the connection is of no use."""
+        if len(self._waiting) >= self._most:
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.transport.abort()
+        self._waiting[writer] = None
+        try:
+            async with asyncio.timeout(GREETING_SECONDS):
+                return await self._greeted(lines, writer)
+        except (OSError, EOFError, Malformed, NotProved):  # TimeoutError is an OSError
+            self.turned_away += 1
+            return None
+        finally:
+            self._waiting.pop(writer, None)
+
+    async def _greeted(self, lines: Lines, writer: asyncio.StreamWriter) -> dict[str, Any]:
+        greeting = parse(await lines.next(GREETING_LIMIT), _GREETING)
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        writer.write(line({"nonce": nonce, "proof": _proof(self._secret, "first", greeting, nonce)}))
+        proof = parse(await lines.next(GREETING_LIMIT), _PROOF)["proof"]
+        if not hmac.compare_digest(proof, _proof(self._secret, "process", greeting, nonce)):
+            raise NotProved
+        return greeting
+
+
+async def introduce(
+    cluster: Cluster, machine: str, secret: bytes, lines: Lines, writer: asyncio.StreamWriter
+) -> dict[str, Any]:
+    """A process's part: the first message of process 0, which is a welcome or a failure.
+
+    Raises NotProved, Malformed, OSError or EOFError: then it is to be tried again.
+    """
+    greeting = {
+        "bertjax": cluster.process_id,
+        "of": cluster.num_processes,
+        "machine": machine if _is_name(machine) else "?",
+        "nonce": secrets.token_hex(_NONCE_BYTES),
+    }
+    writer.write(line(greeting))
+    async with asyncio.timeout(GREETING_SECONDS):
+        answer = parse(await lines.next(GREETING_LIMIT), _ANSWER)
+    if not hmac.compare_digest(answer["proof"], _proof(secret, "first", greeting, answer["nonce"])):
+        raise NotProved
+    writer.write(line({"proof": _proof(secret, "process", greeting, answer["nonce"])}))
+    return parse(await lines.next(MESSAGE_LIMIT), FROM_FIRST)

@@ -1,0 +1,104 @@
+"""What the processes of a run tell each other: JSON lines, each checked against a table before it is believed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bertjax.errors import DATA, DIVERGED, INTERRUPTED, LOST, UNKNOWN, USAGE
+
+# Bytes of a line. The longest is config.json of the run on record, which process 0 hands to all.
+MESSAGE_LIMIT = 1 << 24
+_TEXT_LIMIT = 10_000
+# With which a process may end the others: never 0, as if the run were done, and never 75, as if it had saved.
+CODES = (UNKNOWN, USAGE, DATA, DIVERGED, LOST, INTERRUPTED)
+
+
+class Malformed(ValueError):
+    """A line that is no message."""
+
+
+Check = Callable[[Any], bool]
+Table = tuple[Mapping[str, Check], ...]
+
+_text: Check = lambda value: isinstance(value, str) and len(value) <= _TEXT_LIMIT
+_true: Check = lambda value: value is True
+_flag: Check = lambda value: isinstance(value, bool)
+_any: Check = lambda value: True
+_code: Check = lambda value: type(value) is int and value in CODES
+_seconds: Check = lambda value: type(value) in (int, float) and 0 <= value < math.inf
+
+
+def whole(value: Any) -> bool:
+    """Whether it is a number of something, such as a step."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+FROM_PROCESS: Table = (
+    {"step": whole, "stage": _text, "paused": _flag, "age": _seconds},
+    {"failed": _text, "code": _code},
+    {"share": _text, "value": _any},
+    {"leaving": _true},
+)
+FROM_FIRST: Table = (
+    {"welcome": _true},
+    {"tick": whole},
+    {"failed": _text, "code": _code},
+    {"shared": _text, "value": _any},
+)
+
+
+def failure(message: str, code: int) -> dict[str, Any]:
+    """The message that ends the others."""
+    return {"failed": message[:_TEXT_LIMIT], "code": code if code in CODES else UNKNOWN}
+
+
+def line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def parse(content: bytes, table: Table) -> dict[str, Any]:
+    """The message that a line holds. Raises Malformed unless the table has one with these fields and such values."""
+    try:
+        message = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"no JSON: {type(error).__name__}") from None
+    if not isinstance(message, dict):
+        raise Malformed(f"{type(message).__name__} in place of an object")
+    fields = next((fields for fields in table if fields.keys() == message.keys()), None)
+    if fields is None:
+        raise Malformed(f"no message has the fields {_shown(sorted(message))}")
+    for name, check in fields.items():
+        if not check(message[name]):
+            raise Malformed(f"{name} cannot be {_shown(message[name])}")
+    return message
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:60]
+
+
+class Lines:
+    """The lines that come in over a connection; no more of one is kept than the reader asks for."""
+
+    def __init__(self, reader: asyncio.StreamReader):
+        self._reader, self._kept = reader, bytearray()
+
+    async def next(self, limit: int) -> bytes:
+        """The next line without its end. Raises Malformed for more than ``limit`` bytes, EOFError, OSError."""
+        seen = 0
+        while (end := self._kept.find(b"\n", seen)) < 0:
+            seen = len(self._kept)
+            if seen > limit:
+                break
+            if not (more := await self._reader.read(1 << 16)):
+                raise EOFError
+            self._kept += more
+        if not 0 <= end <= limit:
+            raise Malformed(f"a line of more than {limit} bytes")
+        content = bytes(self._kept[:end])
+        del self._kept[: end + 1]
+        return content

@@ -1,0 +1,219 @@
+"""The processes of a run keep an eye on each other: over plain TCP, beside the collectives, which may hang.
+
+Process 0 listens (``server``); every process (0 too) keeps a connection to it, on which both have proved that they
+belong to the run (``handshake``), and tells twice a second where it stands. A connection that breaks, a process that
+falls silent or does not move, and a failure that a process reports: each ends all processes at once, with the same
+message. Values that process 0 settles for all go the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bertjax.cluster.clock import RunningClock
+from bertjax.cluster.environment import Cluster
+from bertjax.cluster.handshake import NotProved, introduce
+from bertjax.cluster.messages import FROM_FIRST, MESSAGE_LIMIT, Lines, Malformed, failure, line, parse
+from bertjax.cluster.server import BEAT_SECONDS, Server, silence_limit
+from bertjax.cluster.watchdog import Progress
+from bertjax.errors import LOST
+
+CONNECT_SECONDS = 10.0
+
+
+class Monitor:
+    """A process's connection to process 0, in a thread of its own.
+
+    ended: called with (message, code) when this process must end; from the thread, at any moment. secret: reads what
+    all processes of the run know, and may raise OSError or ValueError while it is not there.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        bind: str,
+        progress: Progress,
+        stall_seconds: float,
+        ended: Callable[[str, int], None],
+        secret: Callable[[], bytes],
+    ):
+        self._cluster, self._bind, self._progress, self._ended = cluster, bind, progress, ended
+        self._secret = secret
+        self._server = Server(cluster, stall_seconds, secret()) if cluster.process_id == 0 else None
+        self._silence = silence_limit(stall_seconds)
+        self._clock = RunningClock(longest_gap=4 * BEAT_SECONDS)
+        self._shared: dict[str, Any] = {}
+        self._news = threading.Condition()
+        self._left = False
+        self._first_step, self._first_heard = 0, self._clock.now()
+        self._loop = asyncio.new_event_loop()
+        self._writer: asyncio.StreamWriter | None = None
+        self._connected = threading.Event()
+
+    def join(self, seconds: float) -> None:
+        """Connects to process 0, which may still be starting. Raises TimeoutError; OSError where 0 cannot listen."""
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(seconds,), name="monitor", daemon=True)
+        self._thread.start()
+        self._connected.wait()
+        if self._error is not None:
+            raise self._error
+
+    def share(self, name: str, value: Any, seconds: float | None = None) -> Any:
+        """Waits until every process has come here, and returns process 0's ``value`` (JSON). Each name is used once.
+
+        Raises TimeoutError after so many seconds; None: waits for ever. ValueError for a value of many megabytes.
+        """
+        with self._progress.pause(f"waiting for the others at {name!r}"):
+            message = {"share": name, "value": value if self._cluster.process_id == 0 else None}
+            if len(line(message)) > MESSAGE_LIMIT // 2:
+                raise ValueError(f"{name!r} is too large to be told to the other processes")
+            self._send(message)
+            with self._news:
+                if not self._news.wait_for(lambda: name in self._shared, seconds):
+                    missing = f"not all {self._cluster.num_processes} processes are there after {seconds} s"
+                    raise TimeoutError(missing + self._strangers())
+        return self._shared.pop(name)
+
+    def report(self, message: str, code: int) -> None:
+        """Ends all other processes with this message; this one is about to end by itself."""
+        self._left = True
+        self._send(failure(message, code))
+        time.sleep(4 * BEAT_SECONDS if self._server is not None else BEAT_SECONDS)  # for the message to get out
+
+    def leave(self) -> None:
+        """A good end: all processes wait for each other, and then nobody minds a closed connection."""
+        self.share("the end", None)
+        self._left = True
+        self._send({"leaving": True})
+        time.sleep(2 * BEAT_SECONDS if self._server is not None else 0.1)
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join(BEAT_SECONDS)
+
+    def _strangers(self) -> str:
+        turned_away = self._server.turned_away if self._server else 0
+        return f"; {turned_away} connections that do not know the run's secret were turned away" * bool(turned_away)
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._loop.call_soon_threadsafe(self._write, message)
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(line(message))
+
+    def _run(self, seconds: float) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_no_broken_connections)
+        try:
+            self._loop.run_until_complete(self._live(seconds))
+        except BaseException as error:
+            self._error = error
+            if self._connected.is_set() and not self._left:
+                self._ended(f"the monitor of process {self._cluster.process_id} failed: {error!r}", LOST)
+            self._connected.set()
+
+    async def _live(self, seconds: float) -> None:
+        port = self._cluster.port + 1
+        if self._server is not None:
+            await self._server.start(self._bind, port, seconds)
+            self._watching = asyncio.ensure_future(self._server.watch())
+            self._watching.add_done_callback(self._no_longer_watching)
+        host = self._bind if self._server is not None else self._cluster.host
+        lines, self._writer, first = await self._admitted(host, port, seconds)
+        self._first_heard = self._clock.now()
+        beats = asyncio.ensure_future(self._beat())
+        self._connected.set()
+        self._hear(first)
+        try:
+            while True:
+                message = parse(await lines.next(MESSAGE_LIMIT), FROM_FIRST)
+                if "failed" in message and not self._left and self._server is not None:
+                    # jax's coordinator ends with process 0, and that aborts whoever is still there.
+                    await self._server.others_gone(4 * BEAT_SECONDS)
+                self._hear(message)
+        except (OSError, EOFError):
+            pass
+        except Malformed as error:
+            self._end(f"process 0 sent what is no message of this program ({error})")
+        beats.cancel()
+        self._end(f"process 0 was lost at step {self._first_step}")
+
+    async def _admitted(
+        self, host: str, port: int, seconds: float
+    ) -> tuple[Lines, asyncio.StreamWriter, dict[str, Any]]:
+        """A connection on which process 0 has welcomed this one, tried again until then, and its first message.
+
+        Raises TimeoutError.
+        """
+        end, reason = time.monotonic() + seconds, ""
+        while True:
+            writer = None
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    reader, writer = await asyncio.open_connection(host, port)
+                lines, secret = Lines(reader), self._secret()
+                async with asyncio.timeout(max(end - time.monotonic(), BEAT_SECONDS)):
+                    first = await introduce(self._cluster, socket.gethostname(), secret, lines, writer)
+                return lines, writer, first
+            except (NotProved, Malformed):
+                reason = f"whoever answers at {host}:{port} does not know the secret of this run"
+            except ValueError as error:  # of the secret
+                reason = str(error)
+            except OSError as error:
+                if writer is None:
+                    reason = f"process 0 does not answer at {host}:{port}"
+                    reason = f"{reason} after {seconds:.0f} s ({error.strerror or str(error) or 'no answer'})"
+                elif error.filename is not None:
+                    reason = f"the secret of this run cannot be read: {error.filename}: {error.strerror}"
+                else:
+                    reason = reason or f"process 0 at {host}:{port} breaks off"
+            except EOFError:  # too many others at the door
+                reason = reason or f"process 0 at {host}:{port} breaks off"
+            if writer is not None:
+                writer.transport.abort()
+            if time.monotonic() > end:
+                raise TimeoutError(reason)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _end(self, message: str) -> None:
+        if not self._left:
+            self._ended(message, LOST)
+
+    def _no_longer_watching(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._end(f"process 0 no longer watches the others: {task.exception()!r}")
+
+    async def _beat(self) -> None:
+        while True:
+            p = self._progress
+            self._write({"step": p.step, "stage": p.stage, "paused": p.paused, "age": p.age()})
+            silence = self._clock.now() - self._first_heard
+            if silence > self._silence + BEAT_SECONDS:
+                self._end(f"process 0 has been silent for {silence:.0f} s, last seen at step {self._first_step}")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        self._first_heard = self._clock.now()
+        if "tick" in message:
+            self._first_step = message["tick"]
+        elif "shared" in message:
+            with self._news:
+                self._shared[message["shared"]] = message["value"]
+                self._news.notify_all()
+        elif "failed" in message and not self._left:
+            self._ended(message["failed"], message["code"])
+
+
+def _no_broken_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a stranger's connection breaks with is nothing that a log should tell."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)

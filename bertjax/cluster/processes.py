@@ -1,0 +1,176 @@
+"""The processes of a run: joined, watched, and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bertjax.cluster.environment import Cluster
+from bertjax.cluster.interrupt import interruptible
+from bertjax.cluster.monitor import Monitor
+from bertjax.cluster.secret import shared_secret
+from bertjax.cluster.watchdog import Progress, Watchdog, end_process, end_stalled, raise_stalled
+from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost
+
+JOIN_SECONDS = 300
+# jax would give up, after 100 s by its own clock, processes that were all stopped. The monitor sees sooner who is lost.
+HEARTBEAT_SECONDS = 86_400
+# The server decides first which process is to blame; a process alone with its stall waits a little longer.
+GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run. ``index`` 0 is the one that writes what belongs to all."""
+
+    index: int = 0
+    count: int = 1
+    progress: Progress = field(default_factory=Progress)
+    monitor: Monitor | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.index == 0
+
+    def share(self, name: str, value: Any) -> Any:
+        """Process 0's ``value`` (plain JSON) in all of them, once all have come here. Each name is used once."""
+        return value if self.monitor is None else self.monitor.share(name, value)
+
+    def must_equal(self, what: str, values: dict[str, Any]) -> None:
+        """Raises ConfigError that names every value (plain JSON) that is another one than in process 0."""
+        here, there = _flat(values), _flat(self.share(what, values))
+        differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
+        if differ:
+            shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
+            raise ConfigError(f"the {what} is not that of process 0: {shown}; all processes must be started alike")
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
+    return flat
+
+
+@contextlib.contextmanager
+def together(
+    cluster: Cluster | None,
+    bind: str | None,
+    stall_seconds: float,
+    code_of: Callable[[BaseException], int],
+    workdir: Path,
+    on_stall: Callable[[Progress], None] | None = None,
+) -> Iterator[Processes]:
+    """The processes of a cluster, joined for the length of the block; with None this process alone.
+
+    An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
+    which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. workdir: a
+    folder that all see, where they find the secret that they know each other by. A process that does not move for
+    ``stall_seconds`` (0: no limit) ends all; one that is alone calls ``on_stall`` from another thread, by default to
+    raise Stalled in the block. Raises ConfigError or Lost where joining fails.
+    """
+    if cluster is None:
+        with _alone(stall_seconds, on_stall) as progress:
+            yield Processes(progress=progress)
+        return
+    bind, progress = bind or cluster.host, Progress()
+    with shared_secret(workdir, cluster.process_id == 0) as secret:
+        monitor = Monitor(cluster, bind, progress, stall_seconds, end_process, secret)
+        _meet(cluster, bind, monitor)
+    limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
+    watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))
+    try:
+        _join_jax(cluster, bind)
+        yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
+    except BaseException as error:
+        code = code_of(error)
+        if code == STOPPED:
+            _leave(monitor)
+        else:
+            if code == UNKNOWN:
+                # When a process dies, collectives fail in the others; the monitor knows better, and ends us first.
+                time.sleep(GRACE_SECONDS)
+            what = str(error) if code != UNKNOWN else f"{type(error).__name__}: {error}"
+            monitor.report(f"process {cluster.process_id} on {socket.gethostname()}: {what}", code)
+        raise
+    else:
+        _leave(monitor)
+    finally:
+        watchdog.close()
+
+
+@contextlib.contextmanager
+def _alone(stall_seconds: float, on_stall: Callable[[Progress], None] | None) -> Iterator[Progress]:
+    progress = Progress()
+    with interruptible() as interruption:
+        act = on_stall or (lambda progress: raise_stalled(progress, interruption))
+        watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
+        try:
+            yield progress
+        finally:
+            watchdog.close()
+
+
+def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:
+    """Returns when all processes are there. Raises Lost where some are not, ConfigError where 0 cannot listen."""
+    try:
+        monitor.join(JOIN_SECONDS)
+        # jax would abort the interpreter where one is missing.
+        monitor.share("all are there", None, JOIN_SECONDS)
+    except TimeoutError as error:
+        raise Lost(f"process {cluster.process_id} cannot join ({cluster.found_by}): {error}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"process 0 cannot listen at {bind}, port {cluster.port + 1} ({error.strerror or error}); "
+            f"choose an address of this machine with --bind=ADDRESS, or another port"
+        ) from None
+
+
+def _join_jax(cluster: Cluster, bind: str) -> None:
+    """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen, Lost where all do not meet."""
+    if cluster.process_id == 0:
+        # Tried before: jax, finding the port taken, may end the interpreter without a word.
+        try:
+            socket.create_server(
+                (bind, cluster.port), family=socket.AF_INET6 if ":" in bind else socket.AF_INET
+            ).close()
+        except OSError as error:
+            raise ConfigError(
+                f"jax's coordinator cannot listen at {bind}, port {cluster.port} ({error.strerror or error}); "
+                f"choose another port"
+            ) from None
+    import jax
+
+    # Its handler would take SIGTERM from the command, which saves and stops all processes at the same step.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            f"{_bracketed(cluster.host)}:{cluster.port}",
+            cluster.num_processes,
+            cluster.process_id,
+            local_device_ids=cluster.local_devices,
+            cluster_detection_method="deactivate",
+            initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            coordinator_bind_address=f"{_bracketed(bind)}:{cluster.port}",
+        )
+    except RuntimeError as error:  # jax's own errors are of this kind
+        reason = " ".join(str(error).split())[:200]
+        raise Lost(f"jax's processes do not meet at {cluster.host}:{cluster.port} ({reason})") from None
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # IPv6
+
+
+def _leave(monitor: Monitor) -> None:
+    """All processes are here before the first one goes."""
+    import jax
+
+    monitor.leave()
+    jax.distributed.shutdown()

@@ -1,0 +1,137 @@
+"""Where this process stands in its run, and a watchdog that ends it when it no longer moves."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bertjax.cli.command import fail
+from bertjax.cli.showing import note
+from bertjax.cluster.clock import RunningClock
+from bertjax.cluster.interrupt import Interruption
+from bertjax.errors import LOST, Stalled
+
+T = TypeVar("T")
+
+IN_STEP = "in the step"  # a stage: it waits for the others
+# Seconds between two looks of a watchdog, at most; a gap of several looks means that the process itself was stopped.
+LOOK_SECONDS = 1.0
+LONGEST_GAP = 4
+# After which a run that was asked to end says why it does not.
+RELUCTANT_SECONDS = 10.0
+
+
+@dataclass
+class Progress:
+    """Written by the loop, read by whoever watches it. ``step``: the update at hand."""
+
+    step: int = 0
+    stage: str = "starting"
+    paused: bool = True
+    clock: RunningClock = field(default_factory=lambda: RunningClock(LONGEST_GAP * LOOK_SECONDS))
+
+    def __post_init__(self) -> None:
+        self._since = self.clock.now()
+
+    def at(self, stage: str, step: int) -> None:
+        """The run has come to a stage of a step that should not take long."""
+        self.step, self.stage, self.paused, self._since = step, stage, False, self.clock.now()
+
+    @contextlib.contextmanager
+    def pause(self, stage: str) -> Iterator[None]:
+        """For work that may take as long as it likes: compiling, saving, waiting for others."""
+        before = self.stage, self.paused
+        self.stage, self.paused = stage, True
+        try:
+            yield
+        finally:
+            self._since = self.clock.now()
+            self.stage, self.paused = before
+
+    def slow_at_first(self, function: Callable[..., T]) -> Callable[..., T]:
+        """The function, whose first call is a pause: it compiles."""
+        pauses = iter([self.pause("compiling")])
+
+        def call(*arguments: Any) -> T:
+            with next(pauses, contextlib.nullcontext()):
+                return function(*arguments)
+
+        return call
+
+    def age(self) -> float:
+        """Seconds since the last change of stage, without those that the process was stopped for; 0 in a pause."""
+        now = self.clock.now()
+        return 0.0 if self.paused else max(0.0, now - self._since)
+
+
+def end_process(message: str, code: int) -> None:
+    """Ends this process at once, from any thread, with one line on standard error."""
+    fail(message, code)
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    os._exit(code)  # the main thread may hang in a collective for ever
+
+
+class Watchdog:
+    """A thread that calls ``stalled`` once ``progress`` has not moved for ``seconds``, and again once it has moved and
+    stands still again; 0: never.
+
+    It counts its own looks: a process that was stopped (SIGSTOP, a machine that slept) goes on afterwards.
+    """
+
+    def __init__(self, progress: Progress, seconds: float, stalled: Callable[[], object]):
+        self._progress, self._seconds, self._stalled = progress, seconds, stalled
+        self._look_seconds = min(LOOK_SECONDS, seconds / 10)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        if seconds:
+            progress.clock.longest_gap = LONGEST_GAP * self._look_seconds
+            self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _watch(self) -> None:
+        called = False
+        while not self._stop.wait(self._look_seconds):
+            stands = self._progress.age() > self._seconds
+            if stands and not called:
+                self._stalled()
+            called = stands
+
+
+def end_stalled(progress: Progress) -> None:
+    """Shows where every thread stands, and ends the process."""
+    _show_threads()
+    end_process(_stalled(progress), LOST)
+
+
+def raise_stalled(progress: Progress, interruption: Interruption) -> None:
+    """Shows where every thread stands, and raises Stalled in the thread of the run.
+
+    A thread within native code cannot be interrupted: that is said, and it raises when it comes back.
+    """
+    _show_threads()
+    message = _stalled(progress)
+    interruption.interrupt(Stalled(message))
+    if not interruption.left.wait(RELUCTANT_SECONDS):
+        where = (
+            "the run is within native code and raises Stalled when that returns; end the interpreter if it never does"
+        )
+        note(f"warning: {message}. {where}")
+
+
+def _stalled(progress: Progress) -> str:
+    stalled = f"no progress at step {progress.step} ({progress.stage}) for {progress.age():.0f} s"
+    return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
+
+
+def _show_threads() -> None:
+    with contextlib.suppress(Exception):  # a notebook's standard error is no file
+        faulthandler.dump_traceback(all_threads=True)

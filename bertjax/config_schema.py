@@ -1,0 +1,276 @@
+"""How config keys are declared, checked, described and fingerprinted.
+
+A section of a config is a frozen dataclass, a key one of its fields. *Identity* keys make a run what it is and must
+stay the same when it resumes; *operational* keys say how it is executed and may change from one start to the next.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import operator
+import typing
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from bertjax.errors import ConfigError
+
+# Counts are int32 on the devices, numbers float32: what is larger overflows, what is smaller becomes 0.
+LARGEST_INT = 2**31 - 1
+LEAST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
+
+# Keys and values that had another name: "key" -> "key of today", "key of today=value" -> "key of today=value of today".
+# A user's config that has an old name is refused with the new one. Stored configs are translated when they are read;
+# fingerprints are taken over the oldest names, so that those in the checkpoints of older runs still match.
+RENAMED: dict[str, str] = {
+    "data.too_long=cut": "data.too_long=truncate",
+    "model.recompute": "model.remat",
+    "model.remat=all_but_products": "model.remat=save_matmuls",
+}
+
+
+# --- Declaring keys ---------------------------------------------------------------------------------------------------
+
+
+def identity(default: Any, meaning: str, **limits: Any) -> Any:
+    """A key that must be the same when a run resumes. Limits: ``low``, ``high`` (inclusive), ``choices``.
+
+    ``added=True``: the key came after the first runs. At its default, which is what they did, it is left out of the
+    identity, so that theirs stays what it was.
+    """
+    return field(default=default, metadata={"identity": True, "meaning": meaning, **limits})
+
+
+def follows(default: Any, meaning: str, **limits: Any) -> Any:
+    """An identity key that takes its value from the corpus or from another key unless it is set; ``default`` is for
+    when there is nothing to take it from."""
+    return field(default=default, metadata={"identity": True, "meaning": meaning, "follows": True, **limits})
+
+
+def operational(default: Any, meaning: str, **limits: Any) -> Any:
+    """A key that may change between two starts of the same run."""
+    return field(default=default, metadata={"identity": False, "meaning": meaning, **limits})
+
+
+def named_sections(example: str) -> Any:
+    """A key that holds sections under names that the config chooses, in its order; ``example`` is such a name."""
+    return field(default_factory=dict, metadata={"example": example})
+
+
+def not_a_key(default: Any) -> Any:
+    """A field beside the keys, which no config can set."""
+    return field(default=default, metadata={"not_a_key": True})
+
+
+def keys_of(kind: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are keys or sections."""
+    return [f for f in dataclasses.fields(kind) if "not_a_key" not in f.metadata]
+
+
+# --- Reading configs --------------------------------------------------------------------------------------------------
+
+
+def section(kind: type) -> ConfigDict:
+    """A ConfigDict with every key of a dataclass at its default; named sections are left out.
+
+    A key that follows something else holds None, which means that it is not set.
+    """
+    config, types = ConfigDict(), typing.get_type_hints(kind)
+    for f in keys_of(kind):
+        if "example" in f.metadata:
+            continue
+        if dataclasses.is_dataclass(types[f.name]):
+            config[f.name] = section(types[f.name])
+        elif f.default is None or "follows" in f.metadata:
+            # Holds None, but knows the type of an override.
+            wanted = (*typing.get_args(types[f.name]), types[f.name])[0]
+            config[f.name] = placeholder(str if typing.get_origin(wanted) is tuple else wanted)
+        else:
+            config[f.name] = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
+    return config
+
+
+def build(kind: type, tree: Any, path: str) -> Any:
+    """The dataclass ``kind`` from nested dicts, checked; error messages put ``path`` before the names of keys."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path[:-1]} must be a section with keys, not {tree!r}")
+    types = typing.get_type_hints(kind)
+    fields = {f.name: f for f in keys_of(kind)}
+    values = {}
+    for key, value in tree.items():
+        if key not in fields:
+            raise ConfigError(f"unknown config key {path}{key}; {nearest(key, fields)}")
+        if value is None and "follows" in fields[key].metadata:
+            continue
+        if typing.get_origin(types[key]) is collections.abc.Mapping:
+            values[key] = _named(typing.get_args(types[key])[1], value, path, key, fields[key].metadata["example"])
+        elif dataclasses.is_dataclass(types[key]):
+            values[key] = build(types[key], value, f"{path}{key}.")
+        else:
+            values[key] = _checked(value, types[key], fields[key].metadata, path + key)
+    return kind(**values)
+
+
+def _named(kind: Any, sections: Any, path: str, key: str, example: str) -> dict[str, Any]:
+    if not isinstance(sections, Mapping) or not sections:
+        raise ConfigError(f"{path}{key} must hold at least one section, such as {path}{key}.{example}")
+    return {name: build(kind, value, f"{path}{key}.{name}.") for name, value in sections.items()}
+
+
+def not_set(config: Any, tree: Mapping[str, Any], path: str = "") -> frozenset[str]:
+    """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
+    ``config`` was built from."""
+    names: set[str] = set()
+    for f in keys_of(config):
+        item, given = getattr(config, f.name), tree.get(f.name)
+        if dataclasses.is_dataclass(item):
+            names |= not_set(item, given or {}, f"{path}{f.name}.")
+        elif "example" in f.metadata:
+            for name, one in item.items():
+                names |= not_set(one, (given or {}).get(name) or {}, f"{path}{f.name}.{name}.")
+        elif "follows" in f.metadata and given is None:
+            names.add(path + f.name)
+    return frozenset(names)
+
+
+def nearest(name: str, allowed: typing.Iterable[str]) -> str:
+    """ "did you mean 'X'?" for the allowed name closest to ``name``; all allowed names if none is close."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"
+
+
+def _checked_list(value: Any, kind: Any, limits: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    """Strings or numbers: as a list, separated by commas in one string, or a single number."""
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else [value]
+    items = [item.strip() if isinstance(item, str) else item for item in items]
+    if not items or any(item == "" for item in items):
+        raise ConfigError(f"{name} must hold at least one value, and no empty one; it is {value!r}")
+    return tuple(_checked(_number(item, kind), kind, limits, name) for item in items)
+
+
+def _number(item: Any, kind: Any) -> Any:
+    """The number that a string spells; anything else unchanged."""
+    try:
+        return kind(item) if isinstance(item, str) and "_" not in item else item
+    except ValueError:
+        return item
+
+
+def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
+    options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    wanted = next(t for t in options if t is not type(None))
+    if typing.get_origin(wanted) is tuple:
+        return _checked_list(value, typing.get_args(wanted)[0], limits, name)
+    value = float(value) if wanted is float and type(value) is int and abs(value) < 1 << 1000 else value
+    if wanted is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
+    if wanted is float and isinstance(value, float) and value != 0 and not LEAST_FLOAT <= abs(value) <= LARGEST_FLOAT:
+        bound = (
+            f"large; the most is {LARGEST_FLOAT:g}" if abs(value) > 1 else f"small; the least over 0 is {LEAST_FLOAT:g}"
+        )
+        raise ConfigError(f"{name} = {value!r} is too {bound}, because bertjax computes in float32")
+    if type(value) is not wanted:
+        raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
+    if "choices" in limits and value not in limits["choices"]:
+        raise ConfigError(f"{name} = {value!r}; {nearest(str(value), limits['choices'])}")
+    limits = {"high": LARGEST_INT, **limits} if wanted is int else limits
+    for bound, beyond, which in (("low", operator.lt, "small; the least"), ("high", operator.gt, "large; the most")):
+        if bound in limits and beyond(value, limits[bound]):
+            raise ConfigError(f"{name} = {value!r} is too {which} is {limits[bound]}")
+    return value
+
+
+# --- Names of today and of before -------------------------------------------------------------------------------------
+
+
+def _renamed(table: Mapping[str, str], name: str, value: Any) -> tuple[str, Any]:
+    name = table.get(name, name)
+    new = table.get(f"{name}={value}") if isinstance(value, str) else None
+    return name, value if new is None else new.partition("=")[2]
+
+
+def translated(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value, by the names of today."""
+    return dict(_renamed(RENAMED, name, value) for name, value in items.items())
+
+
+def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config as nested dicts, by the names of today."""
+    leaves = _leaves(tree)
+    if translated(leaves) == leaves:
+        return dict(tree)
+    new: dict[str, Any] = {}
+    for name, value in translated(leaves).items():
+        *sections, key = name.split(".")
+        functools.reduce(lambda node, part: node.setdefault(part, {}), sections, new)[key] = value
+    return new
+
+
+def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of a workdir, with ``config`` and ``identity`` by the names of today."""
+    new = {name: read(recorded[name]) for name, read in _READ.items() if isinstance(recorded.get(name), Mapping)}
+    return dict(recorded) | new
+
+
+_READ = {"config": translated_tree, "identity": translated}
+
+
+def refuse_old_names(tree: Mapping[str, Any]) -> None:
+    """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
+    for name, value in _leaves(tree).items():
+        new, new_value = _renamed(RENAMED, name, value)
+        if new != name:
+            raise ConfigError(f"config.{name} is now called config.{new}; set config.{new} = {new_value!r}")
+        if new_value != value:
+            raise ConfigError(f"config.{name} = {value!r} is now called {new_value!r}")
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Dotted name -> value of nested dicts; an empty dict is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
+    return flat
+
+
+def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
+    """Dotted name -> (JSON value, whether it is part of the identity) of every key of a dataclass, each name after
+    ``path``."""
+    flat: dict[str, tuple[Any, bool]] = {}
+    for f in keys_of(value):
+        item = getattr(value, f.name)
+        if dataclasses.is_dataclass(item):
+            flat |= flatten(item, f"{path}{f.name}.")
+        elif "example" in f.metadata:
+            for name, one in item.items():
+                flat |= flatten(one, f"{path}{f.name}.{name}.")
+        else:
+            plain = list(item) if isinstance(item, tuple) else item
+            is_as_ever = "added" in f.metadata and item == f.default
+            flat[path + f.name] = (plain, f.metadata["identity"] and not is_as_ever)
+    return flat
+
+
+def fingerprint(items: Mapping[str, Any]) -> str:
+    """Hex SHA-256 over JSON values by name; the same for names of today and of before."""
+    oldest: dict[str, str] = {}
+    for old, new in RENAMED.items():
+        # A value's entry names its key as it is called today; the key itself is renamed after it.
+        oldest.setdefault(new, old)
+    named = {}
+    for name, value in items.items():
+        old_value = oldest.get(f"{name}={value}") if isinstance(value, str) else None
+        named[oldest.get(name, name)] = value if old_value is None else old_value.partition("=")[2]
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()

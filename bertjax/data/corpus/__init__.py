@@ -1,0 +1,1 @@
+"""Documents in, tokenised corpus out."""

@@ -1,0 +1,211 @@
+"""Text that is not UTF-8: told by its beginning, or by the bytes that had to be replaced; and how it becomes UTF-8."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bertjax.errors import DataError
+
+BYTE_ORDER_MARK = "\ufeff"
+MARK = BYTE_ORDER_MARK.encode()
+# Shares of replaced bytes in a source: above the first one a warning, above the second a refusal.
+WARN_ABOVE, REFUSE_ABOVE = 0.001, 0.02
+SAMPLE_BYTES = 1 << 16
+
+# The longer marks first: that of UTF-32 begins like that of UTF-16.
+_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+# Name of Python -> the name that iconv takes.
+_LATIN = {"cp1252": "CP1252", "cp1250": "CP1250", "cp1254": "CP1254"}
+# What is usual beyond ASCII in the languages that are written in these; of two that fit alike the first one is meant.
+_USUAL = {
+    "cp1252": set("äöüßéèêëàâçîïôùûœáíóúñãõåæøìòÄÖÜÉÈÀÇÁÍÓÚÑÅÆØ’‘“”„–—…«»°§¡¿€£\u00a0"),
+    "cp1250": set("ąćęłńóśźżáčďéěíňřšťúůýžöőüűăâîşţäôľĺŕĄĆĘŁŃÓŚŹŻÁČĎÉĚÍŇŘŠŤÚŮÝŽÖŐÜŰŞŢ’‘“”„–—…«»°§\u00a0"),
+    "cp1254": set("çğıöşüâîûÇĞİÖŞÜ’‘“”–—…°\u00a0"),
+}
+_OTHER = {
+    "cp1251": "CP1251",
+    "koi8_r": "KOI8-R",
+    "cp866": "CP866",
+    "iso8859_5": "ISO-8859-5",
+    "cp1253": "CP1253",
+    "iso8859_7": "ISO-8859-7",
+    "cp1255": "CP1255",
+    "cp1256": "CP1256",
+    "iso8859_6": "ISO-8859-6",
+    "cp874": "CP874",
+    "gb18030": "GB18030",
+    "big5": "BIG5",
+    "cp932": "CP932",
+    "euc_jp": "EUC-JP",
+    "cp949": "CP949",
+}
+# Characters of which a text in Chinese, Japanese or Korean is full, and bytes of another kind that are read so are not.
+_COMMON = set("的一是不了在人有我他、。，이다는을의에가 \n" + "".join(map(chr, range(0x3041, 0x3097))))
+# Of two that fit alike the first one is meant.
+_DOUBLE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
+_ROW = re.compile(rb"[\x80-\xff]+")
+_UNPACKED = {".gz": "gzip -dc", ".xz": "xz -dc", ".lzma": "xz -dc", ".zst": "zstd -dc"}
+
+
+@dataclass
+class Decoded:
+    """The bytes of one source: ``read``, of which ``replaced``, of these ``nuls``, and ``multibyte`` of valid UTF-8
+    beyond ASCII (bytes after the first one of a character). sample: bytes of places that were not valid."""
+
+    read: int = 0
+    replaced: int = 0
+    nuls: int = 0
+    multibyte: int = 0
+    sample: bytearray = field(default_factory=bytearray)
+
+    def keep(self, data: bytes) -> None:
+        """Keeps bytes to guess their encoding from."""
+        self.sample += data[: SAMPLE_BYTES - len(self.sample)]
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, as iconv calls it, where the first bytes of a text show it; else None."""
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    head = head[: SAMPLE_BYTES // 4 * 4]
+    head = head[: len(head) // 4 * 4] if len(head) > 64 else head
+    nuls = [head[place::4].count(0) for place in range(4)]
+    if sum(nuls) < 3:
+        return _wide_by_characters(head)
+    quarter = len(head) / 4
+    if not len(head) % 4 and nuls[3] >= quarter and nuls[2] > 0.9 * quarter > 2 * nuls[0]:
+        return _if_text(head, "UTF-32LE")
+    if not len(head) % 4 and nuls[0] >= quarter and nuls[1] > 0.9 * quarter > 2 * nuls[3]:
+        return _if_text(head, "UTF-32BE")
+    odd, even = nuls[1] + nuls[3], nuls[0] + nuls[2]
+    if odd > 0.01 * quarter and not even:
+        return _if_text(head, "UTF-16LE")
+    if even > 0.01 * quarter and not odd:
+        return _if_text(head, "UTF-16BE")
+    return _wide_by_characters(head)
+
+
+def _wide_by_characters(head: bytes) -> str | None:
+    try:
+        head[:-4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 8:
+            for encoding in ("UTF-16LE", "UTF-16BE"):
+                if _common(head.decode(encoding, "ignore")) > 0.05:
+                    return _if_text(head, encoding)
+    return None
+
+
+def _common(text: str) -> float:
+    return sum(character in _COMMON for character in text) / max(len(text), 1)
+
+
+def _if_text(head: bytes, encoding: str) -> str | None:
+    text = head.decode(encoding, "ignore")
+    known = sum(character.isprintable() or character.isspace() for character in text)
+    return encoding if text and known > 0.95 * len(text) else None
+
+
+def guessed_encoding(sample: bytes) -> str | None:
+    """What bytes that are not UTF-8 perhaps are, as iconv calls it; None where nothing fits. A guess is a guess."""
+    from charset_normalizer import from_bytes
+
+    wide = wide_encoding(sample)
+    if wide is not None or sample.isascii():
+        return wide
+    if len(sample) == SAMPLE_BYTES:  # not in the middle of a character
+        sample = sample[: max(sample.rfind(b"\n"), sample.rfind(b" ")) + 1] or sample
+    # Letters beyond ASCII stand mostly alone in languages of the Latin script, and in rows elsewhere.
+    rows = _ROW.findall(sample)
+    beyond, letters = sum(map(len, rows)), sum(chr(byte).isalpha() for byte in sample if byte < 0x80)
+    if beyond >= min(letters, 2 * len(rows)):
+        name, fit = _best(_DOUBLE, sample, _common)
+        if fit > 0.1:
+            return _OTHER[name]
+        best = from_bytes(sample, cp_isolation=list(_OTHER)).best()
+        return None if best is None else _OTHER.get(best.encoding)
+    usual = lambda name: lambda text: sum(character in _USUAL[name] for character in text) / max(len(text), 1)
+    name, fit = max((_best([name], sample, usual(name)) for name in _LATIN), key=lambda found: found[1])
+    return _LATIN[name] if fit > 0.5 else None
+
+
+def _best(names: Sequence[str], sample: bytes, fit: Callable[[str], float]) -> tuple[str, float]:
+    """The first encoding whose characters beyond ASCII fit best, and how well: 0 for one that the bytes are not in."""
+    found = []
+    for name in names:
+        try:
+            text = sample.decode(name)
+        except UnicodeDecodeError:
+            found.append((name, 0.0))
+            continue
+        found.append((name, fit("".join(character for character in text if not character.isascii()))))
+    return max(found, key=lambda entry: entry[1])
+
+
+def iconv(path: Path, encoding: str, *options: str) -> str:
+    """The command line that makes a copy of a file in UTF-8, and what to do with it."""
+    output = path
+    unpack = _UNPACKED.get(path.suffix.lower())
+    if unpack is not None:
+        output = path.with_suffix("")
+    output = output.with_name(f"{output.stem}.utf8{output.suffix}")
+    source, target = shlex.quote(str(path)), shlex.quote(str(output))
+    convert = " ".join(["iconv", *options, "-f", encoding, "-t", "UTF-8"])
+    command = f"{convert} {source} > {target}" if unpack is None else f"{unpack} {source} | {convert} > {target}"
+    return f"`{command}`, and give that file in its place"
+
+
+def refuse_wide(path: Path, head: bytes) -> None:
+    """Raises DataError for a file whose beginning is UTF-16 or UTF-32."""
+    encoding = wide_encoding(head)
+    if encoding is not None:
+        kind = encoding.removesuffix("LE").removesuffix("BE")
+        raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
+
+
+def way_out_of_file(path: Path) -> Callable[[str, bool], str]:
+    """``(encoding, drop) -> words``: how a file becomes UTF-8; drop: by leaving out what is invalid."""
+    return lambda encoding, drop: iconv(path, encoding, *["-c"] * drop)
+
+
+def way_out_of_values(encoding: str, drop: bool) -> str:
+    """The same for texts that a program has put somewhere."""
+    name = encoding.lower()
+    how = f"value.decode({name!r}, 'ignore')" if drop else f"value.decode({name!r})"
+    return f"make text of the bytes with `{how}` before they are stored"
+
+
+def judged(name: str, bytes_: Decoded, way_out: Callable[[str, bool], str]) -> str | None:
+    """A line on the bytes of a source that had to be replaced, where they are more than a few; else None.
+
+    Raises DataError where they are more than 2 %: what they stood for is lost, and the rest is not the text.
+    """
+    share = bytes_.replaced / max(bytes_.read, 1)
+    if share <= WARN_ABOVE:
+        return None
+    what = f"{name}: {share:.2%} of its bytes are no text in UTF-8"
+    line = f"{what}{_advice(bytes_, way_out)}"
+    if share > REFUSE_ABOVE:
+        raise DataError(line)
+    return f"{line}; they were replaced by U+FFFD"
+
+
+def _advice(bytes_: Decoded, way_out: Callable[[str, bool], str]) -> str:
+    if 2 * bytes_.nuls > bytes_.replaced and wide_encoding(bytes(bytes_.sample)) is None:
+        return ", but NUL characters, which no text has; take them out, or the file"
+    if bytes_.multibyte > bytes_.replaced - bytes_.nuls:
+        return f", though most of what is beyond ASCII is; to leave them out: {way_out('UTF-8', True)}"
+    encoding = guessed_encoding(bytes(bytes_.sample))
+    if encoding is None:
+        return ", nor in an encoding that is known here; save it as UTF-8"
+    return f"; perhaps it is {encoding}: {way_out(encoding, False)}"

@@ -1,0 +1,103 @@
+"""What a prepared corpus brings with it - tokenizer, case, split, vocabulary size - and what disagrees with that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertjax.errors import ConfigError
+from bertjax.text.languages import has_dotless_i
+from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+
+TRAINED = ("wordpiece", "sentencepiece")
+# Key of the config by setting.
+_KEYS = {
+    "tokenizer": "data.tokenizer",
+    "lowercase": "data.lowercase",
+    "strip_accents": "data.strip_accents",
+    "language": "data.language",
+    "character_coverage": "data.character_coverage",
+    "sentencepiece_type": "data.sentencepiece_type",
+    "held_out_fraction": "data.held_out_fraction",
+    "vocab_size": "model.vocab_size",
+}
+
+
+def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Config key -> value, as the prepared corpus in ``path`` has it; without those that its manifest does not tell.
+
+    A tokenizer of a kind that bertjax does not train is given as the folder in which the corpus keeps it.
+    """
+    tokenizer, settings = manifest["tokenizer"], manifest["settings"]
+    # Before it was on record, accents went where case went.
+    accents = tokenizer["lowercase"] if "vocab_size" in settings else None
+    own = {
+        "tokenizer": tokenizer["kind"] if tokenizer["kind"] in TRAINED else str(path / "tokenizer"),
+        "lowercase": tokenizer["lowercase"],
+        "strip_accents": tokenizer.get("strip_accents", accents),
+        "language": settings.get("language"),
+        "character_coverage": settings.get("character_coverage"),
+        "sentencepiece_type": settings.get("sentencepiece_type"),
+        "held_out_fraction": settings.get("held_out_fraction"),
+        "vocab_size": tokenizer["vocab_size"],
+    }
+    return {_KEYS[name]: value for name, value in own.items() if value is not None}
+
+
+def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises ConfigError, one for all, where what was ``asked`` (setting -> value, None: nothing) is not what the
+    corpus was prepared with."""
+    own = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
+    wrong = {
+        name: value
+        for name, value in asked.items()
+        if value is not None and _KEYS[name] in own and not _agrees(name, value, own[_KEYS[name]], manifest)
+    }
+    if wrong:
+        parts = [_difference(name, own[_KEYS[name]], value, manifest) for name, value in wrong.items()]
+        use = " ".join(f"--config.{_KEYS[n]}={own[_KEYS[n]]}" for n in wrong if own[_KEYS[n]] is not None)
+        them = "them" if len(wrong) > 1 else "it"
+        way = f"use {use}, or leave" if use else "leave"
+        raise ConfigError(
+            f"the corpus {path} was prepared with {' and '.join(parts)}; {way} {them} out: "
+            f"a prepared corpus brings its own"
+        )
+
+
+def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, language: str | None) -> None:
+    """Raises ConfigError where the files of a given tokenizer say otherwise than what was asked for, as they count.
+
+    ``language``: of ``languages.primary``; both None: nothing is asked.
+    """
+    if strip_accents not in (None, tokenizer.strip_accents):
+        does = {None: "says in its own way how text is cleaned", True: "strips accents", False: "keeps accents"}
+        raise ConfigError(
+            f"the tokenizer {path} {does[tokenizer.strip_accents]}, which config.data.strip_accents = {strip_accents} "
+            f"cannot change; leave that out, or learn a vocabulary with --config.data.tokenizer=wordpiece"
+        )
+    if tokenizer.lowercase and has_dotless_i(language) and not tokenizer.dotless_i:
+        raise ConfigError(
+            f"the tokenizer {path} lowercases I to i, which config.data.language = {language!r} cannot change; leave "
+            f"that out, or learn a vocabulary with --config.data.tokenizer=wordpiece"
+        )
+
+
+def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> bool:
+    tokenizer = manifest["tokenizer"]
+    if name == "tokenizer" and str(value) not in TRAINED:
+        return load_tokenizer(value, bool(tokenizer["lowercase"])).has_fingerprint(tokenizer["fingerprint"])
+    if name == "language" and own is None and "vocab_size" not in manifest["settings"]:  # of a given tokenizer
+        return has_dotless_i(value) == tokenizer.get("dotless_i", False)
+    if name == "vocab_size":  # of a small corpus fewer pieces are learned than were asked for
+        return value in (own, manifest["settings"].get("vocab_size"))
+    return value == own
+
+
+def _difference(name: str, own: Any, value: Any, manifest: Mapping[str, Any]) -> str:
+    if name != "tokenizer":
+        return f"{name} = {own!r}, not {value!r}"
+    kind = manifest["tokenizer"]["kind"]
+    if str(value) in TRAINED:
+        return f"a {kind} tokenizer, not {value}"
+    return f"another tokenizer than {value}"

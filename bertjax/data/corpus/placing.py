@@ -1,0 +1,116 @@
+"""Where prepared corpora lie, and how one gets its final name: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from bertjax.cli.paths import given_path
+from bertjax.errors import ConfigError, DataError
+
+_BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
+
+_ASIDE = re.compile(r".*\.damaged-\d+$")
+
+
+def cache_folder() -> Path:
+    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder. Raises ConfigError where there is none."""
+    own, caches = os.environ.get("BERTJAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return given_path(own, "BERTJAX_CACHE")
+    if caches:
+        return given_path(caches, "XDG_CACHE_HOME") / "bertjax"
+    try:
+        return Path.home() / ".cache" / "bertjax"
+    except RuntimeError:  # no HOME, and nobody knows this user, as in many containers
+        raise ConfigError("this user has no home, where prepared corpora are kept; set BERTJAX_CACHE=FOLDER") from None
+
+
+def cached() -> list[Path]:
+    """The finished corpora of the cache, sorted."""
+    folder = cache_folder()
+    found = folder.glob("corpus-*") if folder.is_dir() else []
+    return sorted(path for path in found if not _BUILDING.match(path.name) and not _ASIDE.match(path.name))
+
+
+@contextlib.contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """A new folder beside ``final`` to build in; what is left of it is removed in the end.
+
+    Raises DataError where the disk refuses.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final)
+        folder = final.with_name(f"{final.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        elsewhere = "" if os.environ.get("BERTJAX_CACHE") else "; BERTJAX_CACHE=FOLDER keeps corpora elsewhere"
+        raise DataError(
+            f"the prepared corpus {final} cannot be written: {error.strerror or error}" + elsewhere * _is_cached(final)
+        ) from None
+
+
+def _is_cached(final: Path) -> bool:
+    with contextlib.suppress(ConfigError):
+        return final.parent == cache_folder()
+    return False
+
+
+def publish(folder: Path, final: Path) -> bool:
+    """Gives the built folder its final name in one move; False where that name was taken meanwhile."""
+    try:
+        folder.rename(final)
+    except OSError:
+        if final.exists():
+            return False
+        raise
+    return True
+
+
+def put_aside(folder: Path) -> Path:
+    """Moves a damaged corpus out of the way and returns its new place; nothing of it is lost. Raises DataError."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+        if os.path.lexists(aside):
+            continue
+        try:
+            return folder.rename(aside)
+        except FileNotFoundError:  # another process has done it
+            return aside
+        except OSError as error:
+            if os.path.lexists(aside):
+                continue
+            reason = error.strerror or error
+            raise DataError(f"{folder} is damaged, and cannot be moved out of the way: {reason}") from None
+    raise AssertionError("itertools.count ended")
+
+
+def _sweep(final: Path) -> None:
+    """Removes what killed processes of this machine have left of the same corpus."""
+    for path in final.parent.glob(f"{glob.escape(final.name)}.tmp-*"):
+        match = _BUILDING.match(path.name)
+        if match and match["host"] == socket.gethostname() and not _alive(int(match["process"])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,335 @@
+"""The prepared corpus: text tokenised once, kept on disk, opened in no time.
+
+A prepared corpus is a folder:
+
+    corpus/1.0.0/       ArrayRecord shards in the TFDS layout, the durable form
+    index/              flat .npy arrays derived from the shards, memory-mapped in training
+    tokenizer/          its tokenizer
+    manifest.json       sources, counts, settings, versions, and the hash of every file
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.cli.paths import given_path, utf8_path
+from bertjax.cli.progress_bar import Progress, shown
+from bertjax.config import DataConfig, ModelConfig
+from bertjax.data.corpus import manifest as manifests
+from bertjax.data.corpus.building import build
+from bertjax.data.corpus.index import Corpus, index_files, open_index, write_index, write_token_counts
+from bertjax.data.corpus.own_settings import TRAINED, check_agrees, check_given
+from bertjax.data.corpus.placing import building, cache_folder, cached, publish, put_aside
+from bertjax.data.corpus.shards import SPLITS, read_shards
+from bertjax.data.corpus.sources import Source, open_sources
+from bertjax.data.corpus.staging import token_dtype
+from bertjax.errors import ConfigError, DataError
+from bertjax.text.languages import primary
+from bertjax.text.tokenizer import Tokenizer, load_tokenizer
+from bertjax.text.vocabulary import check_size
+
+__all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """An opened corpus. ``token_counts`` int64 [vocab_size]: how often each id occurs in the train split."""
+
+    path: Path
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    train: Corpus
+    held_out: Corpus
+    token_counts: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data: token ids, sentences, documents, split, and the tokenizer."""
+        return self.manifest["fingerprint"]
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """As recorded when the corpus was prepared, perhaps by a version that covered less of a tokenizer."""
+        return self.manifest["tokenizer"]["fingerprint"]
+
+
+def prepare(
+    specs: Sequence[str | Path | Source],
+    output: str | Path | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    lowercase: bool | None = None,
+    strip_accents: bool | None = None,
+    language: str | None = None,
+    character_coverage: float | None = None,
+    sentencepiece_type: str | None = None,
+    held_out_fraction: float | None = None,
+    progress: Progress | None = None,
+) -> PreparedCorpus:
+    """Tokenises the documents of ``specs``, or opens what an earlier call with the same content and settings made.
+
+    ``output`` is the folder to make; None keeps the corpus in the cache (``$BERTJAX_CACHE``). ``tokenizer`` is
+    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. What is None is
+    as in a config that does not set it: wordpiece of 30522 entries, lowercase, accents as decided from the text,
+    unigram, 0.02. A single SPEC that is a
+    prepared corpus is opened as it is; what is not None must be what it was made with. Raises DataError and
+    ConfigError, one line each.
+    """
+    specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
+    output = None if output is None else given_path(output, "output")
+    language = None if language is None else primary(language)
+    prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared_spec(spec)]
+    if prepared:
+        asked = {
+            "tokenizer": tokenizer,
+            "lowercase": lowercase,
+            "strip_accents": strip_accents,
+            "language": language,
+            "character_coverage": character_coverage,
+            "sentencepiece_type": sentencepiece_type,
+            "held_out_fraction": held_out_fraction,
+            "vocab_size": vocab_size,
+        }
+        return _open_given(specs, output, asked)
+    default = DataConfig()
+    tokenizer = default.tokenizer if tokenizer is None else tokenizer
+    vocab_size = ModelConfig().vocab_size if vocab_size is None else vocab_size
+    lowercase = default.lowercase if lowercase is None else lowercase
+    sentencepiece_type = sentencepiece_type or default.sentencepiece_type
+    held_out_fraction = default.held_out_fraction if held_out_fraction is None else held_out_fraction
+    sources = open_sources(specs)
+    given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase, strip_accents, language)
+    if given is not None:
+        check_given(str(tokenizer), given, strip_accents, language)
+    else:
+        check_size(str(tokenizer), vocab_size)
+    settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
+    if given is None:
+        settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}
+        settings |= {"strip_accents": strip_accents, "language": language, "character_coverage": character_coverage}
+        if tokenizer == "sentencepiece":
+            settings["sentencepiece_type"] = sentencepiece_type
+    else:
+        settings |= {"tokenizer": given.fingerprint}
+    described = [source.describe() for source in sources]
+    key = manifests.key_of(described, settings)
+    final = cache_folder() / f"corpus-{key[:24]}" if output is None else Path(output)
+    found = _reuse(final, key, is_output=output is not None)
+    if found is not None:
+        return found
+    utf8_path(final, "cache folder" if output is None else "output")
+    with contextlib.ExitStack() as stack:
+        show = progress or stack.enter_context(shown())
+        folder = stack.enter_context(building(final))
+        total = sum(source["size"] for source in described)
+        manifest = {"format_version": manifests.FORMAT_VERSION, "key": key, "sources": described, "settings": settings}
+        build(folder, sources, given, settings, manifest, total, show)
+        if not publish(folder, final):
+            # Another process was faster; what it made is what we would have made.
+            found = _reuse(final, key, is_output=output is not None)
+            if found is None:
+                raise DataError(f"{final} cannot be written: it has been made by another program meanwhile")
+            return found
+    return open_prepared(final)
+
+
+def open_prepared(path: str | Path) -> PreparedCorpus:
+    """Opens a prepared corpus: sizes are checked, a missing index is made again.
+
+    Raises Damaged where its files are not what was prepared, DataError where anything else keeps it from being opened.
+    """
+    path = given_path(path, "corpus", DataError)
+    manifest = manifests.read(path)
+    try:
+        return _opened(path, manifest)
+    except (ConfigError, OSError, ValueError, MemoryError) as error:
+        if not isinstance(error, manifests.Damaged):
+            manifests.check_hashes(path, manifest)  # is it the files? Whatever cannot be read may pass
+        if isinstance(error, DataError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"prepared corpus {path} cannot be opened: {reason}") from None
+
+
+def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
+    if any(not (path / "index" / name).is_file() for name in _index_files(manifest)):
+        _rebuild_index(path, manifest)
+    manifests.check_sizes(path, manifest)
+    tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
+    if not tokenizer.has_fingerprint(manifest["tokenizer"]["fingerprint"]):
+        raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
+    index, fingerprint = path / "index", manifest["fingerprint"]
+    train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)
+    counts = np.load(index / "token_counts.npy")
+    if counts.dtype != np.int64 or counts.shape != (tokenizer.vocab_size,):
+        raise ValueError(f"{index / 'token_counts.npy'} does not count {tokenizer.vocab_size} entries")
+    return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
+
+
+def _index_files(manifest: dict[str, Any]) -> list[str]:
+    words = _has_words(manifest)
+    return [*(name for split in SPLITS for name in index_files(split, words)), "token_counts.npy"]
+
+
+def _has_words(manifest: dict[str, Any]) -> bool:
+    """Whether a corpus has on record where words begin."""
+    return f"index/{index_files(SPLITS[0], words=True)[-1]}" in manifest["files"]
+
+
+def verify(path: str | Path) -> None:
+    """Reads every file of a prepared corpus and compares it with the manifest. Raises DataError."""
+    path = given_path(path, "corpus", DataError)
+    manifests.check_hashes(path, manifests.read(path))
+
+
+def check_files(corpus: PreparedCorpus) -> None:
+    """Reads every file of a corpus. Raises DataError where one is not what was prepared.
+
+    A corpus of the cache is put aside then: the next start would find it again, as nothing but reading all of it tells.
+    """
+    try:
+        manifests.check_hashes(corpus.path, corpus.manifest)
+    except manifests.Damaged as error:
+        if corpus.path not in cached():
+            raise
+        reason = str(error).removesuffix("; prepare it again")
+        aside = put_aside(corpus.path).name
+        raise manifests.Damaged(f"{reason}; it is kept as {aside}, and the next start prepares another") from None
+
+
+def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
+    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None.
+
+    Raises DataError where it is nowhere else, and what lies at ``path`` cannot be read now but may be whole.
+    """
+    unread: DataError | None = None
+    for folder in ([Path(path)] if path is not None else []) + cached():
+        try:
+            if manifests.read(folder)["fingerprint"] == fingerprint:
+                return open_prepared(folder)
+        except manifests.Damaged:
+            continue
+        except DataError as error:
+            unread = unread or (error if path is not None and folder == Path(path) else None)
+    if unread is not None:
+        raise unread
+    return None
+
+
+def check_objective(corpus: Corpus, objective: str) -> None:
+    """Raises DataError where ``mlm_nsp`` is asked of a corpus with one document or one sentence."""
+    if objective != "mlm_nsp":
+        return
+    what = "sentence" if corpus.num_sentences < 2 else "document" if corpus.num_documents < 2 else ""
+    if what:
+        raise DataError(
+            f"next-sentence prediction is impossible: the corpus has only one {what} to train on, and a random next "
+            f"sentence comes from another document; use --config.data.objective=mlm, or more documents"
+        )
+
+
+def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
+    """Makes the index again from the shards, beside its place, and puts each file there in one move.
+
+    Raises Damaged where the shards, or what comes of them, are not what the manifest says.
+    """
+    own = {name: entry for name, entry in manifest["files"].items() if name.startswith("index/")}
+    manifests.check_some_hashes(path, {name: e for name, e in manifest["files"].items() if name not in own})
+    vocab_size = manifest["tokenizer"]["vocab_size"]
+    dtype = token_dtype(vocab_size)
+    folder = path / f"index.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    (folder / "index").mkdir(parents=True)
+    try:
+        for name in SPLITS:
+            counts, records = manifest["counts"][name], read_shards(path, name)
+            ordered = (records[i] for i in range(len(records)))
+            totals = counts["tokens"], counts["sentences"]
+            write_index(folder / "index", name, ordered, dtype, *totals, words=_has_words(manifest))
+        write_token_counts(folder / "index", vocab_size)
+        manifests.check_some_hashes(folder, own)
+        (path / "index").mkdir(exist_ok=True)
+        for name in _index_files(manifest):
+            (folder / "index" / name).replace(path / "index" / name)
+    except DataError:
+        raise
+    except Exception as error:  # whatever the library makes of odd records
+        raise DataError(f"prepared corpus {path}: its index cannot be made again from the shards: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether a path is the folder of a prepared corpus."""
+    return (path / manifests.FILE).is_file()
+
+
+def is_prepared_spec(spec: str | Path) -> bool:
+    """Whether a SPEC is the folder of a prepared corpus. Raises DataError for what is no path."""
+    is_named = str(spec).startswith("tfds:")
+    return not is_named and is_prepared(given_path(spec, "corpus", DataError))
+
+
+def _open_given(
+    specs: Sequence[str | Path | Source], output: str | Path | None, asked: dict[str, Any]
+) -> PreparedCorpus:
+    """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, where it tells."""
+    if len(specs) > 1:
+        raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
+    if output is not None:
+        raise DataError(f"{specs[0]} is prepared already; use it as it is")
+    corpus = open_prepared(str(specs[0]))
+    check_agrees(corpus.path, corpus.manifest, asked)
+    return corpus
+
+
+def given_manifest(specs: Sequence[str | Path | Source]) -> tuple[Path, dict[str, Any]] | None:
+    """(folder, manifest) of the prepared corpus that a single SPEC is, else None. Raises DataError."""
+    if len(specs) != 1 or isinstance(specs[0], Source) or not is_prepared(Path(specs[0]).expanduser()):
+        return None
+    path = Path(specs[0]).expanduser()
+    return path, manifests.read(path)
+
+
+def recorded_manifest(fingerprint: str, path: str | Path) -> dict[str, Any] | None:
+    """The manifest of the prepared corpus of this fingerprint: at ``path``, else in the cache, else None."""
+    for folder in [Path(path), *cached()]:
+        with contextlib.suppress(DataError):
+            found = manifests.read(folder)
+            if found["fingerprint"] == fingerprint:
+                return found
+    return None
+
+
+def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
+    """What lies at the place of the corpus, if it is this corpus; None if there is nothing.
+
+    In the cache a corpus that is proved to be damaged is put aside, and made again. Raises DataError.
+    """
+    try:
+        if not final.exists() or (final.is_dir() and not any(final.iterdir())):
+            return None
+    except OSError as error:
+        raise DataError(f"{final} cannot be read: {error.strerror or error}") from None
+    if is_output and not is_prepared(final):
+        raise DataError(f"{final} exists and is no prepared corpus; choose another output folder")
+    try:
+        if manifests.read(final)["key"] == key:
+            return open_prepared(final)
+    except manifests.Damaged as error:
+        if is_output:
+            raise
+        reason = str(error).removesuffix("; prepare it again")
+        warnings.warn(f"{reason}; it is kept as {put_aside(final).name} and made again", stacklevel=2)
+        return None
+    raise DataError(f"{final} holds another prepared corpus; choose another output folder")

@@ -1,0 +1,105 @@
+"""Bytes of files as they lie on disk: of regular files only, hashed as they are read; errors of one line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from bertjax.errors import DataError
+
+_CHUNK = 1 << 20
+
+
+class Content(NamedTuple):
+    """What a file holds: hex SHA-256, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a file is read into a DataError of one line."""
+    import zstandard
+
+    try:
+        yield
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        reason = " ".join(str(error).split())
+        if "emory" in reason:  # what both libraries say of a window larger than they are let to have
+            raise DataError(
+                f"{path} takes too much memory to decompress ({reason}); compress it again with a window of 128 MiB "
+                f"at most, as `xz -9` and `zstd -19` do"
+            ) from None
+        raise DataError(f"{path} is damaged or cut short: {reason}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {' '.join(str(error.strerror or error).split())}") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file, open to be read. Raises DataError, also for pipes and devices, which may never end."""
+    with reading(path):
+        check_is_regular(path, path.stat().st_mode)  # before it is opened: that may wait for ever
+        with path.open("rb", buffering=0) as file:
+            check_is_regular(path, os.fstat(file.fileno()).st_mode)
+            yield file
+
+
+def check_is_regular(path: Path, mode: int) -> None:
+    """Raises DataError for what is no file that has an end."""
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+    for is_kind, what in (*kinds, (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder")):
+        if is_kind(mode):
+            raise DataError(f"{path} is {what}, not a file; copy what comes out of it to a file first")
+
+
+class HashedFile(io.RawIOBase):
+    """The bytes of a file, hashed as they are read, up to the size it has when it is opened, or is known to have.
+
+    ``count``: bytes read so far. expected: what it was found to hold before; what is appended meanwhile is not read.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], expected: Content | None = None) -> None:
+        self._path, self._file, self._expected = path, file, expected
+        self._size = os.fstat(file.fileno()).st_size if expected is None else expected.size
+        self._digest, self.count = hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        room = memoryview(buffer)[: self._size - self.count]
+        length = self._file.readinto(room) if len(room) else 0  # pyright: ignore[reportAttributeAccessIssue]
+        self._digest.update(room[:length])
+        self.count += length
+        return length
+
+    def finish(self) -> Content:
+        """What the file holds; reads the rest of it. Raises DataError where that is not what was expected."""
+        while self.read(_CHUNK):
+            pass
+        content = Content(self._digest.hexdigest(), self.count)
+        check_unchanged(self._path, content, self._expected)
+        return content
+
+
+def check_unchanged(what: object, found: Content, expected: Content | None) -> None:
+    """Raises DataError where something holds other bytes than were hashed when its corpus was described."""
+    if expected is not None and found != expected:
+        raise DataError(f"{what} was changed while it was read; start again when nothing writes to it any more")
+
+
+def hash_file(path: Path) -> Content:
+    """What a file holds, up to the size that it has now. Raises DataError."""
+    with opened(path) as file:
+        return HashedFile(path, file).finish()

@@ -1,0 +1,345 @@
+"""Where documents come from: SPECs, and the documents they stand for.
+
+A SPEC is ``installed-docs``; a path or glob of ``.txt``, ``.jsonl`` or ``.parquet`` files (the first two also
+compressed: ``.gz .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python, ``TextList([...])``. Everything
+is read as a stream: memory does not grow with the size of the files.
+"""
+
+from __future__ import annotations
+
+import abc
+import glob
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertjax.cli.paths import given_path
+from bertjax.cli.showing import plain
+from bertjax.config import nearest
+from bertjax.data.corpus import docstrings
+from bertjax.data.corpus.encodings import Decoded, judged, way_out_of_file, way_out_of_values
+from bertjax.data.corpus.files import LONGEST_LINE, Report, hash_file, lines, reading
+from bertjax.data.corpus.raw_files import Content, HashedFile, check_is_regular, check_unchanged, opened
+from bertjax.data.corpus.tfds_folders import find_folder, open_builder
+from bertjax.errors import DataError
+
+__all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources", "read_documents"]
+
+INSTALLED_DOCS = "installed-docs"
+_COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
+# A longer text without a blank line is cut into several documents.
+_LONGEST_DOCUMENT = 16 << 20
+_SPACES = [character for code in range(0x3001) if (character := chr(code)).isspace()]
+_BLANK = re.compile(b"(?:" + b"|".join(re.escape(character.encode()) for character in _SPACES) + b")*+")
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text, and what its line breaks mean (see ``bertjax.text.sentences``)."""
+
+    text: str
+    line_breaks: str = "paragraphs"
+
+
+class Source(abc.ABC):
+    """Documents in a fixed order. ``name`` says which in messages and in the manifest."""
+
+    name: str
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """For the manifest: name, kind, and SHA-256 and size of what is read. Raises DataError."""
+
+    @abc.abstractmethod
+    def documents(self, report: Report) -> Iterator[Document]:
+        """The documents as a stream; what had to be replaced or skipped is counted. Raises DataError."""
+
+    def way_out(self, encoding: str, drop: bool) -> str:
+        """How its text becomes UTF-8, in words; drop: by leaving out what is invalid."""
+        return way_out_of_values(encoding, drop)
+
+
+class TextList(Source):
+    """A list of texts from Python, each a document, each line of it a paragraph."""
+
+    name = "texts"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise DataError("a list of texts must hold strings only")
+        self._texts = list(texts)
+
+    def describe(self) -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        for text in self._texts:
+            data = text.encode("utf-8", "surrogatepass")
+            size += len(data)
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return {"name": self.name, "kind": "texts", "sha256": digest.hexdigest(), "size": size}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for text in self._texts:
+            report.bytes_read += len(text)
+            yield Document(report.take(text))
+
+
+class InstalledDocs(Source):
+    """Prose of the docstrings of the standard library and of bertjax's dependencies."""
+
+    name = INSTALLED_DOCS
+
+    def __init__(self) -> None:
+        self._content: Content | None = None
+
+    def describe(self) -> dict[str, Any]:
+        self._content = Content(*docstrings.fingerprint())
+        return {"name": self.name, "kind": INSTALLED_DOCS, **self._content._asdict()}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for text, size in docstrings.documents():
+            report.bytes_read += size
+            yield Document(report.take(text))
+        if self._content is not None:  # a package may have been upgraded meanwhile
+            check_unchanged("what is installed", Content(*docstrings.fingerprint()), self._content)
+
+
+class FileSource(Source):
+    """One file. Once described, it must hold the same bytes when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, plain(path)
+        self._content: Content | None = None
+
+    def describe(self) -> dict[str, Any]:
+        self._content = hash_file(self.path)
+        return {"name": self.name, "kind": _kind(self.path), **self._content._asdict()}
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        return _READERS[_kind(self.path)](self.path, report, self._content)
+
+    def way_out(self, encoding: str, drop: bool) -> str:
+        way_out = way_out_of_values if _kind(self.path) == ".parquet" else way_out_of_file(self.path)
+        return way_out(encoding, drop)
+
+
+class TfdsSource(Source):
+    """A TFDS data set in ArrayRecord form with a feature ``text``: its split ``train`` if it has one, else all."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"tfds:{plain(name)}"
+        self._content: Content | None = None
+        self._builder = open_builder(find_folder(name))
+        splits = sorted(self._builder.info.splits)
+        self._splits = ["train"] if "train" in splits else splits
+        if "text" not in (self._builder.info.features or {}):
+            features = ", ".join(sorted(self._builder.info.features or {}))
+            raise DataError(f"{self.name} has no feature 'text'; its features: {features}")
+
+    def describe(self) -> dict[str, Any]:
+        self._content = self._hashed()
+        return {"name": self.name, "kind": "tfds", **self._content._asdict()}
+
+    def _texts(self, split: str) -> Iterator[bytes | str]:
+        try:
+            data = self._builder.as_data_source(split=split)
+            count, read = len(data), lambda index: data[index]["text"]
+        except Exception as error:  # here and below: the libraries raise whatever damaged files lead to
+            raise self._damaged(error) from None
+        for index in range(count):
+            try:
+                text = read(index)
+                if not isinstance(text, bytes | str):
+                    raise TypeError(f"record {index} of {split} holds no text")
+            except Exception as error:
+                raise self._damaged(error) from None
+            yield text
+
+    def _damaged(self, error: Exception) -> DataError:
+        if self._content is not None:
+            check_unchanged(self.name, self._hashed(), self._content)
+        return DataError(f"{self.name} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+    def _hashed(self) -> Content:
+        digest, size = hashlib.sha256(), 0
+        for split in self._splits:
+            for file in self._builder.info.splits[split].filenames:
+                sha256, length = hash_file(Path(str(self._builder.data_dir)) / file)
+                size += length
+                digest.update(sha256.encode())
+        return Content(digest.hexdigest(), size)
+
+    def documents(self, report: Report) -> Iterator[Document]:
+        for split in self._splits:
+            for text in self._texts(split):
+                report.bytes_read += len(text)
+                yield Document(report.decode(text) if isinstance(text, bytes) else report.take(text))
+        if self._content is not None:  # its files are read in any order, and so hashed a second time
+            check_unchanged(self.name, self._hashed(), self._content)
+
+
+def read_documents(sources: Iterable[Source], report: Report) -> Iterator[Document]:
+    """The documents of all sources. Raises DataError, also at the end of one of which more than 2 % is not UTF-8."""
+    for source in sources:
+        report.source = Decoded()
+        yield from source.documents(report)
+        line = judged(source.name, report.source, source.way_out)
+        report.damaged += [line] if line else []
+
+
+def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
+    """The sources that SPECs stand for, in order, none twice. Raises DataError."""
+    if isinstance(specs, str | Path | Source):
+        specs = [specs]
+    sources: list[Source] = []
+    seen: set[str] = set()
+    for spec in specs:
+        for source in _open(spec):
+            key = str(source.path.resolve()) if isinstance(source, FileSource) else source.name
+            if isinstance(source, TextList) or key not in seen:
+                seen.add(key)
+                sources.append(source)
+    if not sources:
+        raise DataError(f"no corpus is given; the built-in one is {INSTALLED_DOCS!r}")
+    return sources
+
+
+def _open(spec: str | Path | Source) -> list[Source]:
+    if isinstance(spec, Source):
+        return [spec]
+    name = str(spec)
+    if name == INSTALLED_DOCS:
+        return [InstalledDocs()]
+    if name.startswith("tfds:"):
+        return [TfdsSource(name.removeprefix("tfds:"))]
+    path = given_path(name, "corpus", DataError)
+    with reading(path):
+        is_folder, is_there = path.is_dir(), path.exists()
+    if is_folder:
+        raise DataError(
+            f"corpus {name} is a folder, but none that bertjax.prepare made; "
+            f"give files, such as '{name.rstrip('/')}/*.txt'"
+        )
+    paths = [path] if is_there else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    paths = [p for p in paths if not p.is_dir()]
+    if not paths:
+        what = "matches no file" if any(c in name for c in "*?[") else "does not exist"
+        hint = ""
+        if "/" not in name and "." not in name:
+            hint = f"; {nearest(name, [INSTALLED_DOCS, 'tfds:NAME', 'PATH.txt', 'PATH.jsonl', 'PATH.parquet'])}"
+        raise DataError(f"corpus {name} {what}{hint}")
+    for p in paths:
+        with reading(p):
+            check_is_regular(p, p.stat().st_mode)
+        if _kind(p) not in _READERS:
+            raise DataError(
+                f"corpus {plain(p)} is of no known kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet"
+            )
+    return [FileSource(p) for p in paths]
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        kind = suffixes[-2] if len(suffixes) > 1 else ""
+        return "" if kind == ".parquet" else kind
+    return suffixes[-1] if suffixes else ""
+
+
+def _text_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
+    """A blank line ends a document: one of white space only, as ``str.isspace`` knows it."""
+    current = bytearray()  # one object: a list of a million short lines takes fifty times their bytes
+    size = 0
+    for line in lines(path, report, expected):
+        blank = _BLANK.fullmatch(line) is not None
+        if not blank:
+            current += line
+            current += b"\n"
+            size += len(line)
+        if current and (blank or size > _LONGEST_DOCUMENT):
+            yield Document(report.decode(bytes(current[:-1])), "auto")
+            current, size = bytearray(), 0
+    if current:
+        yield Document(report.decode(bytes(current[:-1])), "auto")
+
+
+def _json_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
+    """An object a line, its ``text`` a document. Other lines are skipped and counted; if all are such, DataError."""
+    good, bad, in_long_line = 0, 0, False
+    for line in lines(path, report, expected):
+        is_piece = len(line) >= LONGEST_LINE - 2
+        if is_piece or in_long_line:
+            bad += not in_long_line
+            report.skipped_lines += not in_long_line
+            in_long_line = is_piece
+            continue
+        if _BLANK.fullmatch(line):
+            continue
+        text = _json_text(report, line)
+        if text is None:
+            bad += 1
+            report.skipped_lines += 1
+            continue
+        good += 1
+        yield Document(report.clean(text))
+    if bad and not good:
+        raise DataError(f"{path}: none of its {bad} lines is a JSON object with a 'text'")
+
+
+def _json_text(report: Report, line: bytes) -> str | None:
+    before, own = report.replaced_bytes, report.source.replaced
+    try:
+        value = json.loads(report.decode(line))
+    except (ValueError, RecursionError):
+        report.replaced_bytes, report.source.replaced = before, own
+        return None
+    text = value.get("text") if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _parquet_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with opened(path) as raw, pq.ParquetFile(raw) as file:
+            names = file.schema_arrow.names
+            if "text" not in names:
+                raise DataError(f"{path} has no column 'text'; its columns: {', '.join(names)}")
+            for batch in file.iter_batches(batch_size=_rows_at_once(file), columns=["text"]):
+                # As bytes, so that invalid UTF-8 is counted and replaced as everywhere.
+                for value in batch.column(0).cast(pa.large_binary()).to_pylist():
+                    if value is None or len(value) > LONGEST_LINE:
+                        report.skipped_lines += 1
+                        continue
+                    report.bytes_read += len(value)
+                    yield Document(report.decode(value))
+            if expected is not None:  # it is read in any order, and so hashed a second time, through the same handle
+                raw.seek(0)
+                HashedFile(path, raw, expected).finish()
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if expected is not None:
+            check_unchanged(path, hash_file(path), expected)
+        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        raise DataError(f"{path}: its column 'text' does not hold text") from None
+
+
+def _rows_at_once(file: Any) -> int:
+    """So many rows that they are together no larger than a line may be, as far as the averages tell.
+
+    What is known of single columns is not looked at: where it is damaged the library ends the process.
+    """
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    mean = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(256, LONGEST_LINE // max(mean, 1)))
+
+
+_READERS: dict[str, Callable[[Path, Report, Content | None], Iterator[Document]]] = {
+    ".txt": _text_documents,
+    ".jsonl": _json_documents,
+    ".parquet": _parquet_documents,
+}

@@ -1,0 +1,194 @@
+"""First half of preparing a corpus: documents -> sentences -> token ids in flat files, and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from bertjax.data.corpus.files import Report
+from bertjax.data.corpus.sources import Source, read_documents
+from bertjax.text.sentences import split_sentences
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.text.unknown import Known, known_in
+
+T = TypeVar("T")
+# Tokenised at once, while the next lot is being split into sentences.
+_BATCH_CHARACTERS = 2_000_000
+_COUNTED_AT_ONCE = 1 << 24  # tokens
+
+
+def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[str]]:
+    """The sentences of each document that has any."""
+    for document in read_documents(sources, report):
+        sentences = split_sentences(document.text, document.line_breaks)
+        if sentences:
+            report.documents += 1
+            yield sentences
+
+
+class Spool:
+    """Documents kept in a compressed file between two passes: one learns the vocabulary, the other uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keep(self, documents: Iterable[list[str]]) -> Iterator[list[str]]:
+        """Passes the documents on and keeps them."""
+        import zstandard
+
+        with self._path.open("wb") as file, zstandard.ZstdCompressor(level=1).stream_writer(file) as out:
+            for document in documents:
+                # No sentence holds a line break: the splitter turns all white space into single spaces.
+                out.write(("\n".join(document) + "\n\n").encode())
+                yield document
+
+    def read(self) -> Iterator[list[str]]:
+        """The documents, in the same order."""
+        import io
+
+        import zstandard
+
+        with self._path.open("rb") as file:
+            stream = zstandard.ZstdDecompressor().stream_reader(file)
+            document: list[str] = []
+            for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
+                if line != "\n":
+                    document.append(line[:-1])
+                else:
+                    yield document
+                    document = []
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Tokenised documents in the order of the sources.
+
+    tokens: uint16 or uint32 [T]; sentence_lengths: uint32 [N]; document_sentences, document_tokens: int64 [D+1];
+    document_hashes: uint64 [D], of the text, so that equal documents have equal hashes. known: counts of all.
+    word_starts: uint8 [T], 1 where a token begins a word, None where ids tell that.
+    """
+
+    tokens: np.ndarray
+    sentence_lengths: np.ndarray
+    document_sentences: np.ndarray
+    document_tokens: np.ndarray
+    document_hashes: np.ndarray
+    known: Known
+    word_starts: np.ndarray | None = None
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.document_hashes)
+
+    def entries_used(self, vocab_size: int) -> np.ndarray:
+        """How often each entry of the vocabulary occurs, int64 [vocab_size]."""
+        counts = np.zeros(vocab_size, np.int64)
+        for begin in range(0, len(self.tokens), _COUNTED_AT_ONCE):
+            counts += np.bincount(self.tokens[begin : begin + _COUNTED_AT_ONCE], minlength=vocab_size)
+        return counts
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """The smallest of uint16 and uint32 that holds every id."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path) -> Staged:
+    """Tokenises documents into files in ``folder``. Sentences without any token are left out, documents too."""
+    dtype = token_dtype(tokenizer.vocab_size)
+    words = tokenizer.word_marks() is None
+    counts: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
+    hashes: list[np.ndarray] = []
+    # The tokenizers work outside of Python's lock: one lot is tokenised while the next is made.
+    with (
+        (folder / "tokens").open("wb") as tokens,
+        (folder / "lengths").open("wb") as lengths,
+        (folder / "words").open("wb") as starts,
+        ThreadPoolExecutor(1) as worker,
+    ):
+        pending: Future[tuple[np.ndarray, np.ndarray, np.ndarray, Known]] | None = None
+        known = Known()
+        batch: list[list[str]] = []
+        for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
+            if pending is not None:
+                sentence_tokens, flat, begins, of_lot = pending.result()
+                known.add(of_lot)
+                kept = _write(batch, sentence_tokens, flat, tokens, lengths)
+                starts.write(begins.tobytes())
+                for store, values in zip((counts, sizes, hashes), kept, strict=True):
+                    store.append(values)
+            batch = lot
+            pending = worker.submit(_encode, tokenizer, lot, dtype, words) if lot else None
+    zero = np.zeros(1, np.int64)
+    return Staged(
+        tokens=_map(folder / "tokens", dtype),
+        sentence_lengths=_map(folder / "lengths", np.dtype(np.uint32)),
+        document_sentences=np.cumsum(np.concatenate([zero, *counts])),
+        document_tokens=np.cumsum(np.concatenate([zero, *sizes])),
+        document_hashes=np.concatenate([np.zeros(0, np.uint64), *hashes]),
+        known=known,
+        word_starts=_map(folder / "words", np.dtype(np.uint8)) if words else None,
+    )
+
+
+def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[list[T]]:
+    """Items in lists that hold ``_BATCH_CHARACTERS``, or what one item takes over that."""
+    lot: list[T] = []
+    size = 0
+    for item in items:
+        lot.append(item)
+        size += size_of(item)
+        if size >= _BATCH_CHARACTERS:
+            yield lot
+            lot, size = [], 0
+    if lot:
+        yield lot
+
+
+def _encode(
+    tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype, words: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Known]:
+    """Tokens of each sentence of a lot, int64 [n], their ids, with ``words`` which of them begin one, bool, and what of
+    the text is known. Not all at once: a lot may be one huge document, and what a library returns takes a hundred bytes
+    a token."""
+    known = Known()
+    lengths: list[np.ndarray] = []
+    flat: list[np.ndarray] = []
+    starts = [np.zeros(0, bool)]
+    for part in _lots(itertools.chain.from_iterable(lot)):
+        ids, begins = tokenizer.encode_words(part) if words else (tokenizer.encode_batch(part), starts[0])
+        starts.append(begins)
+        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+        flat.append(np.fromiter(itertools.chain.from_iterable(ids), dtype, int(lengths[-1].sum())))
+        known.add(known_in(tokenizer, part, ids))
+    return np.concatenate(lengths), np.concatenate(flat), np.concatenate(starts), known
+
+
+def _write(
+    lot: list[list[str]], sentence_tokens: np.ndarray, flat: np.ndarray, tokens: IO[bytes], lengths: IO[bytes]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Appends a lot to the files; returns sentences, tokens and hash of each of its documents that has tokens."""
+    tokens.write(flat.tobytes())
+    lengths.write(sentence_tokens[sentence_tokens > 0].astype(np.uint32).tobytes())
+    starts = np.cumsum([0, *map(len, lot)])[:-1]
+    counts = np.add.reduceat((sentence_tokens > 0).astype(np.int64), starts)
+    sizes = np.add.reduceat(sentence_tokens, starts)
+    hashes = np.array([_hash(document) for document in lot], np.uint64)
+    kept = counts > 0
+    return counts[kept], sizes[kept], hashes[kept]
+
+
+def _hash(document: list[str]) -> int:
+    return int.from_bytes(hashlib.blake2b("\n".join(document).encode(), digest_size=8).digest(), "little")
+
+
+def _map(path: Path, dtype: np.dtype) -> np.ndarray:
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)

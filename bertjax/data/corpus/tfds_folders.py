@@ -1,0 +1,143 @@
+"""TFDS data sets as they lie in a folder. TFDS imports the modules of the feature classes that a data set names: here
+only classes of its own are let through, so that a folder from elsewhere runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bertjax.cli.paths import given_path
+from bertjax.data.corpus.files import reading
+from bertjax.data.corpus.raw_files import check_is_regular
+from bertjax.errors import DataError
+
+INFO, FEATURES = "dataset_info.json", "features.json"
+_LARGEST_DESCRIPTION = 64 << 20  # bytes; one with thousands of features takes less than one MB
+_CLASSES = frozenset(
+    f"tensorflow_datasets.core.features.{name}"
+    for name in (
+        "audio_feature.Audio",
+        "bounding_boxes.BBoxFeature",
+        "class_label_feature.ClassLabel",
+        "dataset_feature.Dataset",
+        "feature.Tensor",
+        "features_dict.FeaturesDict",
+        "image_feature.Image",
+        "labeled_image.LabeledImage",
+        "scalar.Scalar",
+        "sequence_feature.Sequence",
+        "tensor_feature.Tensor",
+        "text_feature.Text",
+        "translation_feature.Translation",
+        "translation_feature.TranslationVariableLanguages",
+        "video_feature.Video",
+    )
+)
+
+
+def open_builder(folder: Path) -> Any:
+    """TFDS's builder of the data set in ``folder``, a data set in ArrayRecord form. Raises DataError."""
+    _check_are_files(folder)
+    check_classes(folder)
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(folder)
+        form = builder.info.file_format.value if builder.info.file_format else "unknown"
+        files = [Path(str(path)) for split in builder.info.splits.values() for path in split.filepaths]
+    except Exception as error:  # whatever reading its description raises
+        raise DataError(f"{folder} cannot be opened as a TFDS data set: {_reason(error)}") from None
+    if form != "array_record":
+        raise DataError(f"{folder} is in the form {form}; prepare it with file_format='array_record'")
+    outside = [file for file in files if file.parent != folder]
+    if outside:
+        raise DataError(f"{folder / INFO} names a file of another folder: {outside[0]}")
+    return builder
+
+
+def _check_are_files(folder: Path) -> None:
+    """Raises DataError where a pipe or device lies among the files of a data set, which TFDS would read for ever."""
+    with reading(folder):
+        for path in sorted(folder.iterdir()):
+            if path.exists() and not path.is_dir():
+                check_is_regular(path, path.stat().st_mode)
+
+
+def check_classes(folder: Path) -> None:
+    """Raises DataError where the description of a data set names a class that is not one of TFDS's own features."""
+    described = {name: _description(folder / name) for name in (INFO, FEATURES) if (folder / name).is_file()}
+    from google.protobuf import json_format
+    from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
+
+    kinds: dict[str, Any] = {INFO: dataset_info_pb2.DatasetInfo, FEATURES: feature_pb2.Feature}
+    for name, value in described.items():
+        try:
+            message = json_format.ParseDict(value, kinds[name](), ignore_unknown_fields=name == INFO)
+            unknown = [feature for feature in _features(message) if not _is_known(feature)]
+        except Exception as error:  # the library raises whatever a damaged description leads to
+            raise DataError(f"{folder / name} cannot be read: {_reason(error)}") from None
+        if unknown:
+            raise DataError(
+                f"{folder / name} names the class {unknown[0].python_class_name[:100]!r}, which is none of TFDS's own "
+                f"features and could run any code; write the data set anew with tfds.features only"
+            )
+
+
+def find_folder(name: str) -> Path:
+    """The data set in the folder ``name``, or of this name in TFDS's own folder. Raises DataError."""
+    folder = given_path(name, "corpus tfds:", DataError)
+    if not folder.is_dir():
+        root = given_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR", DataError)
+        folder = root / name.replace(":", "/")
+    if not folder.is_dir():
+        raise DataError(
+            f"corpus tfds:{name} is not prepared: there is no folder {folder}; "
+            f"prepare it first, with file_format='array_record'"
+        )
+    found = sorted(p.parent for p in folder.glob(f"**/{INFO}"))
+    if not found:
+        raise DataError(f"corpus tfds:{name}: {folder} is no TFDS folder, there is no {INFO} in it")
+    if len(found) > 1:
+        raise DataError(f"corpus tfds:{name}: {folder} holds several data sets; name one, such as tfds:{found[-1]}")
+    return found[0]
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_DESCRIPTION + 1)
+        value = json.loads(text.decode("utf-8")) if len(text) <= _LARGEST_DESCRIPTION else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} cannot be opened as the description of a TFDS data set: it holds no JSON object")
+    return value
+
+
+def _features(message: Any) -> Iterator[Any]:
+    """The features in a message, at any depth."""
+    if message.DESCRIPTOR.name == "Feature":
+        yield message
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            parts = [part for part in value.values() if hasattr(part, "ListFields")]
+        else:
+            parts = [value] if hasattr(value, "ListFields") else list(value)
+        for part in parts:
+            yield from _features(part)
+
+
+def _is_known(feature: Any) -> bool:
+    """Whether a feature is one of TFDS's own in the form they have; ``json_feature`` is what classes of old wrote."""
+    return feature.python_class_name in _CLASSES and feature.WhichOneof("content") not in (None, "json_feature")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

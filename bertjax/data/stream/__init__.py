@@ -1,0 +1,1 @@
+"""Tokenised corpus in, global batches out."""

@@ -1,0 +1,130 @@
+"""Plans -> arrays: gathers the tokens of many rows at once and lays out every field of the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bertjax.data.stream import masking
+from bertjax.data.stream.block_plan import BlockPlan
+from bertjax.data.stream.masking import Layout, TokenFacts
+from bertjax.data.stream.settings import ExampleSettings
+from bertjax.data.stream.whole_words import ranges
+
+# Rows are worked on in groups of about this many tokens, so that the arrays of a group stay in the cache.
+GROUP_TOKENS = 1 << 16
+
+
+def assemble(
+    batch: dict[str, np.ndarray],
+    at: int,
+    tokens: np.ndarray,
+    plan: BlockPlan,
+    rows: np.ndarray,
+    settings: ExampleSettings,
+    facts: TokenFacts,
+    word_starts: np.ndarray | None = None,
+) -> None:
+    """Writes the ``rows`` (numbers inside the plan) into ``batch``, from its row ``at`` on.
+
+    ``batch`` is as ``bertjax.batch.empty`` makes it (contiguous), with B at least ``at + len(rows)``; ``tokens``,
+    ``word_starts`` are those of the corpus.
+    """
+    tokens = np.asarray(tokens)  # a plain view: np.memmap is slow to index
+    step = max(1, GROUP_TOKENS // settings.sequence_length)
+    for first in range(0, len(rows), step):
+        part = rows[first : first + step]
+        # Whole rows of the batch, flattened: views, not copies.
+        flat = {name: field[at + first : at + first + len(part)].reshape(-1) for name, field in batch.items()}
+        layout = gather(flat, tokens, plan, part, settings, facts, word_starts)
+        mask(flat, layout, plan, settings, facts)
+
+
+def gather(
+    flat: dict[str, np.ndarray],
+    tokens: np.ndarray,
+    plan: BlockPlan,
+    numbers: np.ndarray,
+    settings: ExampleSettings,
+    facts: TokenFacts,
+    word_starts: np.ndarray | None = None,
+) -> Layout:
+    """Writes the text of the rows ``numbers`` and everything about it but the masks; says where examples lie.
+
+    ``flat``: the fields of just these rows, each flattened to one dimension.
+    """
+    rows, length = len(numbers), settings.sequence_length
+    row_start = np.arange(rows) * length
+    per_row = plan.rows.bounds[numbers + 1] - plan.rows.bounds[numbers]
+    first = np.cumsum(per_row) - per_row
+    chosen = plan.rows.examples[ranges(plan.rows.bounds[numbers], per_row)]
+    row_of = np.repeat(np.arange(rows), per_row)
+    slot = np.arange(len(chosen)) - first[row_of]
+    size, a_length = plan.lengths[chosen], plan.examples.a_length[chosen]
+    used = np.add.reduceat(size, first)
+    before = np.cumsum(size) - size
+    start = before + (row_start - before[first])[row_of]
+
+    # --- Runs: in each row [CLS] A [SEP], B [SEP], .., padding; special tokens are written over afterwards ----------
+    a_run = 2 * np.arange(len(chosen)) + row_of
+    b_run, pad_run, runs = a_run + 1, 2 * (first + per_row) + np.arange(rows), 2 * len(chosen) + rows
+    run_length = np.empty(runs, np.int64)
+    run_length[a_run], run_length[b_run], run_length[pad_run] = a_length + 2, size - a_length - 2, length - used
+    # What to add to a place to get the position of its token in the corpus.
+    source = np.zeros(runs, np.int64)
+    source[a_run] = plan.examples.a_start[chosen] - 1 - start
+    source[b_run] = plan.examples.b_start[chosen] - 2 - start - a_length
+    example_start, number, token_type = np.zeros((3, runs), np.int32)
+    example_start[a_run] = example_start[b_run] = start
+    number[a_run] = number[b_run] = slot + 1
+    token_type[b_run] = 1
+
+    # --- Places -------------------------------------------------------------------------------------------------------
+    places = np.arange(rows * length, dtype=np.int32)
+    padding = ranges(row_start + used, length - used)
+    index = np.repeat(source, run_length)
+    index += places
+    ids = flat["input_ids"]
+    # ``take`` is the faster one, but copies the whole of an array that is not contiguous.
+    contiguous = tokens.flags.c_contiguous
+    ids[:] = tokens.take(index, mode="clip") if contiguous else tokens[np.clip(index, 0, len(tokens) - 1)]
+    separators = [start + a_length + 1] if settings.objective == "mlm" else [start + a_length + 1, start + size - 1]
+    specials = np.concatenate((start, *separators))
+    ids[specials], ids[start], ids[padding] = facts.sep_id, facts.cls_id, facts.pad_id
+
+    # --- Fields -------------------------------------------------------------------------------------------------------
+    flat["token_type_ids"][:] = np.repeat(token_type, run_length)
+    flat["example_ids"][:] = np.repeat(number, run_length)
+    np.subtract(places, np.repeat(example_start, run_length), out=flat["position_ids"])
+    flat["position_ids"][padding] = 0
+    examples = row_of * settings.max_examples_per_row + slot
+    flat["cls_positions"][examples] = start - row_start[row_of]
+    if settings.objective == "mlm_nsp":
+        flat["next_sentence_labels"][examples] = plan.examples.is_random[chosen]
+        flat["next_sentence_weights"][examples] = 1.0
+    begins = None
+    if settings.whole_word_masking and word_starts is not None:
+        begins = bits_at(word_starts, index)
+    return Layout(numbers, used, first, row_of, start, size, specials, number, run_length, begins)
+
+
+def bits_at(packed: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """bool: bits of ``packed`` (little-endian bytes); of an index beyond it, which is padding, any."""
+    bits = np.asarray(packed).take(index >> 3, mode="clip") >> (index & 7).astype(np.uint8)
+    return (bits & 1).astype(bool)
+
+
+def mask(
+    flat: dict[str, np.ndarray], layout: Layout, plan: BlockPlan, settings: ExampleSettings, facts: TokenFacts
+) -> None:
+    """Masks the text that ``gather`` wrote: the masked-LM fields, and ``input_ids`` in place."""
+    ids, length = flat["input_ids"], settings.sequence_length
+    positions = masking.choose(ids, layout, settings, facts, plan.key)
+    in_use = positions < length
+    positions *= in_use
+    masked = positions + np.arange(len(positions))[:, None] * length
+    original = ids[masked]
+    flat["masked_lm_positions"][:] = positions.reshape(-1)
+    flat["masked_lm_ids"][:] = (original * in_use).reshape(-1)
+    flat["masked_lm_weights"][:] = in_use.reshape(-1)
+    # Unused slots point at the row's first place, which is a [CLS] and is written back as it is.
+    ids[masked] = np.where(in_use, masking.replace(original, layout.row, facts, plan.key), original)

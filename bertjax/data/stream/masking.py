@@ -1,0 +1,212 @@
+"""Masked language modelling: which tokens are to be predicted, and what the model sees in their place.
+
+The rules are those of ``create_masked_lm_predictions`` in create_pretraining_data.py of google-research/bert: 15 % of
+an example's length with special tokens counted, never [CLS] or [SEP]; of these 80 % become [MASK], 10 % a random
+token, 10 % stay. The draws are keyed by (plan, row, position), so that a row's masks do not depend on its batch, and
+change with every epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertjax.data.stream.hashing import Purpose, below, derive, draw, draw_rows, high, low
+from bertjax.data.stream.settings import ExampleSettings
+from bertjax.data.stream.whole_words import chosen_pieces, first_places, ranges, without_long_words, word_starts
+from bertjax.errors import DataError
+
+if TYPE_CHECKING:
+    from bertjax.data.corpus.index import Corpus
+    from bertjax.text.tokenizer import Tokenizer
+    from bertjax.text.word_marks import WordMarks
+
+# Random bits in a position's sort key; above them one that puts special tokens last.
+_DRAW_BITS = 16
+_MASK_SHARE = round(0.8 * 2**32)
+_MASK_OR_RANDOM_SHARE = round(0.9 * 2**32)
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What the data needs to know about a tokenizer, as arrays."""
+
+    pad_id: int
+    cls_id: int
+    sep_id: int
+    mask_id: int
+    replacements: np.ndarray  # int32: every id that is not special
+    continues_word: np.ndarray  # bool [V]
+    tokenizer: Tokenizer
+
+    @cached_property
+    def marks(self) -> WordMarks | None:
+        """What ids tell of where words begin; None where they do not tell all."""
+        return self.tokenizer.word_marks()
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> TokenFacts:
+        """Reads them off; raises ValueError where the vocabulary holds nothing but special tokens."""
+        special = [*tokenizer.special_ids, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
+        replacements = np.setdiff1d(np.arange(tokenizer.vocab_size, dtype=np.int32), np.array(special, np.int32))
+        if not len(replacements):
+            raise ValueError("the vocabulary holds nothing but special tokens")
+        return cls(
+            tokenizer.pad_id,
+            tokenizer.cls_id,
+            tokenizer.sep_id,
+            tokenizer.mask_id,
+            replacements,
+            np.asarray(tokenizer.continues_word(), bool),
+            tokenizer,
+        )
+
+
+def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> np.ndarray | None:
+    """``corpus.word_starts`` where whole-word masking needs them; None where it is off, or ids tell.
+
+    Raises DataError where a corpus that needs them has none.
+    """
+    if not settings.whole_word_masking or settings.order == 1 or facts.marks is not None:
+        return None
+    if corpus.word_starts is None:
+        raise DataError(
+            "data.whole_word_masking: the pieces of this tokenizer do not tell where words begin, and the corpus was "
+            "prepared by a version of bertjax that did not keep it; prepare the text again into another folder, or "
+            "leave data.whole_word_masking out"
+        )
+    return corpus.word_starts
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the examples of K rows of S tokens lie; places count through all K * S positions, row after row.
+
+    Every row holds at least one example. int64 arrays.
+    """
+
+    # An entry a row: its number inside the plan of the block, tokens in use, number of its first example.
+    row: np.ndarray
+    used: np.ndarray
+    first: np.ndarray
+    # An entry an example, in the order of their places: row (0 .. K-1), place of [CLS], length with specials.
+    row_of: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    # Places of [CLS] and [SEP], in no order.
+    special: np.ndarray
+    # Runs of places that belong to one example or to padding: number of the example in its row (1 .., 0 is padding)
+    # and length; a row after the other, K * S places in all.
+    run_number: np.ndarray
+    run_length: np.ndarray
+    # bool, a place each, for whole words of a corpus that has them on record: a word of the text begins here.
+    begins: np.ndarray | None = None
+
+
+def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
+    """int64: number of tokens to mask in each example.
+
+    With one example a row, the original's min(max_predictions, max(1, round(prob * length))). With several, the
+    cumulative length in the row is rounded with an offset keyed by the row: the sum over a row never exceeds
+    max_predictions, and each example's expectation is prob * length (less where a row would overflow).
+    """
+    maskable = layout.length - settings.special_tokens
+    prob, most = settings.masked_lm_prob, settings.max_predictions
+    if settings.max_examples_per_row == 1:
+        wanted = np.clip(np.rint(layout.length * prob).astype(np.int64), 1, most)
+        return np.minimum(wanted, maskable)
+    end = layout.start - layout.row_of * settings.sequence_length + layout.length
+    # The offset stays clear of 1 by more than a rounding error, so that floor(most + offset) = most.
+    offset = (draw(derive(key, Purpose.QUOTA), layout.row) >> np.uint64(48)).astype(np.float64) / 2**16
+    rate = np.minimum(prob, most / layout.used)
+    until_end = np.floor(rate[layout.row_of] * end + offset[layout.row_of]).astype(np.int64)
+    before = np.concatenate(([0], until_end[:-1]))
+    before[layout.first] = 0
+    return np.minimum(until_end - before, maskable)
+
+
+def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
+    """int32 [K, P]: the positions to be predicted in each row, ascending; S in unused slots, which come last.
+
+    ``ids`` [K * S] is only read for whole-word masking, of which no example has less masked than without.
+    """
+    length, rows = settings.sequence_length, len(layout.row)
+    position_bits = (length - 1).bit_length()
+    # Sort key of a place: example, special or not, draw, position. 32 bits where they suffice: they sort faster.
+    example_shift = position_bits + _DRAW_BITS + 1
+    narrow = example_shift + settings.max_examples_per_row.bit_length() <= 32
+    kind = np.uint32 if narrow else np.uint64
+    keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)).astype(kind)
+    words = None
+    if settings.whole_word_masking:
+        words = _words_of_order_1(ids, layout, facts) if settings.order == 1 else _words(ids, layout, facts)
+        keys = keys.reshape(-1)[words].reshape(rows, length)
+    keys <<= kind(position_bits)
+    # Padding comes after all examples.
+    number = np.where(layout.run_number == 0, settings.max_examples_per_row, layout.run_number - 1).astype(kind)
+    keys += np.repeat(number << kind(example_shift), layout.run_length).reshape(rows, length)
+    keys += np.arange(length, dtype=kind)
+    keys.reshape(-1)[layout.special] |= kind(1 << (position_bits + _DRAW_BITS))
+    keys.sort(axis=1)
+
+    # An example's places lie where they lay before the sort, specials last: the first of them are masked.
+    quota, in_row = quotas(layout, settings, key), kind((1 << position_bits) - 1)
+    if words is None:
+        count = np.add.reduceat(quota, layout.first)
+        chosen = keys.reshape(-1)[ranges(layout.start, quota)] & in_row
+    else:
+        maskable = layout.length - settings.special_tokens
+        ordered = (keys.reshape(-1)[ranges(layout.start, maskable)] & in_row).astype(np.int64)
+        owner = np.repeat(layout.row_of, maskable)
+        place = owner * length + ordered
+        taken = chosen_pieces(words[place] == place, maskable, quota, fill=settings.order > 1)
+        count, chosen = np.bincount(owner[taken], minlength=rows), ordered[taken]
+    positions = np.full(rows * settings.max_predictions, length, np.int32)
+    positions[ranges(np.arange(rows) * settings.max_predictions, count)] = chosen
+    positions = positions.reshape(rows, settings.max_predictions)
+    positions.sort(axis=1)
+    return positions
+
+
+def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
+    """What the model sees in place of the masked ids [K, P]: [MASK], a random token or the token itself.
+
+    ``row`` [K]: numbers of the rows inside the plan.
+    """
+    bits = draw_rows(derive(key, Purpose.MASK_ACTION), row, original.shape[1])
+    action = high(bits)
+    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.mask_id), original)
+    random = np.flatnonzero((action >= np.uint64(_MASK_SHARE)) & (action < np.uint64(_MASK_OR_RANDOM_SHARE)))
+    drawn = below(low(bits.reshape(-1)[random]), len(facts.replacements))
+    seen.reshape(-1)[random] = facts.replacements[drawn]
+    return seen
+
+
+def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
+    """uint16 [K, length] draws; four to a hash, as hashing is a good part of the work."""
+    bits = draw_rows(key, row, -(-length // 4))
+    # Little-endian by name, so that other machines cut the same bits.
+    return bits.astype("<u8", copy=False).view("<u2")[:, :length]
+
+
+def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
+    """For every place the place where its word begins."""
+    begins = layout.begins
+    if begins is None:
+        assert facts.marks is not None  # or the corpus would have been refused
+        begins = word_starts(ids, facts.marks)
+    return first_places(without_long_words(_apart_from_specials(begins, layout)))
+
+
+def _words_of_order_1(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
+    return first_places(_apart_from_specials(~facts.continues_word[ids], layout))
+
+
+def _apart_from_specials(begins: np.ndarray, layout: Layout) -> np.ndarray:
+    """No word reaches over a special token."""
+    begins[layout.special] = True
+    begins[layout.special[layout.special + 1 < len(begins)] + 1] = True
+    return begins

@@ -1,0 +1,260 @@
+"""Corpus -> batches: the one stream of rows that a run reads, cut into global batches, read ahead by Grain.
+
+The stream is, for every epoch and every block of it, the rows of the block's plan. A global batch of B rows is the
+next B rows of the stream, over the ends of blocks and epochs; a process assembles only its own rows of it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import grain
+import numpy as np
+
+from bertjax import batch as batch_fields
+from bertjax.data.corpus.index import check_lengths
+from bertjax.data.corpus.sources import DataError
+from bertjax.data.stream.assembly import GROUP_TOKENS, assemble
+from bertjax.data.stream.block_plan import BlockPlan, plan_block
+from bertjax.data.stream.blocks import num_blocks
+from bertjax.data.stream.cursor import Cursor, switch_phase
+from bertjax.data.stream.masking import TokenFacts, kept_words
+from bertjax.data.stream.settings import ExampleSettings
+from bertjax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bertjax.data.corpus.prepared import Corpus
+    from bertjax.text.tokenizer import Tokenizer
+
+__all__ = ["Batches", "Cursor", "ExampleSettings", "evaluation_batches", "open_batches", "switch_phase"]
+
+Batch = dict[str, np.ndarray]
+
+# Held-out masks and pairs are the same in every run, whatever its seed.
+EVALUATION_SEED = 20181011
+
+
+class RowStream:
+    """The endless stream of rows of a phase: a batch is a pure function of where it starts. Keeps the last plan."""
+
+    def __init__(
+        self, corpus: Corpus, facts: TokenFacts, phases: Sequence[ExampleSettings], seed: int, phase_index: int
+    ) -> None:
+        self._corpus, self._facts, self._phases = corpus, facts, tuple(phases)
+        self._seed, self._phase_index = seed, phase_index
+        self.settings = self._phases[phase_index]
+        self._word_starts = kept_words(corpus, facts, self.settings)
+        self.pad_id = facts.pad_id
+        self._blocks = num_blocks(corpus, self.settings.block_tokens)
+        self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
+
+    def plan(self, cursor: Cursor) -> BlockPlan:
+        """The plan of the block that the cursor stands in."""
+        where = (cursor.epoch, cursor.block, cursor.cuts)
+        if self._kept is None or self._kept[0] != where:
+            self._kept = None  # the old plan goes before the new one comes
+            corpus = self._corpus
+            check_lengths(corpus.sentence_lengths, corpus.document_sentences, corpus.document_tokens)
+            self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
+        return self._kept[1]
+
+    def read(
+        self, cursor: Cursor, batch_size: int, rows: np.ndarray, steps: int = 1, epoch_end: int | None = None
+    ) -> list[tuple[Batch, Cursor]]:
+        """``steps`` batches from the cursor on, each with the cursor after it.
+
+        Of each global batch of ``batch_size`` rows only those numbered ``rows`` (ascending) are made. With
+        ``epoch_end`` the stream ends before that epoch; what is missing then is empty rows, of weight 0. Several small
+        batches are made in much less time together than one by one.
+        """
+        settings, size = self.settings, len(rows)
+        whole = batch_fields.empty(
+            steps * size,
+            settings.sequence_length,
+            settings.max_predictions,
+            settings.max_examples_per_row,
+            self.pad_id,
+        )
+        made, waiting, cursors = 0, [np.arange(0)], []
+        plan = self.plan(cursor)
+
+        def make_waiting() -> int:
+            numbers = np.concatenate(waiting)
+            check_lengths(self._corpus.tokens, *([] if self._word_starts is None else [self._word_starts]))
+            assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts, self._word_starts)
+            waiting[:] = [numbers[:0]]
+            return made + len(numbers)
+
+        for _ in range(steps):
+            done = 0
+            while done < batch_size and (epoch_end is None or cursor.epoch < epoch_end):
+                if (found := self.plan(cursor)) is not plan:
+                    made, plan = make_waiting(), found
+                if cursor.row > len(plan):
+                    raise DataError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
+                taken = min(batch_size - done, len(plan) - cursor.row)
+                own = rows[np.searchsorted(rows, done) : np.searchsorted(rows, done + taken)]
+                waiting.append(own - done + cursor.row)
+                done += taken
+                cursor = self._advance(cursor, taken, len(plan))
+            cursors.append(cursor)
+        make_waiting()
+        batches = [{n: field[k * size : (k + 1) * size] for n, field in whole.items()} for k in range(steps)]
+        return list(zip(batches, cursors, strict=True))
+
+    def _advance(self, cursor: Cursor, rows: int, rows_in_block: int) -> Cursor:
+        if cursor.row + rows < rows_in_block:
+            return replace(cursor, row=cursor.row + rows)
+        if cursor.block + 1 < self._blocks:
+            return Cursor(cursor.epoch, cursor.block + 1)
+        return Cursor(cursor.epoch + 1)
+
+
+class _BatchDataset(grain.IterDataset):
+    """Grain's view of the stream. The element is a whole batch: per row, Grain would cost more than the work itself."""
+
+    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
+        super().__init__()
+        self._arguments = (stream, batch_size, rows, cursor)
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _BatchIterator(*self._arguments)
+
+
+class _BatchIterator(grain.DatasetIterator):
+    """Yields (batch, cursor after it); its state is the cursor."""
+
+    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
+        super().__init__()
+        self._stream, self._batch_size, self._rows, self._cursor = stream, batch_size, rows, cursor
+        self._most_steps = GROUP_TOKENS // max(1, len(rows) * stream.settings.sequence_length)
+        self._ready: list[tuple[Batch, Cursor]] = []
+
+    def __next__(self) -> tuple[Batch, Cursor]:
+        if not self._ready:
+            # Several small batches at once, but none of the next block before its time.
+            whole = (len(self._stream.plan(self._cursor)) - self._cursor.row) // self._batch_size
+            steps = max(1, min(whole, self._most_steps))
+            self._ready = self._stream.read(self._cursor, self._batch_size, self._rows, steps)[::-1]
+        batch, self._cursor = self._ready.pop()
+        return batch, self._cursor
+
+    def get_state(self) -> dict[str, Any]:
+        return self._cursor.to_json()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._cursor, self._ready = Cursor.from_json(state), []
+
+
+class Batches(Iterator[tuple[Batch, Cursor]]):
+    """An endless iterator over (batch, cursor after the batch); made by ``open_batches``.
+
+    The cursor belongs to the batch it comes with, however far batches have been made ahead: saved with the state
+    after that batch's update, it is where to go on. ``close`` stops the thread, which else happens at exit.
+    """
+
+    def __init__(self, iterator: grain.DatasetIterator) -> None:
+        # The only reference, dropped on closing: Grain's own clean-up fails once the interpreter is half gone.
+        self._open = [iterator]
+        self._finalizer = weakref.finalize(self, _close, self._open)
+
+    def __next__(self) -> tuple[Batch, Cursor]:
+        if not self._open:
+            raise ValueError("the batches are closed")
+        return next(self._open[0])
+
+    def close(self) -> None:
+        """Ends reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
+        self._finalizer()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _close(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()
+
+
+def open_batches(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    phases: Sequence[ExampleSettings],
+    seed: int,
+    phase_index: int,
+    batch_size: int,
+    cursor: Cursor | None = None,
+    rows: np.ndarray | None = None,
+    prefetch: int = 4,
+) -> Batches:
+    """The batches of a phase from a cursor on, without end.
+
+    ``phases``: settings of all phases of the run, ``phase_index`` the one that reads now. ``batch_size`` B: rows of
+    a global batch. ``rows``: numbers, ascending, of the rows of every global batch to make here; all by default.
+    ``prefetch``: batches made ahead in a thread; 0 makes each one when it is asked for. What comes is the same for
+    every ``prefetch``, and the parts that processes read make up the same global batch for every number of them.
+
+    Raises ``ConfigError`` for settings that do not go together, ``DataError`` for a corpus that gives no examples. An
+    error while batches are made ahead is raised by ``next``.
+    """
+    rows = np.arange(batch_size) if rows is None else np.asarray(rows)
+    if len(rows) and not (rows[0] >= 0 and (np.diff(rows) > 0).all() and rows[-1] < batch_size):
+        raise ConfigError(f"rows {rows[0]} to {rows[-1]} are no ascending part of a batch of {batch_size} rows")
+    if len({settings.block_tokens for settings in phases}) > 1:
+        raise ConfigError("block_tokens must be the same in all phases")
+    _check_corpus(corpus, phases[phase_index])
+    stream = RowStream(corpus, TokenFacts.of(tokenizer), phases, seed, phase_index)
+    dataset: grain.IterDataset = _BatchDataset(stream, batch_size, rows, cursor or Cursor())
+    if prefetch:
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch)
+    return Batches(iter(dataset))
+
+
+def evaluation_batches(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    settings: ExampleSettings,
+    batch_size: int,
+    max_rows: int,
+    seed: int = EVALUATION_SEED,
+) -> Iterator[Batch]:
+    """Held-out batches: one pass over the corpus or its first ``max_rows`` rows, always the same.
+
+    All batches hold ``batch_size`` rows; in the last one, rows beyond the end are empty and weigh nothing. A
+    held-out split of one document draws random next sentences from that document itself.
+    """
+    _check_corpus(corpus, settings, fewest_documents=1)
+    stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
+    return _one_pass(stream, batch_size, max_rows)
+
+
+def _one_pass(stream: RowStream, batch_size: int, max_rows: int) -> Iterator[Batch]:
+    cursor, left = Cursor(), max_rows
+    while left > 0 and cursor.epoch == 0:
+        ((batch, cursor),) = stream.read(cursor, batch_size, np.arange(batch_size), epoch_end=1)
+        if left < batch_size:
+            _clear(batch, left, stream)
+        left -= batch_size
+        yield batch
+
+
+def _clear(batch: Batch, begin: int, stream: RowStream) -> None:
+    """Makes the rows from ``begin`` on empty."""
+    for name, field in batch.items():
+        field[begin:] = stream.pad_id if name == "input_ids" else 0
+
+
+def _check_corpus(corpus: Corpus, settings: ExampleSettings, fewest_documents: int = 2) -> None:
+    if corpus.num_documents == 0 or corpus.num_tokens == 0:
+        raise DataError("the corpus is empty")
+    if settings.objective == "mlm_nsp" and corpus.num_documents < fewest_documents:
+        raise DataError(
+            "the corpus has a single document, and next-sentence pairs (data.objective = 'mlm_nsp') need two for "
+            "random next sentences; add documents or set data.objective = 'mlm'"
+        )

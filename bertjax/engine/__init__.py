@@ -1,0 +1,1 @@
+"""The training machine: state, step, loop, optimizers, logging."""

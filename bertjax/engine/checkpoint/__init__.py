@@ -1,0 +1,1 @@
+"""Checkpoints: saved, verified, retained, restored."""

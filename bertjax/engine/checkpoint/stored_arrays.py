@@ -1,0 +1,75 @@
+"""The arrays of a checkpoint as they lie on disk: Zarr arrays in one OCDBT database, read without Orbax and JAX.
+
+Orbax reads them all at once: where one is damaged the others report on a loop that is gone by then. It also starts
+JAX, and on an accelerator's host the run itself may hold the device.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore
+
+from bertjax.engine.checkpoint.record import Damaged
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """name: as in the record of the checkpoint, such as "params/embeddings/word_embeddings"."""
+
+    state: Path
+    key: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def read(self) -> np.ndarray:
+        """The values, unverified. Raises Damaged."""
+        store = {"driver": "ocdbt", "base": _files(self.state), "path": f"{self.key}/"}
+        try:
+            array = tensorstore.open({"driver": "zarr", "kvstore": store}, open=True, read=True).result()
+            return array.read().result()
+        except Exception as error:  # whatever the library raises on damaged files
+            raise Damaged(f"{self.name}: {_line(error)}") from None
+
+
+def list_arrays(step_folder: Path) -> dict[str, StoredArray]:
+    """The arrays of a checkpoint's state by name; only headers are read. Raises Damaged."""
+    state = step_folder / "state"
+    try:
+        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": _files(state)}).result()
+        found = {}
+        for entry in sorted(store.list().result()):
+            key, _, part = entry.decode().rpartition("/")
+            if part == ".zarray":
+                header = json.loads(store.read(entry).result().value)
+                name, shape = key.replace(".", "/"), tuple(int(size) for size in header["shape"])
+                found[name] = StoredArray(state, key, name, np.dtype(header["dtype"]).name, shape)
+        return found
+    except Exception as error:
+        raise Damaged(f"state: {_line(error)}") from None
+
+
+def check_arrays(found: dict[str, StoredArray], record: dict[str, Any]) -> None:
+    """Raises Damaged where a state holds other arrays than its record says."""
+    told = {name: (array["dtype"], tuple(array["shape"])) for name, array in record["arrays"].items()}
+    there = {name: (array.dtype, array.shape) for name, array in found.items()}
+    for name in sorted(told.keys() | there.keys()):
+        if told.get(name) != there.get(name):
+            raise Damaged(f"{name} is {_plain(there.get(name))}, its record says {_plain(told.get(name))}")
+
+
+def _plain(array: tuple[str, tuple[int, ...]] | None) -> str:
+    return f"{array[0]}{list(array[1])}" if array else "missing"
+
+
+def _files(state: Path) -> dict[str, str]:
+    return {"driver": "file", "path": f"{state.absolute()}/"}
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,112 @@
+"""Whether a run can be at all on the memory there is: asked of formulas and shapes, before anything is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.sharding import Mesh
+
+from bertjax.batch import shapes
+from bertjax.config import ModelConfig, RunConfig
+from bertjax.engine.activations import activation_bytes_per_row, state_bytes
+from bertjax.errors import ConfigError
+from bertjax.memory import host_memory
+from bertjax.model.flops import parameter_count
+from bertjax.parallel.devices import GIB, memory_limit
+from bertjax.parallel.mesh import batch_shards
+from bertjax.train.job import examples_per_row, own_device
+
+# Batches on the host beside those that are made ahead: the one in the making and the one on its way.
+MORE_BATCHES = 2
+# Part of the host's memory that they may take.
+BATCHES_SHARE = 0.5
+
+
+def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
+    """Raises ConfigError, with what would fit, where model, batch or rows are beyond ``times`` the memory there is."""
+    examples = examples_per_row(run)
+    for name, phase in run.phases.items():
+        row = (phase.sequence_length, phase.max_predictions, examples)
+        check_model(run.model, run.precision, mesh, row, times)
+        check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
+
+
+def check_model(model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], times: int = 1) -> None:
+    """row: its length, predictions and examples. Raises ConfigError where training the model on a single row takes more
+    than ``times`` a device's memory."""
+    device = own_device(mesh)
+    limit = times * memory_limit(device)
+    needed = lambda model, divided: (
+        state_bytes(model, divided) + _row_bytes(model, precision, device.platform, row, mesh.shape["tensor"], limit)
+    )
+    divided = mesh.shape["fsdp"] * mesh.shape["tensor"]
+    if needed(model, divided) <= limit:
+        return
+    ways = list(_ways_out(model, row[0], lambda changed: needed(changed, divided) <= limit))
+    if mesh.shape["fsdp"] == 1 and mesh.size > 1 and needed(model, mesh.size) <= limit:
+        ways.append("--config.parallel.data=1 --config.parallel.fsdp=-1")
+    state, activations = state_bytes(model, divided), needed(model, divided) - state_bytes(model, divided)
+    would = f"{' or '.join(ways)} would fit" if ways else "take a smaller config.model, or larger devices"
+    raise ConfigError(
+        f"the model of {parameter_count(model):,} parameters does not fit: {_gib(state)} a device for weights, "
+        f"gradients and moments, and at least {_gib(activations)} for a row of {row[0]:,} tokens, "
+        f"of {_gib(limit // times)}; {would}"
+    )
+
+
+def check_batch(
+    key: str, batch_size: int, row: tuple[int, int, int], mesh: Mesh, prefetch: int, times: int = 1
+) -> None:
+    """Raises ConfigError where the batches that lie ready do not fit in the host's memory, nor one on the devices."""
+    of_row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes(1, *row).values())
+    own = max(1, len({d.process_index for d in mesh.devices.flat}))  # each process makes its part
+    limits = {
+        "this machine": times * host_memory() * BATCHES_SHARE * own / of_row,
+        "the devices": times * memory_limit(own_device(mesh)) * batch_shards(mesh) / of_row,
+    }
+    ready = {"this machine": prefetch + MORE_BATCHES, "the devices": 1}
+    for where, rows in limits.items():
+        if batch_size * ready[where] <= rows:
+            continue
+        if where == "this machine" and batch_size * (1 + MORE_BATCHES) <= rows:
+            raise ConfigError(
+                f"config.data.prefetch = {prefetch} batches of {batch_size * of_row / GIB:.2g} GiB each do not fit in "
+                f"the memory of this machine; {int(rows) // batch_size - MORE_BATCHES} would"
+            )
+        shards = batch_shards(mesh)
+        most = max(shards, int(rows) // ready[where] // shards * shards)
+        raise ConfigError(
+            f"{key} = {batch_size:,} rows of {row[0]:,} tokens take {_gib(batch_size * of_row * ready[where])} of the "
+            f"memory of {where}, where they do not fit; {most:,} would"
+        )
+
+
+def _ways_out(model: ModelConfig, length: int, fits: Callable[[ModelConfig], bool]) -> Iterator[str]:
+    """Overrides of a single size, to what BERT-base has, with which it is a model for such a row and fits."""
+    usual = ModelConfig()
+    for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings"):
+        value = getattr(usual, name)
+        changed = dataclasses.replace(model, **{name: value})
+        is_model = changed.hidden_size % changed.num_attention_heads == 0 and changed.max_position_embeddings >= length
+        if value < getattr(model, name) and is_model and fits(changed):
+            yield f"--config.model.{name}={value}"
+
+
+def _row_bytes(
+    model: ModelConfig, precision: str, platform: str, row: tuple[int, int, int], tensor: int, limit: int
+) -> int:
+    """What the backward pass keeps of a row; of one that is far beyond ``limit``, the least that it can be."""
+    length, predictions, _ = row
+    scores = model.num_attention_heads * length**2
+    least = 2 * (model.num_hidden_layers * length * model.hidden_size + length * model.intermediate_size + scores)
+    least = (least + 4 * predictions * model.vocab_size) // tensor
+    if least > limit or state_bytes(model, tensor) > jax.device_count() * limit:
+        return least
+    return activation_bytes_per_row(model, precision, platform, *row, tensor)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.1f} GiB"

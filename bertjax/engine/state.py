@@ -1,0 +1,71 @@
+"""The training state: made, sharded and described in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from bertjax.engine.health import Health, initial_health
+from bertjax.engine.loss_scale import LossScale, initial_loss_scale
+from bertjax.parallel.sharding import tree_shardings
+
+
+@struct.dataclass
+class TrainState:
+    """step: int32 scalar, completed updates over all phases. params: nested dict of float32 arrays."""
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    loss_scale: LossScale
+    health: Health
+
+
+def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str):
+    """The state's shapes and dtypes, and the function that makes its initial value."""
+
+    def make() -> TrainState:
+        params = make_params()
+        return TrainState(
+            step=jnp.zeros([], jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            loss_scale=initial_loss_scale(precision),
+            health=initial_health(),
+        )
+
+    return jax.eval_shape(make), make
+
+
+def initial_state(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
+    """A new state, every array made where the sharding table wants it."""
+    shapes, make = abstract_state(make_params, optimizer, precision)
+    # Without out_shardings jit would silently replicate the moments.
+    return jax.jit(make, out_shardings=tree_shardings(shapes, mesh))()
+
+
+def sharded_shapes(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
+    """ShapeDtypeStructs with shardings, for restoring a checkpoint into."""
+    shapes, _ = abstract_state(make_params, optimizer, precision)
+    shardings = tree_shardings(shapes, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def with_params(state: TrainState, params: Any) -> TrainState:
+    """The state with other parameters: host arrays of the same shapes, laid out as the old ones are."""
+
+    def placed(new: np.ndarray, old: jax.Array) -> jax.Array:
+        if new.shape != old.shape:
+            raise ValueError(f"a parameter of shape {new.shape} cannot take the place of one of {old.shape}")
+        return jax.make_array_from_callback(old.shape, old.sharding, lambda index: new[index].astype(old.dtype))
+
+    placed_params = jax.tree.map(placed, jax.tree.map(np.asarray, params), state.params)
+    return dataclasses.replace(state, params=placed_params)

@@ -1,0 +1,150 @@
+"""The train step and the evaluation step: pure functions, jitted over a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bertjax.engine.health import Health
+from bertjax.engine.loss_scale import LossScale
+from bertjax.engine.schedules import Schedule
+from bertjax.engine.state import TrainState
+from bertjax.model.dropout import DropoutSeed
+from bertjax.objectives.losses import Batch, Objective
+from bertjax.parallel.sharding import batch_sharding, tree_shardings
+
+# ``(params, batch, dropout_seed or None) -> what the model returns``
+Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
+
+
+def make_train_step(
+    forward: Forward,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    seed: int | jax.Array,
+    accumulation: int,
+    adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
+    judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
+
+    Loss and gradient are those of the global batch whatever the split: every part is divided by the weights
+    of the whole. A step that ``judge(health, loss, grad_norm, finite, absorbed)`` finds bad leaves parameters and
+    moments as they were (metric ``good`` is 0). An element of a parameter whose update is beyond float32 stays as it
+    was, too: no state ever holds numbers that are not finite.
+
+    optimizer: of ``optimizers.make_optimizer``, whose moments follow the extra argument ``good``.
+    """
+    update = optax.with_extra_args_support(optimizer).update
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        weights = objective.weights(batch)
+        rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
+
+        def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
+            dropout_seed = DropoutSeed(jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32), part_rows)
+            sums = objective.sums(forward(params, part, dropout_seed), part)
+            return objective.total(sums, weights) * state.loss_scale.scale, sums
+
+        grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
+        # The scale is a power of two, so this is exact. What passes over all parameters takes as long as a short batch
+        # on a CPU, so there are few such passes: products fuse into the update, quotients and norms do not.
+        unscale = 1.0 / state.loss_scale.scale
+        grad_norm = optax.tree.norm(grads) * unscale
+        grads = jax.tree.map(lambda g: g * unscale, grads)
+        means, loss = objective.means(sums, weights), objective.total(sums, weights)
+
+        # An overflow of float16 lowers the scale; at the lowest scale there is nothing left to lower.
+        finite = jnp.isfinite(grad_norm)
+        absorbed = ~finite & (state.loss_scale.scale > 1.0)
+        good, health = judge(state.health, loss, grad_norm, finite, absorbed)
+
+        # The rate is applied here, not in the optimizer: it follows the step, also where a step was skipped.
+        learning_rate = schedule(state.step)
+        # All is judged before the update: to look at its result, or to choose between two of them, are passes more.
+        updates, opt_state = update(grads, state.opt_state, state.params, good=good, grad_norm=grad_norm)
+
+        def updated(p: jax.Array, u: jax.Array) -> jax.Array:
+            new = p - learning_rate * u
+            return jnp.where(good & jnp.isfinite(new), new, p)
+
+        metrics = means | {
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "finite": finite,
+            "good": good,
+            "absorbed": absorbed,
+            "bad_in_a_row": health.bad_in_a_row,
+            "mean_loss": health.loss,
+            "lowest_mean_loss": health.lowest,
+            "loss_scale": state.loss_scale.scale,
+            "real_tokens": jnp.sum(batch["example_ids"] > 0),
+        }
+        new_state = TrainState(
+            step=state.step + 1,
+            params=jax.tree.map(updated, state.params, updates),
+            opt_state=opt_state,
+            loss_scale=adjust_loss_scale(state.loss_scale, finite),
+            health=health,
+        )
+        return new_state, metrics
+
+    return train_step
+
+
+def accumulate(grad_fn, params: Any, batch: Batch, rows: jax.Array, accumulation: int):
+    """Sums of ``grad_fn(params, part, part_rows)`` over ``accumulation`` parts of the batch."""
+    if accumulation == 1:
+        return grad_fn(params, batch, rows)
+    # Part a takes every A-th row, so that each device's rows stay on the device: [B] -> [B/A, A] -> [A, B/A].
+    parts = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(x.shape[0] // accumulation, accumulation, *x.shape[1:]), 1, 0), (batch, rows)
+    )
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_fn, params, batch, rows))
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, grad_fn(params, *part)), None
+
+    return jax.lax.scan(add, zeros, parts)[0]
+
+
+def make_eval_step(forward: Forward, objective: Objective) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+    """``step(params, batch) -> sums``: those of the objective plus, as ``NAME_weight``, what they are divided by."""
+
+    def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
+        weights = objective.weights(batch)
+        sums = objective.sums(forward(params, batch, None), batch)
+        return sums | {f"{name}_weight": value for name, value in weights.items()}
+
+    return eval_step
+
+
+def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: int = 0):
+    """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
+
+    constants: how many arguments it has after state and batch, the same on every device.
+    """
+    shardings = tree_shardings(state_shapes, mesh)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, batch_sharding(mesh), *[replicated] * constants),
+        out_shardings=(shardings, replicated),
+        donate_argnums=0,
+    )
+
+
+def jit_eval_step(eval_step, param_shapes: Any, mesh: Mesh):
+    """The evaluation step under jit; its sums come back replicated."""
+    return jax.jit(
+        eval_step,
+        in_shardings=(tree_shardings(param_shapes, mesh), batch_sharding(mesh)),
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )

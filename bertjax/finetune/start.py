@@ -1,0 +1,147 @@
+"""What a run starts from: the encoder of a folder or of a run, its tokenizer, and the labelled examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertjax.cli.paths import given_path
+from bertjax.config import ModelConfig, resolve_model
+from bertjax.config_schema import fingerprint, flatten
+from bertjax.engine.checkpoint.step_folders import step_number
+from bertjax.errors import ConfigError, DataError, ModelFileError
+from bertjax.finetune import libraries
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.interop.huggingface import folder_path
+from bertjax.interop.models import open_pair
+from bertjax.interop.task_models import new_task_model, with_new_head
+from bertjax.model.embeddings import padded_rows
+from bertjax.model.task import TaskConfig, TaskModel
+from bertjax.tasks.conll import read_tagged
+from bertjax.tasks.examples import (
+    QuestionExample,
+    TaggedExample,
+    TextExample,
+    tagged_examples,
+    text_examples,
+)
+from bertjax.tasks.questions import question_examples
+from bertjax.tasks.squad import read_questions
+from bertjax.tasks.tables import Columns, read_texts
+from bertjax.text.tokenizer import Tokenizer
+from bertjax.workdir.stored_run import is_run, open_run
+
+# A file, or examples in memory: inputs, or (inputs, labels).
+Source = str | Path | Sequence[Any]
+# Called with each warning about the data, a line each.
+Warn = Callable[[str], None]
+# Files of these kinds of tasks are not tables; the reader gets the config too.
+_READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
+    "tagging": lambda path, run, warn: read_tagged(path, run.data.label, run.data.text, warn),
+    "answering": lambda path, run, warn: read_questions(path, warn),
+}
+_EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The encoder that is fine-tuned. make(task, seed): the model for a task, its head new."""
+
+    path: Path
+    model: ModelConfig
+    tokenizer: Tokenizer
+    fingerprint: str
+    make: Callable[[TaskConfig, int], TaskModel]
+
+
+def open_start(path: str | Path, run: FinetuneConfig) -> Start:
+    """A model folder, a finished run's workdir, the newest checkpoint of an unfinished one, or the folder of a
+    checkpoint, WORKDIR/checkpoints/STEP.
+
+    Raises ModelFileError, and ConfigError where the model does not take rows as long as the config's.
+    """
+    path, _ = folder_path(path)
+    workdir = path.parent.parent
+    is_step = step_number(path.name) is not None and path.parent.name == "checkpoints" and is_run(workdir)
+    if is_step or (is_run(path) and not (path / "model" / "config.json").is_file()):
+        stored = open_run(workdir if is_step else path)
+        # At once: a run that goes on may delete the step any time.
+        (step, params), tokenizer = stored.weights(step_number(path.name) if is_step else None), stored.tokenizer()
+        rows = min(stored.config.model.vocab_size, tokenizer.vocab_size)  # as an export has them
+        config = replace(stored.config.model, vocab_size=rows)
+        origin = f"step {step} of the run {fingerprint(stored.recorded['identity'])}"
+        make = lambda task, seed: with_new_head(config, _with_rows(params, rows), task, seed)
+    else:
+        folder, tokenizer = open_pair(path)
+        config = folder.config
+        weights = b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
+        settings = {name: value for name, (value, is_identity) in flatten(config).items() if is_identity}
+        origin = fingerprint(settings | {"weights": hashlib.sha256(weights).hexdigest()})
+        make = lambda task, seed: new_task_model(folder.path, task, seed)[0]
+    if run.model.max_length > config.max_position_embeddings:
+        raise ConfigError(
+            f"config.model.max_length = {run.model.max_length} is more than the {config.max_position_embeddings} "
+            f"positions of the model in {path}"
+        )
+    return Start(path, _as_run(config, run), tokenizer, origin, make)
+
+
+def _with_rows(params: dict[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The parameters of a run with so many entries in their vocabulary."""
+    words = padded_rows(params["embeddings"]["word_embeddings"][:vocabulary])
+    return params | {"embeddings": params["embeddings"] | {"word_embeddings": words}}
+
+
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
+    """The model's config with what the run's says of it."""
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "remat")
+    given = {name: value for name in names if (value := getattr(run.model, name)) is not None}
+    return resolve_model(asdict(replace(config, **given)), "config.model.")
+
+
+def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: Warn = lambda line: None) -> list[Any]:
+    """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
+    libraries' docstrings is meant. warn: gets what was passed over or is hardly meant. Raises DataError, ConfigError.
+    """
+    if source == libraries.SOURCE:
+        if run.task != "classification":
+            raise ConfigError(f"{libraries.SOURCE} is for classification, which library a text is of, not {run.task}")
+        return libraries.library_examples(held_out)
+    if isinstance(source, str | Path):
+        columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator, run.data.no_label)
+        reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task, warn))
+        return reader(given_path(source, "labelled file", ModelFileError), run, warn)
+    if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
+        wanted = _EXAMPLES.get(run.task, TextExample)
+        for number, example in enumerate(source):
+            if not isinstance(example, wanted):
+                raise DataError(f"example {number} is a {type(example).__name__}; {run.task} takes {wanted.__name__}")
+        return list(source)
+    has_labels = isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str)
+    inputs, labels = source if has_labels else (source, None)
+    if run.task == "answering":
+        return question_examples(inputs, warn)
+    if run.task == "tagging":
+        return tagged_examples(inputs, labels)
+    return text_examples(inputs, labels, kind=run.task, no_label=run.data.no_label, warn=warn)
+
+
+def examples_fingerprint(examples: Sequence[Any]) -> str:
+    """Hex SHA-256 over what the examples say, wherever they are from."""
+    digest = hashlib.sha256()
+    for example in examples:
+        negatives = getattr(example, "negatives", ())
+        said = repr(replace(example, where="")) + (repr(negatives) if negatives else "")
+        content = said.encode("utf-8", "backslashreplace")
+        digest.update(np.uint64(len(content)).tobytes() + content)
+    return digest.hexdigest()

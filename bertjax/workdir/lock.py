@@ -1,0 +1,209 @@
+"""Who owns a workdir: one job at a time, on local disks and on file systems that several machines share.
+
+Two things hold it. A lock of the kernel, which goes with its owner however that ends; on many network file systems
+it is known to one machine only. So the owner also renews a lease, a line in the locked file. Whoever finds the lease
+of another machine watches whether it is renewed: clocks of two machines are never compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bertjax.cli.command import fail
+from bertjax.cli.showing import note
+from bertjax.cluster.interrupt import interruptible
+from bertjax.errors import ConfigError, WorkdirGone, exit_code
+
+FILE = ".lock"
+RENEW_SECONDS = 5.0
+# So long a lease that is not renewed still holds: three renewals may be late, as on a machine that is short of memory.
+DEAD_AFTER_SECONDS = 20.0
+# After a lease was taken over, in which another machine that did the same may have written its own.
+SETTLE_SECONDS = 2.0
+_MOST_BYTES = 4096
+
+Lost = Callable[[Exception], None]
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
+    """Holds the workdir for this process. Raises ConfigError where another running job holds it.
+
+    Takes no time where nobody held it, or its owner was on this machine; where the owner was on another one and may
+    have died, ``DEAD_AFTER_SECONDS``. A process that finds its lease in other hands - it stood still for too long, or
+    somebody removed the file and another job has begun - calls ``on_lost`` with a ConfigError, from another thread, and
+    with a WorkdirGone where the folder itself was removed or moved; by default that is raised in the block. Where
+    only the file is gone, it takes the lease again.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        if not os.access(workdir, os.W_OK | os.X_OK, effective_ids=True):
+            os.close(handle)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # the latter from locks of byte ranges, as NFS has
+            raise _in_use(workdir, _read(workdir)) from None
+        except OSError:  # a file system that knows no locks; the lease is what there is
+            pass
+        with interruptible() as interruption, _leased(workdir, handle, on_lost or interruption.interrupt):
+            yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _leased(workdir: Path, handle: int, lost: Lost) -> Iterator[None]:
+    found = _read(workdir)
+    machine = _machine(handle)
+    elsewhere = bool(found) and found.get("machine") != machine
+    if elsewhere:
+        _wait_until_dead(workdir, found)
+    lease = {"process": os.getpid(), "host": os.uname().nodename, "machine": machine, "owner": uuid.uuid4().hex}
+    _write(handle, lease | {"renewed": 0})
+    if elsewhere:
+        time.sleep(SETTLE_SECONDS)
+        if not _is_mine(workdir, lease):
+            raise _in_use(workdir, _read(workdir))
+    ended = threading.Event()
+    holder = _Holder(workdir, handle, lease)
+    renewing = threading.Thread(target=_renew, args=(holder, ended, lost), daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewing.join()
+        if _is_mine(workdir, lease):
+            with contextlib.suppress(OSError):
+                os.ftruncate(holder.handle, 0)  # nobody has to wait for a job that is over
+        holder.close()
+
+
+class _Holder:
+    """The lease of this process, and the file and folder that it lies in."""
+
+    def __init__(self, workdir: Path, handle: int, lease: dict[str, Any]):
+        self.workdir, self.handle, self._lease = workdir, handle, lease
+        self._renewed, self._taken_again = 0, False
+        # Kept open: where it lies may get another name, and the name another folder.
+        self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+
+    def renew(self) -> None:
+        """Raises ConfigError where another job has the workdir, WorkdirGone where it is gone, OSError where the
+        disk does not let it be seen."""
+        now = _read(self.workdir)
+        if now and now.get("owner") != self._lease["owner"]:
+            raise ConfigError(f"workdir {self.workdir} has been taken over by {_owner(now)}; this job ends")
+        if not now:
+            self._take_again()
+        self._renewed += 1
+        _write(self.handle, self._lease | {"renewed": self._renewed})
+
+    def close(self) -> None:
+        os.close(self._folder)
+        if self._taken_again:
+            os.close(self.handle)
+
+    def _take_again(self) -> None:
+        """The file is gone, empty or unreadable: it may be another file, and another folder."""
+        if not _is_same(self._folder, self.workdir):
+            raise WorkdirGone(self.workdir)
+        if _is_same(self.handle, self.workdir / FILE):
+            return
+        handle = os.open(self.workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(handle)
+            raise ConfigError(f"workdir {self.workdir} has been taken over by another job; this job ends") from None
+        except OSError:  # a file system that knows no locks
+            pass
+        if self._taken_again:
+            os.close(self.handle)
+        self.handle, self._taken_again = handle, True
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _renew(holder: _Holder, ended: threading.Event, lost: Lost) -> None:
+    while not ended.wait(RENEW_SECONDS):
+        with contextlib.suppress(OSError):  # a disk that is full, a server that is away: the next time
+            try:
+                holder.renew()
+            except (ConfigError, WorkdirGone) as error:
+                lost(error)
+                return
+
+
+def _wait_until_dead(workdir: Path, found: dict[str, Any]) -> None:
+    """Returns when the lease was not renewed for long enough. Raises ConfigError as soon as it is."""
+    note(f"workdir {workdir}: is {_owner(found)} still alive? ...")
+    until = time.monotonic() + DEAD_AFTER_SECONDS
+    while time.monotonic() < until:
+        time.sleep(RENEW_SECONDS / 10)
+        now = _read(workdir)
+        if now != found:
+            if not now:  # it has just ended
+                return
+            raise _in_use(workdir, now)
+
+
+def _in_use(workdir: Path, lease: dict[str, Any]) -> ConfigError:
+    return ConfigError(f"workdir {workdir} is in use by {_owner(lease)}; choose another with --workdir=DIR")
+
+
+def _owner(lease: dict[str, Any]) -> str:
+    return f"process {lease['process']} on {lease['host']}" if "process" in lease else "another process"
+
+
+def _is_mine(workdir: Path, lease: dict[str, Any]) -> bool:
+    return _read(workdir).get("owner") == lease["owner"]
+
+
+def _read(workdir: Path) -> dict[str, Any]:
+    """The lease as it is on the server; {} for none, or one that is just being written."""
+    try:
+        lease = json.loads((workdir / FILE).read_bytes()[:_MOST_BYTES])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return lease if isinstance(lease, dict) else {}
+
+
+def _write(handle: int, lease: dict[str, Any]) -> None:
+    # Longer than any other, so that one write replaces all of what was there.
+    os.pwrite(handle, json.dumps(lease).encode().ljust(512), 0)
+    os.fsync(handle)
+
+
+def _machine(handle: int) -> str:
+    """Names this boot of this machine and this mount, within which the kernel's lock can be relied on: two containers
+    of a machine may have mounted the same bucket twice."""
+    mount = os.fstat(handle).st_dev
+    with contextlib.suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {mount}"
+    return f"{os.uname().nodename} {mount}"
+
+
+def leave(error: Exception) -> NoReturn:
+    """Ends the process at once: nothing more may be written to a workdir that is another job's, or is not there."""
+    os._exit(fail(error, exit_code(error)))
