@@ -30,14 +30,14 @@ BEFORE_NUMBER = _words(
 MAY_END_SENTENCE = _words(
     """
     etc al inc ltd co corp cos bros plc llc lp pty gmbh jr sr esq ave blvd rd hwy sq dept univ assn assoc intl natl
-    mfg mgr est dist ph.d phd m.d md b.a ba m.a ma b.sc bsc m.sc msc d.c u.s u.k u.n e.u a.m p.m am.
-    mon tue tues wed thu thurs fri sat sun min max avg misc temp lat long alt elev pop sp spp var subsp
-    oz lb lbs ft in. mi km cm mm kg hr hrs mins secs yr yrs mo mos wk wks c
-    ala ariz ark calif colo conn del fla ga ill ind kan ky la mass md mich minn miss mont neb nev
-    okla ore penn pa tenn tex va vt wash wis wyo ont que alta cal
-    ibid op.cit loc.cit id seq ff et
+    mfg mgr est dist ph.d phd m.d md b.a ba m.a ma b.sc bsc m.sc msc d.c u.s u.k u.n e.u a.m p.m
+    mon tue tues wed thu thurs fri avg misc temp lat alt elev sp spp var subsp
+    oz lb lbs ft mi km cm mm kg hr hrs mins secs yr yrs mo mos wk wks c
+    ala ariz ark calif colo conn fla ga ind kan ky md mich minn mont neb nev
+    okla ore penn pa tenn tex va vt wis wyo ont que alta cal
+    ibid op.cit loc.cit seq ff
     """
-) - {"la", "in.", "am.", "long", "min", "max", "sat", "sun", "id", "et", "miss", "del", "pop", "mass", "wash", "ill"}
+)
 
 # As written at the beginning of a sentence, without names.
 SENTENCE_STARTERS = _words(

@@ -144,9 +144,20 @@ def _script(character: str) -> str | None:
     return None if word in _ANY_SCRIPT else _ONE_SCRIPT.get(word, word)
 
 
+class _Marks(dict[int, int | None]):
+    """Code point -> None for the marks that BERT strips (category Mn), else itself; for ``str.translate``."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Mn" else code
+        return self[code]
+
+
+_MARKS = _Marks()
+
+
 def without_marks(text: str) -> str:
-    """``text`` as BERT strips it. Hangul syllables fall apart into letters, since BERT does not compose them again."""
-    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+    """``text`` as BERT strips it: decomposed, which Hangul syllables stay, and without marks."""
+    return unicodedata.normalize("NFD", text).translate(_MARKS)
 
 
 def _most(counts: Counter[str]) -> str:

@@ -1,4 +1,5 @@
-"""Any other ``tokenizer.json`` of the library ``tokenizers``, run as its file says: unigram, BPE, byte-level BPE ..."""
+"""Reads a ``tokenizer.json`` of the library ``tokenizers``: BERT's own kind as WordPiece; any other (unigram, BPE,
+byte-level BPE ...) is run as its file says."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from bertjax.errors import ConfigError
 from bertjax.text.growth import check_growth
-from bertjax.text.interface import fingerprint, printable
+from bertjax.text.interface import Tokenizer, fingerprint, printable
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template
-from bertjax.text.tokenizer_files import in_order, write_files
+from bertjax.text.tokenizer_files import FolderSettings, in_order, write_files
 from bertjax.text.word_marks import WordMarks, is_word_mark, marks_of
+from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer, bert_normalizer
 
 # How the first piece of a word begins: SentencePiece's mark, and the space of byte-level BPE.
 _WORD_MARKS = ("\u2581", "\u0120")
@@ -23,6 +25,37 @@ _WORD_MARKS = ("\u2581", "\u0120")
 _ID_PARTS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 _NONCHARACTER = "\uffff"  # in no text
 _TRIAL = ("", " ", "A trial, of 3.14: `` né'' \u1e69 \u5b57 \U0001f642 \u200d \x07 x")
+# Key of the file -> its type unless it is null, and what null means.
+_NORMALIZER = {
+    "clean_text": (bool, True),
+    "handle_chinese_chars": (bool, True),
+    "strip_accents": (bool, None),
+    "lowercase": (bool, True),
+}
+_MODEL = {"unk_token": (str, "[UNK]"), "continuing_subword_prefix": (str, "##"), "max_input_chars_per_word": (int, 100)}
+
+
+def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, origin: str) -> Tokenizer:
+    """The tokenizer of a parsed ``tokenizer.json``, with the special tokens and the cleaning that its folder says.
+
+    Raises ConfigError if the file is damaged, or ids are missing or given twice.
+    """
+    added = _added_tokens(definition, origin)
+    if not _is_bert(definition, added):
+        return JsonTokenizer(definition, folder.names, origin)
+    model = definition["model"]
+    step, dotless_i = bert_normalizer(definition["normalizer"])
+    rules = {**_values(step or {}, _NORMALIZER, origin), "dotless_i": dotless_i, **_values(model, _MODEL, origin)}
+    if not 0 < rules["max_input_chars_per_word"] < 1 << 31:
+        raise ConfigError(f"{origin} has max_input_chars_per_word = {rules['max_input_chars_per_word']}")
+    if not folder.runs_json:
+        rules |= folder.cleaning
+    lowercase = rules.pop("lowercase")
+    # The model says which piece stands for what is unknown; the folder names the other roles.
+    names = {**folder.names, "unk": rules.pop("unk_token")}
+    tokens = in_order(model["vocab"], origin)
+    special = [model["vocab"][token] for token, entry in added.items() if entry.get("special") is True]
+    return WordPieceTokenizer(tokens, lowercase, origin, WordPieceRules(**rules), names, special)
 
 
 class JsonTokenizer(LibraryTokenizer):
@@ -144,3 +177,36 @@ def _with_hidden_names(definition: Mapping[str, Any]) -> tuple[dict[str, Any], d
 
 def _written(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _is_bert(definition: dict[str, Any], added: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether text is cleaned and split as by BERT, and only special tokens of the vocabulary are added."""
+    model, splits = definition.get("model"), definition.get("pre_tokenizer")
+    if bert_normalizer(definition.get("normalizer"))[0] is None or not isinstance(model, dict):
+        return False
+    kind = model.get("type")
+    if kind is None and "max_input_chars_per_word" in model:
+        kind = "WordPiece"  # old files do not name it
+    if kind != "WordPiece" or not isinstance(splits, dict) or splits.get("type") != "BertPreTokenizer":
+        return False
+    vocab = model.get("vocab")
+    return isinstance(vocab, dict) and all(entry.get("special") is True and t in vocab for t, entry in added.items())
+
+
+def _added_tokens(definition: dict[str, Any], origin: str) -> dict[str, dict[str, Any]]:
+    entries = definition.get("added_tokens") or []
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in entries
+    ):
+        raise ConfigError(f"{origin} has added_tokens that are not a list of tokens")
+    return {entry["content"]: entry for entry in entries}
+
+
+def _values(part: dict[str, Any], keys: Mapping[str, tuple[type, Any]], origin: str) -> dict[str, Any]:
+    values = {}
+    for key, (kind, default) in keys.items():
+        value = part.get(key)
+        if value is not None and type(value) is not kind:
+            raise ConfigError(f"{origin} has {key} = {printable(value)}; it should be of the type {kind.__name__}")
+        values[key] = default if value is None else value
+    return values

@@ -32,7 +32,7 @@ _LONG = {
 # alphabet; German umlauts (schon, schön) and Vietnamese tones distinguish words. Stripping cannot be undone.
 _MARKS_ARE_ACCENTS = _codes("en fr it pt ca oc nl af la el grc")
 # Here i and ı are two letters with a capital each, İ and I.
-_DOTLESS_I = _codes("tr az crh gag")
+_DOTLESS_I = ("tr", "az", "crh", "gag")
 # Letters that identify a language (or several with the same rules) when nobody named it.
 TELLTALE = {"\u0131": "tr", "\u01b0": "vi"}
 # What lowercasing those languages needs first: regular expressions and replacements, in order. The last one is for text

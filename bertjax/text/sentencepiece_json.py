@@ -12,7 +12,7 @@ from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import dotless_i_steps
 from bertjax.text.library_tokenizer import template
 
-ACCENTS = r"\p{Mn}"  # what stripping accents removes
+_ACCENTS = r"\p{Mn}"  # what stripping accents removes
 _UNIGRAM = 1  # TrainerSpec.ModelType in sentencepiece_model.proto; 2 is BPE
 # Python's lower() gives a sigma at the end of a word its final form (Unicode 3.13, table 3-17), the library's does
 # not. What is before \K is a condition and not part of the match.
@@ -61,7 +61,7 @@ def tokenizer_json(proto: Any, tokenizer: Tokenizer) -> dict[str, Any]:
     if tokenizer.dotless_i:
         steps += dotless_i_steps()
     if tokenizer.strip_accents:
-        steps += [normalizers.NFKD(), normalizers.Replace(Regex(ACCENTS), ""), normalizers.NFC()]
+        steps += [normalizers.NFKD(), normalizers.Replace(Regex(_ACCENTS), ""), normalizers.NFC()]
     if tokenizer.lowercase:
         steps += [normalizers.Replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     charsmap = proto.normalizer_spec.precompiled_charsmap
@@ -81,6 +81,22 @@ def tokenizer_json(proto: Any, tokenizer: Tokenizer) -> dict[str, Any]:
         [AddedToken(name, lstrip=role == "mask", normalized=False, special=True) for role, name in names.items()]
     )
     return {**json.loads(library.to_str()), "post_processor": template(tokenizer)}
+
+
+def json_cleaning(definition: dict[str, Any]) -> dict[str, bool | None]:
+    """``lowercase``, ``strip_accents`` and ``dotless_i`` of the normalizer that ``tokenizer_json`` wrote, or {}."""
+    normalizer = definition.get("normalizer")
+    if not isinstance(normalizer, dict):
+        return {}
+    steps = normalizer.get("normalizers")
+    steps = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    types = [step.get("type") for step in steps]
+    replaced = [step.get("pattern") for step in steps]
+    return {
+        "lowercase": "Lowercase" in types,
+        "strip_accents": "StripAccents" in types or {"Regex": _ACCENTS} in replaced,
+        "dotless_i": {"Regex": "I"} in replaced,
+    }
 
 
 def _scored(proto: Any) -> list[tuple[str, float]]:

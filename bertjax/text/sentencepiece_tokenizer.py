@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bertjax.errors import ConfigError
+from bertjax.config import ConfigError
+from bertjax.text.accents import without_marks
 from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import with_dotless_i
 from bertjax.text.located import Located, Offsets, aligned, located
@@ -125,7 +124,7 @@ def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, 
     text = text.replace("``", '"').replace("''", '"')
     text = with_dotless_i(text) if dotless_i and lowercase else text
     if (lowercase if strip_accents is None else strip_accents) and not text.isascii():
-        text = unicodedata.normalize("NFC", unicodedata.normalize("NFKD", text).translate(_accents()))
+        text = unicodedata.normalize("NFC", without_marks(unicodedata.normalize("NFKD", text)))
     return text.lower() if lowercase else text
 
 
@@ -141,8 +140,3 @@ def _located(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> L
         inside = [origins[i] for i in at[piece.begin : piece.end]]
         spans.append((inside[0][0], inside[-1][1]) if inside else (0, 0))
     return located(text, [piece.id for piece in pieces], spans)
-
-
-@functools.cache
-def _accents() -> dict[int, None]:
-    return dict.fromkeys(c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) == "Mn")

@@ -7,11 +7,11 @@ from pathlib import Path
 from bertjax.cli.paths import given_path
 from bertjax.errors import ConfigError
 from bertjax.text.interface import ROLES, Tokenizer, printable
-from bertjax.text.json_tokenizer import JsonTokenizer
+from bertjax.text.json_tokenizer import JsonTokenizer, tokenizer_from_json
 from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.sentencepiece_json import json_cleaning
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer, prepare_text
 from bertjax.text.tokenizer_files import FolderSettings, folder_settings, parse_object, read_file
-from bertjax.text.tokenizer_json import json_cleaning, tokenizer_from_json
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer
 
 __all__ = [
