@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertjax.config import ConfigError
+from bertjax.errors import ConfigError
 from bertjax.text.accents import without_marks
 from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import with_dotless_i
