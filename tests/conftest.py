@@ -6,8 +6,10 @@ import gc
 import importlib
 import importlib.metadata
 import inspect
+import math
 import os
 import socket
+from types import SimpleNamespace
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs of the tests are small and many: they take less time in all where LLVM does not optimize them.
@@ -20,6 +22,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -119,3 +122,87 @@ def corpus_file(made_once):
         path.write_text("\n\n".join(documents), encoding="utf-8")
 
     return made_once("docs.txt", make)
+
+
+VOCABULARY = 200  # of the made-up corpus
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """(corpus, tokenizer): 60 documents of 3 to 20 sentences of 2 to 15 tokens."""
+    random = np.random.default_rng(0)
+    sentences = random.integers(3, 21, 60)
+    lengths = random.integers(2, 16, sentences.sum())
+    document_sentences = np.concatenate([[0], np.cumsum(sentences)])
+    tokens_before = np.concatenate([[0], np.cumsum(lengths)])
+    corpus = SimpleNamespace(
+        tokens=random.integers(5, VOCABULARY, lengths.sum()).astype(np.uint16),
+        sentence_lengths=lengths.astype(np.uint16),
+        document_sentences=document_sentences.astype(np.int64),
+        document_tokens=tokens_before[document_sentences].astype(np.int64),
+        fingerprint="synthetic",
+        num_documents=60,
+        num_sentences=len(lengths),
+        num_tokens=int(lengths.sum()),
+    )
+    tokenizer = SimpleNamespace(
+        kind="wordpiece",
+        vocab_size=VOCABULARY,
+        pad_id=0,
+        unk_id=1,
+        cls_id=2,
+        sep_id=3,
+        mask_id=4,
+        special_ids=(0, 1, 2, 3, 4),
+        continues_word=lambda: np.zeros(VOCABULARY, bool),
+    )
+    return corpus, tokenizer
+
+
+def _small_run(corpus_file):
+    from bertjax.config import default_config, phase
+
+    config = default_config()
+    config.name = "test"
+    config.precision = "float32"
+    config.model.update(
+        vocab_size=600, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    config.data.corpus = str(corpus_file)
+    config.data.block_tokens = 20_000
+    config.phases.phase1 = phase(
+        sequence_length=32, batch_size=16, steps=6, max_predictions=5, learning_rate=1e-2, warmup_steps=2
+    )
+    config.phases.phase2 = phase(sequence_length=64, batch_size=8, steps=4, max_predictions=10)
+    config.checkpoint.every_steps = 3
+    config.logging.every_steps = 2
+    config.evaluation.max_rows = 32
+    return config
+
+
+@pytest.fixture
+def config(corpus_file):
+    """Two phases of 6 and 4 steps on a model of 2 layers x 16."""
+    return _small_run(corpus_file)
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory):
+    """Runs of these tests have a cache of their own, and two of the eight virtual devices, or as many as they ask for:
+    a run takes a third less time than on all of them."""
+    from bertjax.parallel.mesh import make_mesh
+    from bertjax.train import pretraining
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        few = lambda *sizes: make_mesh(*sizes, jax.devices()[: math.prod(2 if n == -1 else n for n in sizes)])
+        patch.setattr(pretraining, "make_mesh", few)
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(corpus_file, made_once):
+    """The workdir of such a run, with checkpoints 6, 9 and 10. Not to be written to."""
+    import bertjax.train
+
+    return made_once("finished", lambda path: bertjax.train.run(_small_run(corpus_file), path, say=lambda line: None))
