@@ -59,9 +59,10 @@ def _folders(folder: Path, depth: int) -> list[tuple[Path, int]]:
 
 
 def _first_line(path: Path) -> str:
-    """The first sentence of a module's docstring, or of its first paragraph if that has no end."""
-    paragraph = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
-    return re.split(r"[.:;] ", " ".join(paragraph.split()), maxsplit=1)[0].removesuffix(".").replace("``", "")
+    """The first sentence of a module's docstring, of a long one what stands before the first colon or semicolon."""
+    paragraph = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].split())
+    sentence = re.split(r"(?<!\.)\.(?: |$)", paragraph, maxsplit=1)[0].replace("``", "")
+    return re.split(r"[:;] ", sentence, maxsplit=1)[0] if len(sentence) > 115 else sentence
 
 
 def _line(name: str, depth: int, text: str) -> str:
