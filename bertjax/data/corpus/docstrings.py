@@ -165,12 +165,12 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
     if count == 1:
         yield from map(_read_module, modules())
         return
-    package = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    root = str(Path(__file__).resolve().parents[__name__.count(".")])  # that ``bertjax`` lies in
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     children = []
     try:
         for number in range(count):
-            code = f"from bertjax.data import docstrings; docstrings.write_modules({number}, {count})"
+            code = f"from {__name__} import write_modules; write_modules({number}, {count})"
             command = [sys.executable, "-c", code]
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
         for index, module in enumerate(modules()):
