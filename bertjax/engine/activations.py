@@ -14,8 +14,8 @@ from bertjax.batch import shapes
 from bertjax.config import ModelConfig
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
-from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import parameter_count
+from bertjax.model.parameters import padded_vocabulary
 from bertjax.model.precision import precision_named
 from bertjax.objectives.losses import PRETRAINING
 

@@ -12,25 +12,24 @@ import optax
 
 from bertjax.config import UpdateConfig
 
-# Parameters under this path are stacked on a leading layer axis; per-tensor norms are taken layer by layer.
-STACKED = "layers"
 # ``(decay, number of updates) -> what a running average is divided by``
 Correction = Callable[[float, jax.Array], jax.Array | float]
 
 
-def make_optimizer(config: UpdateConfig) -> optax.GradientTransformation:
+def make_optimizer(config: UpdateConfig, specs: Any) -> optax.GradientTransformation:
     """Clipping by the global norm, moments, decoupled weight decay, and for LAMB the trust ratio.
 
     What comes out is to be multiplied with the learning rate and subtracted from the parameters. Extra arguments of
     its update: ``grad_norm``, the global norm of the gradients; ``good``, see ``scale_by_adam``.
+    specs: what describes each parameter (``model.parameters``), as a nested dict; its ``decay`` and ``axes`` are read.
     Weight decay skips biases and layer norms; embeddings are decayed (google-research/bert optimization.py).
     """
     correction = {"bert2018": no_correction, "adamw": one_minus_power, "lamb": one_minus_power}[config.name]
     chain = [clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     chain += [scale_by_adam(config.beta1, config.beta2, config.eps, correction)]
-    chain += [optax.add_decayed_weights(config.weight_decay, mask=decay_mask)]
+    chain += [optax.add_decayed_weights(config.weight_decay, mask=decay_mask(specs))]
     if config.name == "lamb":
-        chain += [scale_by_layer_trust_ratio()]
+        chain += [scale_by_layer_trust_ratio(specs)]
     return optax.chain(*chain)
 
 
@@ -47,14 +46,9 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def decay_mask(params: Any) -> Any:
-    """True for parameters that weight decay applies to: all but biases and layer norms."""
-
-    def decays(path: tuple[Any, ...], _) -> bool:
-        names = [key.key for key in path]
-        return "layer_norm" not in names and names[-1] != "bias"
-
-    return jax.tree_util.tree_map_with_path(decays, params)
+def decay_mask(specs: Any) -> Any:
+    """True for parameters that weight decay applies to."""
+    return jax.tree.map(lambda spec: spec.decay, specs)
 
 
 def scale_by_adam(
@@ -92,23 +86,19 @@ def no_correction(decay: float, count: jax.Array) -> jax.Array | float:
     return 1.0
 
 
-def scale_by_layer_trust_ratio() -> optax.GradientTransformation:
+def scale_by_layer_trust_ratio(specs: Any) -> optax.GradientTransformation:
     """LAMB's ||w|| / ||update|| (You et al. 2019, algorithm 2), per tensor, and per layer where layers are stacked.
 
     Only for parameters that are decayed, as in NVIDIA's FusedLAMB; 1 where either norm is zero.
     """
 
-    def update(updates: Any, state: Any, params: Any = None):
-        def scaled(path: tuple[Any, ...], u: jax.Array, w: jax.Array, decays: bool) -> jax.Array:
-            if not decays:
-                return u
-            first = 1 if STACKED in [key.key for key in path] else 0
-            axes = tuple(range(first, u.ndim))
-            w_norm = jnp.sqrt(jnp.sum(jnp.square(w), axes, keepdims=True))
-            u_norm = jnp.sqrt(jnp.sum(jnp.square(u), axes, keepdims=True))
-            ratio = jnp.where((w_norm > 0) & (u_norm > 0), w_norm / jnp.where(u_norm > 0, u_norm, 1.0), 1.0)
-            return u * ratio
+    def scaled(u: jax.Array, w: jax.Array, spec: Any) -> jax.Array:
+        if not spec.decay:
+            return u
+        axes = tuple(n for n, axis in enumerate(spec.axes) if axis != "layers")
+        w_norm = jnp.sqrt(jnp.sum(jnp.square(w), axes, keepdims=True))
+        u_norm = jnp.sqrt(jnp.sum(jnp.square(u), axes, keepdims=True))
+        ratio = jnp.where((w_norm > 0) & (u_norm > 0), w_norm / jnp.where(u_norm > 0, u_norm, 1.0), 1.0)
+        return u * ratio
 
-        return jax.tree_util.tree_map_with_path(scaled, updates, params, decay_mask(params)), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, params, specs))

@@ -45,17 +45,21 @@ def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTran
     return jax.eval_shape(make), make
 
 
-def initial_state(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
-    """A new state, every array made where the sharding table wants it."""
+def initial_state(
+    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
+) -> TrainState:
+    """A new state, every array made where the logical axes of the parameters want it."""
     shapes, make = abstract_state(make_params, optimizer, precision)
     # Without out_shardings jit would silently replicate the moments.
-    return jax.jit(make, out_shardings=tree_shardings(shapes, mesh))()
+    return jax.jit(make, out_shardings=tree_shardings(shapes, axes, mesh))()
 
 
-def sharded_shapes(make_params, optimizer: optax.GradientTransformation, precision: str, mesh: Mesh) -> TrainState:
+def sharded_shapes(
+    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
+) -> TrainState:
     """ShapeDtypeStructs with shardings, for restoring a checkpoint into."""
     shapes, _ = abstract_state(make_params, optimizer, precision)
-    shardings = tree_shardings(shapes, mesh)
+    shardings = tree_shardings(shapes, axes, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 

@@ -16,7 +16,7 @@ from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState
 from bertjax.model.dropout import DropoutSeed
 from bertjax.objectives.losses import Batch, Objective
-from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.parallel.sharding import batch_sharding, shardings_of
 
 # ``(params, batch, dropout_seed or None) -> what the model returns``
 Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
@@ -131,7 +131,7 @@ def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: 
 
     constants: how many arguments it has after state and batch, the same on every device.
     """
-    shardings = tree_shardings(state_shapes, mesh)
+    shardings = shardings_of(state_shapes)
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(
         train_step,
@@ -145,6 +145,6 @@ def jit_eval_step(eval_step, param_shapes: Any, mesh: Mesh):
     """The evaluation step under jit; its sums come back replicated."""
     return jax.jit(
         eval_step,
-        in_shardings=(tree_shardings(param_shapes, mesh), batch_sharding(mesh)),
+        in_shardings=(shardings_of(param_shapes), batch_sharding(mesh)),
         out_shardings=NamedSharding(mesh, PartitionSpec()),
     )

@@ -34,10 +34,11 @@ from bertjax.finetune.settings import FinetuneConfig, Trial
 from bertjax.finetune.start import Start
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.parameters import logical_axes, parameter_specs
 from bertjax.model.task import TaskModel
 from bertjax.objectives.losses import Objective, Values
 from bertjax.parallel.mesh import batch_shards, one_of
-from bertjax.parallel.sharding import batch_sharding, tree_shardings
+from bertjax.parallel.sharding import batch_sharding, shardings_of
 from bertjax.train.cautions import better_sizes, in_parts
 from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
 
@@ -63,6 +64,7 @@ class Job:
     mesh: Mesh
     params: Any
     graphdef: Any
+    specs: Any
     rates: Any
     optimizer: optax.GradientTransformation
     schedule: Callable[[Any], Schedule]
@@ -95,11 +97,12 @@ class Job:
         return merge_params(self.graphdef, held(params, self.rates)).on_batch(batch, dropout_seed)
 
     def initial_state(self) -> TrainState:
-        state = initial_state(self._zeros, self.optimizer, self.run.precision, self.mesh)
+        axes = logical_axes(self.specs)
+        state = initial_state(self._zeros, self.optimizer, self.run.precision, axes, self.mesh)
         return with_params(state, self.params)
 
     def state_shapes(self) -> TrainState:
-        return sharded_shapes(self._zeros, self.optimizer, self.run.precision, self.mesh)
+        return sharded_shapes(self._zeros, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
 
     def _zeros(self) -> Any:
         return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), self.params)
@@ -154,7 +157,7 @@ class Job:
 
         make = lambda: jax.jit(
             predict,
-            in_shardings=(tree_shardings(self.state_shapes().params, self.mesh), batch_sharding(self.mesh)),
+            in_shardings=(shardings_of(self.state_shapes().params), batch_sharding(self.mesh)),
             out_shardings=NamedSharding(self.mesh, PartitionSpec()),
         )
         return self._program("predict", make)
@@ -204,9 +207,8 @@ def make_job(
         raise ConfigError(f"config.training.epochs = {trial.epochs} are {steps:,} steps, too many; the most is {most}")
     if run.model.scan_layers is None:
         model = replace(model, scan_layers=steps < UNROLLED_FROM.get(mesh.devices.flat[0].platform, math.inf))
-    graphdef = nnx.graphdef(
-        nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
-    )
+    abstract = nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
+    specs = parameter_specs(abstract)
     shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
     warmup = round(training.warmup_fraction * steps)
     most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, train_batches.longest, 0)
@@ -223,9 +225,10 @@ def make_job(
         model,
         mesh,
         params,
-        graphdef,
+        nnx.graphdef(abstract),
+        specs,
         rates,
-        optax.chain(make_optimizer(run.optimizer), scale_by_rates(rates)),
+        optax.chain(make_optimizer(run.optimizer, specs), scale_by_rates(rates)),
         lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
         train_batches,
         make_batches(family.eval),

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
-from bertjax.interop.names import BUFFERS, HEADS, NAMES, TIED, Entry, layers_in
+from bertjax.interop.names import BUFFERS, HEADS, TIED, layers_in
+from bertjax.model.bert import Bert, split_params
 from bertjax.model.embeddings import padded_rows, sinusoidal_positions
+from bertjax.model.parameters import parameter_specs
 
 # Reads the tensor of a (canonical) name.
 Read = Callable[[str], np.ndarray]
 
 
+class Entry(NamedTuple):
+    """A tensor of the layout, or with ``{layer}`` in its name one a layer. shape: of one tensor there."""
+
+    name: str
+    shape: tuple[int, ...]
+    is_vocabulary: bool
+    transposed: bool
+
+
+@functools.lru_cache(maxsize=64)
+def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
+    """Path of every parameter of a model with its pretraining heads -> its tensor, as the parameters declare."""
+    model = nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0)))
+    shapes, found = flatten_dict(split_params(model)[1], sep="/"), {}
+    for path, spec in flatten_dict(parameter_specs(model), sep="/").items():
+        sizes = dict(zip(spec.axes, shapes[path].shape, strict=True)) | {"vocab": config.vocab_size}
+        shape = [sizes[axis] for axis in spec.axes if axis != "layers"]
+        shape = tuple(shape[::-1] if spec.transposed else shape)
+        found[path] = Entry(dict(spec.names)[model_type], shape, "vocab" in spec.axes, spec.transposed)
+    return found
+
+
 def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndarray]:
     """Nested parameters -> float32 tensors under their Hugging Face names, vocabulary padding stripped."""
     tensors: dict[str, np.ndarray] = {}
+    absolute = dataclasses.replace(config, position_embedding_type="absolute")
     for path, array in flatten_dict(params, sep="/").items():
-        entry, array = NAMES[path], np.asarray(array, np.float32)
-        if entry.dims[0] == "vocab_size":
+        entry, array = entries(absolute)[path], np.asarray(array, np.float32)
+        if entry.is_vocabulary:
             array = array[: config.vocab_size]
         slices = enumerate(array) if "{layer}" in entry.name else [(0, array)]
         for layer, part in slices:
@@ -30,7 +58,7 @@ def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndar
     if config.position_embedding_type == "sinusoidal":
         # There it is a learned table; ours goes out as the values that it would have to hold.
         table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
-        tensors[NAMES["embeddings/position_embeddings"].name] = np.asarray(table)
+        tensors[entries(absolute)["embeddings/position_embeddings"].name] = np.asarray(table)
     return dict(sorted(tensors.items()))
 
 
@@ -55,7 +83,7 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
 
     missing_heads = []
     needed: dict[str, tuple[int, ...]] = {}
-    for part in dict.fromkeys(path.split("/")[0] for path in NAMES):
+    for part in ("embeddings", "encoder", *HEADS):
         tensors = dict(_tensors_of(part, config))
         if part in HEADS and not set(tensors) & set(stored):
             missing_heads.append(part)
@@ -64,7 +92,7 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
     for what, names in (("lacks", set(needed) - set(stored)), ("holds unexpected", set(stored) - set(needed))):
         if names:
             raise ModelFileError(f"{origin} {what} {_some(names)}")
-    for name, shape in needed.items():
+    for name, shape in sorted(needed.items(), key=lambda item: -len(item[1])):  # a matrix says more than a bias
         if stored[name] != shape:
             raise ModelFileError(f"{origin}: {name} has shape {list(stored[name])}, the config asks for {list(shape)}")
     return missing_heads
@@ -81,7 +109,7 @@ def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterabl
         return read(aliases.get(name, name)).astype(np.float32)
 
     params = {}
-    for path, entry in NAMES.items():
+    for path, entry in entries(config).items():
         if path.split("/")[0] not in skip:
             params[path] = _parameter(entry, fetch, config)
     return unflatten_dict(params, sep="/")
@@ -93,17 +121,16 @@ def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
         layers = range(config.num_hidden_layers)
         return np.stack([laid_out(fetch(entry.name.format(layer=layer))) for layer in layers])
     tensor = laid_out(fetch(entry.name))
-    if entry.dims[0] == "vocab_size":
+    if entry.is_vocabulary:
         tensor = padded_rows(tensor[: config.vocab_size])  # the folder may have rows that stand for no entry
     return np.ascontiguousarray(tensor)
 
 
 def _tensors_of(part: str, config: ModelConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
-    for path, entry in NAMES.items():
+    for path, entry in entries(config).items():
         if path.split("/")[0] == part:
-            shape = tuple(int(dim) if dim.isdigit() else getattr(config, dim) for dim in entry.dims)
             layers = range(config.num_hidden_layers) if "{layer}" in entry.name else [0]
-            yield from ((entry.name.format(layer=layer), shape) for layer in layers)
+            yield from ((entry.name.format(layer=layer), entry.shape) for layer in layers)
 
 
 def _some(names: set[str]) -> str:

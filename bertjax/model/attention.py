@@ -17,6 +17,7 @@ from flax import nnx
 from bertjax.config import ModelConfig
 from bertjax.model.dropout import DropoutSeed, dropout
 from bertjax.model.layers import LayerNorm, Linear
+from bertjax.model.parameters import Maker
 from bertjax.model.precision import Precision
 
 Drop = Callable[[jax.Array], jax.Array]
@@ -77,13 +78,13 @@ ATTENTION_FUNCTIONS = {"explicit": explicit_attention, "dot_product": dot_produc
 class Attention(nnx.Module):
     """Multi-head self-attention with its output projection, dropout, residual and layer norm (post-LN)."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
-        hidden, stddev = config.hidden_size, config.initializer_range
-        self.query = Linear(hidden, hidden, stddev, rngs, stack)
-        self.key = Linear(hidden, hidden, stddev, rngs, stack)
-        self.value = Linear(hidden, hidden, stddev, rngs, stack)
-        self.output = Linear(hidden, hidden, stddev, rngs, stack)
-        self.layer_norm = LayerNorm(hidden, config.layer_norm_eps, stack)
+    def __init__(self, config: ModelConfig, make: Maker):
+        at = "bert.encoder.layer.{layer}.attention"
+        self.query = Linear(make, "hidden", "heads", bert=f"{at}.self.query")
+        self.key = Linear(make, "hidden", "heads", bert=f"{at}.self.key")
+        self.value = Linear(make, "hidden", "heads", bert=f"{at}.self.value")
+        self.output = Linear(make, "heads", "hidden", bert=f"{at}.output.dense")
+        self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.output.LayerNorm")
         self.config = config
 
     def __call__(

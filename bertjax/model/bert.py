@@ -18,6 +18,7 @@ from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings, plain_lookup
 from bertjax.model.encoder import Encoder, EncoderLayer
 from bertjax.model.heads import MLMHead, NSPHead, Pooler
+from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.precision import FLOAT32, Precision
 
 
@@ -82,12 +83,13 @@ class Bert(nnx.Module):
         self.constrain = constrain
         self.replicate = replicate
         self.for_pretraining = for_pretraining
-        self.embeddings = Embeddings(config, rngs)
-        self.encoder = Encoder(config, rngs)
-        self.pooler = Pooler(config, rngs)
+        make = Maker(axis_sizes(config, labels=2), config.initializer_range, rngs)
+        self.embeddings = Embeddings(config, make)
+        self.encoder = Encoder(config, make)
+        self.pooler = Pooler(make)
         if for_pretraining:
-            self.mlm_head = MLMHead(config, rngs)
-            self.nsp_head = NSPHead(config, rngs)
+            self.mlm_head = MLMHead(config, make)
+            self.nsp_head = NSPHead(make)
 
     def __call__(
         self,

@@ -11,15 +11,9 @@ from flax import nnx
 
 from bertjax.config import ModelConfig
 from bertjax.model.dropout import DropoutSeed, dropout
-from bertjax.model.layers import LayerNorm, truncated_normal
+from bertjax.model.layers import LayerNorm
+from bertjax.model.parameters import Maker, Normal, padded_vocabulary
 from bertjax.model.precision import Precision
-
-VOCABULARY_MULTIPLE = 128  # the vocabulary is padded to this inside the model: full tiles, and it divides over devices
-
-
-def padded_vocabulary(vocab_size: int) -> int:
-    """``vocab_size`` rounded up to a multiple of 128."""
-    return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 def padded_rows(rows: np.ndarray) -> np.ndarray:
@@ -38,19 +32,22 @@ def sinusoidal_positions(length: int, hidden_size: int) -> jax.Array:
 class Embeddings(nnx.Module):
     """Parameters: word_embeddings [padded V, H], position_embeddings [max, H], token_type_embeddings [types, H]."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        rows, hidden, stddev = padded_vocabulary(config.vocab_size), config.hidden_size, config.initializer_range
-        words = truncated_normal(rngs.params(), (rows, hidden), stddev)
+    def __init__(self, config: ModelConfig, make: Maker):
+        stddev = config.initializer_range
         # Rows beyond the vocabulary are zero and stay so: their logits are masked, so they get no gradient.
-        self.word_embeddings = nnx.Param(jnp.where(jnp.arange(rows)[:, None] < config.vocab_size, words, 0.0))
+        words, table = Normal(stddev, rows=config.vocab_size), Normal(stddev)
+        self.word_embeddings = make(
+            ("vocab", "hidden"), words, decay=True, bert="bert.embeddings.word_embeddings.weight"
+        )
         self.learned_positions = config.position_embedding_type == "absolute"
         if self.learned_positions:
-            positions = truncated_normal(rngs.params(), (config.max_position_embeddings, hidden), stddev)
-            self.position_embeddings = nnx.Param(positions)
-        self.token_type_embeddings = nnx.Param(
-            truncated_normal(rngs.params(), (config.type_vocab_size, hidden), stddev)
+            self.position_embeddings = make(
+                ("positions", "hidden"), table, decay=True, bert="bert.embeddings.position_embeddings.weight"
+            )
+        self.token_type_embeddings = make(
+            ("types", "hidden"), table, decay=True, bert="bert.embeddings.token_type_embeddings.weight"
         )
-        self.layer_norm = LayerNorm(hidden, config.layer_norm_eps)
+        self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert="bert.embeddings.LayerNorm")
         self.config = config
 
     def __call__(

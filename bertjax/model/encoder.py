@@ -14,6 +14,7 @@ from bertjax.config import ModelConfig
 from bertjax.model.attention import Attention, SegmentIds
 from bertjax.model.dropout import DropoutSeed, dropout
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
+from bertjax.model.parameters import Maker
 from bertjax.model.precision import Precision
 
 SITES_PER_LAYER = 3  # dropout on attention probabilities, attention output, MLP output
@@ -34,11 +35,11 @@ Record = Callable[["EncoderLayer", jax.Array, jax.Array], Any]
 class MLP(nnx.Module):
     """intermediate (H -> F), activation, output (F -> H), dropout, residual and layer norm (post-LN)."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
-        stddev = config.initializer_range
-        self.intermediate = Linear(config.hidden_size, config.intermediate_size, stddev, rngs, stack)
-        self.output = Linear(config.intermediate_size, config.hidden_size, stddev, rngs, stack)
-        self.layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, stack)
+    def __init__(self, config: ModelConfig, make: Maker):
+        at = "bert.encoder.layer.{layer}"
+        self.intermediate = Linear(make, "hidden", "mlp", bert=f"{at}.intermediate.dense")
+        self.output = Linear(make, "mlp", "hidden", bert=f"{at}.output.dense")
+        self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.output.LayerNorm")
         self.config = config
 
     def __call__(self, x: jax.Array, precision: Precision, dropout_seed: DropoutSeed | None, site) -> jax.Array:
@@ -48,11 +49,11 @@ class MLP(nnx.Module):
 
 
 class EncoderLayer(nnx.Module):
-    """One layer; with ``stack = (L,)`` the parameters of L layers, stacked on a leading axis."""
+    """One layer, or with ``make.stacked("layers")`` the parameters of L layers, stacked on a leading axis."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
-        self.attention = Attention(config, rngs, stack)
-        self.mlp = MLP(config, rngs, stack)
+    def __init__(self, config: ModelConfig, make: Maker):
+        self.attention = Attention(config, make)
+        self.mlp = MLP(config, make)
 
     def __call__(
         self,
@@ -72,8 +73,8 @@ class EncoderLayer(nnx.Module):
 class Encoder(nnx.Module):
     """``layers`` holds all L layers stacked, however they are run: checkpoints do not depend on that choice."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.layers = EncoderLayer(config, rngs, stack=(config.num_hidden_layers,))
+    def __init__(self, config: ModelConfig, make: Maker):
+        self.layers = EncoderLayer(config, make.stacked("layers"))
         self.config = config
 
     def __call__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertjax.config import ModelConfig
-from bertjax.model.embeddings import padded_vocabulary
+from bertjax.model.parameters import padded_vocabulary
 
 
 def train_flops_per_row(model: ModelConfig, length: int, predictions: int, num_positions: int | None = None) -> float:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
+from bertjax.model.parameters import Maker, zeros
 from bertjax.model.precision import Precision
 
 # The logit of ids that only fill the vocabulary up to a multiple of 128: probability exactly 0 in float32.
@@ -18,8 +18,8 @@ PADDING_LOGIT = -1e30
 class Pooler(nnx.Module):
     """The hidden state at [CLS], through a dense layer and tanh: [..., H] -> [..., H]."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.dense = Linear(config.hidden_size, config.hidden_size, config.initializer_range, rngs)
+    def __init__(self, make: Maker):
+        self.dense = Linear(make, "hidden", "hidden", bert="bert.pooler.dense")
 
     def __call__(self, x: jax.Array, precision: Precision) -> jax.Array:
         return jnp.tanh(self.dense(x, precision))
@@ -28,10 +28,11 @@ class Pooler(nnx.Module):
 class MLMHead(nnx.Module):
     """transform (dense, activation, layer norm), then the product with the token embeddings, tied, plus a bias."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.transform = Linear(config.hidden_size, config.hidden_size, config.initializer_range, rngs)
-        self.layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.bias = nnx.Param(jnp.zeros(padded_vocabulary(config.vocab_size), jnp.float32))
+    def __init__(self, config: ModelConfig, make: Maker):
+        at = "cls.predictions"
+        self.transform = Linear(make, "hidden", "hidden", bert=f"{at}.transform.dense")
+        self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.transform.LayerNorm")
+        self.bias = make(("vocab",), zeros, decay=False, bert=f"{at}.bias")
         self.config = config
 
     def __call__(self, x: jax.Array, word_embeddings: jax.Array, precision: Precision) -> jax.Array:
@@ -46,8 +47,8 @@ class MLMHead(nnx.Module):
 class NSPHead(nnx.Module):
     """pooled [..., H] -> logits float32 [..., 2]; class 0 = is next, 1 = random."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.dense = Linear(config.hidden_size, 2, config.initializer_range, rngs)
+    def __init__(self, make: Maker):
+        self.dense = Linear(make, "hidden", "labels", bert="cls.seq_relationship")
 
     def __call__(self, pooled: jax.Array, precision: Precision) -> jax.Array:
         return self.dense(pooled, precision).astype(jnp.float32)

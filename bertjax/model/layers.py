@@ -1,4 +1,4 @@
-"""The two layers that everything else is made of: an affine map and a layer norm, and their initial values."""
+"""The two layers that everything else is made of: an affine map and a layer norm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bertjax.model.parameters import Maker, Normal, ones, zeros
 from bertjax.model.precision import Precision
 
 ACTIVATIONS = {
@@ -15,20 +16,13 @@ ACTIVATIONS = {
 }
 
 
-def truncated_normal(key: jax.Array, shape: tuple[int, ...], stddev: float) -> jax.Array:
-    """Normal values redrawn beyond two ``stddev``, as ``tf.truncated_normal_initializer`` does.
-
-    The spread of what remains is .88 ``stddev``; the 2018 code does not correct for it, so neither do we.
-    """
-    return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
-
-
 class Linear(nnx.Module):
-    """x [..., I] -> x @ kernel + bias [..., O]. Parameters: kernel [*stack, I, O], bias [*stack, O]."""
+    """x [..., I] -> x @ kernel + bias [..., O]. inputs, outputs: logical axes; names: by model type, without suffix."""
 
-    def __init__(self, inputs: int, outputs: int, stddev: float, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
-        self.kernel = nnx.Param(truncated_normal(rngs.params(), (*stack, inputs, outputs), stddev))
-        self.bias = nnx.Param(jnp.zeros((*stack, outputs), jnp.float32))
+    def __init__(self, make: Maker, inputs: str, outputs: str, **names: str):
+        kernel = Normal(make.stddev)
+        self.kernel = make((inputs, outputs), kernel, decay=True, transposed=True, suffix=".weight", **names)
+        self.bias = make((outputs,), zeros, decay=False, suffix=".bias", **names)
 
     def __call__(self, x: jax.Array, precision: Precision) -> jax.Array:
         return precision.project(x, self.kernel[...], self.bias[...])
@@ -37,9 +31,9 @@ class Linear(nnx.Module):
 class LayerNorm(nnx.Module):
     """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis H, in float32."""
 
-    def __init__(self, size: int, eps: float, stack: tuple[int, ...] = ()):
-        self.scale = nnx.Param(jnp.ones((*stack, size), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((*stack, size), jnp.float32))
+    def __init__(self, make: Maker, eps: float, **names: str):
+        self.scale = make(("hidden",), ones, decay=False, suffix=".weight", **names)
+        self.bias = make(("hidden",), zeros, decay=False, suffix=".bias", **names)
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed, dropout
 from bertjax.model.encoder import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.layers import Linear
+from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.pooling import POOLINGS
 
 # Kinds of tasks by what their head stands on: the pooled output at [CLS], every position, or nothing at all.
@@ -76,7 +77,8 @@ class TaskModel(nnx.Module):
         self.bert = Bert(config, rngs, for_pretraining=False, **hooks)
         outputs = 2 if task.kind == "answering" else len(task.labels)
         if task.kind != "embedding":
-            setattr(self, head_name(task.kind), Linear(config.hidden_size, outputs, config.initializer_range, rngs))
+            make, name = Maker(axis_sizes(config, labels=outputs), config.initializer_range, rngs), head_name(task.kind)
+            setattr(self, name, Linear(make, "hidden", "labels", bert=name))
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.parallel.sharding import path_name, spec_for
+from bertjax.parallel.sharding import path_name
 
 # Start, and multiplier of an element's number in its array: odd numbers without a pattern.
 _START, _MULTIPLIER = 0x243F6A88, 0x9E3779B1
@@ -46,9 +46,9 @@ class Checksums:
         self._preparing.start()
 
     def _compiled(self, arrays: list[tuple[str, Any]]) -> None:
-        one_each = {self._key(*item): item for item in arrays}
+        one_each = {self._key(x): x for _, x in arrays}
         with ThreadPoolExecutor(_COMPILING_THREADS) as threads:
-            list(threads.map(lambda item: self._program(*item), one_each.values()))
+            list(threads.map(self._program, one_each.values()))
         each = NamedSharding(self._mesh, PartitionSpec(tuple(self._mesh.axis_names)))
         share = jax.ShapeDtypeStruct((self._mesh.size, 3), jnp.uint32, sharding=each)
         shares = {name: share for name, _ in arrays}
@@ -59,19 +59,21 @@ class Checksums:
             self._preparing.join()
         # Each device's part of every sum, and one program in which the devices speak to each other: of several at
         # once, two processes might run them in different orders, and wait for each other for ever.
-        shares = {name: self._program(name, x)(x) for name, x in _named(tree)}
+        shares = {name: self._program(x)(x) for name, x in _named(tree)}
         totals, odd = self._adders.get(frozenset(shares), self._added)(shares)
         return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not odd
 
-    def _program(self, name: str, x: Any) -> Any:
-        key = self._key(name, x)
+    def _program(self, x: Any) -> Any:
+        key = self._key(x)
         if key not in self._programs:
             placed = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, key[2]))
             self._programs[key] = self._compute.lower(placed, key[2]).compile()
         return self._programs[key]
 
-    def _key(self, name: str, x: Any) -> tuple[tuple[int, ...], Any, PartitionSpec]:
-        return x.shape, x.dtype, spec_for(name, x.shape, self._mesh)
+    def _key(self, x: Any) -> tuple[tuple[int, ...], Any, PartitionSpec]:
+        """Shape, dtype, and how the mesh divides it; trailing undivided dimensions are left out, as jax may do."""
+        spec = x.sharding.spec if isinstance(x.sharding, NamedSharding) else PartitionSpec()
+        return x.shape, x.dtype, PartitionSpec(*spec[: max((n + 1 for n, axes in enumerate(spec) if axes), default=0)])
 
 
 def host_checksum(array: np.ndarray) -> str:

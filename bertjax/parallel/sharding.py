@@ -1,41 +1,35 @@
-"""Where arrays live: one table from the path of an array in the training state to its PartitionSpec.
+"""Where arrays live: from the logical axes of a parameter to its PartitionSpec.
 
-The paths of the optimizer's moments end like those of the parameters they belong to, so one table serves both.
+The paths of the optimizer's moments end like those of the parameters they belong to, and so are they divided.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
 from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.parallel.mesh import batch_shards
 
 Axes = str | tuple[str, ...] | None
 
-# First match wins; patterns are searched in "a/b/c" paths. Axes are given from the LAST dimension backwards, so that
-# the stacked layer axis in front needs no entry of its own; of several axes for one dimension, those are used that
-# divide it into the most parts. fsdp divides every array with a hidden dimension; tensor divides heads, the MLP and
-# the vocabulary.
-RULES: tuple[tuple[str, tuple[Axes, ...]], ...] = (
-    (r"word_embeddings$", ("fsdp", "tensor")),
-    (r"(position|token_type)_embeddings$", ("fsdp",)),
-    (r"attention/(query|key|value)/kernel$", ("tensor", "fsdp")),
-    (r"attention/(query|key|value)/bias$", (("tensor", "fsdp"),)),
-    (r"attention/output/kernel$", ("fsdp", "tensor")),
-    (r"mlp/intermediate/kernel$", ("tensor", "fsdp")),
-    (r"mlp/intermediate/bias$", (("tensor", "fsdp"),)),
-    (r"mlp/output/kernel$", ("fsdp", "tensor")),
-    (r"(pooler/dense|mlm_head/transform|nsp_head/dense)/kernel$", (None, "fsdp")),
-    (r"mlm_head/bias$", (("tensor", "fsdp"),)),
-    # What is left: biases and layer norms over the hidden size.
-    (r"/(bias|scale)$", ("fsdp",)),
-)
+# Logical axis -> the mesh axes that may divide it, of which those are used that divide it into the most parts. A mesh
+# axis divides one dimension of an array; the logical axes choose in the order of this table.
+RULES: dict[str, tuple[str, ...]] = {
+    "hidden": ("fsdp",),
+    "heads": ("tensor", "fsdp"),
+    "mlp": ("tensor", "fsdp"),
+    "vocab": ("tensor", "fsdp"),
+    "layers": (),
+    "positions": (),
+    "types": (),
+    "labels": (),
+}
 
 BATCH_SPEC = PartitionSpec(("data", "fsdp"))
 
@@ -45,29 +39,45 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """The spec of the array at path ``name``; an axis that does not divide its dimension is left out."""
-    for pattern, backwards in RULES:
-        if re.search(pattern, name) and len(shape) >= len(backwards):
-            axes = [None] * (len(shape) - len(backwards)) + list(reversed(backwards))
-            return PartitionSpec(*(_that_divide(a, size, mesh) for a, size in zip(axes, shape, strict=True)))
-    return PartitionSpec()
+def spec_for(axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """The spec of an array with these logical axes. Raises ValueError for an axis without a rule."""
+    if unknown := set(axes) - set(RULES):
+        raise ValueError(f"no sharding rule for the logical axis {unknown.pop()!r}; there are {', '.join(RULES)}")
+    found: list[Axes] = [None] * len(axes)
+    taken: set[str] = set()
+    for place in sorted(range(len(axes)), key=lambda place: list(RULES).index(axes[place])):
+        wanted = RULES[axes[place]]
+        found[place] = _that_divide(tuple(axis for axis in wanted if axis not in taken), shape[place], mesh)
+        taken.update(wanted)
+    return PartitionSpec(*found)
 
 
-def _that_divide(axes: Axes, size: int, mesh: Mesh) -> Axes:
-    """Of the axes for a dimension, those that together divide it into the most parts."""
-    named = (axes,) if isinstance(axes, str) else axes or ()
-    choices = [kept for n in range(len(named), -1, -1) for kept in itertools.combinations(named, n)]
+def _that_divide(axes: tuple[str, ...], size: int, mesh: Mesh) -> Axes:
+    """Those of the axes that together divide ``size`` into the most parts."""
+    choices = [kept for n in range(len(axes), -1, -1) for kept in itertools.combinations(axes, n)]
     parts = lambda kept: math.prod(mesh.shape[axis] for axis in kept)
     best = max((kept for kept in choices if size % parts(kept) == 0), key=parts)
     return best if len(best) > 1 else best[0] if best else None
 
 
-def tree_shardings(tree: Any, mesh: Mesh) -> Any:
-    """A NamedSharding for every array (or ShapeDtypeStruct) of a pytree, by its path."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: NamedSharding(mesh, spec_for(path_name(path), x.shape, mesh)), tree
-    )
+def tree_shardings(tree: Any, axes: dict[str, Any], mesh: Mesh) -> Any:
+    """NamedShardings of a pytree of arrays or ShapeDtypeStructs: parameters, or anything that holds arrays under
+    paths that end like theirs. axes: nested dict of the parameters' logical axes. Other arrays are replicated."""
+    by_path = flatten_dict(axes, sep="/")
+
+    def sharding(path: tuple[Any, ...], x: Any) -> NamedSharding:
+        parts = path_name(path).split("/")
+        endings = ("/".join(parts[start:]) for start in range(len(parts)))
+        named = next((by_path[ending] for ending in endings if ending in by_path), ())
+        fits = len(named) == len(x.shape)  # an optimizer may keep sums over some dimensions
+        return NamedSharding(mesh, spec_for(named, x.shape, mesh) if fits else PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def shardings_of(tree: Any) -> Any:
+    """The sharding of every array (or ShapeDtypeStruct) of a pytree."""
+    return jax.tree.map(lambda x: x.sharding, tree)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -23,8 +23,8 @@ from bertjax.engine.state import TrainState, initial_state, sharded_shapes
 from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.parameters import logical_axes, padded_vocabulary, parameter_specs
 from bertjax.model.precision import precision_named
 from bertjax.objectives.losses import PRETRAINING
 from bertjax.parallel.devices import memory_limit
@@ -39,11 +39,12 @@ ACTIVATION_SHARE = 0.7
 
 @dataclass(frozen=True)
 class Job:
-    """The functions that a run is made of; none of them holds parameters."""
+    """The functions that a run is made of; none of them holds parameters. specs: what describes each of these."""
 
     run: RunConfig
     mesh: Mesh
     graphdef: Any
+    specs: Any
     optimizer: optax.GradientTransformation
     schedule: Schedule
 
@@ -63,10 +64,10 @@ class Job:
         return _new_model(self.run, self.mesh)
 
     def initial_state(self) -> TrainState:
-        return initial_state(self.make_params, self.optimizer, self.run.precision, self.mesh)
+        return initial_state(self.make_params, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
 
     def state_shapes(self) -> TrainState:
-        return sharded_shapes(self.make_params, self.optimizer, self.run.precision, self.mesh)
+        return sharded_shapes(self.make_params, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
 
     def train_step(self, phase: PhaseConfig):
         """The compiled-on-first-call step of a phase."""
@@ -91,9 +92,9 @@ def make_job(run: RunConfig, mesh: Mesh) -> Job:
     check_divides(run.model, mesh)
     for phase in run.phases.values():
         accumulation_steps(run, phase, mesh)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: _new_model(run, mesh)))
-    schedule = run_schedule(run)
-    return Job(run, mesh, graphdef, make_optimizer(run.optimizer), schedule)
+    model = nnx.eval_shape(lambda: _new_model(run, mesh))
+    specs = parameter_specs(model)
+    return Job(run, mesh, nnx.graphdef(model), specs, make_optimizer(run.optimizer, specs), run_schedule(run))
 
 
 def check_divides(model: ModelConfig, mesh: Mesh) -> None:

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from bertjax.config import OptimizerConfig
+from bertjax.config import ModelConfig, OptimizerConfig
 from bertjax.engine.optimizers import decay_mask, make_optimizer, one_minus_power
+from bertjax.model.bert import Bert
+from bertjax.model.parameters import ParameterSpec, parameter_specs, zeros
 
 RANDOM = np.random.default_rng(0)
 
@@ -19,8 +22,19 @@ def params():
     }
 
 
+def specs():
+    """As the modules declare them: see tests/model/test_parameters.py."""
+    spec = lambda decay, *axes: ParameterSpec(axes, zeros, decay, ())
+    norm = {"scale": spec(False, "hidden"), "bias": spec(False, "hidden")}
+    output = {"kernel": spec(True, "layers", "mlp", "hidden"), "bias": spec(False, "layers", "hidden")}
+    return {
+        "embeddings": {"word_embeddings": spec(True, "vocab", "hidden"), "layer_norm": norm},
+        "encoder": {"layers": {"mlp": {"output": output}}},
+    }
+
+
 def test_decay_skips_biases_and_layer_norms():
-    mask = decay_mask(params())
+    mask = decay_mask(parameter_specs(nnx.eval_shape(lambda: Bert(ModelConfig(), nnx.Rngs(0)))))
     assert mask["embeddings"]["word_embeddings"]
     assert mask["encoder"]["layers"]["mlp"]["output"] == {"kernel": True, "bias": False}
     assert mask["embeddings"]["layer_norm"] == {"scale": False, "bias": False}
@@ -50,7 +64,7 @@ def reference(w, grads, name, decays, stacked, config, rate):
 def test_updates_follow_the_formula(name):
     config = OptimizerConfig(name=name, clip_norm=1.0)
     rate = 0.01
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, specs())
     start = params()
     raw = [jax.tree.map(lambda w: RANDOM.normal(size=w.shape).astype(np.float32), start) for _ in range(3)]
     clipped = []
@@ -64,7 +78,7 @@ def test_updates_follow_the_formula(name):
         updates, state = optimizer.update(grads, state, current)
         current = jax.tree.map(lambda w, u: w - jnp.float32(rate) * u, current, updates)
 
-    decays = jax.tree.leaves(decay_mask(start))
+    decays = jax.tree.leaves(decay_mask(specs()))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(start)]
     per_step = [jax.tree.leaves(grads) for grads in clipped]
     for index, (w, path) in enumerate(zip(jax.tree.leaves(start), paths, strict=True)):
@@ -75,7 +89,7 @@ def test_updates_follow_the_formula(name):
 
 def test_no_clipping_when_off():
     config = OptimizerConfig(name="bert2018", clip_norm=0.0, weight_decay=0.0, eps=1.0, beta1=0.0, beta2=1.0)
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, specs())
     grads = jax.tree.map(lambda w: np.full_like(w, 100.0), params())
     updates, _ = optimizer.update(grads, optimizer.init(params()), params())
     jax.tree.map(lambda u: np.testing.assert_allclose(u, 100.0, rtol=1e-6), updates)

@@ -26,7 +26,7 @@ CONFIGS = {
     "as many layers as are allowed": (("num_hidden_layers", 2**16), ["1 encoder layers"]),
     "the largest vocabulary": (("vocab_size", 2**30), ["word_embeddings", "[9, 4]"]),
     "a vocabulary beyond that": (("vocab_size", 2**31 - 1), ["vocab_size = 2147483647", "too large"]),
-    "a huge hidden size": (("hidden_size", 2**20), ["[9, 4]"]),
+    "a huge hidden size": (("hidden_size", 2**20), ["position_embeddings", "4]", "1048576"]),
     "as many positions as are allowed": (("max_position_embeddings", 2**24), ["position_embeddings"]),
     "a function for an activation": (("hidden_act", "__import__('os').abort()"), ["hidden_act"]),
     "an activation of half a megabyte": (("hidden_act", "gelu" * 125_000), ["hidden_act"]),

@@ -97,7 +97,7 @@ def test_dropout_before_the_head_has_its_own_rate_and_place():
 def torch_model(kind, params):
     """transformers' class for a kind, with the parameters of ours."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    from bertjax.interop.names import NAMES
+    from bertjax.interop.weights import entries
 
     classes = {
         "classification": transformers.BertForSequenceClassification,
@@ -110,7 +110,7 @@ def torch_model(kind, params):
     theirs = classes[kind](transformers.BertConfig(**shared, num_labels=len(LABELS.get(kind, (0, 1))))).eval()
     tensors = {}
     for path, value in flatten_dict(params["bert"], sep="/").items():
-        entry, value = NAMES[path], np.asarray(value)
+        entry, value = entries(CONFIG)[path], np.asarray(value)
         if path == "embeddings/word_embeddings":
             value = value[: CONFIG.vocab_size]
         layers = range(CONFIG.num_hidden_layers) if "{layer}" in entry.name else [None]

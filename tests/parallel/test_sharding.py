@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 from jax.sharding import PartitionSpec
 
 from bertjax.config import ModelConfig, OptimizerConfig
@@ -10,10 +11,44 @@ from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.state import initial_state
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
+from bertjax.model.parameters import logical_axes, parameter_specs
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.sharding import path_name, process_rows, spec_for, to_global, tree_shardings
 
 CONFIG = ModelConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+
+SPECS = parameter_specs(nnx.eval_shape(lambda: Bert(CONFIG, nnx.Rngs(0))))
+# What stood in the table of paths before parameters had logical axes, on a mesh that divides everything.
+FORMERLY = {
+    "embeddings/word_embeddings": ("tensor", "fsdp"),
+    "embeddings/position_embeddings": (None, "fsdp"),
+    "embeddings/token_type_embeddings": (None, "fsdp"),
+    "embeddings/layer_norm/scale": ("fsdp",),
+    "encoder/layers/attention/query/kernel": (None, "fsdp", "tensor"),
+    "encoder/layers/attention/query/bias": (None, ("tensor", "fsdp")),
+    "encoder/layers/attention/output/kernel": (None, "tensor", "fsdp"),
+    "encoder/layers/attention/output/bias": (None, "fsdp"),
+    "encoder/layers/mlp/intermediate/kernel": (None, "fsdp", "tensor"),
+    "encoder/layers/mlp/intermediate/bias": (None, ("tensor", "fsdp")),
+    "encoder/layers/mlp/output/kernel": (None, "tensor", "fsdp"),
+    "encoder/layers/mlp/layer_norm/bias": (None, "fsdp"),
+    "pooler/dense/kernel": ("fsdp", None),
+    "pooler/dense/bias": ("fsdp",),
+    "mlm_head/transform/kernel": ("fsdp", None),
+    "mlm_head/bias": (("tensor", "fsdp"),),
+    "nsp_head/dense/kernel": ("fsdp", None),
+}
+
+
+def test_parameters_are_divided_as_ever():
+    mesh, axes = make_mesh(2, 2, 2), flatten_dict(logical_axes(SPECS), sep="/")
+    for path, spec in FORMERLY.items():
+        assert spec_for(axes[path], (64,) * len(axes[path]), mesh) == PartitionSpec(*spec), path
+
+
+def test_a_logical_axis_without_a_rule_is_refused():
+    with pytest.raises(ValueError, match="no sharding rule for the logical axis 'experts'; there are hidden"):
+        spec_for(("experts", "hidden"), (4, 4), make_mesh(1, 1, 1, devices=jax.devices()[:1]))
 
 
 def test_mesh_sizes():
@@ -41,23 +76,29 @@ def test_every_array_lives_where_the_table_says(sizes):
     """Parameters and moments alike, also when made under jit; under fsdp nothing but two numbers is replicated."""
     mesh = make_mesh(*sizes)
     make_params = lambda: split_params(Bert(CONFIG, nnx.Rngs(0)))[1]
-    optimizer = make_optimizer(OptimizerConfig())
-    state = initial_state(make_params, optimizer, "float32", mesh)
+    optimizer = make_optimizer(OptimizerConfig(), SPECS)
+    state = initial_state(make_params, optimizer, "float32", logical_axes(SPECS), mesh)
+    tables = flatten_dict(logical_axes(SPECS), sep="/")
+    divided = 0
     for path, array in jax.tree_util.tree_leaves_with_path(state):
         name = path_name(path)
-        expected = spec_for(name, array.shape, mesh)
+        axes = next((axes for end, axes in tables.items() if name.endswith(end)), None)
+        divided += axes is not None
+        expected = PartitionSpec() if axes is None else spec_for(axes, array.shape, mesh)
         assert array.sharding.is_equivalent_to(jax.NamedSharding(mesh, expected), array.ndim), name
         if array.ndim and not name.endswith("nsp_head/dense/bias"):
             held = array.addressable_shards[0].data.size
             assert held <= array.size // mesh.shape["fsdp"], name
-    kernel = "opt_state/1/nu/encoder/layers/mlp/intermediate/kernel"
-    assert spec_for(kernel, (2, 32, 64), mesh) == PartitionSpec(None, "fsdp", "tensor")
+    assert divided == 3 * len(tables)
+    shardings = tree_shardings(state, logical_axes(SPECS), mesh)
+    kernel = shardings.opt_state[1].nu["encoder"]["layers"]["mlp"]["intermediate"]["kernel"]
+    assert kernel.spec == PartitionSpec(None, "fsdp", "tensor")
 
 
 def test_an_axis_that_does_not_divide_is_left_out():
     # tensor x fsdp = 8 does not divide 12: the larger of the two that do.
-    assert spec_for("mlm_head/bias", (12,), make_mesh(1, 4, 2)) == PartitionSpec("fsdp")
-    assert spec_for("embeddings/word_embeddings", (256, 33), make_mesh(1, 2, 4)) == PartitionSpec("tensor", None)
+    assert spec_for(("vocab",), (12,), make_mesh(1, 4, 2)) == PartitionSpec("fsdp")
+    assert spec_for(("vocab", "hidden"), (256, 33), make_mesh(1, 2, 4)) == PartitionSpec("tensor", None)
 
 
 def test_batches_become_global_arrays():
@@ -70,5 +111,5 @@ def test_batches_become_global_arrays():
 
 def test_one_device_replicates_all():
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
-    shardings = tree_shardings({"a": jnp.zeros((4, 4))}, mesh)
-    assert shardings["a"].spec == PartitionSpec()
+    shardings = tree_shardings({"a": jnp.zeros((4, 4))}, {"a": ("vocab", "hidden")}, mesh)
+    assert shardings["a"].is_fully_replicated

@@ -10,8 +10,8 @@ import pytest
 
 from bertjax.config import default_config, phase, resolve
 from bertjax.errors import ConfigError
-from bertjax.model.embeddings import padded_vocabulary
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.parameters import padded_vocabulary
 from bertjax.parallel.devices import chip_of, memory_limit
 from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.programs import Split, analyse, lower_step, split_of, state_bytes

@@ -1,0 +1,130 @@
+"""Parameters describe themselves: declared once, where they are made; sharding, weight decay and interop read that."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.traverse_util import unflatten_dict
+
+from bertjax.config import ModelConfig
+
+VOCABULARY_MULTIPLE = 128  # the vocabulary is padded to this inside the model: full tiles, and it divides over devices
+
+
+# ``(rngs, shape) -> float32 array``; hashable by value, as it becomes part of jit's cache keys.
+Init = Callable[[nnx.Rngs, tuple[int, ...]], jax.Array]
+
+
+def padded_vocabulary(vocab_size: int) -> int:
+    """``vocab_size`` rounded up to a multiple of 128."""
+    return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
+    """Logical axis -> its size. ``heads`` are all heads side by side, ``layers`` are stacked; more: sizes to add."""
+    return {
+        "layers": config.num_hidden_layers,
+        "vocab": padded_vocabulary(config.vocab_size),
+        "positions": config.max_position_embeddings,
+        "types": config.type_vocab_size,
+        "hidden": config.hidden_size,
+        "heads": config.hidden_size,
+        "mlp": config.intermediate_size,
+    } | more
+
+
+def truncated_normal(key: jax.Array, shape: tuple[int, ...], stddev: float) -> jax.Array:
+    """Normal values redrawn beyond two ``stddev``, as ``tf.truncated_normal_initializer`` does.
+
+    The spread of what remains is .88 ``stddev``; the 2018 code does not correct for it, so neither do we.
+    """
+    return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """``truncated_normal``; rows from number ``rows`` on are zero."""
+
+    stddev: float
+    rows: int | None = None
+
+    def __call__(self, rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+        values = truncated_normal(rngs.params(), shape, self.stddev)
+        return values if self.rows is None else jnp.where(jnp.arange(shape[0])[:, None] < self.rows, values, 0.0)
+
+
+def zeros(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+    del rngs
+    return jnp.zeros(shape, jnp.float32)
+
+
+def ones(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+    del rngs
+    return jnp.ones(shape, jnp.float32)
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What there is to know of a parameter beside its values.
+
+    axes: the logical name of each dimension (``axis_sizes``). decay: whether weight decay applies. names: (model
+    type, tensor in the Hugging Face layout); ``{layer}`` stands for the number of a stacked layer. transposed: PyTorch
+    stores it as [out, in].
+    """
+
+    axes: tuple[str, ...]
+    init: Init
+    decay: bool
+    names: tuple[tuple[str, str], ...]
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the parameters of a model. stack: axes in front of those that are declared, such as ("layers",)."""
+
+    sizes: Mapping[str, int]
+    stddev: float
+    rngs: nnx.Rngs
+    stack: tuple[str, ...] = ()
+
+    def stacked(self, axis: str) -> Maker:
+        return dataclasses.replace(self, stack=(axis, *self.stack))
+
+    def __call__(
+        self,
+        axes: tuple[str, ...],
+        init: Init,
+        *,
+        decay: bool,
+        transposed: bool = False,
+        suffix: str = "",
+        **names: str,
+    ) -> nnx.Param:
+        """A new parameter with its ``ParameterSpec``. names: by model type, each without its ``suffix``."""
+        full_names = tuple((kind, name + suffix) for kind, name in names.items())
+        spec = ParameterSpec((*self.stack, *axes), init, decay, full_names, transposed)
+        return nnx.Param(init(self.rngs, tuple(self.sizes[axis] for axis in spec.axes)), spec=spec)
+
+
+def parameter_specs(model: nnx.Module) -> dict[str, Any]:
+    """Nested dict of the ParameterSpecs of a model, which may be abstract (``nnx.eval_shape``).
+
+    Raises TypeError that names a parameter which no ``Maker`` made.
+    """
+    specs = {path: variable.get_metadata().get("spec") for path, variable in nnx.to_flat_state(nnx.state(model))}
+    for path, spec in specs.items():
+        if not isinstance(spec, ParameterSpec):
+            raise TypeError(f"parameter {'/'.join(map(str, path))} does not describe itself; make it with a Maker")
+    return unflatten_dict(specs)
+
+
+def logical_axes(specs: dict[str, Any]) -> dict[str, Any]:
+    """Nested dict of ParameterSpecs -> of their axes."""
+    return jax.tree.map(lambda spec: spec.axes, specs)
