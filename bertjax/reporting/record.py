@@ -100,7 +100,7 @@ def read_record(workdir: Path) -> Record:
     metrics = read_metrics(own / "metrics.jsonl")
     recorded = _read_object(own / "config.json", remarks)
     if metrics.missing:
-        remarks.append("no curves, because there is no metrics.jsonl")
+        remarks.append("no curves, because there is no metrics.jsonl to read")
     if metrics.damaged:
         remarks.append(f"skipped {metrics.damaged:,} damaged line{'s'[: metrics.damaged > 1]} of metrics.jsonl")
     steps = count(summary.get("steps"))

@@ -291,6 +291,18 @@ def test_nulls_break_the_line_and_never_reach_the_page(pretraining):
     assert "nan" not in page.text.lower()
 
 
+@pytest.mark.parametrize("values", [(1e29, -1e29), (5e-324, 1e29), (-7.5,), (0, -0.0), (3, 3 + 1e-6), (1e-300, None)])
+def test_numbers_of_any_size_are_drawn(tmp_path, values):
+    steps = [0, 1, 1, 1 << 52]
+    rows = [{"kind": "train", "step": step, "grad_norm": value} for value in values for step in steps]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = report(tmp_path)
+    low, high = map(float, page.of_class("plot")[0]["data-range"].split())
+    known = [value for value in values if value is not None]
+    assert -1e30 < low <= min(known) and max(known) <= high < 1e31
+    assert page.charts() == ["Gradient norm"] and not re.search("nan|inf", " ".join(page.drawn("line")))
+
+
 def test_a_score_that_only_some_evaluations_have_is_one_line(pretraining):
     workdir = pretraining()
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n") if line]
