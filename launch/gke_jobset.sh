@@ -24,7 +24,7 @@ Variables, NAME for all commands, the others for apply:
   SERVICE_ACCOUNT  a Kubernetes service account that may write to the bucket
   BUCKET           a bucket with a hierarchical namespace
   CORPUS           folder in the bucket that bertjax.prepare made
-  CONFIG           a config of the image, such as configs/large.py
+  CONFIG           a config of the image, such as large or configs/large.py
   WORKDIR          the run's folder in the bucket; default runs/$NAME
 END
 }

@@ -33,7 +33,7 @@ Variables, by the commands that need them:
   create up resume       TYPE     accelerator type, such as v5litepod-256, v6e-64, v5p-128
   setup run up resume    BUCKET   a bucket with a hierarchical namespace, in the zone's region
                          CORPUS   folder in the bucket that bertjax.prepare made, such as corpora/wiki-books
-  run up resume          CONFIG   a config of this checkout, such as configs/large.py
+  run up resume          CONFIG   a config of this checkout, such as large or configs/large.py
 and if wanted:
   VERSION       runtime version; known by itself for v4, v5e, v5p and v6e (TPU7x is to be had on GKE alone)
   WORKDIR       the run's folder in the bucket; default runs/$NAME
@@ -95,7 +95,8 @@ check() {
   case $CONFIG in
     /* | ../*) fail "CONFIG=$CONFIG: a path inside of this checkout, such as configs/large.py" ;;
   esac
-  [ -z "$CONFIG" ] || [ -f "$ROOT/$CONFIG" ] || fail "CONFIG=$CONFIG: there is no such file in $ROOT"
+  [ -z "$CONFIG" ] || [ -f "$ROOT/$CONFIG" ] || [ -f "$ROOT/configs/$CONFIG.py" ] ||
+    fail "CONFIG=$CONFIG: there is no such config in $ROOT"
   SPOT=${SPOT:-} QUEUED=${QUEUED:-} POLL_SECONDS=${POLL_SECONDS:-60} RESTARTS=${RESTARTS:-100}
   for name in SPOT QUEUED; do
     case ${!name} in

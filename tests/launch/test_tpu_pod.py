@@ -63,7 +63,7 @@ def test_each_missing_variable_is_named(stage, command, name):
         ({"BUCKET": "gs://my-bucket/corpora"}, "the bucket's name alone"),
         ({"CORPUS": "gs://my-bucket/corpora"}, "a folder in the bucket"),
         ({"WORKDIR": "/runs/large"}, "a folder in the bucket"),
-        ({"CONFIG": "configs/larg.py"}, "no such file"),
+        ({"CONFIG": "configs/larg.py"}, "no such config"),
         ({"CONFIG": "/etc/passwd"}, "inside of this checkout"),
         ({"SPOT": "yes"}, "1 or nothing"),
         ({"POLL_SECONDS": "1m"}, "a whole number"),
