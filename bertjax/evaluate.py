@@ -20,7 +20,7 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.showing import note
 from bertjax.config import nearest
 from bertjax.errors import ConfigError
-from bertjax.evaluation import SUITES, suite_named
+from bertjax.evaluation.suites import SUITES, suite_named
 
 _EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
@@ -92,7 +92,8 @@ def run(
         raise ConfigError("precision is of models that are loaded; a model in memory has its own")
     began = time.monotonic()
     with shown() as show:
-        result = chosen.score(model, tokenizer, chosen.read(data, tokenizer, model, settings), settings, show)
+        examples = chosen.read(data, tokenizer, model, settings)
+        result = chosen.score(model, tokenizer, examples.items, settings, show)
     if not result.scores:
         why = "; ".join(f"{name} is undefined, as {reason}" for name, reason in result.undefined.items())
         raise ModelFileError(f"{origin or 'model'}: nothing can be said of it: {why}")
@@ -103,7 +104,7 @@ def run(
         "suite": suite,
         "model": origin,
         "data": str(data) if isinstance(data, str | Path) else None,
-        **dataclasses.asdict(result),
+        **dataclasses.asdict(result) | {"warnings": [*examples.warnings, *result.warnings]},
         "options": {name: getattr(settings, name) for name in chosen.options},
         "seconds": round(time.monotonic() - began, 3),
     }
@@ -163,7 +164,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    from bertjax.evaluation.show import print_result
+    from bertjax.evaluation.score_table import print_result
 
     print_result(result, suite_named(options.suite).formats, Console())
 

@@ -13,7 +13,7 @@ import bertjax
 from bertjax.data.corpus.prepared import prepare
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.evaluate import main
-from bertjax.evaluation import SUITES, suite_named
+from bertjax.evaluation.suites import SUITES, suite_named
 from bertjax.text.vocabulary import train_tokenizer
 
 ROOT = Path(__file__).parent.parent

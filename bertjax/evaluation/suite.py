@@ -1,11 +1,11 @@
-"""What a suite is: it reads its data, then scores models on it; and what its results look like."""
+"""What a suite is: it reads its data, then scores models on it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -24,12 +24,12 @@ _BATCH_TOKENS_OF_ACCELERATORS = 65536
 
 @dataclass(frozen=True)
 class Options:
-    """What may be asked of suites; each heeds some of them (``Suite.options``).
+    """Options of suites; each takes some of them (``Suite.options``).
 
-    limit: examples to look at, counted as the suite says. max_length: tokens of a row or text. batch_tokens: token
-    places a device works on at once, of no influence on results but for rounding. pooling: see ``bertjax.embed``.
-    columns: of a labelled file, those of the text, the second text and the label: names of its header or numbers from
-    0, with commas between them. seed: of masks and of the bootstrap.
+    limit: the most examples, counted as the suite says. max_length: tokens of a row or text. batch_tokens: tokens, with
+    padding, that a device takes at once; results depend on it by rounding only. pooling: see ``bertjax.embed``.
+    columns: those of the text, the second text and the label in a labelled file: names from its header or numbers from
+    0, separated by commas. seed: of masks and of the bootstrap.
     """
 
     limit: int | None = None
@@ -69,19 +69,26 @@ class Result:
     undefined: dict[str, str] = field(default_factory=dict)
 
 
+class Examples(NamedTuple):
+    """What a suite has read, in a form of its own. warnings: about it, a line each."""
+
+    items: Any
+    warnings: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Suite:
     """A way to score models.
 
-    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model, options)`` -> examples, all checked,
-    so that nothing is wrong with them later; data is what the caller gave, a path or examples in memory, and of the
-    model only its configs are looked at. score: ``(model, tokenizer, examples, options, show)``, and placement where
-    a run measures itself with it. options: fields of ``Options`` that it heeds. formats: score name -> how it is shown,
-    ".4f" where it is not among them. data_of: finds the data of a model where none is given, else None.
+    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model, options)`` -> ``Examples``, all
+    checked; data is what the caller gave, a path or examples in memory, and only the configs of the model are used.
+    score: ``(model, tokenizer, items, options, show)``, and ``placement`` for the model of a run on its mesh. options:
+    the fields of ``Options`` that it takes. formats: score name -> how it is shown, else ".4f". data_of: finds the
+    data of a model where none is given, else None.
     """
 
     load: Callable[[Any], tuple[Any, Any]]
-    read: Callable[[Any, Any, Any, Options], Any]
+    read: Callable[[Any, Any, Any, Options], Examples]
     score: Callable[..., Result]
     options: tuple[str, ...]
     formats: dict[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from bertjax.engine.recorder import Recorder, Stretch
 from bertjax.engine.sizes import check_sizes
 from bertjax.engine.state import with_params
 from bertjax.errors import Stopped
-from bertjax.evaluation.chosen import ChosenSuites, in_words
+from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.interop.models import export_params
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
@@ -81,7 +81,7 @@ def train(
     asked = "config.data.whole_word_masking"
     little = [] if recorded else check_words(corpus.train, corpus.tokenizer, settings[0], asked)
     unigram = unigram_log_probs(corpus.token_counts)
-    suites = ChosenSuites(run.evaluation, corpus.tokenizer, run.model)
+    suites = InlineSuites(run.evaluation, corpus.tokenizer, run.model)
 
     # --- Model and steps ----------------------------------------------------------------------------------------
     if run.deterministic:

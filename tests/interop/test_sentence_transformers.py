@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bertjax.errors import ModelFileError
-from bertjax.evaluation import sts
+from bertjax.evaluation import sts_suite
 from bertjax.inference.embed import embed
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import is_task_model, load_task_model, new_task_model, save_task_model
@@ -66,7 +66,7 @@ def test_a_module_that_is_not_computed_is_refused_by_name(kind, folder):
     set_modules(folder, [*MODULES, (f"2_{kind}", kind)])
     refused(folder, f"2_{kind}", f"sentence_transformers.models.{kind}")
     with pytest.raises(ModelFileError, match=f"2_{kind}"):
-        sts.SUITE.load(folder)
+        sts_suite.SUITE.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from bertjax.data.corpus.prepared import prepare
 from bertjax.engine.held_out import Interrupted, over
 from bertjax.engine.state import with_params
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation import blimp, mlm, sts
-from bertjax.evaluation.chosen import ChosenSuites
+from bertjax.evaluation import blimp_suite, mlm_suite, sts_suite
+from bertjax.evaluation.inline_suites import InlineSuites
 from bertjax.parallel.mesh import make_mesh
 from bertjax.train.job import make_job
 
@@ -89,7 +89,7 @@ def test_suites_run_on_the_mesh_in_the_runs_precision(config, corpus_file, tmp_p
     from bertjax.train.pretraining import gathered
 
     with monkeypatch.context() as patch:
-        for name, module in {"mlm": mlm, "blimp": blimp, "sts": sts}.items():
+        for name, module in {"mlm": mlm_suite, "blimp": blimp_suite, "sts": sts_suite}.items():
             patch.setattr(module, "SUITE", spied(name, module.SUITE))
         patch.setattr("bertjax.train.pretraining.gathered", lambda *tree: exporting.append(1) or gathered(*tree))
         bertjax.train.run(config, tmp_path / "run", say=lambda line: None)
@@ -107,7 +107,7 @@ def test_scores_do_not_depend_on_the_devices(config, corpus_file, tmp_path):
     config.evaluation.mlm.update(data=str(corpus_file), limit=50)
     run, found = resolve(config), []
     tokenizer = prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
-    suites = ChosenSuites(run.evaluation, tokenizer, run.model)
+    suites = InlineSuites(run.evaluation, tokenizer, run.model)
     params = jax.device_get(make_job(run, make_mesh(1, 1, 1, jax.devices()[:1])).initial_state().params)
     for sizes in ((1, 1, 1), (8, 1, 1), (2, 2, 2)):
         job = make_job(run, make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))]))
@@ -124,7 +124,7 @@ def test_every_suite_stops_at_its_next_batch(number, config, corpus_file, tmp_pa
     config.evaluation.mlm.update(data=str(corpus_file), limit=50)
     run, asked = resolve(config), []
     tokenizer = prepare([str(corpus_file)], tmp_path / "prepared", vocab_size=300).tokenizer
-    suites = ChosenSuites(run.evaluation, tokenizer, run.model)
+    suites = InlineSuites(run.evaluation, tokenizer, run.model)
     job = make_job(run, make_mesh(1, 1, 1, jax.devices()[:1]))
     model = lambda: job.model(job.initial_state().params)
     with pytest.raises(Interrupted):
@@ -153,5 +153,5 @@ def test_what_was_left_out_of_the_data_is_told(config, tokenizer, tmp_path):
     (tmp_path / "scores.csv").write_text(rows)
     config.evaluation.blimp.data = None
     run = resolve(config)
-    (line,) = ChosenSuites(run.evaluation, tokenizer, run.model).cautions
+    (line,) = InlineSuites(run.evaluation, tokenizer, run.model).cautions
     assert line.startswith("sts: 1 of 121 examples left out: ") and "scores.csv:121: " in line

@@ -7,7 +7,7 @@ them; nothing is trained.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import Progress
 from bertjax.config import nearest
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.suite import Options, Result, Score, Suite, check_fits, scored
+from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, scored
 from bertjax.inference.embed import embed_placed
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair, model_folder
@@ -40,15 +40,14 @@ _LOT = 512  # texts between two signs of life
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Two texts each, and how similar people find them. warnings: about pairs that were left out, a line each."""
+    """Two texts each, and how similar people find them."""
 
     first: list[str]
     second: list[str]
     scores: np.ndarray  # float64 [n]
-    warnings: list[str] = field(default_factory=list)
 
 
-def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> ScoredPairs:
+def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
     """The pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score); the first ``limit`` of them.
 
     Columns are found by usual names; a file without a header holds text, text, score unless ``options.columns`` says
@@ -74,7 +73,7 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
     first, second = first[: options.limit], [str(text) for text in second][: options.limit]
     _, line = unknown_caution(tokenizer, [*first, *second], "the texts")
     warnings += [line] if line else []
-    return ScoredPairs(first, second, scores[: options.limit], warnings)
+    return Examples(ScoredPairs(first, second, scores[: options.limit]), warnings)
 
 
 def score_cosines(
@@ -99,7 +98,7 @@ def score_cosines(
     found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
     none = undefined("embedding", (one * other).sum(axis=1), pairs.scores)
     times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items() if n not in none}
-    return Result(times_100, facts={"texts": len(texts)}, warnings=pairs.warnings, undefined=none)
+    return Result(times_100, facts={"texts": len(texts)}, undefined=none)
 
 
 def _columns(path: Path, given: str | None) -> Columns:

@@ -8,7 +8,7 @@ preferred the good one, and half a point for it would pay for tokenizers that lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import Progress
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
-from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
@@ -42,13 +42,7 @@ class MinimalPair:
     groups: dict[str, str]
 
 
-class Pairs(list[MinimalPair]):
-    """warnings: about the sentences, a line each."""
-
-    warnings: Sequence[str] = ()
-
-
-def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> list[MinimalPair]:
+def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
     """The pairs of a file or folder, or of a list of mappings or of (good, bad); ``limit`` of each phenomenon.
 
     Raises DataError that names file and line.
@@ -72,8 +66,7 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
         raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: no pairs of sentences in it")
     _, line = unknown_caution(tokenizer, (record[name] for _, record in kept for name in SENTENCES), "the sentences")
     ids = tokenizer.encode_batch([record[name] for _, record in kept for name in SENTENCES])
-    pairs = Pairs()
-    pairs.warnings = [] if line is None else [line]
+    pairs = []
     for index, (where, record) in enumerate(kept):
         good, bad = ids[2 * index : 2 * index + 2]
         for name, tokens in zip(SENTENCES, (good, bad), strict=True):
@@ -85,7 +78,7 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
                     f"the model takes {model.config.max_position_embeddings}"
                 )
         pairs.append(MinimalPair(good, bad, {name: record[name] for name in groups or ()}))
-    return pairs
+    return Examples(pairs, [] if line is None else [line])
 
 
 def score_pairs(
@@ -108,7 +101,7 @@ def score_pairs(
         names = np.array([pair.groups[heading] for pair in pairs])
         groups[heading] = {str(name): accuracy(names == name)["accuracy"] for name in np.unique(names)}
     facts = {"pairs": len(pairs), "ties": int((good == bad).sum()), "masked_rows": sum(map(len, sentences))}
-    return Result(accuracy(slice(None)), groups, facts, warnings=list(getattr(pairs, "warnings", ())))
+    return Result(accuracy(slice(None)), groups, facts)
 
 
 def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

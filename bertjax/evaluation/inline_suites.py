@@ -1,4 +1,4 @@
-"""Suites that a pretraining run measures itself with on its way: those that its config gives data for."""
+"""Suites that score a pretraining run on its way: those that its config gives data for."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from flax import nnx
 
 from bertjax.config import EvaluationConfig, ModelConfig
-from bertjax.evaluation import suite_named
 from bertjax.evaluation.suite import checked_options
+from bertjax.evaluation.suites import suite_named
 from bertjax.inference.placement import Placement
 from bertjax.model.bert import Bert
 from bertjax.text.tokenizer import Tokenizer
 
-SUITES = ("mlm", "blimp", "sts")  # sections of config.evaluation
+SECTIONS = ("mlm", "blimp", "sts")  # of config.evaluation, named like their suites
 
 
-class ChosenSuites:
-    """Reads the data of all chosen suites at once, before anything is compiled, and scores parameters when due.
+class InlineSuites:
+    """Reads the data of all its suites at once, before anything is compiled, and scores parameters when they are due.
 
     cautions: about that data, a line each.
     """
@@ -26,20 +26,20 @@ class ChosenSuites:
         """Raises DataError, ConfigError for data that cannot be used."""
         self._tokenizer = tokenizer
         shapes = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
-        self._chosen = []
+        self._suites = []
         self.cautions: list[str] = []
-        for name in SUITES:
+        for name in SECTIONS:
             own = getattr(settings, name)
             if own.data is not None:
                 suite = suite_named(name)
                 options = checked_options(name, suite, {"limit": own.limit or None})
                 examples = suite.read(own.data, tokenizer, shapes, options)
-                self.cautions += [f"{name}: {line}" for line in getattr(examples, "warnings", ())]
-                self._chosen.append((name, own.every_steps, suite, examples, options))
+                self.cautions += [f"{name}: {line}" for line in examples.warnings]
+                self._suites.append((name, own.every_steps, suite, examples.items, options))
 
     def due(self, step: int) -> bool:
         """Whether a suite is due after ``step`` updates; at the end of each phase all are."""
-        return any(every and step % every == 0 for _, every, *_ in self._chosen)
+        return any(every and step % every == 0 for _, every, *_ in self._suites)
 
     def scores(self, step: int, phase_ends: bool, model: Callable[[], Bert], placement: Placement) -> dict[str, float]:
         """The scores of all suites that are due, by suite and name, such as blimp.accuracy.
@@ -47,7 +47,7 @@ class ChosenSuites:
         model: made only where a suite is due, with its parameters on the devices of ``placement``. All processes of a
         run come here together, and get the same.
         """
-        due = [chosen for chosen in self._chosen if phase_ends or (chosen[1] and step % chosen[1] == 0)]
+        due = [one for one in self._suites if phase_ends or (one[1] and step % one[1] == 0)]
         if not due:
             return {}
         scored, found = model(), {}

@@ -1,4 +1,4 @@
-"""Results of a suite as a table for a person."""
+"""The scores of a suite as a table."""
 
 from __future__ import annotations
 

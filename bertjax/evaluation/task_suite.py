@@ -8,14 +8,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import Progress
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.suite import Options, Result, Score, Suite, measured, scored
+from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, measured, scored
 from bertjax.inference.answer import Answer, answer
 from bertjax.inference.classify import classify
 from bertjax.inference.similarity import similarity
@@ -41,14 +41,7 @@ from bertjax.text.tokenizer import Tokenizer
 _LOT = 512  # examples between two signs of life
 
 
-class Read(NamedTuple):
-    """examples: those of a file or in memory. warnings: about them, a line each."""
-
-    examples: list[Any]
-    warnings: list[str]
-
-
-def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> Read:
+def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> Examples:
     """The examples of a file for the model's kind of task, or of (inputs, labels) or a list of questions in memory.
 
     Raises DataError that names file and line, also for a label that the model does not know. Tags that it does not
@@ -91,12 +84,12 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         for example in examples:
             if example.second is None or example.label is None:
                 raise DataError(f"{example.where}: cosines need two texts and a score")
-    return Read(examples, warnings + unknown_lines(tokenizer, examples, "the data", refuse=False))
+    return Examples(examples, warnings + unknown_lines(tokenizer, examples, "the data", refuse=False))
 
 
-def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Options, show: Progress) -> Result:
+def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: Progress) -> Result:
     """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
-    kind, names, examples = model.task.kind, model.task.labels, read.examples
+    kind, names = model.task.kind, model.task.labels
     if kind == "tagging":
         names = TagNames.of(names, examples)
     found: list[Any] = []
@@ -123,7 +116,7 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, read: Read, options: Opti
         scores,
         facts=facts,
         details=per_class(kind, predictions, labels, names),
-        warnings=[*read.warnings, *never_predicted(kind, predictions, labels, names)],
+        warnings=never_predicted(kind, predictions, labels, names),
         undefined=none,
     )
 

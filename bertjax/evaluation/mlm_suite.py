@@ -6,7 +6,7 @@ batch size nor the model has any say in them, but the tokenizer and the row leng
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.engine.metrics import unigram_log_probs
 from bertjax.errors import ConfigError, DataError, ModelFileError
-from bertjax.evaluation.suite import Options, Result, Suite, check_fits, measured
+from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -45,16 +45,15 @@ _SAMPLE_CHARACTERS = 1_000_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Text to predict. unigram: log probabilities float64 [V] of the baseline. facts, warnings: for the result."""
+    """Text to predict. unigram: log probabilities float64 [V] of the baseline. facts: for the result."""
 
     corpus: Corpus
     settings: ExampleSettings
     unigram: np.ndarray
     facts: dict[str, Any]
-    warnings: Sequence[str] = ()
 
 
-def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> HeldOut:
+def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
     """The held-out split of a prepared corpus, or all text of corpus SPECs, or of a list of texts.
 
     The baseline of a prepared corpus has the counts of its training split. For other text it has the text's own:
@@ -74,7 +73,8 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
         check_known(known, tokenizer)
         lines = [unknown_line(known, tokenizer)] if known.share > WARN_ABOVE else []
         counts, kind = prepared.token_counts, prepared.manifest["held_out"]["kind"]
-        return HeldOut(prepared.held_out, settings, unigram_log_probs(counts), _facts(prepared.held_out, kind), lines)
+        facts = _facts(prepared.held_out, kind)
+        return Examples(HeldOut(prepared.held_out, settings, unigram_log_probs(counts), facts), lines)
     if not isinstance(data, str | Path | Iterable):
         raise ConfigError(f"data must be a corpus SPEC or a list of texts, not {type(data).__name__}")
     report = Report()
@@ -90,7 +90,7 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     own = np.log(np.maximum(counts, 1) / counts.sum())
     facts = {"replaced_bytes": report.replaced_bytes, "skipped_lines": report.skipped_lines}
     lines = [*report.damaged, *([line] if line else [])]
-    return HeldOut(corpus, settings, own, _facts(corpus, "given") | facts, lines)
+    return Examples(HeldOut(corpus, settings, own, _facts(corpus, "given") | facts), lines)
 
 
 def _kept(documents: Iterable[list[str]], sample: list[str]) -> Iterator[list[str]]:
@@ -137,8 +137,7 @@ def score_text(
     if not len(masked):
         raise DataError("the text is too short: there is no token in it to mask")
     scores = measured(_means, [losses, hits, baseline, masked], options.seed)
-    facts = text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())}
-    return Result(scores, facts=facts, warnings=list(text.warnings))
+    return Result(scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())})
 
 
 def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:
