@@ -33,43 +33,34 @@ from bertjax.config_schema import (
     section,
 )
 from bertjax.config_sections import (
-    DETERMINISTIC,
-    PRECISIONS,
     CheckpointConfig,
     GuardConfig,
     LoggingConfig,
     ParallelConfig,
     UpdateConfig,
+    attention_key,
     check_mesh_sizes,
+    deterministic_key,
+    precision_key,
+    remat_key,
 )
 from bertjax.errors import ConfigError
 
-# Also imported from here, by those who deal with configs.
-__all__ = [
-    "CheckpointConfig",
-    "ConfigError",
-    "GuardConfig",
-    "LoggingConfig",
-    "ParallelConfig",
-    "UpdateConfig",
-    "nearest",
-]
+__all__ = ["CheckpointConfig", "GuardConfig", "ParallelConfig", "UpdateConfig", "nearest"]  # also imported from here
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The encoder. Names and meanings are those of Hugging Face's BertConfig."""
 
-    vocab_size: int = follows(
-        30522, "entries of the vocabulary; by default those of the tokenizer or the prepared corpus", low=6, high=2**30
-    )
+    vocab_size: int = follows(30522, "entries of the vocabulary; by default the tokenizer's", low=6, high=2**30)
     hidden_size: int = identity(768, "width of every layer", low=1, high=2**20)
     num_hidden_layers: int = identity(12, "number of layers", low=1, high=2**16)
     num_attention_heads: int = identity(12, "attention heads a layer; must divide hidden_size", low=1, high=2**20)
     intermediate_size: int = identity(3072, "width inside the MLP of a layer", low=1, high=2**24)
     hidden_act: str = identity(
         "gelu",
-        "activation of the MLP: gelu is the erf form that released weights run with, gelu_new the tanh form of 2018",
+        "MLP activation; gelu: erf, as in released weights; gelu_new: tanh",
         choices=("gelu", "gelu_new", "relu"),
     )
     hidden_dropout_prob: float = identity(0.1, "dropout on embeddings and layer outputs", low=0.0, high=0.99)
@@ -79,65 +70,45 @@ class ModelConfig:
     initializer_range: float = identity(0.02, "standard deviation of the initial weights", low=0.0)
     layer_norm_eps: float = identity(1e-12, "added to the variance in layer norms", low=0.0)
     position_embedding_type: str = identity(
-        "absolute",
-        "absolute positions are learned, as in 2018; sinusoidal ones are fixed",
-        choices=("absolute", "sinusoidal"),
+        "absolute", "absolute: learned, as in 2018; sinusoidal: fixed", choices=("absolute", "sinusoidal")
     )
-    attention: str = operational(
-        "explicit",
-        "how attention is computed; dot_product has no dropout on attention probabilities",
-        choices=("explicit", "dot_product"),
-    )
+    attention: str = attention_key()
     scan_layers: bool = operational(True, "compile one layer and run it for all; false unrolls them")
-    remat: str = operational(
-        "none",
-        "what the backward pass recomputes instead of keeping: nothing, whole layers, all but matrix products",
-        choices=("none", "layer", "save_matmuls"),
-    )
+    remat: str = remat_key()
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """The corpus, and how training examples are made from it."""
 
-    corpus: tuple[str, ...] = identity(
-        ("installed-docs",), "your text: files, globs, tfds:NAME or prepared folders, separated by commas"
-    )
+    corpus: tuple[str, ...] = identity(("installed-docs",), "your text: files, globs, tfds:NAME, prepared folders")
     # This key and the next six belong to a prepared corpus and need not be set for one.
     tokenizer: str = follows(
         "wordpiece", "wordpiece or sentencepiece learn a vocabulary from the corpus; or the path of a tokenizer"
     )
     lowercase: bool = follows(True, "whether a learned vocabulary lowercases")
     strip_accents: bool | None = follows(
-        None,
-        "whether letters lose their accents; by default decided from the text: if it is lowercased Latin or Greek",
-        added=True,
+        None, "whether letters lose their accents; by default those of lowercased Latin or Greek text do", added=True
     )
     language: str | None = follows(
-        None,
-        "language code such as tr: which accented letters are letters of their own, how I is lowercased",
-        added=True,
+        None, "such as tr or de: which accented letters are letters of their own, how I is lowercased", added=True
     )
     character_coverage: float | None = follows(
         None,
-        "share of the text's characters in a learned vocabulary; by default all, or 0.9995 of over 300 letters",
+        "share of characters in a vocabulary; by default all, or 0.9995 of over 300",
         low=0.9,
         high=1.0,
         added=True,
     )
     sentencepiece_type: str = follows("unigram", "algorithm of a learned sentencepiece", choices=("unigram", "bpe"))
     held_out_fraction: float = follows(0.02, "share of the documents kept for evaluation", low=0.0, high=0.5)
-    objective: str = identity(
-        "mlm_nsp", "masked words, with or without next-sentence prediction", choices=("mlm_nsp", "mlm")
-    )
+    objective: str = identity("mlm_nsp", "masked words, with or without next sentences", choices=("mlm_nsp", "mlm"))
     packing: bool = identity(True, "put several examples into a row; they do not see each other")
     max_examples_per_row: int = identity(16, "most examples packed into a row", low=1, high=64)
     masked_lm_prob: float = identity(0.15, "share of the tokens that are predicted", low=0.001, high=0.9)
     short_seq_prob: float = identity(0.1, "share of sentence pairs made shorter than the row", low=0.0, high=1.0)
     whole_word_masking: bool = identity(False, "mask all pieces of a word together")
-    block_tokens: int = identity(
-        8_000_000, "documents are shuffled and packed in blocks of about so many tokens", low=1
-    )
+    block_tokens: int = identity(8_000_000, "about so many tokens are shuffled and packed together", low=1)
     prefetch: int = operational(4, "batches made ahead of the step", low=0)
 
 
@@ -151,12 +122,9 @@ class PhaseConfig:
     max_predictions: int = follows(
         20, "most masked tokens a row; by default masked_lm_prob of the row: 20 of 128, 77 of 512", low=1
     )
-    learning_rate: float | None = identity(
-        None, "peak learning rate; only in the first phase if optimizer.schedule_span = run", low=0.0
-    )
-    warmup_steps: int | None = identity(
-        None, "updates in which the learning rate rises to its peak; set where learning_rate is", low=0
-    )
+    # Not set in a later phase whose schedule began in an earlier one (optimizer.schedule_span = "run").
+    learning_rate: float | None = identity(None, "peak learning rate of a schedule that starts here", low=0.0)
+    warmup_steps: int | None = identity(None, "updates in which it rises to the peak", low=0)
 
 
 @dataclass(frozen=True)
@@ -164,9 +132,7 @@ class OptimizerConfig(UpdateConfig):
     """The update rule and the learning rate, over one phase or all."""
 
     schedule_span: str = identity(
-        "run",
-        "run: one schedule over all phases, as in 2018; phase: one for each, as in NVIDIA's recipe",
-        choices=("run", "phase"),
+        "run", "run: one schedule over all phases, as in 2018; phase: one for each", choices=("run", "phase")
     )
 
 
@@ -175,9 +141,7 @@ class SuiteConfig:
     """A suite of ``bertjax.evaluate`` that runs during pretraining if it has data."""
 
     data: str | None = operational(None, "file to score")
-    every_steps: int = operational(
-        0, "steps between two runs of it, besides the end of each phase; 0: only there", low=0
-    )
+    every_steps: int = operational(0, "steps between two runs, besides the end of each phase; 0: only there", low=0)
     limit: int = operational(0, "most examples; 0: all", low=0)
 
 
@@ -197,11 +161,9 @@ class RunConfig:
     """A pretraining run; its phases run in the order in which the config names them."""
 
     name: str = operational("run", "names the default workdir, runs/NAME")
-    init_from: str | None = identity(
-        None, "model folder or workdir whose weights the run starts from; by default new weights"
-    )
-    precision: str = identity("bfloat16", "number format of activations and matrix products", choices=PRECISIONS)
-    deterministic: bool = operational(False, DETERMINISTIC)
+    init_from: str | None = identity(None, "model folder or workdir to start from; by default new weights")
+    precision: str = precision_key("bfloat16")
+    deterministic: bool = deterministic_key()
     seed: int = identity(0, "seed of the weights, the data order, masks and dropout", low=0, high=2**31 - 1)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bertjax.config_schema import identity, operational
 from bertjax.errors import ConfigError
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-DETERMINISTIC = "same bits at every start on GPUs too: sums in a fixed order, no kernels chosen by timing; slower there"
+
+def precision_key(default: str) -> Any:
+    choices = ("float32", "bfloat16", "float16")
+    return identity(default, "number format of activations and matrix products", choices=choices)
+
+
+def deterministic_key() -> Any:
+    return operational(False, "same bits at every start on GPUs too: fixed order of sums and kernels; slower there")
+
+
+def attention_key() -> Any:
+    meaning = "how attention is computed; dot_product has no dropout on attention probabilities"
+    return operational("explicit", meaning, choices=("explicit", "dot_product"))
+
+
+def remat_key() -> Any:
+    meaning = "what the backward pass recomputes instead of keeping: nothing, whole layers, all but matrix products"
+    return operational("none", meaning, choices=("none", "layer", "save_matmuls"))
+
+
+def update_rule_key(default: str) -> Any:
+    meaning = "bert2018 is AdamW without bias correction, adamw has it, lamb adds a trust ratio for each layer"
+    return identity(default, meaning, choices=("bert2018", "adamw", "lamb"))
 
 
 @dataclass(frozen=True)
 class UpdateConfig:
     """The update rule and the shape of the learning rate."""
 
-    name: str = identity(
-        "bert2018",
-        "bert2018 is AdamW without bias correction, adamw has it, lamb adds a trust ratio for each layer",
-        choices=("bert2018", "adamw", "lamb"),
-    )
+    name: str = update_rule_key("bert2018")
     beta1: float = identity(0.9, "decay of the mean of gradients", low=0.0, high=0.999999)
     beta2: float = identity(0.999, "decay of the mean of squared gradients", low=0.0, high=0.999999)
     eps: float = identity(1e-6, "added to the root of the squared mean", low=1e-30)
@@ -40,12 +58,9 @@ class ParallelConfig:
     data: int = operational(-1, "devices that share the rows of a batch", low=-1)
     fsdp: int = operational(1, "devices that share rows, parameters and optimizer state", low=-1)
     tensor: int = operational(1, "devices that share attention heads, MLP and vocabulary", low=-1)
-    rows_per_device: int = operational(
-        0, "rows a device works on at once, more are accumulated; 0: worked out from its memory", low=0
-    )
-    watchdog_seconds: float = operational(
-        600.0, "end the run if a process makes no progress for so long, compiling and saving aside; 0: never", low=0.0
-    )
+    rows_per_device: int = operational(0, "rows a device works on at once; 0: worked out from its memory", low=0)
+    # Compiling and saving are not counted.
+    watchdog_seconds: float = operational(600.0, "end if a process makes no progress for so long; 0: never", low=0.0)
 
 
 @dataclass(frozen=True)

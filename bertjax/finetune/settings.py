@@ -13,14 +13,17 @@ from ml_collections import ConfigDict
 
 from bertjax.config_schema import build, flatten, identity, operational, refuse_old_names, section
 from bertjax.config_sections import (
-    DETERMINISTIC,
-    PRECISIONS,
     CheckpointConfig,
     GuardConfig,
     LoggingConfig,
     ParallelConfig,
     UpdateConfig,
+    attention_key,
     check_mesh_sizes,
+    deterministic_key,
+    precision_key,
+    remat_key,
+    update_rule_key,
 )
 from bertjax.errors import ConfigError
 
@@ -34,34 +37,20 @@ class EncoderConfig:
 
     path: str | None = operational(None, "the model to start from; --model")
     hidden_dropout_prob: float | None = identity(
-        None, "dropout on embeddings and layer outputs; by default as the model's folder says", low=0.0, high=0.99
+        None, "dropout on layer outputs; by default the model's", low=0.0, high=0.99
     )
     attention_probs_dropout_prob: float | None = identity(
-        None, "dropout on attention probabilities; by default as the model's folder says", low=0.0, high=0.99
+        None, "dropout on attention; by default the model's", low=0.0, high=0.99
     )
     classifier_dropout: float | None = identity(
-        None,
-        "dropout in front of the task's head; by default hidden_dropout_prob",
-        low=0.0,
-        high=0.99,
+        None, "dropout before the task's head; by default hidden_dropout_prob", low=0.0, high=0.99
     )
     max_length: int = identity(
         128, "most tokens a row; longer texts are truncated, longer sentences and contexts come in windows", low=8
     )
-    attention: str = operational(
-        "explicit",
-        "how attention is computed; dot_product has no dropout on attention probabilities",
-        choices=("explicit", "dot_product"),
-    )
-    scan_layers: bool | None = operational(
-        None,
-        "compile one layer and run it for all; by default no if unrolling saves more time than it costs",
-    )
-    remat: str = operational(
-        "none",
-        "what the backward pass recomputes instead of keeping: nothing, whole layers, all but matrix products",
-        choices=("none", "layer", "save_matmuls"),
-    )
+    attention: str = attention_key()
+    scan_layers: bool | None = operational(None, "run one compiled layer L times; by default but for long runs on CPUs")
+    remat: str = remat_key()
     pooling: str = identity("mean", "how an embedding is made from the tokens of a text", choices=("mean", "cls"))
     stride: int = identity(128, "tokens that two windows of a context share (answering)", low=0)
     max_answer: int = identity(30, "most tokens of an answer (answering)", low=1)
@@ -73,26 +62,19 @@ class DataConfig:
 
     train: str | None = operational(None, "file to train on; --train")
     eval: str | None = operational(None, "file to evaluate on; --eval")
-    text: str | None = identity(
-        None, "column of the text; of CoNLL files the word (by default the first), of .conllu form or lemma"
-    )
+    text: str | None = identity(None, "column of the text; of the word in CoNLL files (by default the first)")
     second: str | None = identity(None, "column of the second text of a pair")
-    label: str | None = identity(
-        None,
-        "column of the label; of CoNLL files the tag (by default the last), of .conllu upos, xpos, feats or deprel",
-    )
+    # In .conllu files the columns have names: form or lemma; upos, xpos, feats or deprel.
+    label: str | None = identity(None, "column of the label; of the tag in CoNLL files (by default the last)")
     separator: str = identity(",", "what stands between the labels of a text with several")
     # Not part of the identity, because the texts are.
-    no_label: str | None = operational(
-        None,
-        "label that means none: such texts are left out and counted; by default - in a column gold_label, as in SNLI",
-    )
+    no_label: str | None = operational(None, "label of texts to leave out; by default - in a column gold_label (SNLI)")
     # Not part of the identity: data that is not refused gives the same rows either way.
     too_long: str = operational(
-        "truncate", "what to do with texts longer than the model's positions", choices=("truncate", "refuse")
+        "truncate", "texts longer than the model's positions are truncated or refused", choices=("truncate", "refuse")
     )
     positive_label: str | None = identity(
-        None, "of two labels the one that F1, precision and recall are of; by default decided from their names"
+        None, "of two labels, the one that F1, precision and recall are of; by default decided from their names"
     )
     labels: tuple[str, ...] | None = identity(None, "all labels in the order of their ids; by default sorted")
 
@@ -138,11 +120,7 @@ class OptimizerConfig(UpdateConfig):
     """The update rule and the shape of the learning rate."""
 
     # With bias correction: without it short runs on little data often fail (Mosbach et al. 2021).
-    name: str = identity(
-        "adamw",
-        "bert2018 is AdamW without bias correction, adamw has it, lamb adds a trust ratio for each layer",
-        choices=("bert2018", "adamw", "lamb"),
-    )
+    name: str = update_rule_key("adamw")
 
 
 @dataclass(frozen=True)
@@ -159,8 +137,8 @@ class FinetuneConfig:
 
     name: str = operational("finetune", "names the default workdir, runs/NAME")
     task: str = identity("classification", "the kind of task", choices=KINDS)
-    precision: str = identity("float32", "number format of activations and matrix products", choices=PRECISIONS)
-    deterministic: bool = operational(False, DETERMINISTIC)
+    precision: str = precision_key("float32")
+    deterministic: bool = deterministic_key()
     model: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
