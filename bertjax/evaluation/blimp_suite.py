@@ -26,8 +26,8 @@ from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text
 from bertjax.tasks.lines import ending, json_objects
+from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import unknown_caution
 
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")  # coarse to fine; the last is the phenomenon that limit counts in
@@ -64,7 +64,7 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
             kept.append((where, record))
     if not kept:
         raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: no pairs of sentences in it")
-    _, line = unknown_caution(tokenizer, (record[name] for _, record in kept for name in SENTENCES), "the sentences")
+    _, line = unknown_warning(tokenizer, (record[name] for _, record in kept for name in SENTENCES), "the sentences")
     ids = tokenizer.encode_batch([record[name] for _, record in kept for name in SENTENCES])
     pairs = []
     for index, (where, record) in enumerate(kept):

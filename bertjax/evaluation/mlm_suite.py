@@ -33,8 +33,8 @@ from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.objectives.losses import weighted_cross_entropy
+from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import REFUSE_ABOVE, WARN_ABOVE, unknown_caution
 from bertjax.workdir.files import recorded_config
 
 # The row length of the first phase of pretraining: what every model has seen.
@@ -81,7 +81,7 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
     sample: list[str] = []
     corpus = corpus_of_documents(_kept(read_sentences(sources, report), sample), tokenizer)
-    share, line = unknown_caution(tokenizer, sample, "the text")
+    share, line = unknown_warning(tokenizer, sample, "the text")
     if line is not None and share > REFUSE_ABOVE:
         raise DataError(line)  # what would be scored is how well the model says so
     if not corpus.num_tokens:

@@ -30,8 +30,8 @@ from bertjax.tasks.lines import ending
 from bertjax.tasks.records import RECORDS
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.undefined import undefined
+from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import unknown_caution
 
 _LEAST_LENGTH = 5  # of embed
 _TEXT_LENGTH = 32  # about; so many tokens of a batch are one text
@@ -71,7 +71,7 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
     if len(set(scores[: options.limit])) < 2:
         raise DataError(f"{examples[0].where}: all scores are the same, so that nothing can go with them")
     first, second = first[: options.limit], [str(text) for text in second][: options.limit]
-    _, line = unknown_caution(tokenizer, [*first, *second], "the texts")
+    _, line = unknown_warning(tokenizer, [*first, *second], "the texts")
     warnings += [line] if line else []
     return Examples(ScoredPairs(first, second, scores[: options.limit]), warnings)
 

@@ -23,8 +23,8 @@ from bertjax.interop.models import load_pair
 from bertjax.interop.task_models import is_task_model, load_task_model
 from bertjax.model.task import POOLED
 from bertjax.tasks.entities import are_entities
+from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import unknown_caution
 
 _MOST_LABELS = 5  # of a text, that are shown
 
@@ -46,7 +46,7 @@ def warning_of_unknown(work: Work, tokenizer: Tokenizer, warn: Callable[[str], N
     def warning(items: list[Any]) -> list[dict[str, Any]]:
         nonlocal is_said
         if not is_said:
-            _, line = unknown_caution(tokenizer, [masks.sub(" ", text) for text in _strings(items)], "the texts")
+            _, line = unknown_warning(tokenizer, [masks.sub(" ", text) for text in _strings(items)], "the texts")
             is_said = line is not None
             if line is not None:
                 warn(line)

@@ -14,7 +14,7 @@ from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskModel
 from bertjax.tasks.entities import scheme_of
 from bertjax.tasks.spans import word_rows
-from bertjax.text.located import Offsets
+from bertjax.text.offsets import Offsets
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words, split_words
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from bertjax.tasks.spans import QuestionRow, best_spans, null_score, question_rows
 from bertjax.text.interface import Tokenizer
-from bertjax.text.located import Offsets
+from bertjax.text.offsets import Offsets
 
 # Spans among which the probability of an answer is shared out: n_best_size of run_squad.py of the original code.
 AMONG = 20
@@ -72,7 +72,7 @@ def ask(
     stride: tokens that two windows of a context share. max_question: tokens beyond which a question is cut.
     """
     distinct = list(dict.fromkeys(contexts))
-    places = dict(zip(distinct, tokenizer.locate_batch(distinct), strict=True))
+    places = dict(zip(distinct, tokenizer.encode_with_offsets(distinct), strict=True))
     asked = []
     for question, context in zip(tokenizer.encode_batch(questions), contexts, strict=True):
         ids, spans = places[context]

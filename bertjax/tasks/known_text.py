@@ -7,14 +7,14 @@ from typing import Any
 
 from bertjax.errors import DataError
 from bertjax.tasks.examples import QuestionExample, TaggedExample
+from bertjax.text.coverage import REFUSE_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import REFUSE_ABOVE, unknown_caution
 
 
 def unknown_lines(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
     """A line where more than 1 % of the characters of examples are unknown. Raises DataError where it is more than
     20 %, and ``refuse``: what is learned from the rest is not what the data says."""
-    share, line = unknown_caution(tokenizer, _texts(examples), what)
+    share, line = unknown_warning(tokenizer, _texts(examples), what)
     if refuse and line is not None and share > REFUSE_ABOVE:
         raise DataError(line)
     return [] if line is None else [line]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bertjax.errors import ConfigError
-from bertjax.text.located import Located
-from bertjax.text.word_marks import WordMarks
+from bertjax.text.offsets import EncodedText
+from bertjax.text.word_boundaries import WordBoundaries
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 # Usual names of the special tokens, for vocabularies whose files name none; the first one in the vocabulary is used.
@@ -66,7 +66,7 @@ class Tokenizer(abc.ABC):
         """``encode`` for many texts, on all cores."""
 
     @abc.abstractmethod
-    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[EncodedText]:
         """``encode_batch``, with the offsets of each token in its text."""
 
     @abc.abstractmethod
@@ -85,13 +85,13 @@ class Tokenizer(abc.ABC):
     def continues_word(self) -> np.ndarray:
         """bool [vocab_size]: whether a piece continues the word of the piece before it."""
 
-    def word_marks(self) -> WordMarks | None:
+    def word_boundaries(self) -> WordBoundaries | None:
         """Which pieces begin and end words, for whole-word masking; None if the ids alone do not show it."""
         return None
 
-    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+    def encode_with_word_starts(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
         """``encode_batch``, and bool [tokens of all texts]: whether a token begins a word. Only tokenizers without
-        ``word_marks`` have it."""
+        ``word_boundaries`` have it."""
         raise NotImplementedError
 
     @abc.abstractmethod

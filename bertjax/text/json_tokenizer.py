@@ -16,7 +16,7 @@ from bertjax.text.growth import check_growth
 from bertjax.text.interface import Tokenizer, fingerprint, printable
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template
 from bertjax.text.tokenizer_files import FolderSettings, in_order, write_files
-from bertjax.text.word_marks import WordMarks, is_word_mark, marks_of
+from bertjax.text.word_boundaries import WordBoundaries, boundaries_of, is_word_mark
 from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer, bert_normalizer
 
 # How the first piece of a word begins: SentencePiece's mark, and the space of byte-level BPE.
@@ -125,7 +125,7 @@ class JsonTokenizer(LibraryTokenizer):
         continues[list(self.special_ids)] = False
         return continues
 
-    def word_marks(self) -> WordMarks | None:
+    def word_boundaries(self) -> WordBoundaries | None:
         mark = _word_mark(self._definition)
         if mark is None:
             return None
@@ -133,7 +133,7 @@ class JsonTokenizer(LibraryTokenizer):
         # Added tokens are found in text before anything else, so each is a word whatever it looks like.
         added = [entry["id"] for entry in self._added_tokens()]
         continues[added] = False
-        marks = marks_of(self._tokens, (token.replace(mark, "") for token in self._tokens), continues)
+        marks = boundaries_of(self._tokens, lambda token: token.replace(mark, ""), continues)
         marks.ends[added] = True
         return marks
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
-from bertjax.text.located import Located, located
-from bertjax.text.word_marks import word_starts
+from bertjax.text.offsets import EncodedText, encoded_text
+from bertjax.text.word_boundaries import word_starts
 
 T = TypeVar("T")
 
@@ -27,13 +27,13 @@ class LibraryTokenizer(Tokenizer):
         )
         return [encoding.ids for encoding in encodings]
 
-    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[EncodedText]:
         return [
-            located(text, encoding.ids, encoding.offsets)
+            encoded_text(text, encoding.ids, encoding.offsets)
             for text, encoding in zip(texts, self._with_offsets(texts), strict=True)
         ]
 
-    def encode_words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+    def encode_with_word_starts(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
         encodings = self._with_offsets(texts)
         return [encoding.ids for encoding in encodings], word_starts(texts, encodings)
 

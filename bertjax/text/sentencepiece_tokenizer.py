@@ -13,10 +13,10 @@ from bertjax.errors import ConfigError
 from bertjax.text.accents import without_marks
 from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import with_dotless_i
-from bertjax.text.located import Located, Offsets, aligned, located
+from bertjax.text.offsets import EncodedText, Offsets, align, encoded_text
 from bertjax.text.sentencepiece_json import parse_model, tokenizer_json
 from bertjax.text.tokenizer_files import write_files
-from bertjax.text.word_marks import WordMarks, marks_of
+from bertjax.text.word_boundaries import WordBoundaries, boundaries_of
 
 SPACE_MARK = "\u2581"  # how SentencePiece writes the white space before a word
 
@@ -70,10 +70,10 @@ class SentencePieceTokenizer(Tokenizer):
     def _prepare(self, text: str) -> str:
         return prepare_text(text, self.lowercase, self.strip_accents, self.dotless_i)
 
-    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
-        prepared = [aligned(text, self._prepare) for text in texts]
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[EncodedText]:
+        prepared = [align(text, self._prepare) for text in texts]
         answers = self._library.encode([text for text, _ in prepared], out_type="serialized_proto")
-        return [_located(*rest) for rest in zip(texts, prepared, answers, strict=True)]
+        return [_from_answer(*rest) for rest in zip(texts, prepared, answers, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         special, parts, run = set(self.special_ids), [], []
@@ -91,8 +91,8 @@ class SentencePieceTokenizer(Tokenizer):
         continues[list(self.special_ids)] = False
         return continues
 
-    def word_marks(self) -> WordMarks:
-        marks = marks_of(self._tokens, (piece.strip(SPACE_MARK) for piece in self._tokens), self.continues_word())
+    def word_boundaries(self) -> WordBoundaries:
+        marks = boundaries_of(self._tokens, lambda piece: piece.strip(SPACE_MARK), self.continues_word())
         # Some models write the space after a word, or put several words into a piece.
         marks.ends[[i for i, piece in enumerate(self._tokens) if len(piece) > 1 and piece.endswith(SPACE_MARK)]] = True
         return marks
@@ -128,7 +128,7 @@ def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, 
     return text.lower() if lowercase else text
 
 
-def _located(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> Located:
+def _from_answer(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> EncodedText:
     """The tokens in ``text`` from the library's answer on the prepared text, which counts bytes of UTF-8."""
     from sentencepiece import sentencepiece_pb2 as messages
 
@@ -139,4 +139,4 @@ def _located(text: str, prepared: tuple[str, list[Offsets]], answer: bytes) -> L
     for piece in pieces:
         inside = [origins[i] for i in at[piece.begin : piece.end]]
         spans.append((inside[0][0], inside[-1][1]) if inside else (0, 0))
-    return located(text, [piece.id for piece in pieces], spans)
+    return encoded_text(text, [piece.id for piece in pieces], spans)

@@ -15,7 +15,7 @@ from bertjax.text.interface import ROLES, fingerprint, printable
 from bertjax.text.languages import DOTLESS_I, dotless_i_steps
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template
 from bertjax.text.tokenizer_files import write_files
-from bertjax.text.word_marks import WordMarks, is_word_mark, marks_of
+from bertjax.text.word_boundaries import WordBoundaries, boundaries_of, is_word_mark
 
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -107,11 +107,11 @@ class WordPieceTokenizer(LibraryTokenizer):
     def continues_word(self) -> np.ndarray:
         return np.array([token.startswith(self.rules.continuing_subword_prefix) for token in self._tokens])
 
-    def word_marks(self) -> WordMarks | None:
+    def word_boundaries(self) -> WordBoundaries | None:
         prefix = self.rules.continuing_subword_prefix
         if not is_word_mark(prefix):
             return None
-        return marks_of(self._tokens, (token.removeprefix(prefix) for token in self._tokens), self.continues_word())
+        return boundaries_of(self._tokens, lambda token: token.removeprefix(prefix), self.continues_word())
 
     def save(self, directory: str | Path) -> None:
         rules = self.rules

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import BERT_CHINESE
-from bertjax.text.located import Offsets
+from bertjax.text.offsets import Offsets
 
 
 def split_words(text: str) -> list[Offsets]:

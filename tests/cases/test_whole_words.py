@@ -15,7 +15,7 @@ TEXTS = [f"Sentence number {i} speaks of undiscovered rivers, and of the sea" fo
 def test_words_come_from_the_pre_tokenizer(cases, name):
     tokenizer = load_tokenizer(cases / name)
     assert not tokenizer.continues_word().any()
-    ids, starts = tokenizer.encode_words(TEXTS[:1])
+    ids, starts = tokenizer.encode_with_word_starts(TEXTS[:1])
     words = np.split(np.array(ids[0]), np.flatnonzero(starts)[1:])
     told = ["".join(tokenizer.token(i) for i in word) for word in words]
     assert told[2:6] == [TEXTS[0].lower().split()[2], "speaks", "of", "undiscovered"] and told[6:8] == ["rivers", ","]

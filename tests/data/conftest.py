@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bertjax.text.word_marks import WordMarks
+from bertjax.text.word_boundaries import WordBoundaries
 
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 FIRST_TOKEN = 5
@@ -48,8 +48,8 @@ class NumberTokenizer:
     def continues_word(self) -> np.ndarray:
         return np.arange(self.vocab_size) % 3 == 0
 
-    def word_marks(self) -> WordMarks:
-        return WordMarks(~self.continues_word(), np.zeros(self.vocab_size, bool))
+    def word_boundaries(self) -> WordBoundaries:
+        return WordBoundaries(~self.continues_word(), np.zeros(self.vocab_size, bool))
 
 
 def make_corpus(documents: list[list[int]]) -> TableCorpus:

@@ -12,9 +12,9 @@ from bertjax.data.corpus.sources import TextList
 from bertjax.data.corpus.text_cautions import TextCounts, check_known, text_cautions, text_line
 from bertjax.errors import DataError
 from bertjax.prepare import main
-from bertjax.text import unknown
+from bertjax.text import coverage
+from bertjax.text.coverage import measure_coverage
 from bertjax.text.tokenizer import WORDPIECE_SPECIALS, SentencePieceTokenizer, WordPieceTokenizer
-from bertjax.text.unknown import known_in
 from bertjax.text.vocabulary import train_tokenizer
 
 DRAW = random.Random(17)
@@ -45,7 +45,7 @@ def wordpiece(*pieces, **settings):
 
 def test_characters_are_counted_and_not_tokens():
     tokenizer = wordpiece("a", "##b", "the")
-    known = known_in(tokenizer, ["the ab zebra a", "ab", "q"])
+    known = measure_coverage(tokenizer, ["the ab zebra a", "ab", "q"])
     assert (known.characters, known.words, known.tokens) == (14, 6, 8)
     assert (known.unknown, known.too_long, known.examples) == (6, 0, ["zebra", "q"])
     assert known.share == 6 / 14
@@ -53,7 +53,7 @@ def test_characters_are_counted_and_not_tokens():
 
 @pytest.mark.parametrize("length", [99, 100, 101, 5000])
 def test_words_beyond_the_limit_of_wordpiece(length):
-    known = known_in(wordpiece("a", "##a"), [f"a {'a' * length} a"])
+    known = measure_coverage(wordpiece("a", "##a"), [f"a {'a' * length} a"])
     expected = length if length > 100 else 0
     assert (known.unknown, known.too_long) == (expected, expected)
 
@@ -61,7 +61,7 @@ def test_words_beyond_the_limit_of_wordpiece(length):
 def test_a_large_lot_is_looked_at_in_part():
     """An even part stands for the rest, and the sum is close to what it is."""
     texts = [("q" * (1 + n % 7) + " ab ") * 50 for n in range(2000)]
-    known = known_in(wordpiece("a", "##b"), texts)
+    known = measure_coverage(wordpiece("a", "##b"), texts)
     exact = sum(text.count("q") for text in texts)
     assert abs(known.unknown / exact - 1) < 0.02
     assert known.characters == sum(len(text.replace(" ", "")) for text in texts)
@@ -70,7 +70,7 @@ def test_a_large_lot_is_looked_at_in_part():
 def test_sentencepiece_knows_all_but_a_model_without_bytes():
     texts = ["the river is wide", "the town is old"] * 20
     spelled = train_tokenizer("sentencepiece", texts, 300, True)
-    assert known_in(spelled, ["字 the ☃"]).unknown == 0
+    assert measure_coverage(spelled, ["字 the ☃"]).unknown == 0
     import io
 
     import sentencepiece
@@ -81,7 +81,7 @@ def test_sentencepiece_knows_all_but_a_model_without_bytes():
         pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=["[CLS]", "[SEP]", "[MASK]"], unk_piece="[UNK]",
         pad_piece="[PAD]",
     )  # fmt: skip
-    known = known_in(SentencePieceTokenizer(model.getvalue()), ["字字 the ☃"])
+    known = measure_coverage(SentencePieceTokenizer(model.getvalue()), ["字字 the ☃"])
     assert (known.unknown, known.characters) == (3, 6)
 
 
@@ -194,9 +194,9 @@ def test_corpora_of_earlier_versions_open_and_are_judged_by_tokens(tmp_path):
 
 def test_no_more_is_unknown_than_there_is(monkeypatch):
     """Where a part stands for all of it, and texts that are one unknown word each are long and short."""
-    monkeypatch.setattr(unknown, "_EXAMINED", 500)
+    monkeypatch.setattr(coverage, "_EXAMINED", 500)
     words = drawn("ACGT", 110, 1)[0], drawn("ACGT", 900, 1)[0]
-    found = known_in(wordpiece("the"), [words[i % 7 == 0] for i in range(100)])
+    found = measure_coverage(wordpiece("the"), [words[i % 7 == 0] for i in range(100)])
     assert found.unknown == found.too_long == found.characters
-    mixed = known_in(wordpiece("the"), [f"the {words[i % 5 == 0]}" for i in range(100)])
+    mixed = measure_coverage(wordpiece("the"), [f"the {words[i % 5 == 0]}" for i in range(100)])
     assert 0.95 < mixed.share <= 1 and mixed.too_long <= mixed.unknown <= mixed.characters

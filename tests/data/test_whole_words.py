@@ -211,7 +211,7 @@ def test_a_prepared_corpus_keeps_where_words_begin(prepared):
             ids = split.tokens[begin : begin + size]
             words = np.split(ids, np.flatnonzero(starts[begin : begin + size])[1:])
             told = ["".join(corpus.tokenizer.token(i) for i in word) for word in words]
-            (again, first) = corpus.tokenizer.encode_words([" ".join(told)])
+            (again, first) = corpus.tokenizer.encode_with_word_starts([" ".join(told)])
             assert again[0] == ids.tolist() and first.tolist() == starts[begin : begin + size].tolist()
             begin += size
 
@@ -237,7 +237,7 @@ def test_a_corpus_of_before_is_refused_for_whole_words_alone(prepared, tmp_path,
     texts = [" ".join(document) for document in MADE["de"]]
     with monkeypatch.context() as before:
         told = TokenFacts.of(tokenizer_of("wordpiece", MADE["de"], 400)).marks
-        before.setattr(JsonTokenizer, "word_marks", lambda self: told)
+        before.setattr(JsonTokenizer, "word_boundaries", lambda self: told)
         old = corpora.prepare([TextList(texts)], tmp_path / "old", tokenizer=folder / "tokenizer")
     assert old.train.word_starts is None
     settings = ExampleSettings("mlm", whole_word_masking=True)

@@ -31,7 +31,7 @@ def test_the_best_span_of_a_short_context(reader, tokenizer):
         for end in range(begin, min(begin + 6, len(ids)))
     }
     begin, end = max(scores, key=lambda span: scores[span])
-    spans = tokenizer.locate_batch([context])[0].spans
+    spans = tokenizer.encode_with_offsets([context])[0].offsets
     assert (found.start, found.end) == (spans[begin][0], spans[end][1])
     assert found.text == context[found.start : found.end]
     assert found.score == pytest.approx(scores[begin, end], abs=1e-4)

@@ -143,9 +143,9 @@ def test_i_of_turkish(kind, tmp_path):
     again = load_tokenizer(tmp_path)
     assert again.dotless_i and again.fingerprint == tokenizer.fingerprint
     assert again.encode(text) == tokenizer.encode(text)
-    located = again.locate_batch([text])[0]
+    located = again.encode_with_offsets([text])[0]
     assert located.ids == tokenizer.encode(text)
-    covered = {position for begin, end in located.spans for position in range(begin, end)}
+    covered = {position for begin, end in located.offsets for position in range(begin, end)}
     assert covered == {position for position, character in enumerate(text) if character != " "}
     for others in ({"language": "de"}, {"language": None}, {"language": "tr", "lowercase": False}):
         other = learned(text, kind, **others)

@@ -14,9 +14,9 @@ import numpy as np
 
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source, read_documents
+from bertjax.text.coverage import Coverage, measure_coverage
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.text.unknown import Known, known_in
 
 T = TypeVar("T")
 # Tokenised at once, while the next lot is being split into sentences.
@@ -80,7 +80,7 @@ class Staged:
     document_sentences: np.ndarray
     document_tokens: np.ndarray
     document_hashes: np.ndarray
-    known: Known
+    known: Coverage
     word_starts: np.ndarray | None = None
 
     @property
@@ -103,7 +103,7 @@ def token_dtype(vocab_size: int) -> np.dtype:
 def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path) -> Staged:
     """Tokenises documents into files in ``folder``. Sentences without any token are left out, documents too."""
     dtype = token_dtype(tokenizer.vocab_size)
-    words = tokenizer.word_marks() is None
+    words = tokenizer.word_boundaries() is None
     counts: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
     hashes: list[np.ndarray] = []
@@ -114,8 +114,8 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         (folder / "words").open("wb") as starts,
         ThreadPoolExecutor(1) as worker,
     ):
-        pending: Future[tuple[np.ndarray, np.ndarray, np.ndarray, Known]] | None = None
-        known = Known()
+        pending: Future[tuple[np.ndarray, np.ndarray, np.ndarray, Coverage]] | None = None
+        known = Coverage()
         batch: list[list[str]] = []
         for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
             if pending is not None:
@@ -155,20 +155,20 @@ def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[l
 
 def _encode(
     tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype, words: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Known]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Coverage]:
     """Tokens of each sentence of a lot, int64 [n], their ids, with ``words`` which of them begin one, bool, and what of
     the text is known. Not all at once: a lot may be one huge document, and what a library returns takes a hundred bytes
     a token."""
-    known = Known()
+    known = Coverage()
     lengths: list[np.ndarray] = []
     flat: list[np.ndarray] = []
     starts = [np.zeros(0, bool)]
     for part in _lots(itertools.chain.from_iterable(lot)):
-        ids, begins = tokenizer.encode_words(part) if words else (tokenizer.encode_batch(part), starts[0])
+        ids, begins = tokenizer.encode_with_word_starts(part) if words else (tokenizer.encode_batch(part), starts[0])
         starts.append(begins)
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         flat.append(np.fromiter(itertools.chain.from_iterable(ids), dtype, int(lengths[-1].sum())))
-        known.add(known_in(tokenizer, part, ids))
+        known.add(measure_coverage(tokenizer, part, ids))
     return np.concatenate(lengths), np.concatenate(flat), np.concatenate(starts), known
 
 

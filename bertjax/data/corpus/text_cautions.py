@@ -10,8 +10,8 @@ import numpy as np
 
 from bertjax.errors import DataError
 from bertjax.text.accents import caseless_warning
+from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, Coverage, helpful_cleaning
 from bertjax.text.interface import ROLES, Tokenizer
-from bertjax.text.unknown import REFUSE_ABOVE, WARN_ABOVE, Known, known_if
 from bertjax.text.vocabulary import LEAST_SIZE
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ _REMEDIES = {
 }
 
 
-def counts_of_text(known: Known, used: np.ndarray, tokenizer: Tokenizer, trained: bool) -> dict[str, Any]:
+def counts_of_text(known: Coverage, used: np.ndarray, tokenizer: Tokenizer, trained: bool) -> dict[str, Any]:
     """What a manifest keeps of a text. used: int64 [vocab_size], how often each entry occurs in all of it."""
     return {
         "characters": known.characters,
@@ -114,7 +114,7 @@ def counts_of_text(known: Known, used: np.ndarray, tokenizer: Tokenizer, trained
         "too_long_characters": known.too_long,
         "unused_entries": _unused(used, tokenizer)[0],
         "unknown_examples": [example[:20] for example in known.examples[:3]],
-        "known_if": None if trained else known_if(tokenizer, known),
+        "known_if": None if trained else helpful_cleaning(tokenizer, known),
     }
 
 

@@ -22,7 +22,7 @@ from bertjax.errors import DataError
 if TYPE_CHECKING:
     from bertjax.data.corpus.index import Corpus
     from bertjax.text.tokenizer import Tokenizer
-    from bertjax.text.word_marks import WordMarks
+    from bertjax.text.word_boundaries import WordBoundaries
 
 # Random bits in a position's sort key; above them one that puts special tokens last.
 _DRAW_BITS = 16
@@ -43,9 +43,9 @@ class TokenFacts:
     tokenizer: Tokenizer
 
     @cached_property
-    def marks(self) -> WordMarks | None:
+    def marks(self) -> WordBoundaries | None:
         """What ids tell of where words begin; None where they do not tell all."""
-        return self.tokenizer.word_marks()
+        return self.tokenizer.word_boundaries()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenFacts:

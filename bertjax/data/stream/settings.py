@@ -9,7 +9,7 @@ from bertjax.errors import ConfigError
 
 # Version of the rules by which a corpus becomes examples; a run goes on with the one that it began with.
 # 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
-# 2: sentences that no pair has room for are split first (pairs.split_long); words as text.word_marks has them.
+# 2: sentences that no pair has room for are split first (pairs.split_long); words as text.word_boundaries has them.
 ORDER = 2
 
 

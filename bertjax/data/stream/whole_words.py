@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bertjax.text.word_marks import WordMarks
+    from bertjax.text.word_boundaries import WordBoundaries
 
 # A word of more pieces is masked piece by piece: the rest of a row's predictions would hardly ever hold it, and it is
 # mostly no word at all (a protein, an address, a run of signs). Of German, Turkish, Russian, Korean, Arabic, Hindi,
@@ -20,7 +20,7 @@ def ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
 
 
-def word_starts(ids: np.ndarray, marks: WordMarks) -> np.ndarray:
+def word_starts(ids: np.ndarray, marks: WordBoundaries) -> np.ndarray:
     """bool: which of the ``ids`` of a running text begin a word."""
     begins = marks.begins[ids]
     begins[1:] |= marks.ends[ids[:-1]]

@@ -9,7 +9,7 @@ a word, since there a clause stands between two spaces.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -28,7 +28,7 @@ _SPACE, _SINGLE = 1, 2
 
 
 @dataclass(frozen=True)
-class WordMarks:
+class WordBoundaries:
     """What pieces show, bool [V]. begins: the piece is the first of a word. ends: the next piece is."""
 
     begins: np.ndarray
@@ -41,17 +41,18 @@ def is_word_mark(prefix: str) -> bool:
     return len(prefix) > 1 and prefix.isascii() and not any(map(str.isalnum, prefix))
 
 
-def marks_of(pieces: Sequence[str], texts: Iterable[str], continues: np.ndarray) -> WordMarks:
-    """``texts``: the pieces without their marks; ``continues`` bool [V]: whether the mark says that a piece continues
-    a word."""
+def boundaries_of(pieces: Sequence[str], unmarked: Callable[[str], str], continues: np.ndarray) -> WordBoundaries:
+    """``unmarked``: a piece without its mark. ``continues`` bool [V]: whether the mark says that a piece continues a
+    word."""
     begins, ends = ~continues, np.zeros(len(pieces), bool)
-    for i, (piece, text) in enumerate(zip(pieces, texts, strict=True)):
+    for i, piece in enumerate(pieces):
+        text = unmarked(piece)
         if text and not text.isascii():
             begins[i] |= _is_single(text[0])
             ends[i] = _is_single(text[-1])
         elif piece in _FIRST_BYTES:
             begins[i] = True
-    return WordMarks(begins, ends)
+    return WordBoundaries(begins, ends)
 
 
 def _is_single(character: str) -> bool:

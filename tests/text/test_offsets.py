@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.text.located import aligned
+from bertjax.text.offsets import align
 from bertjax.text.tokenizer import load_tokenizer, prepare_text
 from bertjax.text.vocabulary import train_tokenizer
 
@@ -46,7 +46,7 @@ def is_visible(text):
 @settings(max_examples=150, deadline=None)
 @given(text=SOME_TEXT)
 def test_spans_are_in_order_and_ids_those_of_encode(tokenizer, text):
-    ids, spans = tokenizer.locate_batch([text])[0]
+    ids, spans = tokenizer.encode_with_offsets([text])[0]
     assert ids == tokenizer.encode(text) and len(ids) == len(spans)
     for begin, end in spans:
         assert 0 <= begin <= end <= len(text)
@@ -59,7 +59,7 @@ def test_spans_are_in_order_and_ids_those_of_encode(tokenizer, text):
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(LETTERS, max_size=30))
 def test_no_letter_is_lost(tokenizer, text):
-    spans = tokenizer.locate_batch([text])[0].spans
+    spans = tokenizer.encode_with_offsets([text])[0].offsets
     inside = {position for span in spans for position in range(*span)}
     lost = "".join(character for position, character in enumerate(text) if position not in inside)
     assert not is_visible(lost), (lost, spans)
@@ -74,7 +74,7 @@ def test_what_a_token_stands_for(tokenizer):
     plain = lambda text: unicodedata.normalize("NFC", prepare_text(text, True))
     seen = 0
     for text in ("The cat  sat\n on the mat, in cafe\u0301.", "nai\u0308ve\tCAFÉ fine", "the\u3000mat"):
-        for token_id, (begin, end) in zip(*tokenizer.locate_batch([text])[0], strict=True):
+        for token_id, (begin, end) in zip(*tokenizer.encode_with_offsets([text])[0], strict=True):
             token = bare(tokenizer.token(token_id))
             if token.isascii() and token.isalpha():
                 assert token.lower() in plain(text[begin:end])
@@ -85,13 +85,13 @@ def test_what_a_token_stands_for(tokenizer):
 def test_marks_go_with_their_letter():
     tokenizer = train_tokenizer("wordpiece", TEXTS, 200, lowercase=True)
     text = "cafe\u0301 x"
-    spans = tokenizer.locate_batch([text])[0].spans
+    spans = tokenizer.encode_with_offsets([text])[0].offsets
     assert text[spans[0][0] : spans[-2][1]] == "cafe\u0301"
 
 
 def test_a_letter_that_becomes_two_is_one_place():
     text = "a\ufb01 ½\u0301 ``İ''"
-    prepared, origins = aligned(text, lambda text: prepare_text(text, True))
+    prepared, origins = align(text, lambda text: prepare_text(text, True))
     made = {}
     for character, span in zip(prepared, origins, strict=True):
         made.setdefault(span, []).append(character)
@@ -104,7 +104,7 @@ def test_a_letter_that_becomes_two_is_one_place():
 @given(text=SOME_TEXT, lowercase=st.booleans(), strip=st.booleans())
 def test_letters_are_prepared_alike_alone_and_together(text, lowercase, strip):
     prepare = lambda text: prepare_text(text, lowercase, strip)
-    prepared, origins = aligned(text, prepare)
+    prepared, origins = align(text, prepare)
     assert prepared == prepare(text) and len(origins) == len(prepared)
     for span in dict.fromkeys(origins):
         together = "".join(c for c, origin in zip(prepared, origins, strict=True) if origin == span)
@@ -112,7 +112,7 @@ def test_letters_are_prepared_alike_alone_and_together(text, lowercase, strip):
 
 
 def test_a_cleaning_that_is_not_by_letters_still_has_places():
-    assert aligned("ab", lambda text: text * 3 if len(text) > 1 else text) == (
+    assert align("ab", lambda text: text * 3 if len(text) > 1 else text) == (
         "ababab",
         [(0, 1), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)],
     )

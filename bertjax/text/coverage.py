@@ -18,7 +18,7 @@ _LONGEST_EXAMPLE = 100
 
 
 @dataclass
-class Known:
+class Coverage:
     """Counts over texts.
 
     characters: without white space. words: between white space. unknown: characters that became the unknown token.
@@ -37,19 +37,21 @@ class Known:
         """The share of the characters that is unknown."""
         return self.unknown / max(self.characters, 1)
 
-    def add(self, other: Known) -> None:
+    def add(self, other: Coverage) -> None:
         for name in ("characters", "words", "tokens", "unknown", "too_long"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.examples = list(dict.fromkeys([*self.examples, *other.examples]))[:_EXAMPLES]
 
 
-def known_in(tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> Known:
+def measure_coverage(
+    tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None
+) -> Coverage:
     """Counts over ``texts``; ``ids``: their tokens, if the caller has them.
 
     If many texts have unknown tokens, an even sample of those is examined and the counts are scaled up.
     """
     ids = tokenizer.encode_batch(texts) if ids is None else ids
-    found = Known(
+    found = Coverage(
         characters=sum(len(text) - sum(map(text.count, " \n\t")) for text in texts),
         words=sum(len(text.split()) for text in texts),
         tokens=sum(map(len, ids)),
@@ -58,8 +60,8 @@ def known_in(tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[
     size = sum(map(len, affected))
     examined = affected[:: 1 + size // _EXAMINED]
     examples: dict[str, None] = {}
-    for text, located in zip(examined, tokenizer.locate_batch(examined), strict=True):
-        for begin, end in sorted({offsets for i, offsets in zip(*located, strict=True) if i == tokenizer.unk_id}):
+    for text, encoded in zip(examined, tokenizer.encode_with_offsets(examined), strict=True):
+        for begin, end in sorted({offsets for i, offsets in zip(*encoded, strict=True) if i == tokenizer.unk_id}):
             piece = text[begin:end]
             length = len(piece) - sum(map(str.isspace, piece))
             found.unknown += length
@@ -80,17 +82,19 @@ def _is_too_long(piece: str, longest: int | None) -> bool:
     return longest is not None and max(len(piece), len(unicodedata.normalize("NFD", piece))) > longest
 
 
-def unknown_caution(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tuple[float, str | None]:
+def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tuple[float, str | None]:
     """(share of the characters of ``texts``, called ``what``, that a model's tokenizer does not know; a line that says
     so if it is more than 1 %). An even sample of a million characters is examined."""
     texts = list(texts)
-    known = known_in(tokenizer, texts[:: 1 + sum(map(len, texts)) // 1_000_000])
-    if known.share <= WARN_ABOVE:
-        return known.share, None
-    examples = ", ".join(repr(example[:20]) for example in known.examples[:3])
-    line = f"{known.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}"
-    if 2 * known.too_long > known.unknown:
-        return known.share, (
+    coverage = measure_coverage(tokenizer, texts[:: 1 + sum(map(len, texts)) // 1_000_000])
+    if coverage.share <= WARN_ABOVE:
+        return coverage.share, None
+    examples = ", ".join(repr(example[:20]) for example in coverage.examples[:3])
+    line = (
+        f"{coverage.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}"
+    )
+    if 2 * coverage.too_long > coverage.unknown:
+        return coverage.share, (
             f"{line}: the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
             f"spaces, or use a model whose tokenizer divides them"
         )
@@ -100,14 +104,14 @@ def unknown_caution(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
         "strip_accents": 'its vocabulary knows them without marks on the letters: set "strip_accents": true in the '
         "tokenizer_config.json of its folder",
         None: "use a model whose tokenizer knows them",
-    }[known_if(tokenizer, known)]
-    return known.share, f"{line}: the model does not see what they say; {way}"
+    }[helpful_cleaning(tokenizer, coverage)]
+    return coverage.share, f"{line}: the model does not see what they say; {way}"
 
 
-def known_if(tokenizer: Tokenizer, known: Known) -> str | None:
+def helpful_cleaning(tokenizer: Tokenizer, coverage: Coverage) -> str | None:
     """``lowercase`` or ``strip_accents`` if that makes most examples of what is unknown known, else None."""
     changes: dict[str, Callable[[str], str]] = {"lowercase": str.lower, "strip_accents": without_marks}
-    examples = [one for one in known.examples if one]
+    examples = [one for one in coverage.examples if one]
     for name, change in changes.items():
         is_known = [tokenizer.unk_id not in ids for ids in tokenizer.encode_batch([change(one) for one in examples])]
         if not getattr(tokenizer, name) and examples and sum(is_known) > len(examples) / 2:

@@ -10,7 +10,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from bertjax.text.vocabulary import train_tokenizer
-from bertjax.text.word_marks import marks_of
+from bertjax.text.word_boundaries import boundaries_of
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer
 
 TEXTS = [
@@ -47,7 +47,7 @@ def byte_level():
 
 def words_of(tokenizer, text) -> list[list[str]]:
     """Pieces, grouped by word."""
-    ids, starts = tokenizer.encode_words([text])
+    ids, starts = tokenizer.encode_with_word_starts([text])
     assert ids == tokenizer.encode_batch([text])
     found = []
     for token, first in zip(ids[0], starts, strict=True):
@@ -59,7 +59,7 @@ def words_of(tokenizer, text) -> list[list[str]]:
 
 def test_words_of_byte_level_bpe_are_those_of_its_pre_tokenizer():
     tokenizer = byte_level()
-    assert tokenizer.word_marks() is None
+    assert tokenizer.word_boundaries() is None
     assert ["".join(word) for word in words_of(tokenizer, "rivers, again!")] == ["rivers", ",", "Ġagain", "!"]
     # Pieces of three bytes: each Chinese or Thai character that no piece joins to another is a word.
     assert [len(word) for word in words_of(tokenizer, "鑫鑫")] == [3, 3]
@@ -69,7 +69,7 @@ def test_words_of_byte_level_bpe_are_those_of_its_pre_tokenizer():
 
 def test_words_of_a_pre_tokenizer_without_marks():
     tokenizer = bpe(pre_tokenizers.Whitespace(), size=60)
-    assert tokenizer.word_marks() is None
+    assert tokenizer.word_boundaries() is None
     assert not tokenizer.continues_word().any()  # no piece tells
     text = "the river, speaks"
     assert ["".join(word) for word in words_of(tokenizer, text)] == ["the", "river", ",", "speaks"]
@@ -80,7 +80,7 @@ def test_without_a_pre_tokenizer_words_begin_at_white_space():
     # As in models whose normalizer writes the mark: no text is split before the model.
     normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer = bpe(None, normalizer, size=70)
-    assert tokenizer.word_marks() is None
+    assert tokenizer.word_boundaries() is None
     words = ["".join(word).replace("▁", "") for word in words_of(tokenizer, "river speaks countries")]
     assert "".join(words) == "riverspeakscountries" and len(words) >= 2
 
@@ -95,8 +95,8 @@ def test_pieces_tell_what_the_library_tells(kind, chinese):
         tokenizer = WordPieceTokenizer(tokens, False, rules=WordPieceRules(handle_chinese_chars=chinese))
     else:
         tokenizer = bpe(pre_tokenizers.Metaspace(prepend_scheme="always"), size=130)
-    marks = tokenizer.word_marks()
-    ids, starts = tokenizer.encode_words(TEXTS)
+    marks = tokenizer.word_boundaries()
+    ids, starts = tokenizer.encode_with_word_starts(TEXTS)
     told = []
     for sentence in filter(None, ids):
         begins = marks.begins[sentence]
@@ -113,7 +113,7 @@ def test_sentencepiece_sets_chinese_characters_apart():
     texts = [*TEXTS, *("中国人民在河边说话" * 3 for _ in range(30)), *(["人中民国"] * 30)]
     tokenizer = train_tokenizer("sentencepiece", texts, 320, lowercase=True)
     assert isinstance(tokenizer, SentencePieceTokenizer)
-    marks = tokenizer.word_marks()
+    marks = tokenizer.word_boundaries()
     ids = tokenizer.encode("民人国中人民")
     assert len(ids) > 3 and tokenizer.token(ids[0]).startswith("▁")
     own = [i for i in ids if tokenizer.token(i) != "▁" and not tokenizer.token(i).startswith("<0x")]
@@ -126,7 +126,7 @@ def test_sentencepiece_sets_chinese_characters_apart():
 def test_marks_of_single_bytes_and_of_what_stands_beside_a_chinese_character():
     pieces = ["▁a", "b", "国", "国b", "b国", "<0xE4>", "<0xB8>", "<0xC3>", "[MASK]"]
     continues = np.array([False, True, True, True, True, True, True, True, False])
-    marks = marks_of(pieces, (piece.strip("▁") for piece in pieces), continues)
+    marks = boundaries_of(pieces, lambda piece: piece.strip("▁"), continues)
     assert marks.begins.tolist() == [True, False, True, True, False, True, False, False, True]
     assert marks.ends.tolist() == [False, False, True, False, True, False, False, False, False]
 
@@ -134,5 +134,5 @@ def test_marks_of_single_bytes_and_of_what_stands_beside_a_chinese_character():
 def test_a_prefix_that_words_may_begin_with_tells_nothing():
     tokens = [*WORDPIECE_SPECIALS, "a", "b", "c", "ab"]
     tokenizer = WordPieceTokenizer(tokens, rules=WordPieceRules(continuing_subword_prefix=""))
-    assert tokenizer.word_marks() is None
+    assert tokenizer.word_boundaries() is None
     assert words_of(tokenizer, "abc ca") == [["ab", "c"], ["c", "a"]]

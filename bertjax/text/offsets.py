@@ -12,7 +12,7 @@ Offsets = tuple[int, int]  # (begin, end) in characters: text[begin:end]
 _QUOTES = re.compile("``|''|.", re.DOTALL)
 
 
-class Located(NamedTuple):
+class EncodedText(NamedTuple):
     """ids of a text without special tokens, and the offsets of each.
 
     Offsets are in order and include no white space at the ends. They are empty only if the text has nothing but white
@@ -20,11 +20,11 @@ class Located(NamedTuple):
     """
 
     ids: list[int]
-    spans: list[Offsets]
+    offsets: list[Offsets]
 
 
-def located(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> Located:
-    """``Located`` from the offsets that a library returns."""
+def encoded_text(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> EncodedText:
+    """``EncodedText`` from the offsets that a library returns."""
     spans = [_without_space(text, begin, end) for begin, end in spans]
     if not text.isascii():
         spans = _with_marks(text, spans)
@@ -37,7 +37,7 @@ def located(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> Located:
     before = (0, 0)
     for index, (begin, end) in enumerate(filled):
         before = filled[index] = (begin, end) if end > begin else before
-    return Located(list(ids), filled)
+    return EncodedText(list(ids), filled)
 
 
 def _without_space(text: str, begin: int, end: int) -> Offsets:
@@ -59,7 +59,7 @@ def _with_marks(text: str, spans: list[Offsets]) -> list[Offsets]:
     return extended
 
 
-def aligned(text: str, prepare: Callable[[str], str]) -> tuple[str, list[Offsets]]:
+def align(text: str, prepare: Callable[[str], str]) -> tuple[str, list[Offsets]]:
     """``prepare(text)``, and the offsets in ``text`` of what each of its characters was made from.
 
     ``prepare`` may change quotes, case, composition and accents: what becomes of a letter with its marks must not
