@@ -28,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from bertjax.description import describe, show
+    from bertjax.cli.json_text import nonfinite_as_words
     from bertjax.errors import ModelFileError
-    from bertjax.inference.strict_json import with_words_for_numbers
+    from bertjax.workdir.description import describe, show
 
     found = describe(options.path)
     try:
-        text = json.dumps(with_words_for_numbers(found), indent=2, allow_nan=False)
+        text = json.dumps(nonfinite_as_words(found), indent=2, allow_nan=False)
     except RecursionError:
         raise ModelFileError(f"{options.path}: its config is nested too deeply to be shown") from None
     if options.json:

@@ -158,9 +158,9 @@ def _run(options: argparse.Namespace) -> None:
 
         write_json(output, result)
     if options.json:
-        from bertjax.inference.strict_json import written
+        from bertjax.cli.json_text import dump
 
-        print(written(result, sys.stdout.encoding or "utf-8", indent=2))
+        print(dump(result, sys.stdout.encoding or "utf-8", indent=2))
         return
     from rich.console import Console
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertjax.cli.command import ArgumentParser, fail, guarded
 from bertjax.cli.digits import whole_number
+from bertjax.cli.json_text import dump, is_finite
 from bertjax.cli.showing import note
 from bertjax.errors import DATA, USAGE, ConfigError
 
@@ -177,7 +178,6 @@ def _values(options: argparse.Namespace) -> list[Any]:
 def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[dict[str, Any]]:
     from bertjax.errors import ModelFileError
     from bertjax.inference.json_lines import NOT_FINITE
-    from bertjax.inference.strict_json import is_finite
 
     try:
         records, items = zip(*map(task.read, values), strict=True)
@@ -191,12 +191,10 @@ def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[di
 
 def _write(answers: Iterable[dict[str, Any]]) -> int:
     """Writes JSON lines; returns how many of them are errors."""
-    from bertjax.inference.strict_json import written
-
     failed = 0
     for answer in answers:
         failed += "error" in answer
-        print(written(answer, sys.stdout.encoding or "utf-8"))
+        print(dump(answer, sys.stdout.encoding or "utf-8"))
     sys.stdout.flush()
     return failed
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from bertjax.inference.strict_json import is_finite, parsed
+from bertjax.cli.json_text import is_finite, parse
 
 # A parsed line as an object, whose fields are kept in the answer, and what the work takes of it; ValueError says what
 # a line must be.
@@ -76,7 +76,7 @@ def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
     if isinstance(line, TooLong):
         return {"error": line.decode()}, None
     try:
-        value = parsed(line.rstrip())
+        value = parse(line.rstrip())
     except json.JSONDecodeError as error:
         return {"error": f"no JSON: {error.msg}, column {error.colno}"}, None
     except ValueError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from bertjax.cli.json_text import unique_names
 from bertjax.cli.showing import short
 from bertjax.errors import ModelFileError
 
@@ -145,15 +145,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def _parsed(text: bytes, origin: str, kind: type) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise ValueError(f"{short(repr(twice))} occurs twice")
-        return found
-
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:  # no JSON or UTF-8, a number of thousands of digits, deep nesting
         raise ModelFileError(f"{origin}: damaged JSON: {short(error)}") from None
     if not isinstance(value, kind):

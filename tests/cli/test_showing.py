@@ -67,7 +67,7 @@ def test_a_standard_error_that_is_gone_changes_no_exit_code(monkeypatch, broken_
 
 PACKAGE = Path(__file__).parent.parent.parent / "bertjax"
 # Whose other prints are JSON, help, or text of the command's own.
-PRINTING = {"cli/showing.py", "cli/command.py", "inference/prediction_tasks.py", "description.py"}
+PRINTING = {"cli/showing.py", "cli/command.py", "inference/prediction_tasks.py", "workdir/description.py"}
 PRINTING |= {"describe.py", "evaluate.py", "predict.py", "plan.py", "benchmark.py"}
 
 

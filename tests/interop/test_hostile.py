@@ -257,7 +257,7 @@ BOMBS = {
 }  # fmt: skip
 _MEASURED = """
 import sys
-from bertjax.interop import ModelFileError
+from bertjax.errors import ModelFileError
 from bertjax.interop.huggingface import open_folder
 
 def peak():

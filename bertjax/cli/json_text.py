@@ -1,4 +1,4 @@
-"""JSON as the standard has it: what is read can be written again, and is what the line says."""
+"""JSON by the standard, without Python's extensions: what is read can be written again, and no value is lost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from bertjax.cli.showing import plain_json
 
 _MOST_DIGITS = 4300  # Python converts no more, in either direction
 _MOST_DEPTH = 100
+_TOO_DEEP = f"nested more than {_MOST_DEPTH} levels deep"
 
 
-def parsed(text: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError for what is no JSON, for numbers that no float holds or that have too
-    many digits, for a name that an object has twice, and for more than 100 levels of nesting."""
+def parse(text: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for what is not JSON, numbers that no float holds or that have too
+    many digits, for a name that occurs twice in an object, and for more than 100 levels of nesting."""
     try:
         value = _DECODER.decode(text.decode("utf-8-sig"))
     except RecursionError:
@@ -24,12 +25,9 @@ def parsed(text: bytes) -> Any:
     return value
 
 
-def written(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
-    """``value`` as JSON that the encoding has characters for and that cannot steer a terminal; one line without
-    ``indent``.
-
-    Raises ValueError for numbers that JSON does not have.
-    """
+def dump(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
+    """``value`` as JSON in characters that the encoding has and that cannot steer a terminal; one line without
+    ``indent``. Raises ValueError for numbers that JSON does not have."""
     text = plain_json(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent))
     try:
         text.encode(encoding)
@@ -40,34 +38,27 @@ def written(value: Any, encoding: str = "utf-8", indent: int | None = None) -> s
 
 def is_finite(value: Any) -> bool:
     """Whether all numbers in a JSON value are finite."""
-    if isinstance(value, float):
-        return math.isfinite(value)
     if isinstance(value, dict):
         return all(map(is_finite, value.values()))
-    return all(map(is_finite, value)) if isinstance(value, list | tuple) else True
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
-def with_words_for_numbers(value: Any) -> Any:
+def nonfinite_as_words(value: Any) -> Any:
     """A JSON value with NaN and infinity, which Python reads and JSON does not have, as words."""
     if isinstance(value, dict):
-        return {name: with_words_for_numbers(item) for name, item in value.items()}
+        return {name: nonfinite_as_words(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [with_words_for_numbers(item) for item in value]
-    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-_TOO_DEEP = f"nested more than {_MOST_DEPTH} levels deep"
+        return [nonfinite_as_words(item) for item in value]
+    return value if is_finite(value) else json.dumps(value)
 
 
 def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(_MOST_DEPTH + 1):
-        level = [
-            item
-            for whole in level
-            if isinstance(whole, dict | list)
-            for item in (whole.values() if isinstance(whole, dict) else whole)
-        ]
+        holders = [one for one in level if isinstance(one, dict | list)]
+        level = [item for one in holders for item in (one.values() if isinstance(one, dict) else one)]
     return bool(level)
 
 
@@ -85,10 +76,12 @@ def _int(digits: str) -> int:
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members, for ``json``'s ``object_pairs_hook``. Raises ValueError for a name that is twice
+    among them."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
@@ -97,4 +90,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(
+    parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=unique_names
+)
