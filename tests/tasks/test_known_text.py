@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bertjax.inference.unknown_texts import watched
 
 from bertjax.errors import DataError
+from bertjax.inference.prediction_tasks import warning_of_unknown
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.questions import question_examples
@@ -49,9 +49,9 @@ def test_the_way_out_is_one_that_helps():
         unknown_lines(tokenizer(), text_examples(["river" * 30], ["a"]), "the data", refuse=True)
 
 
-def test_predictions_are_watched_and_warned_of_once():
+def test_predictions_warn_once():
     said, done = [], []
-    work = watched(lambda items: done.append(items) or items, tokenizer(), said.append)
+    work = warning_of_unknown(lambda items: done.append(items) or items, tokenizer(), said.append)
     lots = [["the [MASK] is wide"], [("the river", "wide")], [["the", "river"], "cafe"], [], ["\ud800"], [5]]
     for lot in lots:
         assert work(lot) == lot
