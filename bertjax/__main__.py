@@ -26,12 +26,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("bertjax.train.__main__", "pretrain a model from a config", share_heaps),
     "finetune": Command("bertjax.finetune.__main__", "train a model for a task on labelled files", keep_memory),
-    "prepare": Command("bertjax.prepare", "text to a tokenised corpus with its vocabulary"),
-    "plan": Command("bertjax.plan", "what a run would need on machines that are not there"),
-    "evaluate": Command("bertjax.evaluate", "scores of a model: held-out loss, BLiMP, text similarity"),
-    "export": Command("bertjax.export", "a checkpoint of a run as a Hugging Face folder"),
+    "prepare": Command("bertjax.prepare", "turn text into a tokenised corpus with its vocabulary"),
+    "plan": Command("bertjax.plan", "what a run would need on machines that you do not have"),
+    "evaluate": Command("bertjax.evaluate", "score a model: held-out loss, BLiMP, text similarity, labelled files"),
+    "export": Command("bertjax.export", "write a checkpoint of a run as a Hugging Face folder"),
     "describe": Command("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
-    "predict": Command("bertjax.predict", "fill masks, make embeddings"),
+    "predict": Command("bertjax.predict", "fill masks, embed, classify, tag, answer questions, compare texts"),
     "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas"),
     "benchmark": Command("bertjax.benchmark", "measure the data pipeline and the train step"),
 }

@@ -1,7 +1,7 @@
-"""python -m bertjax.train --config=configs/large.py --config.data.corpus=PATH
+"""python -m bertjax.train --config=large --config.data.corpus=PATH
 
 BERT-large as published in 2018: 24 layers x 1024, 900k steps of 256 rows at 128 tokens and 100k at 512.
-What differs: several pairs are packed into a row (config.data.packing = False turns that off).
+One thing differs: several pairs are packed into a row (config.data.packing = False turns that off).
 """
 
 from bertjax.config import default_config, phase

@@ -1,6 +1,6 @@
-"""python -m bertjax.train --config=configs/small.py --config.data.corpus=PATH
+"""python -m bertjax.train --config=small --config.data.corpus=PATH
 
-BERT-small (4 layers x 512) for one GPU and an evening, on some hundred megabytes of text.
+BERT-small (4 layers x 512) for one GPU, an evening, and some hundred megabytes of text.
 """
 
 from bertjax.config import default_config, phase

@@ -1,6 +1,6 @@
-"""python -m bertjax.train --config=configs/tiny.py
+"""python -m bertjax.train --config=tiny
 
-A small BERT on two CPU cores, both phases in some minutes: to see the whole way run, and to test with.
+A small BERT for two CPU cores, both phases in a few minutes: to try everything once, and for tests.
 """
 
 from bertjax.config import default_config, phase

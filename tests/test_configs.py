@@ -28,7 +28,7 @@ def test_every_config_resolves_and_divides_by_eight(name):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_first_line_is_the_launch_command(path):
-    assert path.read_text().startswith(f'"""python -m bertjax.train --config=configs/{path.name}')
+    assert path.read_text().startswith(f'"""python -m bertjax.train --config={path.stem}')
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""python -m bertjax.finetune --config=configs/finetune/answering.py --model=DIR --train=train.json --eval=dev.json
+"""python -m bertjax.finetune --config=finetune/answering --model=DIR --train=train.json --eval=dev.json
 
-Answers as spans of a context, SQuAD 1.1 and 2, also rows as ``datasets`` writes them (.json, .jsonl); long contexts
-come in windows that share config.model.stride tokens. In Chinese and Japanese answers are compared by characters. Of
-SQuAD 2, f1 is that of the questions where no answer has the higher score; best_f1 that of the best threshold.
+Answers that are spans of a context: SQuAD 1.1 and 2, also rows as ``datasets`` writes them (.json, .jsonl). Long
+contexts are read in windows that share config.model.stride tokens. Chinese and Japanese answers are compared by
+characters. For SQuAD 2, f1 counts a question as unanswerable if that scores higher than any answer; best_f1 uses the
+best threshold.
 """
 
 from bertjax.finetune.settings import default_config

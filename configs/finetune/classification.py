@@ -1,6 +1,6 @@
-"""python -m bertjax.finetune --config=configs/finetune/classification.py --model=DIR --train=FILE.tsv --eval=FILE.tsv
+"""python -m bertjax.finetune --config=finetune/classification --model=DIR --train=FILE.tsv --eval=FILE.tsv
 
-One label a text, or a pair of texts: sentiment, acceptability, entailment. Columns are found from the header.
+One label for a text or a pair of texts: sentiment, acceptability, entailment. Columns are found from the header.
 """
 
 from bertjax.finetune.settings import default_config

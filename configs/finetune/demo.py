@@ -1,7 +1,7 @@
-"""python -m bertjax.finetune --config=configs/finetune/demo.py
+"""python -m bertjax.finetune --config=finetune/demo
 
-Which library a docstring comes from: text and labels are on every machine, nothing is downloaded. Starts from the
-model that python -m bertjax.train --config=configs/tiny.py makes; a minute on two CPU cores.
+Which library is a docstring from? The texts and labels are on every machine, nothing is downloaded. Starts from the
+model that python -m bertjax.train --config=tiny makes; takes a minute on two CPU cores.
 """
 
 from bertjax.finetune.settings import default_config

@@ -1,8 +1,8 @@
-"""python -m bertjax.finetune --config=configs/finetune/embedding.py --model=DIR --train=PAIRS.tsv --eval=PAIRS.tsv
+"""python -m bertjax.finetune --config=finetune/embedding --model=DIR --train=PAIRS.tsv --eval=PAIRS.tsv
 
-Vectors of texts, from pairs that belong together; the others of the batch are what they are to be told from, so
-larger batches learn more, and so are texts in columns negative, negative_1, negatives. Pairs with scores are learned
-from by the order of their scores; evaluation pairs may have scores, too, which cosines are then correlated with.
+Vectors of texts, learned from pairs that belong together. The other texts of a batch are the negatives, so larger
+batches learn more; columns negative, negative_1 ... or negatives add more of them. Pairs with scores are learned from
+by the order of their scores. Evaluation pairs may have scores, too, which cosines are then correlated with.
 """
 
 from bertjax.finetune.settings import default_config

@@ -1,6 +1,6 @@
-"""python -m bertjax.finetune --config=configs/finetune/multi_label.py --model=DIR --train=FILE.jsonl --eval=FILE.jsonl
+"""python -m bertjax.finetune --config=finetune/multi_label --model=DIR --train=FILE.jsonl --eval=FILE.jsonl
 
-Any number of labels a text, each decided by itself; in a file separated by config.data.separator.
+Any number of labels for a text, each decided on its own. In a file config.data.separator stands between them.
 """
 
 from bertjax.finetune.settings import default_config

@@ -1,7 +1,7 @@
-"""python -m bertjax.finetune --config=configs/finetune/regression.py --model=DIR --train=FILE.csv --eval=FILE.csv
+"""python -m bertjax.finetune --config=finetune/regression --model=DIR --train=FILE.csv --eval=FILE.csv
 
-A number a text, or a pair of texts read together: similarity, ratings. Files without a header, such as STS-B's:
---config.data.text=0 --config.data.second=1 --config.data.label=2
+A number for a text, or for a pair of texts that are read together: similarity, ratings. For files without a header,
+such as STS-B's: --config.data.text=0 --config.data.second=1 --config.data.label=2
 """
 
 from bertjax.finetune.settings import default_config

@@ -1,8 +1,8 @@
-"""python -m bertjax.finetune --config=configs/finetune/tagging.py --model=DIR --train=FILE.conll --eval=FILE.conll
+"""python -m bertjax.finetune --config=finetune/tagging --model=DIR --train=FILE.conll --eval=FILE.conll
 
-A tag a word: entities (CoNLL; BIO, IOBES, BILOU, BMES or BMEWO tags), parts of speech (CoNLL-U). --config.data.label
-names the column of the tag (else the last), --config.data.text that of the word (else the first): numbers from 0, or
-names of a header.
+A tag for each word: entities (CoNLL with BIO, IOBES, BILOU, BMES or BMEWO tags), parts of speech (CoNLL-U).
+--config.data.label is the column of the tag (by default the last), --config.data.text that of the word (by default the
+first): numbers from 0, or names of a header.
 """
 
 from bertjax.finetune.settings import default_config
