@@ -1,4 +1,4 @@
-"""What becomes of the marks on letters: decided from the text, by language, by script; i and ı of Turkish."""
+"""Marks on letters: whether they are kept, by text, language and script; the Turkish i and ı."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_back(tokenizer, text: str) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_vocabulary_that_is_learned_here_keeps_marks_that_are_letters(name, kind):
+def test_a_learned_vocabulary_keeps_marks_that_are_letters(name, kind):
     text, strips = SCRIPTS[name]
     tokenizer = learned(text, kind)
     assert tokenizer.strip_accents is strips
@@ -59,7 +59,7 @@ def test_a_vocabulary_that_is_learned_here_keeps_marks_that_are_letters(name, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strip_accents", [True, False])
-def test_it_is_stored_as_what_was_decided(kind, strip_accents, tmp_path):
+def test_the_decision_is_stored(kind, strip_accents, tmp_path):
     tokenizer = learned("élève ガ", kind, strip_accents=strip_accents)
     tokenizer.save(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_bytes())
@@ -70,8 +70,8 @@ def test_it_is_stored_as_what_was_decided(kind, strip_accents, tmp_path):
     assert (read_back(again, "élève ガ") == "eleveカ") is strip_accents
 
 
-def test_null_in_a_given_tokenizer_is_where_text_is_lowercased(tmp_path):
-    """As Hugging Face has it; it stays null in what is exported."""
+def test_null_in_a_given_tokenizer_means_as_lowercasing(tmp_path):
+    """As in Hugging Face; the export has null too."""
     learned("élève ガ", "wordpiece", strip_accents=True).save(tmp_path)
     for name in ("tokenizer_config.json", "tokenizer.json"):
         value = json.loads((tmp_path / name).read_bytes())
@@ -82,29 +82,29 @@ def test_null_in_a_given_tokenizer_is_where_text_is_lowercased(tmp_path):
     tokenizer.save(tmp_path / "again")
     assert json.loads((tmp_path / "again/tokenizer_config.json").read_bytes())["strip_accents"] is None
     explicit = learned("élève ガ", "wordpiece", strip_accents=True)
-    assert tokenizer.fingerprint == explicit.fingerprint  # which does the same
+    assert tokenizer.fingerprint == explicit.fingerprint  # has the same effect
 
 
 def decided(text: str, lowercase: bool = True, strip_accents: bool | None = None, language: str | None = None):
     return decide([text], lowercase, strip_accents, language)
 
 
-def test_of_scripts_together_the_most_decides_and_the_rest_must_lose_nothing():
+def test_the_main_script_decides_if_the_others_lose_nothing():
     french, hindi, chinese = "élève à la forêt " * 10, "कुत्ता घर में ", "汉字没有附加符号"
-    assert decided(french + chinese * 3).strip  # there is nothing to lose in Chinese
+    assert decided(french + chinese * 3).strip  # Chinese has no marks to lose
     assert not decided(french + hindi * 3).strip
     assert (
         "Devanagari" not in decided(french).said and "would lose what is not an accent" in decided(french + hindi).said
     )
     assert not decided(french + chinese * 30).strip
-    assert decided(french * 200 + hindi).strip  # a word of it in a book
+    assert decided(french * 200 + hindi).strip  # one word in a book
     assert not decided("plain text without marks ガラスのびん" * 5).strip
     assert decided("").strip and decided("12 - 34").strip
     # Half and full width, and marks that stand by themselves.
     assert decided("ｆｕｌｌ ｗｉｄｔｈ e\u0301le\u0300ve").strip and not decided("ｶﾞﾗｽ か\u3099き\u3099").strip
 
 
-def test_languages_whose_marked_letters_are_letters():
+def test_languages_with_marked_letters_in_their_alphabet():
     for code in ("tr", "az", "sv", "vi", "es", "de", "cs", "tur", "sv-SE", "de_AT", "DE"):
         assert not decided("plain text, é", language=primary(code)).strip
     for code in ("fr", "en", "el", "it", "pt-BR", "fra", "grc"):
@@ -114,12 +114,12 @@ def test_languages_whose_marked_letters_are_letters():
 
 
 @pytest.mark.parametrize("code", ["turkish", "jp", "gr", "", "t", "12", "tr!", "xx"])
-def test_what_is_no_language(code):
+def test_invalid_language_codes(code):
     with pytest.raises(ConfigError, match=r"data\.language = .* is not a language code.*such as tr"):
         primary(code)
 
 
-def test_what_is_said():
+def test_explanations_and_warnings():
     assert decided("plain").said == "no letter has an accent; one that comes later loses it (strip_accents = True)"
     assert "é ... lose theirs, 20.0% of the letters" in decided("école").said
     assert "Devanagari); 100% have no case" in decided("कुत्ता घर").said
@@ -134,7 +134,7 @@ def test_what_is_said():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_i_of_turkish(kind, tmp_path):
+def test_turkish_i(kind, tmp_path):
     text = "ISPARTA'DAN İZMİR'E ılık ilk Işık I\u0307ğne i\u0307p"
     wanted = "ısparta'danizmir'eılıkilkışıkiğneip"
     tokenizer = learned(text, kind, language="tr")
@@ -155,7 +155,7 @@ def test_i_of_turkish(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_without_the_settings_beside_them(kind, tmp_path):
+def test_files_without_tokenizer_config(kind, tmp_path):
     tokenizer = learned("ISPARTA İZMİR ılık şiş", kind, language="az")
     tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()

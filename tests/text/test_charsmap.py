@@ -1,5 +1,5 @@
-"""The map of characters of a SentencePiece model against the steps of ``tokenizer.json`` that stand for it, on texts of
-everything that composes, joins, or is left out."""
+"""The character map of a SentencePiece model against the normalizers of ``tokenizer.json`` that replace it, on texts of
+everything that composes, joins or is deleted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def block(first: int, last: int) -> list[str]:
 
 
 def pools(charsmap: bytes) -> list[list[str]]:
-    # What Unicode 16 brought is left out: the library composes as an earlier version.
+    # Without the additions of Unicode 16: the library composes as earlier versions do.
     found = [key for key in entries(charsmap) if all(unicodedata.category(c) != "Cn" for c in key)]
     return [
         [key for key in found if len(key) > 1],
@@ -76,7 +76,7 @@ def pools(charsmap: bytes) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_odd_texts_become_what_they_become_there(rule, models):
+def test_normalizers_do_what_the_map_does(rule, models):
     from tokenizers import Regex, normalizers
 
     charsmap = map_of(models[rule])
@@ -115,8 +115,8 @@ TEXTS = {
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_ids_of_what_composes(text, lowercase, models, tmp_path):
-    """Through the whole tokenizer; every character that is left has a piece or is spelled in bytes."""
+def test_ids_of_composing_characters(text, lowercase, models, tmp_path):
+    """Through the whole tokenizer, in which every character has a piece or is spelled in bytes."""
     tokenizers = pytest.importorskip("tokenizers")
     model = train(
         "nmt_nfkc", vocab_size=400, byte_fallback=True, user_defined_symbols=["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
@@ -127,7 +127,7 @@ def test_ids_of_what_composes(text, lowercase, models, tmp_path):
     assert library.encode(text, add_special_tokens=False).ids == tokenizer.encode(text)
 
 
-def test_what_a_map_holds():
+def test_entries_of_a_map():
     charsmap = map_of(train("nmt_nfkc"))
     found = entries(charsmap)
     assert len(found) > 200_000
@@ -139,11 +139,11 @@ def test_what_a_map_holds():
 
 
 @pytest.mark.parametrize("charsmap", [b"", b"\0\0", b"\x08\0\0\0abc", b"\x04\0\0\0" + b"\xff" * 4, b"\xff" * 600])
-def test_what_is_no_map(charsmap):
+def test_damaged_maps_have_no_entries(charsmap):
     assert entries(charsmap) == {} and mapping_steps(charsmap) is None
 
 
-def test_a_map_of_another_kind_is_left_to_the_library(tmp_path):
+def test_maps_of_another_kind_have_no_steps(tmp_path):
     rules = tmp_path / "rules.tsv"
     rules.write_text(
         "".join(" ".join(f"{ord(c):X}" for c in a) + f"\t{ord(b):X}\n" for a, b in (("ab", "c"), ("d", "e")))
@@ -154,7 +154,7 @@ def test_a_map_of_another_kind_is_left_to_the_library(tmp_path):
 
 
 def test_sums_of_scores_are_exact():
-    """Of two ways with one score the same is taken, whatever stands before."""
+    """Of two splits with equal scores the same is chosen, whatever stands before."""
     from sentencepiece import sentencepiece_model_pb2 as messages
 
     model = with_exact_scores(train("nmt_nfkc"))

@@ -42,7 +42,7 @@ ODD = [
 
 
 def refused(path: Path, names: str = "") -> str:
-    """The message with which ``path`` is refused; it has to name the file (in a folder, ``names``) in one line."""
+    """The message that refuses ``path``: one line that names the file (in a folder, ``names``)."""
     with pytest.raises(ConfigError) as error:
         load_tokenizer(path)
     message = str(error.value)
@@ -53,7 +53,7 @@ def refused(path: Path, names: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, bytes]:
-    """Valid files by name, small."""
+    """Small valid files by name."""
     folder = tmp_path_factory.mktemp("valid")
     train_tokenizer("wordpiece", TEXTS, 120, True).save(folder / "wordpiece")
     found = {path.name: path.read_bytes() for path in (folder / "wordpiece").iterdir()}
@@ -82,7 +82,7 @@ def written(path: Path, content: bytes | str | object) -> Path:
         *(b"{}", b"[1]", b'{"model": {}}', b'{"model": []}', b"9" * 10_000, "\ufeff{}".encode(), b'"\\ud800"'),
     ],
 )
-def test_no_tokenizer_at_all(name, content, tmp_path):
+def test_files_that_are_not_tokenizers(name, content, tmp_path):
     refused(written(tmp_path / name, content))
 
 
@@ -91,7 +91,7 @@ def test_no_tokenizer_at_all(name, content, tmp_path):
     [{"cat": -1}, {"cat": 3}, {"cat": 10**9}, {"cat": 2**70}, {"cat": 7}, {"cat": 5.0}, {"cat": "5"}, {"cat": None}],
 )
 @pytest.mark.parametrize("kind", ["tokenizer.json", "bpe.json"])
-def test_ids_have_to_be_numbered_through(kind, ids, files, tmp_path):
+def test_ids_must_be_consecutive(kind, ids, files, tmp_path):
     definition = json.loads(files[kind])
     special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
     definition["model"] |= {"vocab": special | {"cat": 5}, **({"merges": []} if kind == "bpe.json" else {})}
@@ -100,7 +100,7 @@ def test_ids_have_to_be_numbered_through(kind, ids, files, tmp_path):
     refused(written(tmp_path / kind, definition))
 
 
-def test_an_added_token_has_the_id_that_the_file_says(files, tmp_path):
+def test_added_tokens_must_have_the_ids_of_the_vocabulary(files, tmp_path):
     definition = json.loads(files["bpe.json"])
     size = len(definition["model"]["vocab"])
     extra = definition["added_tokens"][0] | {"content": "<entity>", "id": size}
@@ -113,7 +113,7 @@ def test_an_added_token_has_the_id_that_the_file_says(files, tmp_path):
         refused(written(tmp_path / "a.json", definition))
 
 
-def test_a_vocabulary_with_an_entry_twice_says_which(files, tmp_path):
+def test_duplicate_entries_are_named(files, tmp_path):
     lines = files["vocab.txt"].decode().split("\n")
     lines[20] = lines[10]
     message = refused(written(tmp_path / "vocab.txt", "\n".join(lines)))
@@ -153,7 +153,7 @@ def test_damaged_settings(name, content, files, tmp_path):
     refused(tmp_path, names=name)
 
 
-def test_settings_that_are_no_truth_values(files, tmp_path):
+def test_settings_that_are_not_booleans(files, tmp_path):
     written(tmp_path / "vocab.txt", files["vocab.txt"])
     for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "keep_accents"):
         for value in ("false", 0, [], {"a": 1}):
@@ -161,7 +161,7 @@ def test_settings_that_are_no_truth_values(files, tmp_path):
             assert "true or false" in refused(tmp_path, names="tokenizer_config.json")
 
 
-def test_paths_that_cannot_be_read(tmp_path):
+def test_unreadable_paths(tmp_path):
     for path in ("~nobody-of-that-name/x", str(tmp_path / ("x" * 5000)), str(tmp_path / "a\0b"), ""):
         with pytest.raises(ConfigError) as error:
             load_tokenizer(path)
@@ -171,7 +171,7 @@ def test_paths_that_cannot_be_read(tmp_path):
 
 
 def damaged_bytes(content: bytes, pick: random.Random) -> bytes:
-    """``content`` with bytes changed, cut, moved or doubled."""
+    """``content`` with bytes changed, removed, moved or doubled."""
     data = bytearray(content)
     # The first kilobytes of a SentencePiece model are its pieces; the rest is a table.
     end = len(data) if pick.random() < 0.5 else min(len(data), 6000)
@@ -230,7 +230,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize(("name", "damage", "times"), DAMAGES, ids=[f"{d[0]}-{d[1].__name__}" for d in DAMAGES])
 def test_thousands_of_damaged_files(name, damage, times, files, tmp_path):
-    """Each is refused in one line, or is a tokenizer that works."""
+    """Each is refused in one line, or gives a tokenizer that works."""
     pick = random.Random(f"{name} {damage.__name__}")
     settings = name in ("tokenizer_config.json", "special_tokens_map.json")
     if settings:
@@ -306,7 +306,7 @@ MULTIPLIED = {
 
 @pytest.mark.parametrize("steps", MULTIPLIED.values(), ids=MULTIPLIED)
 @pytest.mark.parametrize("kind", ["unigram.json", "bpe.json"])
-def test_steps_that_multiply_text(kind, steps, files, tmp_path):
+def test_normalizers_and_decoders_that_multiply_text(kind, steps, files, tmp_path):
     definition = json.loads(files[kind])
     definition["normalizer"] = {"type": "Sequence", "normalizers": steps}
     began = time.process_time()
@@ -352,7 +352,7 @@ USED = {
 
 
 @pytest.mark.parametrize("steps", USED.values(), ids=USED)
-def test_steps_that_are_used(steps, files):
+def test_steps_of_published_tokenizers_are_accepted(steps, files):
     from bertjax.text.growth import check_growth
 
     definition = json.loads(files["unigram.json"])

@@ -1,4 +1,4 @@
-"""Places of tokens: what a token stands for is what it was made of, whatever the text holds."""
+"""Offsets of tokens: they cover the characters that a token was made from, whatever the text."""
 
 import itertools
 import json
@@ -39,13 +39,13 @@ def tokenizer(request, tmp_path_factory):
 
 
 def is_visible(text):
-    """Whether anything in it is more than space, marks and what is invisible."""
+    """Whether it contains more than white space, marks and invisible characters."""
     return any(unicodedata.category(c)[0] not in "ZCM" for c in text)
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=SOME_TEXT)
-def test_spans_are_in_order_and_ids_those_of_encode(tokenizer, text):
+def test_offsets_are_in_order_and_ids_those_of_encode(tokenizer, text):
     ids, spans = tokenizer.encode_with_offsets([text])[0]
     assert ids == tokenizer.encode(text) and len(ids) == len(spans)
     for begin, end in spans:
@@ -69,8 +69,8 @@ def bare(token):
     return token.removeprefix("##").removeprefix("\u2581").removeprefix("\u0120")
 
 
-def test_what_a_token_stands_for(tokenizer):
-    """Texts in which every letter is itself, but for case and accents."""
+def test_offsets_cover_the_piece(tokenizer):
+    """In texts whose letters change only in case and accents."""
     plain = lambda text: unicodedata.normalize("NFC", prepare_text(text, True))
     seen = 0
     for text in ("The cat  sat\n on the mat, in cafe\u0301.", "nai\u0308ve\tCAFÉ fine", "the\u3000mat"):
@@ -82,14 +82,14 @@ def test_what_a_token_stands_for(tokenizer):
     assert seen >= 8
 
 
-def test_marks_go_with_their_letter():
+def test_marks_belong_to_their_letter():
     tokenizer = train_tokenizer("wordpiece", TEXTS, 200, lowercase=True)
     text = "cafe\u0301 x"
     spans = tokenizer.encode_with_offsets([text])[0].offsets
     assert text[spans[0][0] : spans[-2][1]] == "cafe\u0301"
 
 
-def test_a_letter_that_becomes_two_is_one_place():
+def test_letters_that_become_two_share_offsets():
     text = "a\ufb01 ½\u0301 ``İ''"
     prepared, origins = align(text, lambda text: prepare_text(text, True))
     made = {}
@@ -102,7 +102,7 @@ def test_a_letter_that_becomes_two_is_one_place():
 
 @settings(max_examples=300, deadline=None)
 @given(text=SOME_TEXT, lowercase=st.booleans(), strip=st.booleans())
-def test_letters_are_prepared_alike_alone_and_together(text, lowercase, strip):
+def test_cleaning_does_not_depend_on_neighbours(text, lowercase, strip):
     prepare = lambda text: prepare_text(text, lowercase, strip)
     prepared, origins = align(text, prepare)
     assert prepared == prepare(text) and len(origins) == len(prepared)
@@ -111,7 +111,7 @@ def test_letters_are_prepared_alike_alone_and_together(text, lowercase, strip):
         assert prepare(text[slice(*span)]).replace("ς", "σ") == together.replace("ς", "σ")
 
 
-def test_a_cleaning_that_is_not_by_letters_still_has_places():
+def test_cleaning_that_depends_on_neighbours_still_has_offsets():
     assert align("ab", lambda text: text * 3 if len(text) > 1 else text) == (
         "ababab",
         [(0, 1), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)],

@@ -1,4 +1,4 @@
-"""What an exported ``tokenizer.json`` puts around texts is what training put there, whatever the given file says."""
+"""An exported ``tokenizer.json`` puts around texts what training puts there, whatever the given file says."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ GIVEN = {
 
 
 def check_is_trained_form(folder: Path, tokenizer) -> None:
-    """``transformers`` gives [CLS] A [SEP] B [SEP] with types 0 and 1."""
+    """``transformers`` returns [CLS] A [SEP] B [SEP] with token types 0 and 1."""
     transformers = pytest.importorskip("transformers")
     peer = transformers.AutoTokenizer.from_pretrained(folder)
     first, second = tokenizer.encode_batch(TEXTS)
@@ -85,7 +85,7 @@ def check_is_trained_form(folder: Path, tokenizer) -> None:
 
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
-def test_the_template_of_training_is_written(given, tmp_path):
+def test_the_template_is_that_of_training(given, tmp_path):
     path = written(tmp_path / "given", definition() | {"post_processor": given()})
     tokenizer = load_tokenizer(path)
     tokenizer.save(tmp_path / "saved")
@@ -101,7 +101,7 @@ def test_special_tokens_of_other_names(names, tmp_path):
     check_is_trained_form(tmp_path / "saved", tokenizer)
 
 
-def test_steps_for_offsets_stay(tmp_path):
+def test_steps_that_trim_offsets_stay(tmp_path):
     for name in ("of RoBERTa", "for offsets alone", "in steps"):
         tokenizer = load_tokenizer(written(tmp_path / name, definition() | {"post_processor": GIVEN[name]()}))
         tokenizer.save(tmp_path / "saved")
@@ -126,8 +126,8 @@ def test_the_fingerprint_covers_every_part_that_is_exported(change, tmp_path):
     assert plain.fingerprint != other.fingerprint
 
 
-def test_two_that_are_exported_alike_are_one(tmp_path):
-    """What differs in the files alone - the template, truncation, padding - is the same in what is written."""
+def test_equal_exports_have_equal_fingerprints(tmp_path):
+    """The export does not contain what differs between the files: template, truncation, padding."""
     truncation = {"direction": "Right", "max_length": 7, "strategy": "LongestFirst", "stride": 0}
     found = set()
     for name, given in GIVEN.items():
@@ -147,7 +147,7 @@ def text(tmp_path) -> Path:
 
 
 def test_the_cache_does_not_swap_tokenizers(text, tmp_path, monkeypatch):
-    """What is exported is the tokenizer that was given, not another one of the same ids."""
+    """The run exports the given tokenizer, not another one with the same ids."""
     monkeypatch.setenv("BERTJAX_CACHE", str(tmp_path / "cache"))
     plain = written(tmp_path / "plain", definition())
     other = written(tmp_path / "other", definition() | CHANGES["decoder"])
@@ -159,7 +159,7 @@ def test_the_cache_does_not_swap_tokenizers(text, tmp_path, monkeypatch):
 
 
 def of_before(corpus: Path) -> str:
-    """Makes a corpus what a version wrote that kept the post-processor and left it out of the fingerprint."""
+    """Turns a corpus into one of an earlier version, whose fingerprint did not cover the post-processor."""
     manifest = json.loads((corpus / FILE).read_text())
     former = load_tokenizer(corpus / "tokenizer").former_fingerprint
     path = corpus / "tokenizer/tokenizer.json"
@@ -171,7 +171,7 @@ def of_before(corpus: Path) -> str:
     return former
 
 
-def test_a_corpus_of_before_goes_on(text, tmp_path):
+def test_a_corpus_of_an_earlier_version_is_used(text, tmp_path):
     given = written(tmp_path / "given", definition())
     prepare([text], tmp_path / "corpus", tokenizer=given)
     former = of_before(tmp_path / "corpus")
@@ -184,8 +184,8 @@ def test_a_corpus_of_before_goes_on(text, tmp_path):
     check_is_trained_form(tmp_path / "saved", opened.tokenizer)
 
 
-def test_the_fingerprint_of_before_is_what_it_was(tmp_path):
-    """Literally, as recorded by a version before."""
+def test_the_former_fingerprint_is_unchanged(tmp_path):
+    """Literally as an earlier version recorded it."""
     vocab = {name: number for number, name in enumerate([*NAMES, "a", "b", "ab"])}
     added = [
         {

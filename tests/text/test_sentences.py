@@ -116,7 +116,7 @@ def test_there_are_at_least_sixty_hard_cases():
     assert len(set(CASES)) >= 60
 
 
-def test_nothing_is_lost_and_white_space_is_squeezed():
+def test_no_text_is_lost_and_white_space_is_single_spaces():
     text = "One  two.\tThree\u2028four. Five.\r\nSix\x0cseven"
     assert split_sentences(text) == ["One two.", "Three four.", "Five.", "Six seven"]
 
@@ -140,7 +140,7 @@ def test_line_breaks(line_breaks, text, expected):
     assert split_sentences(text, line_breaks) == expected
 
 
-def test_unknown_meaning_of_line_breaks():
+def test_invalid_line_breaks():
     with pytest.raises(ValueError, match="line_breaks"):
         split_sentences("a", "lines")
 
@@ -155,7 +155,7 @@ def test_lowercased_text_is_split_too():
     assert len(split_sentences(text)) == 20
 
 
-def test_endless_text_is_cut_at_spaces():
+def test_long_text_without_punctuation_is_split_at_spaces():
     sentences = split_sentences("word " * 10_000)
     assert max(map(len, sentences)) <= MAX_SENTENCE_CHARACTERS
     assert " ".join(sentences).split() == ["word"] * 10_000
@@ -173,8 +173,8 @@ def test_time_is_linear():
         assert seconds(unit * (400_000 // len(unit))) < 5
 
 
-def test_text_in_pieces_is_split_as_it_is_at_once(monkeypatch):
-    """Long texts are taken in pieces, for memory's sake; where a piece ends must not show."""
+def test_the_size_of_pieces_does_not_matter(monkeypatch):
+    """Long texts are read in pieces to save memory."""
     draw = random.Random(0)
     texts = ["".join(draw.choice("aB.  \n\n\t\u3000\x1c") for _ in range(draw.randrange(200))) for _ in range(300)]
     ways = ("paragraphs", "wrapped", "auto")

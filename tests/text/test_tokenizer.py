@@ -107,7 +107,7 @@ def test_the_file_for_transformers_gives_the_same_ids(tokenizer, tmp_path):
 
 
 def test_training_is_deterministic_across_processes():
-    """The trainer of the library numbers pieces by a hash map that is seeded anew in every process."""
+    """The library's trainer numbers pieces by a hash map with a new seed in every process."""
     program = (
         "import sys; from bertjax.text.vocabulary import train_tokenizer as t; texts = sys.stdin.read().split('\\n')\n"
         "for k, m in (('wordpiece', ''), ('sentencepiece', 'unigram'), ('sentencepiece', 'bpe')):\n"
@@ -151,13 +151,13 @@ def test_one_sentence_is_enough(kind, model_type):
 
 
 @pytest.mark.parametrize(("kind", "size"), [("wordpiece", 40), ("sentencepiece", 301)])
-def test_never_larger_than_asked(kind, size):
+def test_never_larger_than_requested(kind, size):
     texts = [*TEXTS, "".join(chr(c) for c in range(0x4E00, 0x5200))]
     assert train_tokenizer(kind, texts, size, True).vocab_size <= size
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
-def test_a_size_that_is_too_small(kind):
+def test_vocab_size_too_small(kind):
     with pytest.raises(ConfigError, match=r"config\.model\.vocab_size = 20 is too small"):
         train_tokenizer(kind, TEXTS, 20, True)
 
@@ -186,7 +186,7 @@ def test_missing_special_tokens_are_named(tmp_path):
         load_tokenizer(tmp_path / "vocab.txt")
 
 
-def test_what_is_no_tokenizer(tmp_path):
+def test_invalid_tokenizer_files(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         load_tokenizer(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"neither spiece\.model, tokenizer\.json nor vocab\.txt"):
@@ -199,7 +199,7 @@ def test_what_is_no_tokenizer(tmp_path):
         load_tokenizer(tmp_path / "x.txt")
 
 
-def test_size_against_the_config():
+def test_vocab_size_must_match_the_config():
     tokenizer = WordPieceTokenizer([*WORDPIECE_SPECIALS, "a"])
     check_tokenizer(tokenizer, 6, trained=False)
     check_tokenizer(tokenizer, 7, trained=True)
@@ -209,7 +209,7 @@ def test_size_against_the_config():
 
 
 @needs_real_data
-def test_the_vocabulary_of_bert():
+def test_berts_vocabulary():
     tokenizer = load_tokenizer(Path(REAL) / "tokenizers/bert_base_uncased_vocab.txt")
     assert tokenizer.vocab_size == 30522
     assert (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id) == (
@@ -222,7 +222,7 @@ def test_the_vocabulary_of_bert():
 
 
 @needs_real_data
-def test_the_model_of_albert(tmp_path):
+def test_alberts_model(tmp_path):
     tokenizer = load_tokenizer(Path(REAL) / "tokenizers/albert_30k_spiece.model")
     assert tokenizer.vocab_size == 30000
     assert tokenizer.special_tokens() == {

@@ -1,4 +1,4 @@
-"""Which file of a folder is read, and what the files beside it decide."""
+"""Which file of a folder is read, and what the other files decide."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_order_of_preference(wordpiece, sentencepiece, tmp_path):
     assert load_tokenizer(tmp_path).fingerprint == sentencepiece.fingerprint
 
 
-def test_a_model_whose_ids_are_numbered_otherwise_needs_its_json(sentencepiece, tmp_path):
+def test_a_model_with_other_ids_needs_its_json(sentencepiece, tmp_path):
     sentencepiece.save(tmp_path)
     (tmp_path / "spiece.model").rename(tmp_path / "sentencepiece.bpe.model")
     assert isinstance(load_tokenizer(tmp_path), JsonTokenizer)
@@ -70,7 +70,7 @@ def test_a_json_alone_knows_its_casing(wordpiece, tmp_path):
     assert load_tokenizer(tmp_path).fingerprint == wordpiece.fingerprint
 
 
-def test_the_settings_beside_it_count_more_than_the_json(wordpiece, tmp_path):
+def test_tokenizer_config_overrides_the_json(wordpiece, tmp_path):
     wordpiece.save(tmp_path)
     edit(tmp_path / "tokenizer_config.json", do_lower_case=True)
     assert load_tokenizer(tmp_path).lowercase
@@ -97,7 +97,7 @@ def test_the_names_of_special_tokens(name, entry, wordpiece, tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_truncation_and_padding_are_left_out(wordpiece, sentencepiece, tmp_path):
+def test_truncation_and_padding_are_ignored(wordpiece, sentencepiece, tmp_path):
     for tokenizer in (wordpiece, sentencepiece):
         tokenizer.save(tmp_path)
         (tmp_path / "spiece.model").unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def test_truncation_and_padding_are_left_out(wordpiece, sentencepiece, tmp_path)
         assert saved["truncation"] is None and saved["padding"] is None
 
 
-def test_rules_that_the_class_of_bert_does_not_know_are_kept(wordpiece, tmp_path):
+def test_rules_that_BertTokenizer_lacks_are_kept(wordpiece, tmp_path):
     wordpiece.save(tmp_path / "a")
     model = json.loads((tmp_path / "a/tokenizer.json").read_bytes())["model"]
     edit(tmp_path / "a/tokenizer.json", model={**model, "max_input_chars_per_word": 3})
@@ -146,7 +146,7 @@ def test_accents_of_a_sentencepiece_model(sentencepiece, tmp_path):
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_casing_of_a_sentencepiece_model_from_the_json_beside_it(lowercase, tmp_path):
+def test_the_json_decides_the_casing_of_a_sentencepiece_model(lowercase, tmp_path):
     tokenizer = train_tokenizer("sentencepiece", TEXTS, 330, lowercase)
     tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
@@ -156,7 +156,7 @@ def test_casing_of_a_sentencepiece_model_from_the_json_beside_it(lowercase, tmp_
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_special_tokens_that_text_mentions_are_ordinary_text(model_type, tmp_path):
-    """A unigram model of the library holds them among its pieces."""
+    """The library's unigram model has them among its pieces."""
     train_tokenizer("sentencepiece", TEXTS, 330, True, model_type).save(tmp_path)
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
     special = tokenizer.special_tokens()
@@ -167,7 +167,7 @@ def test_special_tokens_that_text_mentions_are_ordinary_text(model_type, tmp_pat
     assert tokenizer.decode(ids).replace(" ", "") == "[CLS]thecat[MASK][SEP]"
 
 
-def test_bpe_without_its_random_choices(tmp_path):
+def test_bpe_dropout_is_ignored(tmp_path):
     train_tokenizer("sentencepiece", TEXTS, 330, True, "bpe").save(tmp_path)
     plain = load_tokenizer(tmp_path / "tokenizer.json")
     model = json.loads((tmp_path / "tokenizer.json").read_bytes())["model"]
@@ -177,7 +177,7 @@ def test_bpe_without_its_random_choices(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece", "tokenizers"])
-def test_tokenizers_travel_to_other_processes(kind, wordpiece, sentencepiece, tmp_path):
+def test_tokenizers_can_be_pickled(kind, wordpiece, sentencepiece, tmp_path):
     sentencepiece.save(tmp_path)
     found = [wordpiece, sentencepiece, load_tokenizer(tmp_path / "tokenizer.json")]
     (tokenizer,) = (tokenizer for tokenizer in found if tokenizer.kind == kind)
@@ -188,7 +188,7 @@ def test_tokenizers_travel_to_other_processes(kind, wordpiece, sentencepiece, tm
 
 @pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
 def test_which_pieces_are_special_is_in_the_fingerprint(kind, request, tmp_path):
-    """Two files that call different pieces [CLS] and [SEP] make different rows of one text."""
+    """Two files with different pieces as [CLS] and [SEP] make different rows of one text."""
     plain = request.getfixturevalue(kind)
     cls, sep = (plain.token(plain.token_id("[MASK]") + number) for number in (3, 4))
     plain.save(tmp_path / "plain")

@@ -1,4 +1,4 @@
-"""Where words begin: by pieces where these tell, else by the library."""
+"""Where words begin: shown by the pieces if they can, else by the library."""
 
 import json
 
@@ -26,7 +26,7 @@ TEXTS = [
 
 
 def learned(model, trainer, pre_tokenizer, normalizer=None):
-    """A tokenizer.json of the library, learned on the texts."""
+    """A tokenizer.json that the library learned on the texts."""
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = pre_tokenizer
     if normalizer is not None:
@@ -70,7 +70,7 @@ def test_words_of_byte_level_bpe_are_those_of_its_pre_tokenizer():
 def test_words_of_a_pre_tokenizer_without_marks():
     tokenizer = bpe(pre_tokenizers.Whitespace(), size=60)
     assert tokenizer.word_boundaries() is None
-    assert not tokenizer.continues_word().any()  # no piece tells
+    assert not tokenizer.continues_word().any()  # no piece shows it
     text = "the river, speaks"
     assert ["".join(word) for word in words_of(tokenizer, text)] == ["the", "river", ",", "speaks"]
     assert max(map(len, words_of(tokenizer, text))) > 1
@@ -87,8 +87,8 @@ def test_without_a_pre_tokenizer_words_begin_at_white_space():
 
 @pytest.mark.parametrize("chinese", [True, False])
 @pytest.mark.parametrize("kind", ["bert", "metaspace"])
-def test_pieces_tell_what_the_library_tells(kind, chinese):
-    """Provably the same: marks of pieces against the library's words, over all the texts."""
+def test_pieces_show_the_words_of_the_library(kind, chinese):
+    """Marks of pieces against the library's words, over all the texts."""
     if kind == "bert":
         trained = train_tokenizer("wordpiece", TEXTS, 300, lowercase=False)
         tokens = [trained.token(i) for i in range(trained.vocab_size)]
@@ -104,12 +104,12 @@ def test_pieces_tell_what_the_library_tells(kind, chinese):
         begins[0] = True
         told += begins.tolist()
     unknown = np.array([token == tokenizer.unk_id for sentence in ids for token in sentence])
-    near = unknown | np.append(False, unknown[:-1])  # an unknown piece tells nothing of its characters
+    near = unknown | np.append(False, unknown[:-1])  # an unknown piece shows nothing about its characters
     assert (starts == told)[~near].all()
     assert 0.3 < starts.mean() < 1 and (~near).mean() > 0.8
 
 
-def test_sentencepiece_sets_chinese_characters_apart():
+def test_chinese_characters_are_words_in_sentencepiece():
     texts = [*TEXTS, *("中国人民在河边说话" * 3 for _ in range(30)), *(["人中民国"] * 30)]
     tokenizer = train_tokenizer("sentencepiece", texts, 320, lowercase=True)
     assert isinstance(tokenizer, SentencePieceTokenizer)
@@ -123,7 +123,7 @@ def test_sentencepiece_sets_chinese_characters_apart():
     assert not marks.ends[ids].any()
 
 
-def test_marks_of_single_bytes_and_of_what_stands_beside_a_chinese_character():
+def test_single_bytes_and_neighbours_of_chinese_characters():
     pieces = ["▁a", "b", "国", "国b", "b国", "<0xE4>", "<0xB8>", "<0xC3>", "[MASK]"]
     continues = np.array([False, True, True, True, True, True, True, True, False])
     marks = boundaries_of(pieces, lambda piece: piece.strip("▁"), continues)
@@ -131,7 +131,7 @@ def test_marks_of_single_bytes_and_of_what_stands_beside_a_chinese_character():
     assert marks.ends.tolist() == [False, False, True, False, True, False, False, False, False]
 
 
-def test_a_prefix_that_words_may_begin_with_tells_nothing():
+def test_a_prefix_that_begins_words_shows_nothing():
     tokens = [*WORDPIECE_SPECIALS, "a", "b", "c", "ab"]
     tokenizer = WordPieceTokenizer(tokens, rules=WordPieceRules(continuing_subword_prefix=""))
     assert tokenizer.word_boundaries() is None

@@ -1,4 +1,4 @@
-"""Which characters a learned WordPiece vocabulary holds, and which of them as continuations."""
+"""Which characters a learned WordPiece vocabulary contains, and which of them as continuations."""
 
 from __future__ import annotations
 
@@ -42,21 +42,23 @@ def pieces(tokenizer):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_continuation_is_there_where_it_occurs_and_nowhere_else(name):
+def test_exactly_the_continuations_that_occur(name):
     texts = TEXTS[name] * 5
     found = {word for text in texts for word in words(text)}
     tokenizer = train_tokenizer("wordpiece", texts, 600, True)
     single = {piece for piece in pieces(tokenizer) if len(piece.removeprefix("##")) == 1}
     inside = {f"##{c}" for word in found for c in word[1:]}
     assert {piece for piece in single if piece.startswith("##") and piece != "##"} == inside
-    assert single - inside >= {c for word in found for c in word}  # also of what only stood inside: it may begin a word
+    assert single - inside >= {
+        c for word in found for c in word
+    }  # also of characters only seen inside: they may begin a word
     assert all(tokenizer.unk_id not in ids for ids in tokenizer.encode_batch(texts))
     if name == "Chinese":
         assert not any("\u4e00" <= c <= "\u9fff" for piece in inside for c in piece)
 
 
 def test_equal_text_gives_an_equal_vocabulary_every_time():
-    """The library's trainer numbers what it finds by a hash map that is seeded anew each time."""
+    """The library's trainer numbers pieces by a hash map with a new seed every time."""
     texts = [text for texts in TEXTS.values() for text in texts] * 3
     assert len({train_tokenizer("wordpiece", texts, 700, True).fingerprint for _ in range(8)}) == 1
 
@@ -77,7 +79,7 @@ def test_the_rarest_of_a_large_alphabet_are_unknown():
     assert sum(len(piece) == 1 for piece in pieces(less)) == pytest.approx(900, abs=2)
 
 
-def test_an_alphabet_of_few_letters_keeps_the_foreign_ones():
+def test_a_small_alphabet_keeps_foreign_letters():
     foreign = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
     texts = ["the quick brown fox jumps over the lazy dog " * 1000] * 30 + [foreign]
     assert set(foreign) <= pieces(train_tokenizer("wordpiece", texts, 3000, True))
@@ -100,7 +102,7 @@ def test_at_least_half_of_a_small_vocabulary_is_left_for_longer_pieces(size):
 
 @pytest.mark.skipif(not REAL, reason="BERTJAX_REAL_DATA is not set")
 @pytest.mark.parametrize(("code", "dead"), [("zh", 0.03), ("ja", 0.07)])
-def test_hardly_an_entry_of_a_real_text_is_never_used(code, dead):
+def test_hardly_any_entry_is_never_used(code, dead):
     """Of 30,522; with two entries for every character it was 15.8 % of Chinese, 9.9 % of Japanese."""
     with lzma.open(Path(REAL) / "languages" / f"{code}.jsonl.xz", "rt", encoding="utf-8") as lines:
         texts = list(itertools.chain.from_iterable(split_sentences(json.loads(line)["text"]) for line in lines))

@@ -41,7 +41,7 @@ def test_words(text, words):
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.one_of(st.text(st.sampled_from(ODD)), st.text()))
-def test_words_are_in_order_and_nothing_visible_is_between_them(text):
+def test_words_are_in_order_with_nothing_visible_between_them(text):
     at = 0
     for begin, end in [*split_words(text), (len(text), len(text))]:
         assert at <= begin <= end
@@ -53,8 +53,8 @@ def test_words_are_in_order_and_nothing_visible_is_between_them(text):
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.sampled_from([c for c in ODD if c.isspace() or c.isprintable()])))
-def test_word_by_word_gives_the_pieces_of_the_text(text):
-    """Of WordPiece, where there is nothing that cleaning takes away as a whole."""
+def test_the_pieces_of_the_words_are_those_of_the_text(text):
+    """In WordPiece, if cleaning removes no whole word."""
     tokenizer = train_tokenizer("wordpiece", TEXTS, 200, lowercase=True)
     text = text.replace("\u0301", "").replace("\ufe0f", "")
     words = [text[begin:end] for begin, end in split_words(text)]
