@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +18,9 @@ from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.parameters import padded_vocabulary
 from bertjax.model.precision import precision_named
-from bertjax.objectives.losses import PRETRAINING
+
+# ``(output of the model, batch) -> scalar``
+Loss = Callable[[Any, dict[str, jax.Array]], jax.Array]
 
 # float32 values a parameter: weight, gradient and two moments.
 VALUES_A_PARAMETER = 4
@@ -30,7 +33,14 @@ def state_bytes(model: ModelConfig, divided: int) -> int:
 
 @functools.lru_cache(maxsize=256)
 def activation_bytes_per_row(
-    model: ModelConfig, precision: str, platform: str, length: int, predictions: int, examples: int, tensor: int = 1
+    model: ModelConfig,
+    precision: str,
+    platform: str,
+    length: int,
+    predictions: int,
+    examples: int,
+    loss: Loss,
+    tensor: int = 1,
 ) -> int:
     """Bytes that a device keeps for the backward pass for one more row of ``length`` tokens.
 
@@ -38,7 +48,7 @@ def activation_bytes_per_row(
     dtype, drop out. Where layers are computed again, one layer of what they would keep otherwise comes on top.
     tensor: size of the mesh axis that divides heads, the MLP and the vocabulary.
     """
-    of = lambda config: _of_one_row(config, precision, platform, length, predictions, examples, tensor)
+    of = lambda config: _of_one_row(config, precision, platform, length, predictions, examples, loss, tensor)
     L, alone = model.num_hidden_layers, model.remat == "none" and (model.scan_layers or model.num_hidden_layers < 3)
     if alone:
         return of(model)
@@ -52,7 +62,14 @@ def activation_bytes_per_row(
 
 
 def _of_one_row(
-    model: ModelConfig, precision: str, platform: str, length: int, predictions: int, examples: int, tensor: int
+    model: ModelConfig,
+    precision: str,
+    platform: str,
+    length: int,
+    predictions: int,
+    examples: int,
+    loss: Loss,
+    tensor: int,
 ) -> int:
     made = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0), precision=precision_named(precision, platform)))
     graphdef, params = split_params(made)
@@ -64,11 +81,8 @@ def _of_one_row(
         dropout_seed = DropoutSeed(*numbers)
 
         def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
-            def loss(params: Any) -> jax.Array:
-                sums = PRETRAINING.sums(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
-                return PRETRAINING.total(sums, PRETRAINING.weights(batch))
-
-            return jax.vjp(loss, params)[1]
+            of_params = lambda params: loss(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
+            return jax.vjp(of_params, params)[1]
 
         leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, dropout_seed))
         return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)

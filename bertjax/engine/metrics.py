@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
-import numpy as np
-
-# Deterministic values of a train row, in the order they are written.
-TRAIN_FIELDS = (
-    "loss",
-    "mlm_loss",
-    "mlm_accuracy",
-    "nsp_loss",
-    "nsp_accuracy",
-    "learning_rate",
-    "grad_norm",
-    "loss_scale",
-)
 
 
 def fetch(metrics: dict[str, jax.Array]) -> dict[str, float]:
@@ -38,14 +23,3 @@ def throughput(real_tokens: float, slots: int, flops: float, seconds: float, pea
         "mfu": mfu,
         "padding_fraction": 1.0 - filled,
     }
-
-
-def unigram_log_probs(token_counts: np.ndarray) -> np.ndarray:
-    """Log probabilities float64 [V] of tokens by their training counts [V], one added to each."""
-    counts = token_counts.astype(np.float64) + 1.0
-    return np.log(counts / counts.sum())
-
-
-def unigram_sums(log_probs: np.ndarray, batch: dict[str, Any]) -> float:
-    """Sum over a batch's masked positions of -log p(original token)."""
-    return float(-(log_probs[batch["masked_lm_ids"]] * batch["masked_lm_weights"]).sum())

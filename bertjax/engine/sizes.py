@@ -10,14 +10,14 @@ import jax
 from jax.sharding import Mesh
 
 from bertjax.batch import shapes
-from bertjax.config import ModelConfig, RunConfig
-from bertjax.engine.activations import activation_bytes_per_row, state_bytes
+from bertjax.config import ModelConfig
+from bertjax.engine.activations import Loss, activation_bytes_per_row, state_bytes
+from bertjax.engine.split import own_device
 from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.model.flops import parameter_count
 from bertjax.parallel.devices import GIB, memory_limit
 from bertjax.parallel.mesh import batch_shards
-from bertjax.train.job import examples_per_row, own_device
 
 # Batches on the host beside those that are made ahead: the one in the making and the one on its way.
 MORE_BATCHES = 2
@@ -25,22 +25,18 @@ MORE_BATCHES = 2
 BATCHES_SHARE = 0.5
 
 
-def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
-    """Raises ConfigError, with what would fit, where model, batch or rows are beyond ``times`` the memory there is."""
-    examples = examples_per_row(run)
-    for name, phase in run.phases.items():
-        row = (phase.sequence_length, phase.max_predictions, examples)
-        check_model(run.model, run.precision, mesh, row, times)
-        check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
+def check_model(
+    model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], loss: Loss, times: int = 1
+) -> None:
+    """Raises ConfigError if training the model on a single row takes more than ``times`` a device's memory.
 
-
-def check_model(model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], times: int = 1) -> None:
-    """row: its length, predictions and examples. Raises ConfigError where training the model on a single row takes more
-    than ``times`` a device's memory."""
+    row: its length, predictions and examples. loss: what is minimised.
+    """
     device = own_device(mesh)
     limit = times * memory_limit(device)
     needed = lambda model, divided: (
-        state_bytes(model, divided) + _row_bytes(model, precision, device.platform, row, mesh.shape["tensor"], limit)
+        state_bytes(model, divided)
+        + _row_bytes(model, precision, device.platform, row, loss, mesh.shape["tensor"], limit)
     )
     divided = mesh.shape["fsdp"] * mesh.shape["tensor"]
     if needed(model, divided) <= limit:
@@ -96,7 +92,7 @@ def _ways_out(model: ModelConfig, length: int, fits: Callable[[ModelConfig], boo
 
 
 def _row_bytes(
-    model: ModelConfig, precision: str, platform: str, row: tuple[int, int, int], tensor: int, limit: int
+    model: ModelConfig, precision: str, platform: str, row: tuple[int, int, int], loss: Loss, tensor: int, limit: int
 ) -> int:
     """What the backward pass keeps of a row; of one that is far beyond ``limit``, the least that it can be."""
     length, predictions, _ = row
@@ -105,7 +101,7 @@ def _row_bytes(
     least = (least + 4 * predictions * model.vocab_size) // tensor
     if least > limit or state_bytes(model, tensor) > jax.device_count() * limit:
         return least
-    return activation_bytes_per_row(model, precision, platform, *row, tensor)
+    return activation_bytes_per_row(model, precision, platform, *row, loss, tensor)
 
 
 def _gib(size: float) -> str:

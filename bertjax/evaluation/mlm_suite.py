@@ -26,13 +26,13 @@ from bertjax.data.corpus.text_cautions import TextCounts, check_known, unknown_l
 from bertjax.data.stream.in_memory import corpus_of_documents
 from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.engine.metrics import unigram_log_probs
 from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.objectives.losses import weighted_cross_entropy
+from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.files import recorded_config

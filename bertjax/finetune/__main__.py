@@ -8,11 +8,11 @@ from typing import Any
 from bertjax.cli.command import fail, show_help
 from bertjax.cli.config_help import as_text as config_help
 from bertjax.cli.flags import parse
+from bertjax.cluster.options import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
 from bertjax.cluster.watchdog import end_stalled
 from bertjax.errors import USAGE, ConfigError, FlagError
 from bertjax.finetune import run
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.train.__main__ import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
 
 HELP = """\
 python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE ...]

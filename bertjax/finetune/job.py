@@ -23,6 +23,7 @@ from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Stretch, Work
 from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.sizes import check_batch, check_model
+from bertjax.engine.split import better_sizes, check_divides, hooks, in_parts, parts_of, rows_that_fit
 from bertjax.engine.state import TrainState, initial_state, sharded_shapes, with_params
 from bertjax.engine.step import Batch, jit_train_step, make_train_step
 from bertjax.errors import ConfigError
@@ -36,11 +37,9 @@ from bertjax.model.bert import merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import logical_axes, parameter_specs
 from bertjax.model.task import TaskModel
-from bertjax.objectives.losses import Objective, Values
+from bertjax.objectives.losses import Objective, Values, batch_loss
 from bertjax.parallel.mesh import batch_shards, one_of
 from bertjax.parallel.sharding import batch_sharding, shardings_of
-from bertjax.train.cautions import better_sizes, in_parts
-from bertjax.train.job import check_divides, hooks, parts_of, rows_that_fit
 
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
 FLOPS_OF_COMPILING = {"cpu": 1e12}
@@ -185,7 +184,7 @@ def make_job(
     model = start.model
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
-    check_model(model, run.precision, mesh, row)
+    check_model(model, run.precision, mesh, row, batch_loss)
     check_batch("config.training.batch_size", run.training.batch_size * family.per_example, row, mesh, 0)
     first = start.make(family.task, trial.seed)
     params = jax.tree.map(np.asarray, split_params(first)[1])
@@ -211,7 +210,9 @@ def make_job(
     specs = parameter_specs(abstract)
     shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
     warmup = round(training.warmup_fraction * steps)
-    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, train_batches.longest, 0)
+    most = run.parallel.rows_per_device or rows_that_fit(
+        model, run.precision, mesh, train_batches.longest, 0, batch_loss
+    )
     parts = parts_of(train_batches.rows // shards, most)
     if parts > 1 and family.per_example > 1:
         raise ConfigError(

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bertjax.engine.machine import ran_on
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.finetune.position import Position
 from bertjax.tasks.label_cautions import majority
 from bertjax.tasks.score_words import defined, in_words, title
-from bertjax.train.summary import ran_on
 
 
 def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:

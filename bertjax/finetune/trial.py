@@ -17,12 +17,13 @@ from bertjax.cluster.watchdog import IN_STEP
 from bertjax.config_schema import fingerprint
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.ending import orderly_end
+from bertjax.engine.fit import Interrupted
 from bertjax.engine.guard import Guard, Setback
-from bertjax.engine.held_out import Interrupted
+from bertjax.engine.machine import versions
 from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.engine.recorder import Recorder
 from bertjax.errors import Stopped
-from bertjax.finetune.evaluation import evaluate, evaluation_line
+from bertjax.finetune.eval_scores import evaluate, evaluation_line
 from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.job import Job, describe_job, make_job
 from bertjax.finetune.metric import of_run
@@ -39,7 +40,6 @@ from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.tasks.score_words import defined
 from bertjax.train.position import DUE, RANDOM, is_due, refuse_another_run
-from bertjax.train.summary import versions
 from bertjax.workdir import files as folder
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")

@@ -9,6 +9,7 @@ from typing import Any
 
 from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
+from bertjax.engine.machine import versions
 from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.classification import text_family
@@ -26,7 +27,6 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.reporting import refresh_report
 from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions
-from bertjax.train.summary import versions
 from bertjax.workdir.belongings import RUNS, check_workdir
 from bertjax.workdir.files import has_checkpoint, recorded_config
 from bertjax.workdir.same_run import check_same_items

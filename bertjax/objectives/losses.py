@@ -88,6 +88,11 @@ def mean_metrics(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> d
 PRETRAINING = Objective(batch_weights, pretraining_sums, total_loss, mean_metrics)
 
 
+def batch_loss(output, batch: Batch) -> jax.Array:
+    """The loss of a batch, scalar; ``output`` as the model returns it."""
+    return total_loss(pretraining_sums(output, batch), batch_weights(batch))
+
+
 def pretraining_loss(output, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of a batch and its parts, for ``jax.value_and_grad(..., has_aux=True)``.
 

@@ -9,11 +9,13 @@ from typing import Any
 from jax.sharding import Mesh
 
 from bertjax.config import RunConfig
+from bertjax.engine.split import rows_that_fit
 from bertjax.model.flops import train_flops_per_row
+from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.devices import chip_of, memory_limit
 from bertjax.planning.estimate import StepTime, step_time
 from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
-from bertjax.train.job import examples_per_row, make_job, rows_that_fit
+from bertjax.train.job import examples_per_row, make_job
 
 # ``(what it is, lowered program, quick) -> analysis``
 Compile = Callable[[str, Any, bool], Analysis]
@@ -95,7 +97,13 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         rows //= 2
         tried[rows] = analysed(rows, True)
     estimated = rows_that_fit(
-        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, examples_per_row(run)
+        run.model,
+        run.precision,
+        mesh,
+        phase.sequence_length,
+        phase.max_predictions,
+        batch_loss,
+        examples_per_row(run),
     )
     other = _other_rows(rows, estimated)
     if len(tried) == 1 and other != rows:

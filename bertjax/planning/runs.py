@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertjax.config import RunConfig
-from bertjax.engine.sizes import check_sizes
 from bertjax.errors import ConfigError
 from bertjax.parallel.devices import Chip, chip_of
 from bertjax.parallel.mesh import make_mesh
@@ -19,7 +18,7 @@ from bertjax.planning.estimate import ASSUMED, Totals, totals
 from bertjax.planning.phases import PhasePlan, plan_phase
 from bertjax.planning.programs import Analysis, analyse
 from bertjax.planning.topologies import Topology, devices_of
-from bertjax.train.job import make_job
+from bertjax.train.job import check_sizes, make_job
 
 # Seconds between two signs of life while the compiler works.
 PATIENCE = 15.0

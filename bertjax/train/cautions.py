@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from jax.sharding import Mesh
 
 from bertjax.config import RunConfig, most_predictions
+from bertjax.engine.split import better_sizes, in_parts
 from bertjax.parallel.mesh import batch_shards, one_of
-from bertjax.train.job import most_rows, parts_of
+from bertjax.train.job import most_rows
 
 
 def cautions(run: RunConfig, mesh: Mesh) -> list[str]:
@@ -58,23 +59,3 @@ def split_cautions(run: RunConfig, mesh: Mesh) -> list[str]:
                 f"{one_of([n * shards for n in better[1]])} would be done in fewer"
             )
     return lines
-
-
-def in_parts(rows: int, most: int, sizes: list[int]) -> str:
-    """How a device does its rows of a batch, in words; ``most`` and ``sizes``: of ``better_sizes``."""
-    parts = parts_of(rows, most)
-    each = rows // parts
-    return (
-        f"{parts} parts of {each} row{'s' * (each != 1)} a device, though {most} would fit: {rows} has no divisor near"
-    )
-
-
-def better_sizes(rows: int, most: int) -> tuple[int, list[int]] | None:
-    """(``most``, the nearest numbers of rows below and above that are done in about as few parts as can be), where
-    ``rows`` are done in at least twice as many; else None."""
-    most = max(1, most)
-    good = lambda n: parts_of(n, most) < 2 * -(-n // most)
-    if good(rows):
-        return None
-    below = next(n for n in range(rows, 0, -1) if good(n))
-    return most, [below, next(n for n in range(rows, 2 * rows + most + 1) if good(n))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,31 +9,24 @@ from typing import Any
 import jax
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from bertjax.config import ModelConfig, PhaseConfig, RunConfig
-from bertjax.engine.activations import activation_bytes_per_row, state_bytes
 from bertjax.engine.health import judged
 from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Work
 from bertjax.engine.schedules import Schedule, run_schedule
+from bertjax.engine.sizes import check_batch, check_model
+from bertjax.engine.split import check_divides, hooks, parts_of, rows_that_fit
 from bertjax.engine.state import TrainState, initial_state, sharded_shapes
 from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
-from bertjax.model.parameters import logical_axes, padded_vocabulary, parameter_specs
-from bertjax.model.precision import precision_named
-from bertjax.objectives.losses import PRETRAINING
-from bertjax.parallel.devices import memory_limit
-from bertjax.parallel.lookup import divided_lookup
-from bertjax.parallel.mesh import batch_shards, divisors, one_of
-from bertjax.parallel.sharding import batch_sharding
-
-# Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
-# some percent; the rest is for what the backward pass computes on the way, and for the program itself.
-ACTIVATION_SHARE = 0.7
+from bertjax.model.parameters import logical_axes, parameter_specs
+from bertjax.objectives.losses import PRETRAINING, batch_loss
+from bertjax.parallel.mesh import batch_shards
 
 
 @dataclass(frozen=True)
@@ -87,6 +79,15 @@ class Job:
         return jit_eval_step(make_eval_step(self.forward, PRETRAINING), self.state_shapes().params, self.mesh)
 
 
+def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
+    """Raises ConfigError, with what would fit, where model, batch or rows are beyond ``times`` the memory there is."""
+    examples = examples_per_row(run)
+    for name, phase in run.phases.items():
+        row = (phase.sequence_length, phase.max_predictions, examples)
+        check_model(run.model, run.precision, mesh, row, batch_loss, times)
+        check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
+
+
 def make_job(run: RunConfig, mesh: Mesh) -> Job:
     """Raises ConfigError where the model or a batch cannot be divided over the mesh."""
     check_divides(run.model, mesh)
@@ -95,26 +96,6 @@ def make_job(run: RunConfig, mesh: Mesh) -> Job:
     model = nnx.eval_shape(lambda: _new_model(run, mesh))
     specs = parameter_specs(model)
     return Job(run, mesh, nnx.graphdef(model), specs, make_optimizer(run.optimizer, specs), run_schedule(run))
-
-
-def check_divides(model: ModelConfig, mesh: Mesh) -> None:
-    """Raises ConfigError where an axis of the mesh does not divide what it is to divide."""
-    divided = {
-        "fsdp": {"hidden_size": model.hidden_size},
-        "tensor": {
-            "num_attention_heads": model.num_attention_heads,
-            "intermediate_size": model.intermediate_size,
-            "padded vocab_size": padded_vocabulary(model.vocab_size),
-        },
-    }
-    for axis, sizes in divided.items():
-        if any(size % mesh.shape[axis] for size in sizes.values()):
-            what = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-            would = one_of([n for n in divisors(math.gcd(*sizes.values())) if mesh.size % n == 0])
-            raise ConfigError(
-                f"config.parallel.{axis} = {mesh.shape[axis]} does not divide the model ({what}); "
-                f"on {mesh.size} devices {would} would"
-            )
 
 
 def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
@@ -132,7 +113,13 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of a phase that a device works on at once at most."""
     return run.parallel.rows_per_device or rows_that_fit(
-        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, examples_per_row(run)
+        run.model,
+        run.precision,
+        mesh,
+        phase.sequence_length,
+        phase.max_predictions,
+        batch_loss,
+        examples_per_row(run),
     )
 
 
@@ -141,41 +128,8 @@ def examples_per_row(run: RunConfig) -> int:
     return run.data.max_examples_per_row if run.data.packing else 1
 
 
-def parts_of(rows: int, most: int) -> int:
-    """The smallest number of equal parts of ``rows`` that are no larger than ``most``."""
-    return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
-
-
-def rows_that_fit(
-    model: ModelConfig, precision: str, mesh: Mesh, length: int, predictions: int, examples: int = 1
-) -> int:
-    """Rows of ``length`` that one device can work on at once, by what the backward pass keeps of each."""
-    device = own_device(mesh)
-    row = activation_bytes_per_row(
-        model, precision, device.platform, length, predictions, examples, mesh.shape["tensor"]
-    )
-    left = memory_limit(device) - state_bytes(model, mesh.shape["fsdp"] * mesh.shape["tensor"])
-    return max(1, int(left * ACTIVATION_SHARE) // row)
-
-
-def own_device(mesh: Mesh) -> Any:
-    """A device of this process, where there is one: others do not say how much memory they have."""
-    return next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
-
-
 def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
     return Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
-
-
-def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model is given so that it runs on a mesh: precision, lookup, constrain and replicate of ``Bert``."""
-    pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
-    return {
-        "precision": precision_named(precision, mesh.devices.flat[0].platform),
-        "lookup": divided_lookup(mesh),
-        "constrain": pin(batch_sharding(mesh)),
-        "replicate": pin(NamedSharding(mesh, PartitionSpec())),
-    }
 
 
 def work_of_step(model: ModelConfig, phase: PhaseConfig) -> Work:

@@ -18,16 +18,16 @@ from bertjax.data.stream.settings import ORDER
 from bertjax.data.stream.word_cautions import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.ending import orderly_end
+from bertjax.engine.fit import Interrupted
 from bertjax.engine.guard import Guard, Setback
-from bertjax.engine.held_out import Interrupted, evaluate, evaluation_line, over
-from bertjax.engine.metrics import TRAIN_FIELDS, unigram_log_probs
+from bertjax.engine.machine import versions
 from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.engine.recorder import Recorder, Stretch
-from bertjax.engine.sizes import check_sizes
 from bertjax.engine.state import with_params
 from bertjax.errors import Stopped
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.interop.models import export_params
+from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.devices import peak_flops
@@ -36,12 +36,25 @@ from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.train.cautions import cautions
 from bertjax.train.first_weights import initial_params, open_origin
-from bertjax.train.job import accumulation_steps, describe_job, make_job, work_of_step
+from bertjax.train.held_out_loss import evaluate, evaluation_line, over
+from bertjax.train.job import accumulation_steps, check_sizes, describe_job, make_job, work_of_step
 from bertjax.train.open_corpus import open_corpus_together, settled
 from bertjax.train.position import DUE, Standing, data_order, is_due, run_constants
-from bertjax.train.summary import summarise, summary_lines, versions
+from bertjax.train.summary import summarise, summary_lines
 from bertjax.workdir import files as folder
 from bertjax.workdir.same_run import fingerprints, origin_fingerprint
+
+# Deterministic values of a train row, in the order they are written.
+TRAIN_FIELDS = (
+    "loss",
+    "mlm_loss",
+    "mlm_accuracy",
+    "nsp_loss",
+    "nsp_accuracy",
+    "learning_rate",
+    "grad_norm",
+    "loss_scale",
+)
 
 
 def train(

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import resource
 from pathlib import Path
 from typing import Any
 
-import jax
-
-import bertjax
 from bertjax.config import RunConfig
-from bertjax.engine.held_out import chance_in_words
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "sentencepiece")
-
-
-def versions() -> dict[str, str]:
-    """Version of bertjax, Python and what the run's numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"bertjax": bertjax.__version__, "python": platform.python_version()} | found
-
-
-def peak_memory() -> dict[str, int]:
-    """Peak bytes: resident memory of this process, and device memory where the device tells."""
-    peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        peak["device_bytes"] = int(stats["peak_bytes_in_use"])
-    return peak
-
-
-def ran_on() -> dict[str, Any]:
-    """What a run had under it, and how much memory it has taken."""
-    devices = {
-        "kind": jax.devices()[0].device_kind,
-        "platform": jax.default_backend(),
-        "count": jax.device_count(),
-    }
-    return {"peak_memory": peak_memory(), "devices": devices, "versions": versions()}
+from bertjax.engine.machine import ran_on
+from bertjax.train.held_out_loss import chance_in_words
 
 
 def summarise(

@@ -14,8 +14,8 @@ from bertjax import __main__ as console
 from bertjax.cli.command import printing
 from bertjax.cli.display import Display
 from bertjax.cli.streams import Lasting, lasting, ready
+from bertjax.cluster.options import run_in_cluster
 from bertjax.errors import DATA, INTERRUPTED
-from bertjax.train.__main__ import run_in_cluster
 
 ROOT = Path(__file__).parent.parent.parent
 ROW = {"phase": "phase1", "step": 3, "loss": 1.0, "learning_rate": 1e-3}

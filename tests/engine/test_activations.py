@@ -15,7 +15,7 @@ from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.precision import precision_named
-from bertjax.objectives.losses import PRETRAINING
+from bertjax.objectives.losses import PRETRAINING, batch_loss
 
 SMALL = ModelConfig(vocab_size=1000, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256)
 LENGTH, PREDICTIONS, EXAMPLES = 64, 10, 4
@@ -32,7 +32,7 @@ def compiled_bytes_per_row(model, precision):
     )
 
     def temporaries(rows):
-        fields = shapes(rows, LENGTH, PREDICTIONS, EXAMPLES)
+        fields = shapes(rows, LENGTH, PREDICTIONS, EXAMPLES, batch_loss)
         batch = {name: jax.ShapeDtypeStruct(*field) for name, field in fields.items()}
 
         def loss(params, batch):
@@ -49,7 +49,7 @@ def compiled_bytes_per_row(model, precision):
 @pytest.mark.parametrize("change", [{}, {"scan_layers": False}, {"remat": "layer"}])
 def test_it_is_what_the_compiled_gradient_takes(change):
     model = dataclasses.replace(SMALL, **change)
-    estimate = activation_bytes_per_row(model, "float32", "cpu", LENGTH, PREDICTIONS, EXAMPLES)
+    estimate = activation_bytes_per_row(model, "float32", "cpu", LENGTH, PREDICTIONS, EXAMPLES, batch_loss)
     compiled = compiled_bytes_per_row(model, "float32")
     assert 0.8 < estimate / compiled < 1.1
 
@@ -62,12 +62,14 @@ def test_it_is_what_the_compiled_gradient_takes(change):
 )
 def test_bert_base_as_compiled_for_a_tpu(remat, tensor, measured):
     base = ModelConfig(remat=remat)
-    estimate = activation_bytes_per_row(base, "bfloat16", "tpu", 128, 20, 16, tensor)
+    estimate = activation_bytes_per_row(base, "bfloat16", "tpu", 128, 20, 16, batch_loss, tensor)
     assert estimate == pytest.approx(measured, rel=0.06)
 
 
 def test_the_tensor_axis_divides_heads_mlp_and_vocabulary():
-    of = lambda tensor: activation_bytes_per_row(SMALL, "bfloat16", "gpu", LENGTH, PREDICTIONS, EXAMPLES, tensor)
+    of = lambda tensor: activation_bytes_per_row(
+        SMALL, "bfloat16", "gpu", LENGTH, PREDICTIONS, EXAMPLES, batch_loss, tensor
+    )
     whole, half, quarter = of(1), of(2), of(4)
     assert whole > half > quarter > whole / 4
     assert whole - half == pytest.approx(2 * (half - quarter), rel=1e-3)
@@ -78,7 +80,7 @@ def test_the_tensor_axis_divides_heads_mlp_and_vocabulary():
 
 
 def test_rows_without_predictions_as_in_fine_tuning():
-    kept = [activation_bytes_per_row(SMALL, "float32", "cpu", LENGTH, n, 1) for n in (0, PREDICTIONS)]
+    kept = [activation_bytes_per_row(SMALL, "float32", "cpu", LENGTH, n, 1, batch_loss) for n in (0, PREDICTIONS)]
     assert 0 < kept[0] < kept[1]
 
 

@@ -13,6 +13,7 @@ from bertjax.engine import sizes
 from bertjax.engine.sizes import check_batch, check_model
 from bertjax.errors import ConfigError
 from bertjax.finetune.settings import resolve as resolve_finetuning
+from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.mesh import make_mesh
 from bertjax.train.__main__ import main
 
@@ -73,13 +74,13 @@ def test_what_is_named_fits(monkeypatch):
     monkeypatch.setattr(sizes, "memory_limit", lambda device: 8 * 2**30)
     mesh = make_mesh(4, 1, 1, devices=jax.devices()[:4])
     large = dataclasses.replace(ModelConfig(), hidden_size=2304, num_hidden_layers=12, intermediate_size=9216)
-    check_model(ModelConfig(), "bfloat16", mesh, ROW)
+    check_model(ModelConfig(), "bfloat16", mesh, ROW, batch_loss)
     with pytest.raises(ConfigError, match=r"does not fit: \d.*of 8.0 GiB; ") as caught:
-        check_model(large, "bfloat16", mesh, ROW)
+        check_model(large, "bfloat16", mesh, ROW, batch_loss)
     assert "--config.model.hidden_size=768" in str(caught.value)
     assert "--config.parallel.data=1 --config.parallel.fsdp=-1 would fit" in str(caught.value)
-    check_model(dataclasses.replace(large, hidden_size=768), "bfloat16", mesh, ROW)
-    check_model(large, "bfloat16", make_mesh(1, 4, 1, devices=jax.devices()[:4]), ROW)
+    check_model(dataclasses.replace(large, hidden_size=768), "bfloat16", mesh, ROW, batch_loss)
+    check_model(large, "bfloat16", make_mesh(1, 4, 1, devices=jax.devices()[:4]), ROW, batch_loss)
 
 
 @pytest.mark.parametrize("heads", [7, 2**16])
@@ -91,7 +92,7 @@ def test_what_is_named_is_a_model(heads, monkeypatch):
     long = dataclasses.replace(ModelConfig(), max_position_embeddings=2**24)
     for model, row in ((odd, ROW), (long, (1024, 20, 16))):
         with pytest.raises(ConfigError, match=r"does not fit: .*; take a smaller config.model, or larger devices$"):
-            check_model(model, "bfloat16", mesh, row)
+            check_model(model, "bfloat16", mesh, row, batch_loss)
 
 
 def test_the_batch_that_is_named_fits(monkeypatch):

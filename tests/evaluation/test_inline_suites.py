@@ -10,12 +10,13 @@ import pytest
 import bertjax
 from bertjax.config import default_config, phase, resolve
 from bertjax.data.corpus.prepared import prepare
-from bertjax.engine.held_out import Interrupted, over
+from bertjax.engine.fit import Interrupted
 from bertjax.engine.state import with_params
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation import blimp_suite, mlm_suite, sts_suite
 from bertjax.evaluation.inline_suites import InlineSuites
 from bertjax.parallel.mesh import make_mesh
+from bertjax.train.held_out_loss import over
 from bertjax.train.job import make_job
 
 PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]

@@ -25,6 +25,7 @@ from points import Killer, Point
 import bertjax.train.__main__ as command
 import bertjax.train.pretraining as loop
 from bertjax.cli.command import leave
+from bertjax.cli.signals import StopRequest
 from bertjax.cluster.watchdog import IN_STEP, Progress
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.recorder import Recorder
@@ -74,7 +75,7 @@ def train(plan: Plan) -> None:
     if plan.setbacks:
         setbacks.install(plan.workdir, plan.setbacks, plan.harming)
     if plan.stop_at:
-        command.StopRequest.__call__ = lambda self, step: step >= plan.stop_at
+        StopRequest.__call__ = lambda self, step: step >= plan.stop_at
     leave(command.main(list(plan.arguments)))
 
 
@@ -144,12 +145,12 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
     def open_batches(*positional, before=loop.open_batches, **named):
         return _Hashed(before(*positional, **named), named["rows"], write)
 
-    def enter(self, before=command.StopRequest.__enter__):
+    def enter(self, before=StopRequest.__enter__):
         entered = before(self)
         write("started")  # signals are the run's own from here on
         return entered
 
-    def on_signal(self, number, frame, before=command.StopRequest._on_signal):
+    def on_signal(self, number, frame, before=StopRequest._on_signal):
         write("signal")
         before(self, number, frame)
 
@@ -157,7 +158,7 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
     Recorder.push, Recorder.begin_phase = push, begin_phase
     Checkpoints.restore_newest = restore
     loop.open_batches = open_batches
-    command.StopRequest.__enter__, command.StopRequest._on_signal = enter, on_signal
+    StopRequest.__enter__, StopRequest._on_signal = enter, on_signal
 
 
 class _Hashed:

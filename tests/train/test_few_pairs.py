@@ -5,9 +5,9 @@ import pytest
 
 import bertjax.train
 from bertjax.config import resolve
-from bertjax.engine.held_out import evaluate, evaluation_line
 from bertjax.errors import DataError
 from bertjax.train import pretraining
+from bertjax.train.held_out_loss import evaluate, evaluation_line
 from bertjax.train.summary import summarise, summary_lines
 
 

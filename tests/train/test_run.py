@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 import bertjax.train
 from bertjax.data.corpus.prepared import prepare
-from bertjax.engine.metrics import TRAIN_FIELDS
 from bertjax.errors import ConfigError
+from bertjax.train.pretraining import TRAIN_FIELDS
 
 STEPS = (6, 4)
 

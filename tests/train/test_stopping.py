@@ -7,7 +7,8 @@ import signal
 import pytest
 
 import bertjax.train
-from bertjax.train.__main__ import StopRequest, run_in_cluster
+from bertjax.cli.signals import StopRequest
+from bertjax.cluster.options import run_in_cluster
 
 
 class Left(BaseException):

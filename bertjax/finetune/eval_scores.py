@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.engine.held_out import Interrupted
+from bertjax.engine.fit import Interrupted
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.model.task import POOLED

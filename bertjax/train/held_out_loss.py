@@ -9,15 +9,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.engine.metrics import unigram_sums
+from bertjax.engine.fit import Interrupted
 from bertjax.inference.placement import Placement
 from bertjax.objectives.losses import MLM_WEIGHT_EPSILON
+from bertjax.objectives.unigram import unigram_sums
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import process_rows, to_global
-
-
-class Interrupted(Exception):
-    """An evaluation was asked to stop, and has."""
 
 
 def over(mesh: Mesh, stop: Callable[[], bool] = lambda: False) -> Placement:

@@ -1,0 +1,85 @@
+"""The options by which a command finds the other processes, and how it runs as one of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
+
+from bertjax.cli.command import guarded
+from bertjax.cli.digits import whole_number
+from bertjax.cli.showing import say
+from bertjax.cli.signals import StopRequest
+from bertjax.cli.streams import lasting, ready
+from bertjax.cluster.environment import Cluster, find_cluster
+from bertjax.errors import UNKNOWN, FlagError
+
+# See ``find_cluster``.
+CLUSTER_OPTIONS = {
+    "coordinator": (None, "HOST:PORT of process 0"),
+    "num_processes": (None, "number of processes"),
+    "process_id": (None, "number of this process, from 0"),
+    "bind": (None, "address at which process 0 listens"),
+}
+
+
+def chosen_cluster(chosen: dict[str, Any]) -> Cluster | None:
+    """The processes that the values of ``CLUSTER_OPTIONS``, or the environment, speak of. Raises FlagError,
+    ConfigError."""
+    count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
+    return find_cluster(chosen["coordinator"], count, index)
+
+
+def run_in_cluster(cluster: Cluster | None, job: Callable[[StopRequest], object]) -> int:
+    """The exit code of a job, which signals ask to stop; one of several processes ends here.
+
+    Nobody has to watch: what cannot be printed any more is lost, and the job goes on.
+    """
+    with ready(), lasting("stdout"), StopRequest() as stop:
+        return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
+
+
+def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:
+    """Runs the job of one process of several, and ends the process: nothing of jax may wait for the others then."""
+    code = UNKNOWN
+    sys.stdout, sys.stderr = (NumberedLines(stream, cluster.process_id) for stream in (sys.stdout, sys.stderr))
+    try:
+        here = f"process {cluster.process_id} of {cluster.num_processes} on {socket.gethostname()}"
+        say(f"{here}, found by {cluster.found_by}; process 0 is at {cluster.host}:{cluster.port}")
+        code = guarded(job)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _whole_number(name: str, text: str | None) -> int | None:
+    number = None if text is None else whole_number(text)
+    if text is not None and number is None:
+        raise FlagError(f"--{name} must be a whole number, not {text[:40]!r}")
+    return number
+
+
+class NumberedLines(io.TextIOBase):
+    """A text stream whose lines begin with the number of the process that writes them."""
+
+    def __init__(self, stream: TextIO, number: int):
+        self._stream, self._mark, self._at_start = stream, f"[{number}] ", True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self._stream.write(self._mark + line if self._at_start else line)
+            self._at_start = line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
