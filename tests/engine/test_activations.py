@@ -32,7 +32,7 @@ def compiled_bytes_per_row(model, precision):
     )
 
     def temporaries(rows):
-        fields = shapes(rows, LENGTH, PREDICTIONS, EXAMPLES, batch_loss)
+        fields = shapes(rows, LENGTH, PREDICTIONS, EXAMPLES)
         batch = {name: jax.ShapeDtypeStruct(*field) for name, field in fields.items()}
 
         def loss(params, batch):
