@@ -64,7 +64,7 @@ def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool)
     topology = read_topology(topology_name)
     prepare_environment(topology)  # before jax is imported
 
-    from bertjax.planning.report import show
+    from bertjax.planning.plan_tables import show
     from bertjax.planning.runs import plan_run
 
     found = plan_run(run, topology, price, say=note)

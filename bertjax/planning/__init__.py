@@ -1,1 +1,1 @@
-"""What a run would need on machines that are not there: the real programs, compiled and read."""
+"""What a run would need on machines that need not be present: the real programs, compiled and read."""

@@ -1,4 +1,4 @@
-"""What to change where a phase does not fit, tried on the compiler before it is said; and where devices would idle."""
+"""What to change where a phase does not fit, tried on the compiler first; and which devices would be idle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.phases import Compile, PhasePlan
 from bertjax.planning.programs import lower_step, split_of
 
-# Share of the rows that fit below which a device is said to be hardly used.
+# A device with a smaller share of the rows that would fit is called hardly used.
 HARDLY_USED = 0.25
 
 
 def advise(run: RunConfig, devices: list[Any], phases: Sequence[PhasePlan], compile_step: Compile) -> tuple[str, ...]:
-    """Lines for a person; none where nothing is to be said."""
+    """Lines for a person."""
     lines = []
     for plan in phases:
         if not plan.fits:
@@ -39,7 +39,7 @@ def _that_fits(run: RunConfig, devices: list[Any], plan: PhasePlan, compile_step
             mesh = make_mesh(parallel.data, parallel.fsdp, parallel.tensor, devices)
             split = split_of(changed, changed.phases[plan.phase], mesh)
             lowered = lower_step(changed, plan.phase, mesh, split)
-        except ConfigError:  # the model or the batch does not divide so
+        except ConfigError:  # the model or the batch cannot be divided like that
             continue
         total = compile_step(f"{plan.phase} with {change}", lowered, True).total
         if total <= plan.limit:
@@ -50,7 +50,7 @@ def _that_fits(run: RunConfig, devices: list[Any], plan: PhasePlan, compile_step
 
 
 def _changes(run: RunConfig, plan: PhasePlan) -> Iterator[tuple[str, RunConfig]]:
-    """What can be changed, the least costly first: each as (the config keys, the changed run)."""
+    """(config keys, the changed run) of what may help, the least costly first."""
     parallel, model = run.parallel, run.model
     for rows in dict.fromkeys((plan.largest_rows, plan.largest_rows * 7 // 8, 1)):
         if 0 < rows < plan.split.rows:

@@ -1,4 +1,4 @@
-"""Step time, days and cost from what a program does and what a chip can do."""
+"""Step time, days and cost, from the work of a program and the rates of a chip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_PER_DAY = 86400.0
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step at full rates. ``low``: the roofline, the slowest of the three; ``high``: ``ASSUMED``."""
+    """Seconds of one step by each resource at full rates. ``low``: the roofline, the slowest; ``high``: ``ASSUMED``."""
 
     compute: float
     memory: float
@@ -31,19 +31,18 @@ class StepTime:
 
     @property
     def bound(self) -> str:
-        """What the roofline is set by."""
-        parts = {"compute": self.compute, "memory": self.memory, "communication": self.communication}
-        return max(parts, key=lambda name: parts[name])
+        """The slowest resource."""
+        return max(("compute", "memory", "communication"), key=lambda name: getattr(self, name))
 
 
 def step_time(chip: Chip, flops: float, bytes_accessed: float, bytes_sent: float) -> StepTime:
-    """All of one device and one step."""
+    """The work is that of one device in one step."""
     return StepTime(flops / chip.flops, bytes_accessed / chip.bandwidth, bytes_sent / chip.interconnect)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Of the whole run, each as (low, high)."""
+    """For the whole run, each as (low, high)."""
 
     days: tuple[float, float]
     chip_hours: tuple[float, float]
@@ -51,10 +50,8 @@ class Totals:
 
 
 def totals(seconds: tuple[float, float], chips: float, price: float | None) -> Totals:
-    """seconds: of all steps of all phases; price: of one chip for one hour."""
-    hours = tuple(s / 3600 * chips for s in seconds)
-    return Totals(
-        days=(seconds[0] / SECONDS_PER_DAY, seconds[1] / SECONDS_PER_DAY),
-        chip_hours=(hours[0], hours[1]),
-        cost=(hours[0] * price, hours[1] * price) if price is not None else None,
-    )
+    """seconds: for all steps of all phases, (low, high); price: for one chip and hour."""
+    low, high = seconds
+    hours = low / 3600 * chips, high / 3600 * chips
+    cost = None if price is None else (hours[0] * price, hours[1] * price)
+    return Totals((low / SECONDS_PER_DAY, high / SECONDS_PER_DAY), hours, cost)

@@ -1,4 +1,4 @@
-"""One phase of a run on one set of devices: its program, its memory, the rows that fit, its time."""
+"""One phase of a run on a set of devices: memory, the rows that fit, work and time of a step."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from bertjax.train.job import examples_per_row, make_job
 
 # ``(what it is, lowered program, quick) -> analysis``
 Compile = Callable[[str, Any, bool], Analysis]
-# How often the number of rows is halved in search of a program that fits.
-MOST_HALVINGS = 6
-# The second program has at most so many times the rows of the first: compilers are slow with huge arrays.
-MOST_TIMES = 128
+MOST_HALVINGS = 6  # of the number of rows, in search of a program that fits
+MOST_TIMES = 128  # the rows of the first program that the second may have: compilers are slow with huge arrays
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """What was found out about a phase. Bytes are those of one device, FLOPs of the whole step on all devices."""
+    """Bytes are those of one device; FLOPs and bytes accessed those of a step on all devices."""
 
     phase: str
     steps: int
@@ -39,7 +37,7 @@ class PhasePlan:
     total: int
     limit: int
     largest_rows: int
-    flops: float | None  # None where nothing of the phase compiles
+    flops: float | None  # None where no program of the phase compiles
     flops_formula: float
     bytes_accessed: float | None
     collectives: tuple[dict[str, Any], ...]
@@ -109,7 +107,7 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     if len(tried) == 1 and other != rows:
         tried[other] = analysed(other, True)
     counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
-    work = _scaled(tried[counted], split.rows / counted) if counted else None
+    work = tried[counted].scaled(split.rows / counted) if counted else None
     chip = chip_of(device)
     return PhasePlan(
         phase=name,
@@ -121,41 +119,26 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         total=tried[split.rows].total,
         limit=limit,
         largest_rows=largest_rows({r: a.total for r, a in tried.items()}, limit),
-        flops=work.flops * mesh.size if work else None,
+        flops=work.flops * mesh.size if work and work.flops is not None else None,
         flops_formula=phase.batch_size * train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions),
-        bytes_accessed=work.bytes_accessed * mesh.size if work else None,
+        bytes_accessed=work.bytes_accessed * mesh.size if work and work.bytes_accessed is not None else None,
         collectives=work.collectives if work else (),
-        time=step_time(chip, work.flops, work.bytes_accessed, work.bytes_sent) if chip and work else None,
+        time=step_time(chip, work.flops or 0, work.bytes_accessed or 0, work.bytes_sent) if chip and work else None,
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Of one device in one step."""
-
-    flops: float
-    bytes_accessed: float
-    collectives: tuple[dict[str, Any], ...]
-
-    @property
-    def bytes_sent(self) -> float:
-        return sum(c["bytes_sent"] for c in self.collectives)
-
-
-def _scaled(analysis: Analysis, factor: float) -> _Work:
-    """The work of a program with ``factor`` times the rows; the collectives, nearly all of gradients, stay."""
-    return _Work((analysis.flops or 0.0) * factor, (analysis.bytes_accessed or 0.0) * factor, analysis.collectives)
-
-
 def _other_rows(rows: int, guess: int) -> int:
-    """A second number of rows, far enough from the first, towards what fills the memory."""
+    """A second number of rows, far enough from the first, in the direction of a full memory."""
     if guess >= 1.5 * rows:
         return min(guess, MOST_TIMES * rows)
     return max(1, rows // 2)
 
 
 def largest_rows(totals: dict[int, int], limit: int) -> int:
-    """Rows a device that fit, on the straight line through the two programs nearest the limit; 0 where none do."""
+    """Rows on a device that fit, by the straight line through the two programs nearest the limit.
+
+    totals: rows -> bytes.
+    """
     if len(totals) == 1:
         ((rows, total),) = totals.items()
         return rows if total <= limit else 0

@@ -1,4 +1,4 @@
-"""The train step of a phase, compiled for devices that need not be there, and what its compiler says of it."""
+"""The train step of a phase, compiled for devices that need not be present, and what the compiled program says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class Analysis:
-    """One compiled step, per device. Where the compiler found that it does not fit, only ``total`` is known."""
+    """One compiled step, per device. Of a program that the compiler finds too large only ``total`` is known."""
 
     total: int  # bytes of memory
     flops: float | None = None
@@ -43,17 +43,26 @@ class Analysis:
     def compiled(self) -> bool:
         return self.flops is not None
 
+    @property
+    def bytes_sent(self) -> float:
+        return sum(collective["bytes_sent"] for collective in self.collectives)
+
+    def scaled(self, factor: float) -> Analysis:
+        """With the work of ``factor`` times the rows; the collectives, nearly all of gradients, stay."""
+        flops, accessed = (self.flops or 0.0) * factor, (self.bytes_accessed or 0.0) * factor
+        return dataclasses.replace(self, flops=flops, bytes_accessed=accessed)
+
 
 @dataclass(frozen=True)
 class Split:
-    """How a phase's batch is done: rows that a device holds at once, and parts that are done one after the other."""
+    """How a batch is computed: rows that a device holds at once, and parts that are computed one after the other."""
 
     rows: int
     accumulation: int
 
 
 def split_of(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> Split:
-    """The split that a run would take. Raises ConfigError where the batch does not divide."""
+    """The split that a run would use. Raises ConfigError where the batch cannot be divided."""
     parts = accumulation_steps(run, phase, mesh)
     return Split(phase.batch_size // batch_shards(mesh) // parts, parts)
 
@@ -62,29 +71,23 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     """The phase's step, lowered for ``split.rows`` rows a device in ``split.accumulation`` parts."""
     batch_size = split.rows * split.accumulation * batch_shards(mesh)
     phase = dataclasses.replace(run.phases[name], batch_size=batch_size)
-    run = dataclasses.replace(
-        run,
-        phases={**run.phases, name: phase},
-        parallel=dataclasses.replace(run.parallel, rows_per_device=split.rows),
-    )
+    parallel = dataclasses.replace(run.parallel, rows_per_device=split.rows)
+    run = dataclasses.replace(run, phases={**run.phases, name: phase}, parallel=parallel)
     job = make_job(run, mesh)
-    return job.train_step(phase).lower(job.state_shapes(), _batch_shapes(run, phase, mesh))
-
-
-def _batch_shapes(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     fields = shapes(phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
     sharding = batch_sharding(mesh)
-    return {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}
+    batch = {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}
+    return job.train_step(phase).lower(job.state_shapes(), batch)
 
 
 def state_bytes(job: Job) -> dict[str, int]:
-    """Bytes a device of the parameters and of the optimizer's state, as they are divided."""
+    """Bytes of the parameters and of the optimizer's state on one device, as they are sharded."""
     state = job.state_shapes()
-    return {"parameters": _bytes(state.params), "optimizer": _bytes(state.opt_state)}
-
-
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    size = lambda x: math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    return {
+        "parameters": sum(map(size, jax.tree.leaves(state.params))),
+        "optimizer": sum(map(size, jax.tree.leaves(state.opt_state))),
+    }
 
 
 def _compiled(lowered: Any, quick: bool) -> Any:
@@ -97,9 +100,9 @@ def _compiled(lowered: Any, quick: bool) -> Any:
 
 
 def analyse(lowered: Any, platform: str, devices: int, quick: bool = False) -> Analysis:
-    """Compiles and reads. A program that the compiler finds too large gives its size alone.
+    """Compiles a program and reads the result.
 
-    quick: the compiler tries less hard, which takes a TPU program a third of the time and a few percent more memory.
+    quick: the compiler tries less hard: a third of the time for a TPU program, a few percent more memory.
     """
     try:
         compiled = _compiled(lowered, quick and platform == "tpu")

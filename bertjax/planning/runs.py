@@ -1,4 +1,4 @@
-"""All phases of a run on a topology, together: time, chip-hours, cost."""
+"""All phases of a run on a topology: whether they fit, time, chip-hours, cost."""
 
 from __future__ import annotations
 
@@ -20,16 +20,12 @@ from bertjax.planning.programs import Analysis, analyse
 from bertjax.planning.topologies import Topology, devices_of
 from bertjax.train.job import check_sizes, make_job
 
-# Seconds between two signs of life while the compiler works.
-PATIENCE = 15.0
-# A run of so many times the memory is refused: it is a mistake, and too large to be compiled.
-BEYOND = 64
+SECONDS_BETWEEN_NOTES = 15.0  # while the compiler works
+MOST_TIMES_THE_MEMORY = 64  # a larger run is a mistake, and too large to be compiled
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The answer of ``bertjax.plan``."""
-
     run: RunConfig
     topology: Topology
     device_kind: str
@@ -68,28 +64,23 @@ class RunPlan:
 
 
 def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Callable[[str], None]) -> RunPlan:
-    """Compiles every phase of a run. Raises ConfigError, before any compile, for a mesh or batch that cannot be."""
+    """Compiles every phase of a run. Raises ConfigError, before that, for an impossible mesh or batch."""
     if price is not None and not price >= 0:
         raise ConfigError(f"--price = {price} must be 0 or more, dollars for one chip and hour")
     devices = devices_of(topology)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor, devices)
-    check_sizes(run, mesh, times=BEYOND)  # within that the compiler is asked
+    check_sizes(run, mesh, times=MOST_TIMES_THE_MEMORY)  # below that the compiler decides
     make_job(run, mesh)
     platform, chip = devices[0].platform, chip_of(devices[0])
 
     def compile_step(label: str, lowered: Any, quick: bool) -> Analysis:
         key = program_key(lowered, f"{topology.name} {devices[0].device_kind}", quick)
-        return cached_analysis(
-            key,
-            lambda: _timed(
-                f"compiling {label} for {topology.name}", say, lambda: analyse(lowered, platform, mesh.size, quick)
-            ),
-        )
+        work = lambda: analyse(lowered, platform, mesh.size, quick)
+        return cached_analysis(key, lambda: _timed(f"compiling {label} for {topology.name}", say, work))
 
     phases = tuple(plan_phase(run, name, mesh, compile_step) for name in run.phases)
-    seconds = None
-    if all(phase.step_seconds for phase in phases):
-        seconds = tuple(sum(p.steps * (p.step_seconds or (0, 0))[end] for p in phases) for end in (0, 1))
+    times = [(phase.steps * phase.time.low, phase.steps * phase.time.high) for phase in phases if phase.time]
+    seconds = (sum(low for low, _ in times), sum(high for _, high in times))
     chips = len(devices) / (chip.devices_per_chip if chip else 1)
     return RunPlan(
         run=run,
@@ -100,18 +91,18 @@ def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Calla
         chip=chip,
         mesh=dict(mesh.shape),
         phases=phases,
-        totals=totals((seconds[0], seconds[1]), chips, price) if seconds else None,
+        totals=totals(seconds, chips, price) if len(times) == len(phases) else None,
         price=price,
         advice=advise(run, devices, phases, compile_step),
     )
 
 
 def _timed(what: str, say: Callable[[str], None], work: Callable[[], Analysis]) -> Analysis:
-    """Runs ``work`` and says what it is, now and again while it lasts, and how long it took."""
+    """The result of ``work``; says what it is when it begins, now and again, and at its end."""
     began, done = time.monotonic(), threading.Event()
 
     def remind() -> None:
-        while not done.wait(PATIENCE):
+        while not done.wait(SECONDS_BETWEEN_NOTES):
             say(f"{what}: {time.monotonic() - began:.0f} s so far")
 
     say(f"{what} ...")

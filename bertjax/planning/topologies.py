@@ -57,7 +57,7 @@ class Topology:
 
 
 def read_topology(name: str) -> Topology:
-    """The topology of that name. Raises ConfigError, with what would work, for any other."""
+    """The topology of that name. Raises ConfigError for any other, with names that would work."""
     if not name:
         raise ConfigError(f"no topology; give one with --topology=NAME, such as {EXAMPLES}")
     family, _, size = name.strip().lower().partition(":")

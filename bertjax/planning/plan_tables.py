@@ -8,15 +8,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from bertjax.cli.showing import plain
-from bertjax.parallel.devices import Chip
+from bertjax.cli.showing import plain, short
 from bertjax.planning.estimate import ASSUMED
 from bertjax.planning.phases import PhasePlan
 from bertjax.planning.runs import RunPlan
 
 _UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-# Collectives below this share of a step's traffic are summed up in one line.
-_SMALL = 0.01
+_SMALL = 0.01  # collectives below this share of a step's traffic share one line
 
 _ROWS: tuple[tuple[str, Callable[[PhasePlan], str]], ...] = (
     ("rows a device", lambda p: f"{p.split.rows}" + (f" x {p.split.accumulation} parts" * (p.split.accumulation > 1))),
@@ -50,23 +48,17 @@ def show(plan: RunPlan) -> None:
     for phase in plan.phases:
         if phase.collectives:
             console.print(_collectives(phase))
-    for line in (*_totals(plan), *_assumptions(plan), *plan.advice):
+    for line in (*_totals(plan), *plan.advice):
         console.print(plain(line), markup=False)
 
 
 def _collectives(phase: PhasePlan) -> Table:
-    table = Table(
-        "collective",
-        "devices",
-        "times",
-        "each",
-        "arrays",
-        title=Text(f"{plain(phase.phase)}: a device's collectives in a step"),
-    )
+    title = Text(f"{plain(phase.phase)}: a device's collectives in a step")
+    table = Table("collective", "devices", "times", "each", "arrays", title=title)
     every = sum(c["bytes_sent"] for c in phase.collectives)
     large = [c for c in phase.collectives if c["bytes_sent"] >= _SMALL * every]
     for c in large:
-        table.add_row(c["kind"], str(c["devices"]), str(c["count"]), _scaled(c["bytes"], "B"), _short(c["shapes"]))
+        table.add_row(c["kind"], str(c["devices"]), str(c["count"]), _scaled(c["bytes"], "B"), short(c["shapes"], 60))
     small = len(phase.collectives) - len(large)
     if small:
         table.add_row(f"{small} small ones", "", "", "", "")
@@ -74,30 +66,17 @@ def _collectives(phase: PhasePlan) -> Table:
 
 
 def _totals(plan: RunPlan) -> list[str]:
-    if plan.totals is None:
-        return [
-            "no step time: " + ("not every phase compiles" if plan.chip else f"no rates known of {plan.device_kind}")
-        ]
-    cost = f", ${_range(plan.totals.cost)} at ${plan.price:g} a chip-hour" if plan.totals.cost else ""
-    return [f"the run: {_range(plan.totals.days)} days, {_range(plan.totals.chip_hours)} chip-hours{cost}"]
-
-
-def _assumptions(plan: RunPlan) -> list[str]:
-    if plan.chip is None or plan.totals is None:
-        return []
+    chip, totals = plan.chip, plan.totals
+    if totals is None or chip is None:
+        return ["no step time: " + ("not every phase compiles" if chip else f"no rates known of {plan.device_kind}")]
+    cost = f", ${_range(totals.cost)} at ${plan.price:g} a chip-hour" if totals.cost else ""
+    links, memory = _scaled(chip.interconnect, "B/s"), _scaled(chip.bandwidth, "B/s")
     return [
-        f"times: from the roofline ({_rates(plan.chip)} a device; {plan.chip.source})",
+        f"the run: {_range(totals.days)} days, {_range(totals.chip_hours)} chip-hours{cost}",
+        f"times: from the roofline ({_scaled(chip.flops, 'FLOP/s')}, memory {memory}, links {links} a device; "
+        f"{chip.source})",
         f"       to {ASSUMED}; compiled, not run",
     ]
-
-
-def _rates(chip: Chip) -> str:
-    rates = _scaled(chip.flops, "FLOP/s"), _scaled(chip.bandwidth, "B/s"), _scaled(chip.interconnect, "B/s")
-    return "{}, memory {}, links {}".format(*rates)
-
-
-def _short(text: str, longest: int = 60) -> str:
-    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _range(ends: tuple[float, float] | None, factor: float = 1.0) -> str:
