@@ -296,3 +296,8 @@ def test_fine_tuning_shares_its_sections_and_refuses_old_names():
     assert config_schema.fingerprint({"data.too_long": "cut"}) == config_schema.fingerprint(
         {"data.too_long": "truncate"}
     )
+
+
+def test_a_key_that_was_added_is_in_the_identity_only_if_it_is_set():
+    assert "data.language" not in identity_items(resolve(valid()))
+    assert identity_items(resolve_with(data__language="tr"))["data.language"] == "tr"

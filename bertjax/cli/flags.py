@@ -68,7 +68,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     if len(rest) > 1:
         raise FlagError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
     if config.value is None:
-        raise FlagError("no config; give one with --config=configs/tiny.py")
+        raise FlagError("no config; give one, such as --config=tiny")
     return config.value, {name: holder.value for name, holder in holders.items()}
 
 

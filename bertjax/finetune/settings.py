@@ -183,16 +183,16 @@ def resolve(config: Any) -> FinetuneConfig:
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
     if run.task != "classification" and run.data.positive_label is not None:
-        raise ConfigError(f"config.data.positive_label: {run.task} has none; it is of classification with two labels")
+        raise ConfigError(f"config.data.positive_label: {run.task} has none; only classification with two labels does")
     if run.task != "embedding" and run.training.embedding_loss is not None:
-        raise ConfigError(f"config.training.embedding_loss: {run.task} is no embedding")
+        raise ConfigError(f"config.training.embedding_loss is for embeddings, not for {run.task}")
     training, several = run.training, {"data.labels": run.data.labels or ()}
     several |= {f"training.{name}": getattr(training, name) for name in ("epochs", "learning_rate", "seed")}
     for name, values in several.items():
         if len(set(values)) < len(values):
-            raise ConfigError(f"config.{name} has a value twice: {', '.join(map(str, values))}")
+            raise ConfigError(f"config.{name} has the same value twice: {', '.join(map(str, values))}")
     if not run.data.separator:
-        raise ConfigError("config.data.separator is empty; give what stands between two labels")
+        raise ConfigError("config.data.separator is empty; set it to what stands between two labels")
     return run
 
 
@@ -210,19 +210,15 @@ def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
     return dataclasses.replace(run, training=one)
 
 
-# Identity keys that runs before them had not, with the value at which a run is as it was then: there they are left out,
-# so that a stored run goes on.
-AS_BEFORE: dict[str, Any] = {}
-# Identity keys of which the data decides where they are not set: see ``Family.decided``.
+# Identity keys that the data decides if they are not set; see ``Family.decided``.
 DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding_loss")
 
 
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints, and what the
     data decided, by name."""
-    items = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
-    left_out = {name for name, value in AS_BEFORE.items() if items.get(name) == value} | {*DECIDED_BY_DATA}
-    return {name: value for name, value in items.items() if name not in left_out} | dict(begins_with)
+    keys = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
+    return {name: value for name, value in keys.items() if name not in DECIDED_BY_DATA} | dict(begins_with)
 
 
 def to_dict(run: FinetuneConfig) -> dict[str, Any]:
