@@ -77,9 +77,9 @@ class JsonTokenizer(LibraryTokenizer):
         self.longest_word = longest if isinstance(longest, int) else None
         check_growth(self._definition, origin)
         self._parsed(self._definition)
-        hidden, self._names = guarded(lambda: _with_hidden_names(self._definition), origin)
+        hidden, self._names = guarded(origin, _with_hidden_names, self._definition)
         self._library = self._parsed(hidden)
-        vocab: dict[str, int] = guarded(self._library.get_vocab, origin)
+        vocab: dict[str, int] = guarded(origin, self._library.get_vocab)
         ids = {self._names.get(token, token): i for token, i in vocab.items()}
         tokens = in_order(ids, origin)
         added = self._added_tokens()
@@ -92,9 +92,7 @@ class JsonTokenizer(LibraryTokenizer):
         self._set_vocabulary(tokens, names, (entry["id"] for entry in added if entry.get("special")), origin)
         self.encode_batch(_TRIAL)
         normalizer = self._library.normalizer
-        self.lowercase = (
-            normalizer is not None and guarded(lambda: normalizer.normalize_str("A"), origin).strip() == "a"
-        )
+        self.lowercase = normalizer is not None and guarded(origin, normalizer.normalize_str, "A").strip() == "a"
         self._definition["post_processor"] = template(self, self._definition.get("post_processor"))
         self._parsed(self._definition)
         deciding = {key: self._definition.get(key) for key in _ID_PARTS}
@@ -110,7 +108,7 @@ class JsonTokenizer(LibraryTokenizer):
     def _parsed(self, definition: Mapping[str, Any]) -> Any:
         import tokenizers
 
-        return guarded(lambda: tokenizers.Tokenizer.from_str(_written(definition)), self._origin)
+        return guarded(self._origin, lambda: tokenizers.Tokenizer.from_str(_written(definition)))
 
     def _added_tokens(self) -> list[dict[str, Any]]:
         return self._definition.get("added_tokens") or []

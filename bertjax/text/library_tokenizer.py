@@ -22,33 +22,30 @@ class LibraryTokenizer(Tokenizer):
     _origin: str
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = guarded(
-            lambda: self._library.encode_batch_fast(list(texts), add_special_tokens=False), self._origin
-        )
-        return [encoding.ids for encoding in encodings]
+        encode = self._library.encode_batch_fast
+        return [found.ids for found in guarded(self._origin, encode, list(texts), add_special_tokens=False)]
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[EncodedText]:
-        return [
-            encoded_text(text, encoding.ids, encoding.offsets)
-            for text, encoding in zip(texts, self._with_offsets(texts), strict=True)
-        ]
+        encodings = self._encode_slowly(texts)
+        return [encoded_text(text, found.ids, found.offsets) for text, found in zip(texts, encodings, strict=True)]
 
     def encode_with_word_starts(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
-        encodings = self._with_offsets(texts)
-        return [encoding.ids for encoding in encodings], word_starts(texts, encodings)
+        encodings = self._encode_slowly(texts)
+        return [found.ids for found in encodings], word_starts(texts, encodings)
 
     def decode(self, ids: Sequence[int]) -> str:
-        numbers = [int(i) for i in ids]
-        return guarded(lambda: self._library.decode(numbers, skip_special_tokens=False), self._origin)
+        return guarded(self._origin, self._library.decode, [int(i) for i in ids], skip_special_tokens=False)
 
-    def _with_offsets(self, texts: Sequence[str]) -> Any:
-        return guarded(lambda: self._library.encode_batch(list(texts), add_special_tokens=False), self._origin)
+    def _encode_slowly(self, texts: Sequence[str]) -> Any:
+        """The library's encodings with offsets and words."""
+        return guarded(self._origin, self._library.encode_batch, list(texts), add_special_tokens=False)
 
 
-def guarded(call: Callable[[], T], origin: str) -> T:
-    """``call()``, its errors as ConfigError. The library raises bare Exception, and BaseException for a panic."""
+def guarded(origin: str, call: Callable[..., T], *args: Any, **options: Any) -> T:
+    """``call(*args, **options)``, its errors as ConfigError. The library raises bare Exception, and BaseException for a
+    panic."""
     try:
-        return call()
+        return call(*args, **options)
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, ConfigError):
         raise
     except BaseException as error:

@@ -6,28 +6,13 @@ from pathlib import Path
 
 from bertjax.cli.paths import given_path
 from bertjax.errors import ConfigError
-from bertjax.text.interface import ROLES, Tokenizer, printable
-from bertjax.text.json_tokenizer import JsonTokenizer, tokenizer_from_json
+from bertjax.text.interface import Tokenizer, printable
+from bertjax.text.json_tokenizer import tokenizer_from_json
 from bertjax.text.languages import has_dotless_i, primary
 from bertjax.text.sentencepiece_json import json_cleaning
-from bertjax.text.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer, prepare_text
+from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from bertjax.text.tokenizer_files import FolderSettings, folder_settings, parse_object, read_file
-from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer
-
-__all__ = [
-    "ROLES",
-    "SPACE_MARK",
-    "WORDPIECE_SPECIALS",
-    "JsonTokenizer",
-    "SentencePieceTokenizer",
-    "Tokenizer",
-    "WordPieceTokenizer",
-    "check_is_tokenizer",
-    "check_tokenizer",
-    "has_tokenizer",
-    "load_tokenizer",
-    "prepare_text",
-]
+from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer
 
 _NAMES = ("spiece.model", "tokenizer.json", "vocab.txt", "tokenizer.model")  # the first that a folder has is read
 _OTHER_IDS = "sentencepiece.bpe.model"

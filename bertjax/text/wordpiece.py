@@ -77,7 +77,7 @@ class WordPieceTokenizer(LibraryTokenizer):
             written = json.dumps(values, sort_keys=True)
             self.fingerprint = fingerprint("wordpiece with rules", str(lowercase), written, unknown, *self._tokens)
         self._add_names_to_fingerprint()
-        self._library = guarded(self._build, origin)
+        self._library = guarded(origin, self._build)
         # Text that merely mentions "[SEP]" must not end an example.
         self._library.encode_special_tokens = True
 

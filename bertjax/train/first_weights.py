@@ -16,7 +16,8 @@ from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import fitted, new_parts, tokenizer_of
 from bertjax.interop.names import HEADS
 from bertjax.model.embeddings import padded_rows
-from bertjax.text.tokenizer import SPACE_MARK, Tokenizer
+from bertjax.text.sentencepiece_tokenizer import SPACE_MARK
+from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.stored_run import StoredRun, is_run, open_run
 
 # What two models must share for the weights of one to mean anything in the other.

@@ -18,7 +18,7 @@ from bertjax.data.corpus.prepared import check_files, check_objective, find_prep
 from bertjax.data.corpus.shards import read_shards
 from bertjax.data.corpus.sources import DataError, TextList
 from bertjax.errors import ConfigError
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
 SETTINGS = {"vocab_size": 300, "held_out_fraction": 0.1}

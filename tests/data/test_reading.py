@@ -22,7 +22,7 @@ from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences, tokenize
 from bertjax.errors import DataError
 from bertjax.text.sentences import split_sentences
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 GOOD = [f"Good document {i} is here. It says {i * 7} things." for i in range(40)]
 BAD = [text.replace("Good", "Evil") for text in GOOD]

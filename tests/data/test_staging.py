@@ -4,7 +4,7 @@ import numpy as np
 
 from bertjax.data.corpus.held_out import split
 from bertjax.data.corpus.staging import Spool, token_dtype, tokenize
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 
 def test_the_smallest_integers():

@@ -14,8 +14,9 @@ from bertjax.errors import DataError
 from bertjax.prepare import main
 from bertjax.text import coverage
 from bertjax.text.coverage import measure_coverage
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, SentencePieceTokenizer, WordPieceTokenizer
+from bertjax.text.tokenizer import SentencePieceTokenizer
 from bertjax.text.vocabulary import train_tokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 DRAW = random.Random(17)
 ENGLISH = [f"The river is {n} miles long and wide. It is old, and so is the town." for n in range(60)]

@@ -30,7 +30,7 @@ def test_texts_of_unequal_length_and_several_masks(model, tokenizer):
 
 
 def test_a_piece_joins_the_word_before_it(model):
-    from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+    from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer([*WORDPIECE_SPECIALS, "##ing", "sing"])
     small = bertjax.create_model(

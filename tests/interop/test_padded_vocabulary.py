@@ -20,7 +20,7 @@ from bertjax.interop.task_models import load_task_model, new_task_model, save_ta
 from bertjax.model.bert import split_params
 from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 from bertjax.train.first_weights import initial_params, open_origin
 
 DIMENSIONS = {

@@ -16,7 +16,7 @@ from bertjax.interop.models import save_model
 from bertjax.interop.task_models import is_task_model, load_task_model, new_task_model, save_task_model
 from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig, TaskModel
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 TOKENIZER = WordPieceTokenizer([*WORDPIECE_SPECIALS, "wa", "wb", "wc"])
 TASK = TaskConfig("embedding", max_length=20, pooling="cls")

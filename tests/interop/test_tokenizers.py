@@ -17,14 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentences import split_sentences
-from bertjax.text.tokenizer import (
-    JsonTokenizer,
-    SentencePieceTokenizer,
-    Tokenizer,
-    WordPieceTokenizer,
-    load_tokenizer,
-)
+from bertjax.text.tokenizer import SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load_tokenizer
 from bertjax.text.vocabulary import train_tokenizer
 
 transformers = pytest.importorskip("transformers")

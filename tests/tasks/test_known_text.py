@@ -9,7 +9,7 @@ from bertjax.inference.prediction_tasks import warning_of_unknown
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.questions import question_examples
-from bertjax.text.tokenizer import WORDPIECE_SPECIALS, WordPieceTokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 WORDS = ["the", "river", "is", "wide", "cafe"]
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.text.offsets import align
-from bertjax.text.tokenizer import load_tokenizer, prepare_text
+from bertjax.text.sentencepiece_tokenizer import prepare_text
+from bertjax.text.tokenizer import load_tokenizer
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = ["The cat sat on the mat, in İstanbul.", "naïve café ŒUVRE Straße Ωμέγα ΟΔΟΣ 日本 가각 fine 1/2"] * 10

@@ -10,14 +10,10 @@ import numpy as np
 import pytest
 
 from bertjax.errors import ConfigError
-from bertjax.text.tokenizer import (
-    WORDPIECE_SPECIALS,
-    WordPieceTokenizer,
-    check_tokenizer,
-    load_tokenizer,
-    prepare_text,
-)
+from bertjax.text.sentencepiece_tokenizer import prepare_text
+from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.text.vocabulary import TextSample, train_tokenizer
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat on the log.",

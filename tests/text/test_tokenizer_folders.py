@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bertjax.errors import ConfigError
-from bertjax.text.tokenizer import JsonTokenizer, SentencePieceTokenizer, WordPieceTokenizer, load_tokenizer
+from bertjax.text.json_tokenizer import JsonTokenizer
+from bertjax.text.tokenizer import SentencePieceTokenizer, WordPieceTokenizer, load_tokenizer
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = ["The cat sat on the mat.", "Café owners in Zürich were naïve.", "我 love 漢字 and 3.14 emoji 🙂."] * 5
