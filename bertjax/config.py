@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax.attention_kernels import Demand, choose
 from bertjax.config_schema import (
     LARGEST_INT,
     build,
@@ -270,11 +271,7 @@ def _check_model(model: ModelConfig, path: str) -> None:
     if hidden % heads:
         near = next(n for n in range(min(heads, hidden), 0, -1) if hidden % n == 0)
         raise ConfigError(f"{path}num_attention_heads = {heads} must divide {path}hidden_size = {hidden}; {near} would")
-    if model.attention == "dot_product" and model.attention_probs_dropout_prob > 0:
-        raise ConfigError(
-            f"{path}attention = 'dot_product' has no dropout on attention probabilities; set "
-            f"{path}attention_probs_dropout_prob = 0.0 or {path}attention = 'explicit'"
-        )
+    choose(model.attention, Demand(model.attention_probs_dropout_prob > 0, head_size=hidden // heads), path)
     if model.position_embedding_type == "sinusoidal" and model.hidden_size % 2:
         raise ConfigError(f"{path}position_embedding_type = 'sinusoidal' needs an even {path}hidden_size")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bertjax.attention_kernels import KERNELS
 from bertjax.config_schema import identity, operational
 from bertjax.errors import ConfigError
 
@@ -19,8 +20,8 @@ def deterministic_key() -> Any:
 
 
 def attention_key() -> Any:
-    meaning = "how attention is computed; dot_product has no dropout on attention probabilities"
-    return operational("explicit", meaning, choices=("explicit", "dot_product"))
+    meaning = "attention kernel; auto: the fastest that supports the run. dot_product has no dropout on probabilities"
+    return operational("explicit", meaning, choices=("auto", *KERNELS))
 
 
 def remat_key() -> Any:

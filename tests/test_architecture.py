@@ -40,6 +40,7 @@ def named(*names):
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 GROUND = (
     "errors",
+    "attention_kernels",
     "config",
     "config_schema",
     "config_sections",
@@ -57,8 +58,11 @@ def only(*allowed):
 
 CASES = [
     *rule(named("errors.py", "batch.py"), "bertjax"),
-    *rule(named("config_schema.py"), *only("errors")),
-    *rule(named("config.py", "config_sections.py"), *only("errors", "config_schema", "config_sections")),
+    *rule(named("config_schema.py", "attention_kernels.py"), *only("errors"), *JAX),
+    *rule(
+        named("config.py", "config_sections.py"),
+        *only("errors", "attention_kernels", "config_schema", "config_sections"),
+    ),
     *rule(under("cli"), *only("cli", *GROUND), *JAX),
     *rule(under("text"), *only("text", "cli", *GROUND), *JAX),
     *rule(under("data"), *only("data", "text", "cli", "batch", *GROUND), *JAX),

@@ -86,10 +86,12 @@ def better_sizes(rows: int, most: int) -> tuple[int, list[int]] | None:
 
 
 def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model is given so that it runs on a mesh: precision, lookup, constrain and replicate of ``Bert``."""
+    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``."""
     pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
+    backend = mesh.devices.flat[0].platform
     return {
-        "precision": precision_named(precision, mesh.devices.flat[0].platform),
+        "backend": backend,
+        "precision": precision_named(precision, backend),
         "lookup": divided_lookup(mesh),
         "constrain": pin(batch_sharding(mesh)),
         "replicate": pin(NamedSharding(mesh, PartitionSpec())),

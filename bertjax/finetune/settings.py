@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax.attention_kernels import Demand, choose
 from bertjax.config_schema import build, flatten, identity, operational, refuse_old_names, section
 from bertjax.config_sections import (
     CheckpointConfig,
@@ -174,11 +175,7 @@ def resolve(config: Any) -> FinetuneConfig:
     tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     refuse_old_names(tree)
     run = build(FinetuneConfig, tree, "config.")
-    if run.model.attention == "dot_product" and run.model.attention_probs_dropout_prob != 0.0:
-        raise ConfigError(
-            "config.model.attention = 'dot_product' has no dropout on attention probabilities; set "
-            "config.model.attention_probs_dropout_prob = 0.0"
-        )
+    choose(run.model.attention, Demand(run.model.attention_probs_dropout_prob != 0.0), "config.model.")
     check_mesh_sizes(run.parallel)
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")

@@ -12,14 +12,16 @@ from flax import nnx, struct
 from jax.core import Tracer
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS, SegmentIds
+from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
 from bertjax.model.batch_inputs import checked_ids, checked_mask
+from bertjax.model.block import Block, Pass
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings, plain_lookup
-from bertjax.model.encoder import Encoder, EncoderLayer
+from bertjax.model.encoder import Encoder
 from bertjax.model.heads import MLMHead, NSPHead, Pooler
 from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.precision import FLOAT32, Precision
+from bertjax.model.spec import BlockSpec, bert
 
 
 def unconstrained(x: jax.Array) -> jax.Array:
@@ -58,7 +60,9 @@ class Bert(nnx.Module):
     pinned to devices come in as functions.
 
     precision: dtypes of the computation; float32 unless told otherwise.
-    attend: an attention function (``model.attention``); default the one the config names.
+    spec: what the layers are made of; by default those of 2018.
+    attend: an attention function (``model.attention``); by default that of the kernel which the config names.
+    backend: the platform it runs on, for a choice of the kernel; by default that of jax.
     lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
     constrain: applied to activations [B, S, H] between layers.
     replicate: brings a small divided parameter to every device before its use.
@@ -71,21 +75,25 @@ class Bert(nnx.Module):
         *,
         for_pretraining: bool = True,
         precision: Precision = FLOAT32,
-        attend: Callable | None = None,
+        spec: BlockSpec | None = None,
+        attend: Attend | None = None,
+        backend: str | None = None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array] = plain_lookup,
         constrain: Callable[[jax.Array], jax.Array] = unconstrained,
         replicate: Callable[[jax.Array], jax.Array] = unconstrained,
     ):
         self.config = config
         self.precision = precision
-        self.attend = attend or ATTENTION_FUNCTIONS[config.attention]
+        self.spec = spec = spec or bert(config)
+        windowed = any(window is not None for window in spec.windows)
+        self.attend = attend or kernel(kernel_name(config, precision, windowed, backend), precision)
         self.lookup = lookup
         self.constrain = constrain
         self.replicate = replicate
         self.for_pretraining = for_pretraining
         make = Maker(axis_sizes(config, labels=2), config.initializer_range, rngs)
-        self.embeddings = Embeddings(config, make)
-        self.encoder = Encoder(config, make)
+        self.embeddings = Embeddings(config, spec, make)
+        self.encoder = Encoder(config, spec, make)
         self.pooler = Pooler(make)
         if for_pretraining:
             self.mlm_head = MLMHead(config, make)
@@ -175,16 +183,13 @@ class Bert(nnx.Module):
             input_ids, token_type_ids, position_ids, self.precision, dropout_seed, self.lookup, self.replicate
         )
         embedded = x = self.constrain(x)
+        run = Pass(segments, dropout_seed, self.precision, self.attend)
 
-        def record(layer: EncoderLayer, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        def record(block: Block, x: jax.Array, y: jax.Array, window: int | None) -> dict[str, jax.Array]:
             kept = {"hidden_states": y} if output_hidden_states else {}
-            return kept | (
-                {"attentions": layer.attention.probabilities(x, segments, self.precision)} if output_attentions else {}
-            )
+            return kept | ({"attentions": block.attention.probabilities(x, run, window)} if output_attentions else {})
 
-        x, records = self.encoder(
-            x, segments, self.precision, dropout_seed, self.attend, self.constrain, record, num_positions
-        )
+        x, records = self.encoder(x, run, self.constrain, record, num_positions)
         if output_hidden_states:
             records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
 

@@ -8,6 +8,7 @@ the mask again from the counters, so nothing of a mask is kept.
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,19 +27,26 @@ class DropoutSeed:
     rows: jax.Array
 
 
-def dropout(x: jax.Array, rate: float, dropout_seed: DropoutSeed | None, site: jax.Array | int) -> jax.Array:
-    """Zeroes elements of x [B, ...] with probability ``rate`` and scales the others by 1 / (1 - rate).
+class Dropout(NamedTuple):
+    """Dropout at one place of the model: its rate, and the keys of its masks, two uint32 [B]."""
 
-    ``site`` numbers the place in the model. Without dropout_seed, or at rate 0, x is returned as it is.
-    """
-    if dropout_seed is None or rate == 0.0:
-        return x
-    return _dropped(rate, x, *_row_keys(dropout_seed, site))
+    rate: float
+    keys: tuple[jax.Array, jax.Array]
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, dropout_seed: DropoutSeed, site: jax.Array | int) -> jax.Array:
-    """The boolean mask that ``dropout`` uses for an x of this shape."""
-    return _keep(shape, rate, *_row_keys(dropout_seed, site))
+def dropout_at(site: jax.Array | int, rate: float, seed: DropoutSeed | None) -> Dropout | None:
+    """``site`` numbers the place in the model. None, no dropout, without a seed or at rate 0."""
+    return None if seed is None or rate == 0.0 else Dropout(rate, _row_keys(seed, site))
+
+
+def drop(x: jax.Array, dropout: Dropout | None) -> jax.Array:
+    """Zeroes elements of x [B, ...] with probability ``rate`` and scales the others by 1 / (1 - rate)."""
+    return x if dropout is None else _dropped(dropout.rate, x, *dropout.keys)
+
+
+def keep_mask(shape: tuple[int, ...], dropout: Dropout) -> jax.Array:
+    """The boolean mask that ``drop`` uses for an x of this shape."""
+    return _keep(shape, dropout.rate, *dropout.keys)
 
 
 def _scramble(h: jax.Array) -> jax.Array:
@@ -48,12 +56,12 @@ def _scramble(h: jax.Array) -> jax.Array:
     return h ^ (h >> 16)
 
 
-def _row_keys(dropout_seed: DropoutSeed, site: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+def _row_keys(seed: DropoutSeed, site: jax.Array | int) -> tuple[jax.Array, jax.Array]:
     """Two uint32 [B] for every (seed, step, site, row)."""
-    h = _scramble(dropout_seed.seed + jnp.uint32(0x9E3779B9))
-    h = _scramble(h ^ dropout_seed.step)
+    h = _scramble(seed.seed + jnp.uint32(0x9E3779B9))
+    h = _scramble(h ^ seed.step)
     h = _scramble(h + jnp.asarray(site, jnp.uint32) * jnp.uint32(0x85EBCA77))
-    first = _scramble(h + dropout_seed.rows * jnp.uint32(0x9E3779B1))
+    first = _scramble(h + seed.rows * jnp.uint32(0x9E3779B1))
     return first, _scramble(first ^ jnp.uint32(0x27D4EB2F))
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.dropout import DropoutSeed, dropout
+from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import LayerNorm
 from bertjax.model.parameters import Maker, Normal, padded_vocabulary
 from bertjax.model.precision import Precision
+from bertjax.model.spec import BlockSpec
 
 
 def padded_rows(rows: np.ndarray) -> np.ndarray:
@@ -32,14 +33,14 @@ def sinusoidal_positions(length: int, hidden_size: int) -> jax.Array:
 class Embeddings(nnx.Module):
     """Parameters: word_embeddings [padded V, H], position_embeddings [max, H], token_type_embeddings [types, H]."""
 
-    def __init__(self, config: ModelConfig, make: Maker):
+    def __init__(self, config: ModelConfig, spec: BlockSpec, make: Maker):
         stddev = config.initializer_range
         # Rows beyond the vocabulary are zero and stay so: their logits are masked, so they get no gradient.
         words, table = Normal(stddev, rows=config.vocab_size), Normal(stddev)
         self.word_embeddings = make(
             ("vocab", "hidden"), words, decay=True, bert="bert.embeddings.word_embeddings.weight"
         )
-        self.learned_positions = config.position_embedding_type == "absolute"
+        self.learned_positions = spec.positions == "absolute"
         if self.learned_positions:
             self.position_embeddings = make(
                 ("positions", "hidden"), table, decay=True, bert="bert.embeddings.position_embeddings.weight"
@@ -72,7 +73,7 @@ class Embeddings(nnx.Module):
         x = x + jnp.einsum("bst,th->bsh", types, self.token_type_embeddings[...], precision=jax.lax.Precision.HIGHEST)
         x = x + jnp.take(positions, position_ids, axis=0)
         x = self.layer_norm(x).astype(precision.activations)
-        return dropout(x, config.hidden_dropout_prob, dropout_seed, site=0)
+        return drop(x, dropout_at(0, config.hidden_dropout_prob, dropout_seed))
 
 
 def plain_lookup(table: jax.Array, ids: jax.Array) -> jax.Array:

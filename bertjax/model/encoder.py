@@ -1,4 +1,4 @@
-"""The stack of encoder layers, scanned or unrolled, with or without recomputation."""
+"""The stack of layers, scanned or unrolled, with or without rematerialisation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.attention import Attention, SegmentIds
-from bertjax.model.dropout import DropoutSeed, dropout
-from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
+from bertjax.model.block import Block, Pass
+from bertjax.model.layers import LayerNorm
 from bertjax.model.parameters import Maker
-from bertjax.model.precision import Precision
-
-SITES_PER_LAYER = 3  # dropout on attention probabilities, attention output, MLP output
-FIRST_LAYER_SITE = 1  # site 0 is the embeddings
+from bertjax.model.spec import BlockSpec
 
 # What the backward pass keeps of a layer; None: all that autodiff wants.
 REMAT_POLICIES: dict[str, Callable | None] = {
@@ -27,63 +23,23 @@ REMAT_POLICIES: dict[str, Callable | None] = {
     "save_matmuls": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-
-# ``(layer, its input, its output) -> pytree``: what is kept of every layer, such as its attention probabilities.
-Record = Callable[["EncoderLayer", jax.Array, jax.Array], Any]
-
-
-class MLP(nnx.Module):
-    """intermediate (H -> F), activation, output (F -> H), dropout, residual and layer norm (post-LN)."""
-
-    def __init__(self, config: ModelConfig, make: Maker):
-        at = "bert.encoder.layer.{layer}"
-        self.intermediate = Linear(make, "hidden", "mlp", bert=f"{at}.intermediate.dense")
-        self.output = Linear(make, "mlp", "hidden", bert=f"{at}.output.dense")
-        self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.output.LayerNorm")
-        self.config = config
-
-    def __call__(self, x: jax.Array, precision: Precision, dropout_seed: DropoutSeed | None, site) -> jax.Array:
-        y = ACTIVATIONS[self.config.hidden_act](self.intermediate(x, precision))
-        y = dropout(self.output(y, precision), self.config.hidden_dropout_prob, dropout_seed, site)
-        return self.layer_norm(x + y)
-
-
-class EncoderLayer(nnx.Module):
-    """One layer, or with ``make.stacked("layers")`` the parameters of L layers, stacked on a leading axis."""
-
-    def __init__(self, config: ModelConfig, make: Maker):
-        self.attention = Attention(config, make)
-        self.mlp = MLP(config, make)
-
-    def __call__(
-        self,
-        x: jax.Array,
-        segments: SegmentIds | None,
-        precision: Precision,
-        dropout_seed: DropoutSeed | None,
-        site: jax.Array | int,
-        attend: Callable,
-        num_positions: int | None = None,
-    ) -> jax.Array:
-        """x [B, S, H] -> [B, S, H], or only the ``num_positions`` positions of it."""
-        x = self.attention(x, segments, precision, dropout_seed, site, attend, num_positions)
-        return self.mlp(x, precision, dropout_seed, site + 2)
+# ``(layer, its input, its output, its window) -> pytree``: what is kept of every layer, such as its output.
+Record = Callable[[Block, jax.Array, jax.Array, int | None], Any]
 
 
 class Encoder(nnx.Module):
     """``layers`` holds all L layers stacked, however they are run: checkpoints do not depend on that choice."""
 
-    def __init__(self, config: ModelConfig, make: Maker):
-        self.layers = EncoderLayer(config, make.stacked("layers"))
-        self.config = config
+    def __init__(self, config: ModelConfig, spec: BlockSpec, make: Maker):
+        self.layers = Block(config, spec, make.stacked("layers"))
+        if spec.norm == "pre":
+            self.layer_norm = LayerNorm(make, config.layer_norm_eps)
+        self.config, self.spec = config, spec
 
     def __call__(
         self,
         x: jax.Array,
-        segments: SegmentIds | None,
-        precision: Precision,
-        dropout_seed: DropoutSeed | None,
-        attend: Callable,
+        run: Pass,
         constrain: Callable[[jax.Array], jax.Array],
         record: Record,
         num_positions: int | None = None,
@@ -93,33 +49,48 @@ class Encoder(nnx.Module):
         ``constrain`` pins the sharding of the activations between layers. num_positions: of the last layer only so many
         positions of each row are computed, [B, num_positions, H]; all of them are still keys and values there.
         """
-        config = self.config
+        config, windows = self.config, self.spec.windows
         graphdef, stacked = nnx.split(self.layers)
 
-        def run_layer(x, params_and_index, num_positions: int | None, in_scan: bool):
-            def run(x, params_and_index):
+        def run_layer(x, params_and_index, window: int | None, num_positions: int | None, in_scan: bool):
+            def layer(x, params_and_index):
                 params, index = params_and_index
-                layer = nnx.merge(graphdef, params)
-                site = FIRST_LAYER_SITE + SITES_PER_LAYER * index
-                y = constrain(layer(x, segments, precision, dropout_seed, site, attend, num_positions))
-                return y, record(layer, x, y)
+                block = nnx.merge(graphdef, params)
+                y = constrain(block(x, run, index, window, num_positions))
+                return y, record(block, x, y, window)
 
             policy = REMAT_POLICIES[config.remat]
             if policy is not None:
                 # Inside a scan nothing can be merged over the loop's edge: the costly guard against it is not needed.
-                run = jax.checkpoint(run, policy=policy, prevent_cse=not in_scan)
-            return run(x, params_and_index)
+                layer = jax.checkpoint(layer, policy=policy, prevent_cse=not in_scan)
+            return layer(x, params_and_index)
 
-        L = config.num_hidden_layers
+        def run_period(x, params_and_indices):
+            """The layers of one period, stacked [period, ...], each with its own window."""
+            records = []
+            for place, window in enumerate(windows):
+                one = jax.tree.map(lambda p, i=place: p[i], params_and_indices)
+                x, recorded = run_layer(x, one, window, None, in_scan=True)
+                records.append(recorded)
+            return x, jax.tree.map(lambda *parts: jnp.stack(parts), *records)
+
+        L, period = config.num_hidden_layers, len(windows)
         layers = stacked, jnp.arange(L, dtype=jnp.uint32)
         scanned = 0 if not config.scan_layers else L if num_positions is None else L - 1
+        scanned -= scanned % period
         records = []
         if scanned:
             first = layers if scanned == L else jax.tree.map(lambda p: p[:scanned], layers)
-            x, recorded = jax.lax.scan(partial(run_layer, num_positions=None, in_scan=True), x, first)
-            records.append(recorded)
+            one_step = partial(run_layer, window=windows[0], num_positions=None, in_scan=True)
+            if period > 1:
+                first = jax.tree.map(lambda p: p.reshape(-1, period, *p.shape[1:]), first)
+                one_step = run_period
+            x, recorded = jax.lax.scan(one_step, x, first)
+            records.append(recorded if period == 1 else jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:]), recorded))
         for index in range(scanned, L):
             only = num_positions if index == L - 1 else None
-            x, recorded = run_layer(x, jax.tree.map(lambda p, i=index: p[i], layers), only, in_scan=False)
+            one = jax.tree.map(lambda p, i=index: p[i], layers)
+            x, recorded = run_layer(x, one, windows[index % period], only, in_scan=False)
             records.append(jax.tree.map(lambda r: r[None], recorded))
+        x = self.layer_norm(x) if self.spec.norm == "pre" else x
         return x, jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)

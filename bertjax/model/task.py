@@ -15,8 +15,8 @@ from jax.core import Tracer
 from bertjax.config import ModelConfig
 from bertjax.model.attention import SegmentIds
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import DropoutSeed, dropout
-from bertjax.model.encoder import FIRST_LAYER_SITE, SITES_PER_LAYER
+from bertjax.model.block import FIRST_LAYER_SITE, SITES_PER_LAYER
+from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import Linear
 from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.pooling import POOLINGS
@@ -68,7 +68,7 @@ class TaskOutput:
 class TaskModel(nnx.Module):
     """``bert`` with ``classifier`` or ``qa_outputs`` (a ``Linear``) on it, or neither for embedding.
 
-    hooks: ``precision``, ``attend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``.
+    hooks: ``precision``, ``spec``, ``attend``, ``backend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``.
     """
 
     def __init__(self, config: ModelConfig, task: TaskConfig, rngs: nnx.Rngs, **hooks: Any):
@@ -111,7 +111,7 @@ class TaskModel(nnx.Module):
         features = output.pooled_output if kind in POOLED else sequence
         if kind != "answering":  # transformers' BertForQuestionAnswering has no dropout before its head
             site = FIRST_LAYER_SITE + SITES_PER_LAYER * self.config.num_hidden_layers
-            features = dropout(features, self._dropout_rate(), dropout_seed, site)
+            features = drop(features, dropout_at(site, self._dropout_rate(), dropout_seed))
         head = getattr(self, head_name(kind))
         return TaskOutput(logits=head(features, self.bert.precision).astype(jnp.float32))
 

@@ -22,9 +22,11 @@ from bertjax.engine.split import check_divides, hooks, parts_of, rows_that_fit
 from bertjax.engine.state import TrainState, initial_state, sharded_shapes
 from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
 from bertjax.errors import ConfigError
+from bertjax.model.attention import kernel_name
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import logical_axes, parameter_specs
+from bertjax.model.precision import precision_named
 from bertjax.objectives.losses import PRETRAINING, batch_loss
 from bertjax.parallel.mesh import batch_shards
 
@@ -147,6 +149,9 @@ def describe_job(job: Job) -> list[str]:
         f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,} parameters, "
         f"{run.precision}, on {mesh.size} {device.platform} device{'s' * (mesh.size != 1)}, jax {jax.__version__}"
     ]
+    if run.model.attention == "auto":
+        precision = precision_named(run.precision, device.platform)
+        lines.append(f"attention: {kernel_name(run.model, precision, backend=device.platform)}")
     for name, phase in run.phases.items():
         parts = accumulation_steps(run, phase, mesh)
         split = f" in {parts} parts" if parts > 1 else ""

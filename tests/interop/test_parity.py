@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 import bertjax.batch
+from bertjax.attention_kernels import KERNELS
 from bertjax.interop.weights import to_tensors
-from bertjax.model.attention import ATTENTION_FUNCTIONS
 from bertjax.model.bert import Bert, merge_params
 from bertjax.model.encoder import REMAT_POLICIES
 from bertjax.objectives.losses import MLM_WEIGHT_EPSILON, batch_weights, pretraining_sums, total_loss
@@ -88,7 +88,7 @@ def test_full_rows(shape, rows, length, torch, new_peer, translated, random):
     assert_same(outputs(config, params, inputs), peer_outputs(torch, peer, inputs))
 
 
-@pytest.mark.parametrize("attention", sorted(ATTENTION_FUNCTIONS))
+@pytest.mark.parametrize("attention", KERNELS)
 def test_padded_rows_at_all_positions_padding_included(attention, torch, new_peer, translated, random):
     """Padding on the right, on the left, and masks with holes."""
     peer = new_peer(attn_implementation="eager", attention_probs_dropout_prob=0.0)
@@ -139,7 +139,7 @@ def random_examples(config, random, lengths):
     return [[(draw(config.vocab_size, n), draw(config.type_vocab_size, n)) for n in row] for row in lengths]
 
 
-@pytest.mark.parametrize("attention", sorted(ATTENTION_FUNCTIONS))
+@pytest.mark.parametrize("attention", KERNELS)
 def test_packed_rows_are_the_examples_alone(attention, torch, new_peer, translated, random):
     peer = new_peer(attn_implementation="eager", attention_probs_dropout_prob=0.0)
     config, params = translated(peer)
@@ -239,7 +239,7 @@ def assert_same_gradients(ours, theirs):
 # Every pair of choices that touch each other: recomputation wraps the layer, a scan wraps that; all attend alike.
 WAYS = [
     *((scan, remat, "explicit") for scan in (True, False) for remat in REMAT_POLICIES),
-    *((index % 2 == 0, "layer", name) for index, name in enumerate(ATTENTION_FUNCTIONS) if name != "explicit"),
+    *((index % 2 == 0, "layer", name) for index, name in enumerate(KERNELS) if name != "explicit"),
 ]
 
 

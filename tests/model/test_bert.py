@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from bertjax.attention_kernels import KERNELS
 from bertjax.config import ModelConfig
-from bertjax.model.attention import ATTENTION_FUNCTIONS, SegmentIds
+from bertjax.errors import ConfigError
+from bertjax.model.attention import SegmentIds, kernel
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.block import Pass
 from bertjax.model.dropout import DropoutSeed
-from bertjax.model.precision import precision_named
+from bertjax.model.precision import FLOAT32, precision_named
 
 CONFIG = ModelConfig(
     vocab_size=150,
@@ -98,7 +101,9 @@ def test_attention_implementations_agree():
 
 
 def test_dot_product_refuses_dropout_on_probabilities():
-    model = Bert(dataclasses.replace(CONFIG, attention="dot_product"), nnx.Rngs(0))
+    with pytest.raises(ConfigError, match="no dropout on attention"):
+        Bert(dataclasses.replace(CONFIG, attention="dot_product"), nnx.Rngs(0))
+    model = Bert(CONFIG, nnx.Rngs(0), attend=kernel("dot_product", FLOAT32))
     dropout_seed = DropoutSeed(jnp.uint32(1), jnp.uint32(2), jnp.arange(3, dtype=jnp.uint32))
     with pytest.raises(ValueError, match="no dropout on attention"):
         model(**rows(), dropout_seed=dropout_seed)
@@ -117,7 +122,7 @@ def test_lower_precision_stays_near_float32(precision):
     )
 
 
-@pytest.mark.parametrize("attention", sorted(ATTENTION_FUNCTIONS))
+@pytest.mark.parametrize("attention", KERNELS)
 @pytest.mark.parametrize("head", ["mlm", "nsp"])
 def test_no_leakage_between_packed_examples(attention, head):
     """The gradient of one example's loss by the embedding output at another's positions is exactly zero."""
@@ -134,8 +139,9 @@ def test_no_leakage_between_packed_examples(attention, head):
     )
 
     def second_example_loss(embedded):
-        segments, nothing = SegmentIds(batch["example_ids"], batch["example_ids"]), lambda layer, x, y: None
-        x, _ = model.encoder(embedded, segments, model.precision, None, model.attend, model.constrain, nothing)
+        segments = SegmentIds(batch["example_ids"], batch["example_ids"])
+        run = Pass(segments, None, model.precision, model.attend)
+        x, _ = model.encoder(embedded, run, model.constrain, lambda *layer: None)
         if head == "nsp":  # [CLS] of the second example is at position 10
             return model.nsp_head(model.pooler(x[:, 10:11], model.precision), model.precision)[..., 0].sum()
         logits = model.mlm_head(x[:, 12:15], model.embeddings.word_embeddings[...], model.precision)
