@@ -70,7 +70,7 @@ def run(
 
     Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
     """
-    from bertjax.cli.progress_bar import shown
+    from bertjax.cli.progress_bar import progress_bar
     from bertjax.errors import ModelFileError
     from bertjax.evaluation.suite import checked_options
 
@@ -91,7 +91,7 @@ def run(
     elif precision is not None:
         raise ConfigError("precision is of models that are loaded; a model in memory has its own")
     began = time.monotonic()
-    with shown() as show:
+    with progress_bar() as show:
         examples = chosen.read(data, tokenizer, model, settings)
         result = chosen.score(model, tokenizer, examples.items, settings, show)
     if not result.scores:

@@ -13,14 +13,14 @@ from bertjax.cli.showing import note
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress(Protocol):
+class ReportProgress(Protocol):
     """Called with the name of the stage, how much is done, and how much there is in all (0 where nobody knows)."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 @contextmanager
-def shown() -> Iterator[Progress]:
+def progress_bar() -> Iterator[ReportProgress]:
     """A progress display on standard error."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield _Lines()

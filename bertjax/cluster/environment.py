@@ -22,7 +22,7 @@ _TPU_CHIPS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x007
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterMember:
     """Process ``process_id`` of ``num_processes``; process 0 listens at ``host``, ``port`` and ``port`` + 1.
 
     local_devices: numbers of the GPUs that are this process's; None: all of its machine. found_by: who said so.
@@ -41,7 +41,7 @@ def find_cluster(
     num_processes: int | None = None,
     process_id: int | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> Cluster | None:
+) -> ClusterMember | None:
     """The cluster that the arguments (HOST:PORT, N, I) name, else the environment; None for a single process.
 
     ``num_processes`` of 1 needs nothing else: whatever the environment says, this process is alone.
@@ -57,7 +57,7 @@ def find_cluster(
             raise ConfigError(f"{' and '.join(missing)} must be given too: every process needs all three")
         assert coordinator is not None and num_processes is not None and process_id is not None
         host, port = _address(coordinator, "--coordinator")
-        return _checked(Cluster(host, port, num_processes, process_id, "flags"))
+        return _checked(ClusterMember(host, port, num_processes, process_id, "flags"))
     for name, find in FINDERS.items():
         found = find(environ)
         if found is not None:
@@ -65,7 +65,7 @@ def find_cluster(
     return None
 
 
-def _checked(cluster: Cluster, source: str = "the flags") -> Cluster:
+def _checked(cluster: ClusterMember, source: str = "the flags") -> ClusterMember:
     if cluster.num_processes < 1 or not 0 <= cluster.process_id < cluster.num_processes:
         raise ConfigError(
             f"{source}: process {cluster.process_id} of {cluster.num_processes} cannot be; "
@@ -104,7 +104,7 @@ def _port(environ: Mapping[str, str], job: int | None = None) -> int:
     return DEFAULT_PORT if job is None else _HIGH_PORTS[0] + job * 2 % _HIGH_PORTS[1]
 
 
-def from_variables(environ: Mapping[str, str]) -> Cluster | None:
+def from_variables(environ: Mapping[str, str]) -> ClusterMember | None:
     """BERTJAX_COORDINATOR, BERTJAX_NUM_PROCESSES and BERTJAX_PROCESS_ID: the flags, as variables."""
     names = ("BERTJAX_COORDINATOR", "BERTJAX_NUM_PROCESSES", "BERTJAX_PROCESS_ID")
     there = [name for name in names if environ.get(name)]
@@ -115,10 +115,10 @@ def from_variables(environ: Mapping[str, str]) -> Cluster | None:
         raise ConfigError(f"the environment has {', '.join(there)} but not {' and '.join(missing)}")
     host, port = _address(environ[names[0]], names[0])
     count, index = _numbers(environ, *names[1:])
-    return Cluster(host, port, count, index, "BERTJAX_ variables")
+    return ClusterMember(host, port, count, index, "BERTJAX_ variables")
 
 
-def from_open_mpi(environ: Mapping[str, str]) -> Cluster | None:
+def from_open_mpi(environ: Mapping[str, str]) -> ClusterMember | None:
     """mpirun: rank and size; the coordinator from its own address, or 127.0.0.1 where all run on one machine."""
     if "OMPI_COMM_WORLD_SIZE" not in environ:
         return None
@@ -137,10 +137,10 @@ def from_open_mpi(environ: Mapping[str, str]) -> Cluster | None:
     else:
         raise ConfigError("Open MPI does not say where process 0 is; set BERTJAX_COORDINATOR=HOST:PORT (mpirun -x)")
     own = (local_rank,) if local_size > 1 else None
-    return Cluster(host, port, size, rank, "Open MPI", own)
+    return ClusterMember(host, port, size, rank, "Open MPI", own)
 
 
-def from_slurm(environ: Mapping[str, str]) -> Cluster | None:
+def from_slurm(environ: Mapping[str, str]) -> ClusterMember | None:
     """srun: one process a task; the coordinator is on the first node of the step."""
     if "SLURM_PROCID" not in environ or "SLURM_STEP_ID" not in environ:
         return None  # not in a step: a shell of salloc, or the batch script itself
@@ -154,10 +154,10 @@ def from_slurm(environ: Mapping[str, str]) -> Cluster | None:
         raise ConfigError("SLURM does not say which nodes the step has: SLURM_STEP_NODELIST is not set")
     here = re.match(r"\d+", environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1")))
     own = (local,) if here and int(here[0]) > 1 else None  # a task a GPU; else a task has all GPUs of its node
-    return Cluster(first[1] + (first[2] or ""), _port(environ, job), tasks, rank, "SLURM", own)
+    return ClusterMember(first[1] + (first[2] or ""), _port(environ, job), tasks, rank, "SLURM", own)
 
 
-def from_jobset(environ: Mapping[str, str]) -> Cluster | None:
+def from_jobset(environ: Mapping[str, str]) -> ClusterMember | None:
     """A Kubernetes JobSet: an indexed job whose pods know each other by name (launch/gke_jobset.yaml)."""
     if "JOBSET_NAME" not in environ or "JOB_COMPLETION_INDEX" not in environ:
         return None
@@ -165,10 +165,10 @@ def from_jobset(environ: Mapping[str, str]) -> Cluster | None:
     if not job:
         raise ConfigError("JOBSET_NAME is set but not REPLICATED_JOB_NAME; see launch/gke_jobset.yaml")
     count, index = _numbers(environ, "NUM_PROCESSES", "JOB_COMPLETION_INDEX")
-    return Cluster(f"{jobset}-{job}-0-0.{jobset}", _port(environ), count, index, "JobSet")
+    return ClusterMember(f"{jobset}-{job}-0-0.{jobset}", _port(environ), count, index, "JobSet")
 
 
-def from_tpu(environ: Mapping[str, str]) -> Cluster | None:
+def from_tpu(environ: Mapping[str, str]) -> ClusterMember | None:
     """The workers of a TPU slice, from the environment (GKE) or the metadata server (TPU VM)."""
     if environ.get("MEGASCALE_NUM_SLICES", "1") not in ("", "1"):
         raise ConfigError("several TPU slices at once (MEGASCALE_NUM_SLICES) are not supported; use one slice")
@@ -176,7 +176,9 @@ def from_tpu(environ: Mapping[str, str]) -> Cluster | None:
         hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
         if len(hosts) == 1:
             return None
-        return Cluster(hosts[0], _port(environ), len(hosts), _numbers(environ, "TPU_WORKER_ID")[0], "TPU environment")
+        return ClusterMember(
+            hosts[0], _port(environ), len(hosts), _numbers(environ, "TPU_WORKER_ID")[0], "TPU environment"
+        )
     if environ.get("JAX_PLATFORMS") == "cpu" or not _has_tpu():
         return None
     host = environ.get("GCE_METADATA_IP", "metadata.google.internal")
@@ -189,7 +191,7 @@ def from_tpu(environ: Mapping[str, str]) -> Cluster | None:
             f"this machine has a TPU, but its metadata server does not say which slice it belongs to ({error}); "
             f"give --coordinator, --num_processes and --process_id, for one machine --num_processes=1"
         ) from None
-    return Cluster(workers[0], _port(environ), len(workers), index, "TPU metadata")
+    return ClusterMember(workers[0], _port(environ), len(workers), index, "TPU metadata")
 
 
 def _has_tpu() -> bool:
@@ -205,7 +207,7 @@ def _metadata(host: str, key: str) -> str:
 
 
 # In the order in which they are asked: what a person set, then who started the process, then where it runs.
-FINDERS: dict[str, Callable[[Mapping[str, str]], Cluster | None]] = {
+FINDERS: dict[str, Callable[[Mapping[str, str]], ClusterMember | None]] = {
     "BERTJAX_ variables": from_variables,
     "Open MPI": from_open_mpi,
     "SLURM": from_slurm,

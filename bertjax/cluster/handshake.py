@@ -12,12 +12,12 @@ import json
 import secrets
 from typing import Any
 
-from bertjax.cluster.environment import Cluster
-from bertjax.cluster.messages import FROM_FIRST, MESSAGE_LIMIT, Lines, Malformed, Table, line, parse, whole
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.messages import FROM_SERVER, MESSAGE_LIMIT, LineReader, Malformed, Schema, is_count, line, parse
 
 GREETING_LIMIT = 1024  # bytes of a line of somebody who has not proved anything
-GREETING_SECONDS = 5.0
-MOST_STRANGERS = 64  # connections that have not proved anything; beyond the processes of the run
+HANDSHAKE_SECONDS = 5.0
+MOST_UNAUTHENTICATED = 64  # connections that have not proved anything; beyond the processes of the run
 _NONCE_BYTES = 32
 
 
@@ -29,12 +29,12 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 255 and value.isascii() and value.isprintable()
 
 
-_GREETING: Table = ({"bertjax": whole, "of": whole, "machine": _is_name, "nonce": _is_hex},)
-_ANSWER: Table = ({"nonce": _is_hex, "proof": _is_hex},)
-_PROOF: Table = ({"proof": _is_hex},)
+_GREETING: Schema = ({"bertjax": is_count, "of": is_count, "machine": _is_name, "nonce": _is_hex},)
+_ANSWER: Schema = ({"nonce": _is_hex, "proof": _is_hex},)
+_PROOF: Schema = ({"proof": _is_hex},)
 
 
-class NotProved(Exception):
+class NotAuthenticated(Exception):
     """Whoever answers does not know the secret of the run."""
 
 
@@ -43,16 +43,16 @@ def _proof(secret: bytes, side: str, greeting: dict[str, Any], nonce: str) -> st
     return hmac.new(secret, said.encode(), "sha256").hexdigest()
 
 
-class Door:
+class Authenticator:
     """Process 0's part. Of too many that stand at the door the one that has stood there longest is sent away; the run's
     own processes come again."""
 
     def __init__(self, secret: bytes, count: int):
-        self._secret, self._most = secret, MOST_STRANGERS + count
+        self._secret, self._most = secret, MOST_UNAUTHENTICATED + count
         self._waiting: dict[asyncio.StreamWriter, None] = {}
-        self.turned_away = 0
+        self.rejected = 0
 
-    async def admit(self, lines: Lines, writer: asyncio.StreamWriter) -> dict[str, Any] | None:
+    async def admit(self, lines: LineReader, writer: asyncio.StreamWriter) -> dict[str, Any] | None:
         """The greeting of a process that knows the secret, or None: the connection is of no use."""
         if len(self._waiting) >= self._most:
             longest = next(iter(self._waiting))
@@ -60,30 +60,30 @@ class Door:
             longest.transport.abort()
         self._waiting[writer] = None
         try:
-            async with asyncio.timeout(GREETING_SECONDS):
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await self._greeted(lines, writer)
-        except (OSError, EOFError, Malformed, NotProved):  # TimeoutError is an OSError
-            self.turned_away += 1
+        except (OSError, EOFError, Malformed, NotAuthenticated):  # TimeoutError is an OSError
+            self.rejected += 1
             return None
         finally:
             self._waiting.pop(writer, None)
 
-    async def _greeted(self, lines: Lines, writer: asyncio.StreamWriter) -> dict[str, Any]:
+    async def _greeted(self, lines: LineReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
         greeting = parse(await lines.next(GREETING_LIMIT), _GREETING)
         nonce = secrets.token_hex(_NONCE_BYTES)
         writer.write(line({"nonce": nonce, "proof": _proof(self._secret, "first", greeting, nonce)}))
         proof = parse(await lines.next(GREETING_LIMIT), _PROOF)["proof"]
         if not hmac.compare_digest(proof, _proof(self._secret, "process", greeting, nonce)):
-            raise NotProved
+            raise NotAuthenticated
         return greeting
 
 
-async def introduce(
-    cluster: Cluster, machine: str, secret: bytes, lines: Lines, writer: asyncio.StreamWriter
+async def authenticate(
+    cluster: ClusterMember, machine: str, secret: bytes, lines: LineReader, writer: asyncio.StreamWriter
 ) -> dict[str, Any]:
     """A process's part: the first message of process 0, which is a welcome or a failure.
 
-    Raises NotProved, Malformed, OSError or EOFError: then it is to be tried again.
+    Raises NotAuthenticated, Malformed, OSError or EOFError: then it is to be tried again.
     """
     greeting = {
         "bertjax": cluster.process_id,
@@ -92,9 +92,9 @@ async def introduce(
         "nonce": secrets.token_hex(_NONCE_BYTES),
     }
     writer.write(line(greeting))
-    async with asyncio.timeout(GREETING_SECONDS):
+    async with asyncio.timeout(HANDSHAKE_SECONDS):
         answer = parse(await lines.next(GREETING_LIMIT), _ANSWER)
     if not hmac.compare_digest(answer["proof"], _proof(secret, "first", greeting, answer["nonce"])):
-        raise NotProved
+        raise NotAuthenticated
     writer.write(line({"proof": _proof(secret, "process", greeting, answer["nonce"])}))
-    return parse(await lines.next(MESSAGE_LIMIT), FROM_FIRST)
+    return parse(await lines.next(MESSAGE_LIMIT), FROM_SERVER)

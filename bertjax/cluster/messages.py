@@ -22,7 +22,7 @@ class Malformed(ValueError):
 
 
 Check = Callable[[Any], bool]
-Table = tuple[Mapping[str, Check], ...]
+Schema = tuple[Mapping[str, Check], ...]
 
 _text: Check = lambda value: isinstance(value, str) and len(value) <= _TEXT_LIMIT
 _true: Check = lambda value: value is True
@@ -32,20 +32,20 @@ _code: Check = lambda value: type(value) is int and value in CODES
 _seconds: Check = lambda value: type(value) in (int, float) and 0 <= value < math.inf
 
 
-def whole(value: Any) -> bool:
+def is_count(value: Any) -> bool:
     """Whether it is a number of something, such as a step."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
-FROM_PROCESS: Table = (
-    {"step": whole, "stage": _text, "paused": _flag, "age": _seconds},
+FROM_CLIENT: Schema = (
+    {"step": is_count, "stage": _text, "paused": _flag, "age": _seconds},
     {"failed": _text, "code": _code},
     {"share": _text, "value": _any},
     {"leaving": _true},
 )
-FROM_FIRST: Table = (
+FROM_SERVER: Schema = (
     {"welcome": _true},
-    {"tick": whole},
+    {"tick": is_count},
     {"failed": _text, "code": _code},
     {"shared": _text, "value": _any},
 )
@@ -60,7 +60,7 @@ def line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def parse(content: bytes, table: Table) -> dict[str, Any]:
+def parse(content: bytes, table: Schema) -> dict[str, Any]:
     """The message that a line holds. Raises Malformed unless the table has one with these fields and such values."""
     try:
         message = json.loads(content.decode())
@@ -81,7 +81,7 @@ def _shown(value: Any) -> str:
     return ascii(value)[:60]
 
 
-class Lines:
+class LineReader:
     """The lines that come in over a connection; no more of one is kept than the reader asks for."""
 
     def __init__(self, reader: asyncio.StreamReader):

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from bertjax.cluster.clock import RunningClock
-from bertjax.cluster.environment import Cluster
-from bertjax.cluster.handshake import NotProved, introduce
-from bertjax.cluster.messages import FROM_FIRST, MESSAGE_LIMIT, Lines, Malformed, failure, line, parse
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.handshake import NotAuthenticated, authenticate
+from bertjax.cluster.messages import FROM_SERVER, MESSAGE_LIMIT, LineReader, Malformed, failure, line, parse
 from bertjax.cluster.server import BEAT_SECONDS, Server, silence_limit
-from bertjax.cluster.watchdog import Progress
+from bertjax.cluster.watchdog import Heartbeat
 from bertjax.errors import LOST
 
 CONNECT_SECONDS = 10.0
@@ -35,9 +35,9 @@ class Monitor:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterMember,
         bind: str,
-        progress: Progress,
+        progress: Heartbeat,
         stall_seconds: float,
         ended: Callable[[str, int], None],
         secret: Callable[[], bytes],
@@ -96,8 +96,8 @@ class Monitor:
         self._thread.join(BEAT_SECONDS)
 
     def _strangers(self) -> str:
-        turned_away = self._server.turned_away if self._server else 0
-        return f"; {turned_away} connections that do not know the run's secret were turned away" * bool(turned_away)
+        rejected = self._server.rejected if self._server else 0
+        return f"; {rejected} connections that do not know the run's secret were turned away" * bool(rejected)
 
     def _stop(self) -> None:
         for task in asyncio.all_tasks(self._loop):
@@ -135,7 +135,7 @@ class Monitor:
         self._hear(first)
         try:
             while True:
-                message = parse(await lines.next(MESSAGE_LIMIT), FROM_FIRST)
+                message = parse(await lines.next(MESSAGE_LIMIT), FROM_SERVER)
                 if "failed" in message and not self._left and self._server is not None:
                     # jax's coordinator ends with process 0, and that aborts whoever is still there.
                     await self._server.others_gone(4 * BEAT_SECONDS)
@@ -149,7 +149,7 @@ class Monitor:
 
     async def _admitted(
         self, host: str, port: int, seconds: float
-    ) -> tuple[Lines, asyncio.StreamWriter, dict[str, Any]]:
+    ) -> tuple[LineReader, asyncio.StreamWriter, dict[str, Any]]:
         """A connection on which process 0 has welcomed this one, tried again until then, and its first message.
 
         Raises TimeoutError.
@@ -160,11 +160,11 @@ class Monitor:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     reader, writer = await asyncio.open_connection(host, port)
-                lines, secret = Lines(reader), self._secret()
+                lines, secret = LineReader(reader), self._secret()
                 async with asyncio.timeout(max(end - time.monotonic(), BEAT_SECONDS)):
-                    first = await introduce(self._cluster, socket.gethostname(), secret, lines, writer)
+                    first = await authenticate(self._cluster, socket.gethostname(), secret, lines, writer)
                 return lines, writer, first
-            except (NotProved, Malformed):
+            except (NotAuthenticated, Malformed):
                 reason = f"whoever answers at {host}:{port} does not know the secret of this run"
             except ValueError as error:  # of the secret
                 reason = str(error)

@@ -15,7 +15,7 @@ from bertjax.cli.digits import whole_number
 from bertjax.cli.showing import say
 from bertjax.cli.signals import StopRequest
 from bertjax.cli.streams import lasting, ready
-from bertjax.cluster.environment import Cluster, find_cluster
+from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.errors import UNKNOWN, FlagError
 
 # See ``find_cluster``.
@@ -27,14 +27,14 @@ CLUSTER_OPTIONS = {
 }
 
 
-def chosen_cluster(chosen: dict[str, Any]) -> Cluster | None:
+def chosen_cluster(chosen: dict[str, Any]) -> ClusterMember | None:
     """The processes that the values of ``CLUSTER_OPTIONS``, or the environment, speak of. Raises FlagError,
     ConfigError."""
     count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
     return find_cluster(chosen["coordinator"], count, index)
 
 
-def run_in_cluster(cluster: Cluster | None, job: Callable[[StopRequest], object]) -> int:
+def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:
     """The exit code of a job, which signals ask to stop; one of several processes ends here.
 
     Nobody has to watch: what cannot be printed any more is lost, and the job goes on.
@@ -43,7 +43,7 @@ def run_in_cluster(cluster: Cluster | None, job: Callable[[StopRequest], object]
         return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 
 
-def _one_of_many(cluster: Cluster, job: Callable[[], object]) -> NoReturn:
+def _one_of_many(cluster: ClusterMember, job: Callable[[], object]) -> NoReturn:
     """Runs the job of one process of several, and ends the process: nothing of jax may wait for the others then."""
     code = UNKNOWN
     sys.stdout, sys.stderr = (NumberedLines(stream, cluster.process_id) for stream in (sys.stdout, sys.stderr))

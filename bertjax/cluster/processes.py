@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bertjax.cluster.environment import Cluster
+from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.interrupt import interruptible
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
-from bertjax.cluster.watchdog import Progress, Watchdog, end_process, end_stalled, raise_stalled
+from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, raise_stalled
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost
 
 JOIN_SECONDS = 300
@@ -30,7 +30,7 @@ class Processes:
 
     index: int = 0
     count: int = 1
-    progress: Progress = field(default_factory=Progress)
+    progress: Heartbeat = field(default_factory=Heartbeat)
     monitor: Monitor | None = None
 
     @property
@@ -59,12 +59,12 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def together(
-    cluster: Cluster | None,
+    cluster: ClusterMember | None,
     bind: str | None,
     stall_seconds: float,
     code_of: Callable[[BaseException], int],
     workdir: Path,
-    on_stall: Callable[[Progress], None] | None = None,
+    on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> Iterator[Processes]:
     """The processes of a cluster, joined for the length of the block; with None this process alone.
 
@@ -78,7 +78,7 @@ def together(
         with _alone(stall_seconds, on_stall) as progress:
             yield Processes(progress=progress)
         return
-    bind, progress = bind or cluster.host, Progress()
+    bind, progress = bind or cluster.host, Heartbeat()
     with shared_secret(workdir, cluster.process_id == 0) as secret:
         monitor = Monitor(cluster, bind, progress, stall_seconds, end_process, secret)
         _meet(cluster, bind, monitor)
@@ -105,8 +105,8 @@ def together(
 
 
 @contextlib.contextmanager
-def _alone(stall_seconds: float, on_stall: Callable[[Progress], None] | None) -> Iterator[Progress]:
-    progress = Progress()
+def _alone(stall_seconds: float, on_stall: Callable[[Heartbeat], None] | None) -> Iterator[Heartbeat]:
+    progress = Heartbeat()
     with interruptible() as interruption:
         act = on_stall or (lambda progress: raise_stalled(progress, interruption))
         watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
@@ -116,7 +116,7 @@ def _alone(stall_seconds: float, on_stall: Callable[[Progress], None] | None) ->
             watchdog.close()
 
 
-def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:
+def _meet(cluster: ClusterMember, bind: str, monitor: Monitor) -> None:
     """Returns when all processes are there. Raises Lost where some are not, ConfigError where 0 cannot listen."""
     try:
         monitor.join(JOIN_SECONDS)
@@ -131,7 +131,7 @@ def _meet(cluster: Cluster, bind: str, monitor: Monitor) -> None:
         ) from None
 
 
-def _join_jax(cluster: Cluster, bind: str) -> None:
+def _join_jax(cluster: ClusterMember, bind: str) -> None:
     """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen, Lost where all do not meet."""
     if cluster.process_id == 0:
         # Tried before: jax, finding the port taken, may end the interpreter without a word.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertjax.cluster.clock import RunningClock
-from bertjax.cluster.environment import Cluster
-from bertjax.cluster.handshake import Door
-from bertjax.cluster.messages import FROM_PROCESS, MESSAGE_LIMIT, Lines, Malformed, failure, line, parse
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.handshake import Authenticator
+from bertjax.cluster.messages import FROM_CLIENT, MESSAGE_LIMIT, LineReader, Malformed, failure, line, parse
 from bertjax.cluster.watchdog import IN_STEP
 from bertjax.errors import LOST, USAGE
 
@@ -64,20 +64,20 @@ def silence_limit(stall_seconds: float) -> float:
 class Server:
     """Knows every process, hands out what process 0 shares, and ends all when one fails."""
 
-    def __init__(self, cluster: Cluster, stall_seconds: float, secret: bytes):
+    def __init__(self, cluster: ClusterMember, stall_seconds: float, secret: bytes):
         self._count = cluster.num_processes
         self._stall = stall_seconds
         self._silence = silence_limit(stall_seconds)
         self._clock = RunningClock(longest_gap=4 * BEAT_SECONDS)
-        self._door = Door(secret, self._count)
+        self._authenticator = Authenticator(secret, self._count)
         self._peers: dict[int, tuple[Peer, asyncio.StreamWriter]] = {}
         self._waiting: dict[str, dict[int, Any]] = {}
         self._failed = False
 
     @property
-    def turned_away(self) -> int:
+    def rejected(self) -> int:
         """Connections that did not prove that they belong to the run."""
-        return self._door.turned_away
+        return self._authenticator.rejected
 
     async def start(self, host: str, port: int, seconds: float) -> None:
         """Listens. Raises OSError where it cannot; a name that is not known yet is asked for again."""
@@ -108,8 +108,8 @@ class Server:
             await self._attend(reader, writer)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = Lines(reader)
-        greeting = await self._door.admit(lines, writer)
+        lines = LineReader(reader)
+        greeting = await self._authenticator.admit(lines, writer)
         if greeting is None:
             writer.transport.abort()
             return
@@ -126,7 +126,7 @@ class Server:
             writer.write(line(self._failure))
         try:
             while True:
-                message = parse(await lines.next(MESSAGE_LIMIT), FROM_PROCESS)
+                message = parse(await lines.next(MESSAGE_LIMIT), FROM_CLIENT)
                 peer.heard = self._clock.now()
                 self._take(peer, message)
         except (OSError, EOFError):

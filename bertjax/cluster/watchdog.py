@@ -28,7 +28,7 @@ RELUCTANT_SECONDS = 10.0
 
 
 @dataclass
-class Progress:
+class Heartbeat:
     """Written by the loop, read by whoever watches it. ``step``: the update at hand."""
 
     step: int = 0
@@ -85,7 +85,7 @@ class Watchdog:
     It counts its own looks: a process that was stopped (SIGSTOP, a machine that slept) goes on afterwards.
     """
 
-    def __init__(self, progress: Progress, seconds: float, stalled: Callable[[], object]):
+    def __init__(self, progress: Heartbeat, seconds: float, stalled: Callable[[], object]):
         self._progress, self._seconds, self._stalled = progress, seconds, stalled
         self._look_seconds = min(LOOK_SECONDS, seconds / 10)
         self._stop = threading.Event()
@@ -106,13 +106,13 @@ class Watchdog:
             called = stands
 
 
-def end_stalled(progress: Progress) -> None:
+def end_stalled(progress: Heartbeat) -> None:
     """Shows where every thread stands, and ends the process."""
     _show_threads()
     end_process(_stalled(progress), LOST)
 
 
-def raise_stalled(progress: Progress, interruption: Interruption) -> None:
+def raise_stalled(progress: Heartbeat, interruption: Interruption) -> None:
     """Shows where every thread stands, and raises Stalled in the thread of the run.
 
     A thread within native code cannot be interrupted: that is said, and it raises when it comes back.
@@ -127,7 +127,7 @@ def raise_stalled(progress: Progress, interruption: Interruption) -> None:
         note(f"warning: {message}. {where}")
 
 
-def _stalled(progress: Progress) -> str:
+def _stalled(progress: Heartbeat) -> str:
     stalled = f"no progress at step {progress.step} ({progress.stage}) for {progress.age():.0f} s"
     return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from bertjax.cluster.watchdog import Progress
+from bertjax.cluster.watchdog import Heartbeat
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.recorder import Recorder
 from bertjax.errors import CheckpointError, WorkdirGone
@@ -13,7 +13,7 @@ from bertjax.errors import CheckpointError, WorkdirGone
 
 @contextlib.contextmanager
 def orderly_end(
-    recorder: Recorder, checkpoints: Checkpoints, progress: Progress, report: Callable[[str], None]
+    recorder: Recorder, checkpoints: Checkpoints, progress: Heartbeat, report: Callable[[str], None]
 ) -> Iterator[None]:
     """After the block the log is closed and a save that has begun is finished. What ended the block early is handed to
     ``report``, and raised even where that save fails too."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
@@ -25,7 +25,7 @@ from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text
-from bertjax.tasks.lines import ending, json_objects
+from bertjax.tasks.numbered_lines import ending, json_objects
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
@@ -86,7 +86,7 @@ def score_pairs(
     tokenizer: Tokenizer,
     pairs: list[MinimalPair],
     options: Options,
-    show: Progress,
+    show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
     """Accuracy over all pairs, and in every field, linguistics_term and UID."""

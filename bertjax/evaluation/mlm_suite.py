@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import prepared as corpora
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.index import Corpus
@@ -113,7 +113,7 @@ def score_text(
     tokenizer: Tokenizer,
     text: HeldOut,
     options: Options,
-    show: Progress,
+    show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
     """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows.

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import ModelConfig
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -33,7 +33,7 @@ def pseudo_log_likelihoods(
     sentences: Sequence[Sequence[int]],
     *,
     batch_tokens: int,
-    show: Progress = lambda stage, done, total: None,
+    show: ReportProgress = lambda stage, done, total: None,
     placement: Placement = ONE_DEVICE,
 ) -> np.ndarray:
     """The sum over the tokens of each sentence of log p(token | all others), in nats: float64 [n].

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bertjax.cli.showing import plain
 from bertjax.evaluation.suite import LEVEL
-from bertjax.tasks.score_words import title as title_of
+from bertjax.tasks.score_format import score_title
 
 
 def print_result(result: dict[str, Any], formats: dict[str, str], console: Console) -> None:
@@ -19,7 +19,7 @@ def print_result(result: dict[str, Any], formats: dict[str, str], console: Conso
     model, data = result["model"] or "model", result["data"] or "data in memory"
     main = next(iter(result["scores"]))
     spec = lambda name: formats.get(name, ".4f")
-    shown = lambda name: title_of(name, result["facts"].get("positive_label"))
+    shown = lambda name: score_title(name, result["facts"].get("positive_label"))
     # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
     title = Text(plain(f"{result['suite']}: {model} on {data}"))
     table = Table(box=SIMPLE, title=title, title_justify="left", title_style="bold")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import nearest
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, scored
@@ -24,12 +24,12 @@ from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
+from bertjax.tasks.delimited_files import DELIMITED
 from bertjax.tasks.examples import TextExample, text_examples
-from bertjax.tasks.left_out import Warn
-from bertjax.tasks.lines import ending
-from bertjax.tasks.records import RECORDS
+from bertjax.tasks.incomplete import Warn
+from bertjax.tasks.numbered_lines import ending
 from bertjax.tasks.tables import Columns, read_texts
-from bertjax.tasks.undefined import undefined
+from bertjax.tasks.undefined_scores import undefined_scores
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
@@ -81,7 +81,7 @@ def score_cosines(
     tokenizer: Tokenizer,
     pairs: ScoredPairs,
     options: Options,
-    show: Progress,
+    show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
     """spearman and pearson correlation of cosines and human scores, times 100."""
@@ -96,7 +96,7 @@ def score_cosines(
     rows = np.concatenate(vectors).astype(np.float64)
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
     found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
-    none = undefined("embedding", (one * other).sum(axis=1), pairs.scores)
+    none = undefined_scores("embedding", (one * other).sum(axis=1), pairs.scores)
     times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items() if n not in none}
     return Result(times_100, facts={"texts": len(texts)}, undefined=none)
 
@@ -108,8 +108,8 @@ def _columns(path: Path, given: str | None) -> Columns:
         if len(names) != 3 or not all(names):
             raise ConfigError(f"columns = {given!r} must be three names or numbers: text,text,score")
         return Columns(*names)
-    if ending(path) in RECORDS:
-        _, cells = next(RECORDS[ending(path)](path), (1, []))
+    if ending(path) in DELIMITED:
+        _, cells = next(DELIMITED[ending(path)](path), (1, []))
         if len(cells) == 3 and _is_number(cells[2]):
             return Columns("0", "1", "2")
     return Columns()

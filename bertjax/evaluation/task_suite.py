@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, measured, scored
 from bertjax.inference.answer import Answer, answer
@@ -22,20 +22,20 @@ from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
-from bertjax.tasks.answer_words import counted_in_characters
-from bertjax.tasks.asked import AMONG
+from bertjax.tasks.answer_tokens import counted_in_characters
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
-from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.labels import label_ids
 from bertjax.tasks.positive_label import positive_label
+from bertjax.tasks.qa_windows import N_BEST
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import per_class
 from bertjax.tasks.squad import read_questions
-from bertjax.tasks.squad_rules import best_scores, has_answer, has_unanswerable, leads, question_scores
+from bertjax.tasks.squad_metrics import best_scores, has_answer, has_unanswerable, null_margins, question_scores
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.tag_names import TagNames, why_no_entities
-from bertjax.tasks.undefined import never_predicted, undefined
+from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
+from bertjax.tasks.unknown_text import unknown_text_warnings
 from bertjax.text.tokenizer import Tokenizer
 
 _LOT = 512  # examples between two signs of life
@@ -84,10 +84,12 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         for example in examples:
             if example.second is None or example.label is None:
                 raise DataError(f"{example.where}: cosines need two texts and a score")
-    return Examples(examples, warnings + unknown_lines(tokenizer, examples, "the data", refuse=False))
+    return Examples(examples, warnings + unknown_text_warnings(tokenizer, examples, "the data", refuse=False))
 
 
-def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: Progress) -> Result:
+def score_task(
+    model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: ReportProgress
+) -> Result:
     """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
     kind, names = model.task.kind, model.task.labels
     if kind == "tagging":
@@ -100,7 +102,7 @@ def score_task(model: TaskModel, tokenizer: Tokenizer, examples: list[Any], opti
     predictions, labels = _comparable(kind, found, examples, names)
     positive = _positive(model) if kind == "classification" else None
     own = {} if positive is None else {"positive": names.index(positive)}
-    none = undefined(kind, predictions, labels, names, **own)
+    none = undefined_scores(kind, predictions, labels, names, **own)
     scores = {
         name: score
         for name, score in scored(kind, predictions, labels, names, options.seed, **own).items()
@@ -151,7 +153,7 @@ def _texts(examples: Sequence[TextExample]) -> list[Any]:
 
 def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[QuestionExample], size: int) -> list[Answer]:
     questions, contexts = [example.question for example in examples], [example.context for example in examples]
-    return answer(model, tokenizer, questions, contexts, n_best=AMONG + 1, batch_size=size)
+    return answer(model, tokenizer, questions, contexts, n_best=N_BEST + 1, batch_size=size)
 
 
 def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], seed: int) -> dict[str, Score]:
@@ -161,7 +163,7 @@ def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], s
         best.append(next((c for c in one.n_best if c.start is not None), None))
         none.append(next(c.score for c in one.n_best if c.start is None))
     texts = {q.id: "" if one is None else one.text for q, one in zip(examples, best, strict=True)}
-    lead = leads([np.inf if one is None else null - one.score for one, null in zip(best, none, strict=True)])
+    lead = null_margins([np.inf if one is None else null - one.score for one, null in zip(best, none, strict=True)])
     return measured(best_scores, [*question_scores(texts, examples), has_answer(examples), lead], seed)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertjax.cluster.environment import Cluster
-    from bertjax.cluster.watchdog import Progress
+    from bertjax.cluster.environment import ClusterMember
+    from bertjax.cluster.watchdog import Heartbeat
     from bertjax.finetune.start import Source
 
 
@@ -22,9 +22,9 @@ def run(
     *,
     should_stop: Callable[[int], bool] = lambda step: False,
     say: Callable[[str], None] | None = None,
-    cluster: Cluster | None = None,
+    cluster: ClusterMember | None = None,
     bind: str | None = None,
-    on_stall: Callable[[Progress], None] | None = None,
+    on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes a model for a task and returns the summary; resumes where the workdir has a checkpoint.
 

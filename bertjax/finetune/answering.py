@@ -14,12 +14,19 @@ from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
-from bertjax.tasks.answer_words import counted_in_characters, words_of
-from bertjax.tasks.asked import Asked, Found, ask, find
+from bertjax.tasks.answer_tokens import answer_tokenizer, counted_in_characters
 from bertjax.tasks.examples import QuestionExample, named
+from bertjax.tasks.qa_windows import QuestionWindows, RankedAnswers, find_answers, question_windows
 from bertjax.tasks.scores import SCORES
 from bertjax.tasks.spans import QuestionRow
-from bertjax.tasks.squad_rules import best_scores, has_answer, has_unanswerable, leads, question_scores, word_f1
+from bertjax.tasks.squad_metrics import (
+    best_scores,
+    has_answer,
+    has_unanswerable,
+    null_margins,
+    question_scores,
+    token_f1,
+)
 from bertjax.text.tokenizer import Tokenizer
 
 
@@ -41,8 +48,11 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
         logits = iter(outputs)
-        found = [find(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, with_none) for one in asked]
-        texts = {q.id: one.chosen(threshold).text for q, one in zip(data.eval, found, strict=True)}
+        found = [
+            find_answers(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, with_none)
+            for one in asked
+        ]
+        texts = {q.id: one.best(threshold).text for q, one in zip(data.eval, found, strict=True)}
         scores = SCORES["answering"](texts, data.eval)
         if has_unanswerable(data.eval):
             scores |= _best_scores(found, data.eval)
@@ -81,7 +91,7 @@ def _decided(with_none: bool, by_character: bool) -> dict[str, Decided]:
 
 
 def _out_of_reach(
-    examples: Sequence[QuestionExample], asked: Sequence[Asked], labels: np.ndarray, task: TaskConfig
+    examples: Sequence[QuestionExample], asked: Sequence[QuestionWindows], labels: np.ndarray, task: TaskConfig
 ) -> list[str]:
     """Lines on answers that are not learned, or never given, because of their length. labels: [rows, 2]."""
     places, row = [], 0
@@ -110,8 +120,10 @@ def _out_of_reach(
     return lines
 
 
-def _rows(examples: Sequence[QuestionExample], tokenizer: Tokenizer, task: TaskConfig) -> tuple[Rows, list[Asked]]:
-    asked = ask(
+def _rows(
+    examples: Sequence[QuestionExample], tokenizer: Tokenizer, task: TaskConfig
+) -> tuple[Rows, list[QuestionWindows]]:
+    asked = question_windows(
         tokenizer,
         [example.question for example in examples],
         [example.context for example in examples],
@@ -135,7 +147,7 @@ def _never_answered(train: Sequence[QuestionExample]) -> list[str]:
     ]
 
 
-def _label(example: QuestionExample, asked: Asked, row: QuestionRow) -> tuple[int, int]:
+def _label(example: QuestionExample, asked: QuestionWindows, row: QuestionRow) -> tuple[int, int]:
     """Places in the row of the first and the last token of the first answer; of [CLS] where the row has none of it,
     or not all."""
     if example.answers is None:
@@ -150,21 +162,23 @@ def _label(example: QuestionExample, asked: Asked, row: QuestionRow) -> tuple[in
     return tokens[0] + first, tokens[-1] + first
 
 
-def _best_scores(found: Sequence[Found], examples: Sequence[QuestionExample]) -> dict[str, float]:
+def _best_scores(found: Sequence[RankedAnswers], examples: Sequence[QuestionExample]) -> dict[str, float]:
     """The scores with the thresholds that are the best on these questions, as the official evaluation finds them."""
-    texts = {q.id: one.chosen(None).text for q, one in zip(examples, found, strict=True)}
-    return best_scores(*question_scores(texts, examples), has_answer(examples), leads([one.lead for one in found]))
+    texts = {q.id: one.best(None).text for q, one in zip(examples, found, strict=True)}
+    return best_scores(
+        *question_scores(texts, examples), has_answer(examples), null_margins([one.null_margin for one in found])
+    )
 
 
 def _errors(
-    examples: Sequence[QuestionExample], found: Sequence[Found], threshold: float | None
+    examples: Sequence[QuestionExample], found: Sequence[RankedAnswers], threshold: float | None
 ) -> list[dict[str, Any]]:
     """The surest answers that have no word of a right one."""
     wrong = []
     for question, one in zip(examples, found, strict=True):
-        best, golds = one.chosen(threshold), [answer.text for answer in question.answers or ()]
-        words = words_of(question.context)
-        is_right = any(word_f1(best.text, gold, words) > 0 for gold in golds) if golds else not best.text
+        best, golds = one.best(threshold), [answer.text for answer in question.answers or ()]
+        words = answer_tokenizer(question.context)
+        is_right = any(token_f1(best.text, gold, words) > 0 for gold in golds) if golds else not best.text
         if not is_right:
             said = {"label": golds[0] if golds else "", "predicted": best.text, "probability": best.probability}
             wrong.append({"text": question.question, "second": question.context} | said)

@@ -21,7 +21,7 @@ from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, unused
 from bertjax.tasks.positive_label import positive_label
 from bertjax.tasks.scores import SCORES, per_class
-from bertjax.tasks.undefined import always_undefined, never_predicted, undefined
+from bertjax.tasks.undefined_scores import always_undefined, never_predicted, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 
 _OBJECTIVES: dict[str, Callable[..., Objective]] = {
@@ -66,7 +66,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
         return Outcome(
             scores,
             details,
-            undefined=undefined(kind, predictions, held_out, names, **own_scores),
+            undefined=undefined_scores(kind, predictions, held_out, names, **own_scores),
             remarks=never_predicted(kind, predictions, held_out, names),
         )
 

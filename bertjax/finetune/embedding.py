@@ -25,7 +25,7 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.scores import SCORES
-from bertjax.tasks.undefined import undefined
+from bertjax.tasks.undefined_scores import undefined_scores
 
 _LOSSES = {"contrastive": contrastive, "cosent": cosent}
 _KEY = "config.training.embedding_loss"
@@ -62,7 +62,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
         if evaluation.scores is None:
             return _retrieved(vectors, evaluation)
         cosines = (vectors[0::per_pair] * vectors[1::per_pair]).sum(axis=1)
-        none = undefined("embedding", cosines, evaluation.scores)
+        none = undefined_scores("embedding", cosines, evaluation.scores)
         return Outcome(SCORES["embedding"](cosines, evaluation.scores), dict, undefined=none)
 
     of_train, of_eval = (int((pairs.texts >= 0).sum()) for pairs in (train, evaluation))

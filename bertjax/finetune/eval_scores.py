@@ -13,7 +13,7 @@ from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.model.task import POOLED
 from bertjax.parallel.sharding import process_rows, to_global
-from bertjax.tasks.score_words import in_words
+from bertjax.tasks.score_format import format_scores
 
 
 def evaluate(
@@ -55,5 +55,7 @@ def evaluation_line(
     step: int, name: str, loss: float, outcome: Outcome, is_best: bool, positive: str | None = None
 ) -> str:
     """An evaluation in words. positive: the label that F1, precision and recall are of."""
-    shown = "; ".join([f"{in_words(outcome.scores, outcome.undefined, positive)}, loss {loss:.4f}", *outcome.remarks])
+    shown = "; ".join(
+        [f"{format_scores(outcome.scores, outcome.undefined, positive)}, loss {loss:.4f}", *outcome.remarks]
+    )
     return f"evaluation at step {step} ({name}): {shown}" + "  - the best so far" * is_best

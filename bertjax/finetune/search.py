@@ -19,7 +19,7 @@ from bertjax.finetune.recorded import as_recorded
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
-from bertjax.tasks.score_words import title
+from bertjax.tasks.score_format import score_title
 from bertjax.workdir import files as folder
 from bertjax.workdir.belongings import RUNS
 
@@ -76,7 +76,7 @@ def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
 def table_of(summary: dict[str, Any]) -> Table:
     """All trials with their scores, and mean and spread."""
     names, positive = list(summary["mean"]), summary.get("positive_label")
-    table = Table("learning rate", "epochs", "seed", *[title(name.replace("_", " "), positive) for name in names])
+    table = Table("learning rate", "epochs", "seed", *[score_title(name.replace("_", " "), positive) for name in names])
     for run in summary["runs"]:
         cells = [f"{run['learning_rate']:g}", str(run["epochs"]), str(run["seed"])]
         shown = [f"{run['scores'][name]:.4f}" if name in run["scores"] else "undefined" for name in names]

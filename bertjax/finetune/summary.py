@@ -10,8 +10,8 @@ from bertjax.engine.machine import ran_on
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
 from bertjax.finetune.position import Position
-from bertjax.tasks.label_cautions import majority
-from bertjax.tasks.score_words import defined, in_words, title
+from bertjax.tasks.label_warnings import majority
+from bertjax.tasks.score_format import defined_scores, format_scores, score_title
 
 
 def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
         "name": job.run.name,
         "task": job.family.task.kind,
         "main_score": family.metric or next(iter(outcome.scores)),
-        "scores": defined(outcome.scores, outcome.undefined),
+        "scores": defined_scores(outcome.scores, outcome.undefined),
         "undefined": dict(outcome.undefined),
         "remarks": list(outcome.remarks),
         "positive_label": family.task.positive_label,
@@ -48,10 +48,10 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
     beside, undefined = {"accuracy": _by_majority(summary)}, summary.get("undefined", {})
-    shown = in_words(summary["scores"], undefined, summary.get("positive_label"), beside)
+    shown = format_scores(summary["scores"], undefined, summary.get("positive_label"), beside)
     shown = "; ".join([shown, *summary["remarks"]])
     main, positive = summary["main_score"], summary.get("positive_label")
-    chosen = title(main.replace("_", " "), positive)
+    chosen = score_title(main.replace("_", " "), positive)
     by = f" by {chosen}" * (main != next(iter(summary["scores"]), main))
     return [
         f"best{by} at step {summary['best_step']}: {shown}"

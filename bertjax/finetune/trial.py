@@ -38,7 +38,7 @@ from bertjax.parallel.agreement import any_of
 from bertjax.parallel.devices import peak_flops
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
-from bertjax.tasks.score_words import defined
+from bertjax.tasks.score_format import defined_scores
 from bertjax.train.position import DUE, RANDOM, is_due, refuse_another_run
 from bertjax.workdir import files as folder
 
@@ -134,7 +134,7 @@ def train(
         latest[here.step] = loss, outcome
         is_best = here.evaluated(of_run(family.metric, outcome.scores, outcome.undefined, loss))
         line = evaluation_line(here.step, name, loss, outcome, is_best, family.task.positive_label)
-        recorder.evaluated(here.step, {"loss": loss, **defined(outcome.scores, outcome.undefined)}, line)
+        recorder.evaluated(here.step, {"loss": loss, **defined_scores(outcome.scores, outcome.undefined)}, line)
         return True
 
     def to_be_saved(is_evaluated: bool) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from bertjax.finetune.trial import train
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.reporting import refresh_report
-from bertjax.tasks.known_text import unknown_lines
-from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions
+from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings
+from bertjax.tasks.unknown_text import unknown_text_warnings
 from bertjax.workdir.belongings import RUNS, check_workdir
 from bertjax.workdir.files import has_checkpoint, recorded_config
 from bertjax.workdir.same_run import check_same_items
@@ -72,13 +72,13 @@ def train_all(
     processes.must_equal("installation", versions())
     family = with_metric(FAMILIES[run.task](run, data), run)
     if run.task not in ("regression", "answering", "embedding"):
-        family = replace(family, notes=[counted(family.task.labels, data.train, data.eval), *family.notes])
+        family = replace(family, notes=[label_counts(family.task.labels, data.train, data.eval), *family.notes])
     begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # others go on as they began
     doubts = [
-        *label_cautions(run.task, family.task.labels, data.train, data.eval, run.data.separator),
-        *data_cautions(data.train, data.eval),
-        *unknown_lines(start.tokenizer, data.train, "the training data", begins),
-        *unknown_lines(start.tokenizer, data.eval, "the evaluation data", begins),
+        *label_warnings(run.task, family.task.labels, data.train, data.eval, run.data.separator),
+        *data_warnings(data.train, data.eval),
+        *unknown_text_warnings(start.tokenizer, data.train, "the training data", begins),
+        *unknown_text_warnings(start.tokenizer, data.eval, "the evaluation data", begins),
     ]
     family = replace(family, cautions=[*dict.fromkeys(warnings), *doubts, *family.cautions])
     for rows in (family.train, family.eval):

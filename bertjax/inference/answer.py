@@ -10,7 +10,7 @@ from typing import Any
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskConfig, TaskModel
-from bertjax.tasks.asked import Candidate, Found, ask, find
+from bertjax.tasks.qa_windows import AnswerCandidate, RankedAnswers, find_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer
 
 
@@ -27,7 +27,7 @@ class Answer:
     end: int | None
     score: float
     probability: float
-    n_best: list[Candidate]
+    n_best: list[AnswerCandidate]
 
 
 def answer(
@@ -62,7 +62,7 @@ def answer(
         check_text(one, f"question[{number}]")
         check_text(other, f"context[{number}]")
     task = model.task
-    asked = ask(
+    asked = question_windows(
         tokenizer,
         questions,
         contexts,
@@ -73,14 +73,16 @@ def answer(
     rows = [Encoded(row.input_ids, row.token_type_ids) for one in asked for row in one.rows]
     logits = iter(task_logits(model, tokenizer, rows, batch_size))
     found = (
-        find(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, task.null_threshold is not None)
+        find_answers(
+            one, list(itertools.islice(logits, len(one.rows))), task.max_answer, task.null_threshold is not None
+        )
         for one in asked
     )
     return [_answer(one, task, n_best) for one in found]
 
 
-def _answer(found: Found, task: TaskConfig, n_best: int) -> Answer:
-    best = found.chosen(task.null_threshold)
-    with_none = [found.none] if task.null_threshold is not None or not found.answers else []
+def _answer(found: RankedAnswers, task: TaskConfig, n_best: int) -> Answer:
+    best = found.best(task.null_threshold)
+    with_none = [found.no_answer] if task.null_threshold is not None or not found.answers else []
     others = sorted((c for c in (*found.answers, *with_none) if c is not best), key=lambda c: -c.score)
     return Answer(best.text, best.start, best.end, best.score, best.probability, [best, *others][:n_best])

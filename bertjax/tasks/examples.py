@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.errors import ConfigError, DataError
-from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
+from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
 
 KINDS = ("classification", "multi_label", "regression", "embedding")
 _LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
@@ -106,11 +106,11 @@ def text_examples(
             check_text(negative, where, "a negative")
         return TextExample(where, text, second, label, negatives)
 
-    examples = not_empty(whole_ones(range(len(texts)), example, warn), "texts: there is no text")
-    return labelled_ones(examples, no_label, warn)
+    examples = not_empty(drop_incomplete(range(len(texts)), example, warn), "texts: there is no text")
+    return drop_unlabelled(examples, no_label, warn)
 
 
-def labelled_ones(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
+def drop_unlabelled(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
     """Those with another label than ``no_label``; the others are counted in a line to ``warn``. Raises DataError
     where there is none."""
     found = [example for example in examples if no_label is None or example.label not in (no_label, (no_label,))]

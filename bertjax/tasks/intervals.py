@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.tasks.drawn_scores import DRAWN
+from bertjax.tasks.bootstrap_scores import DRAWN
 
 Interval = tuple[float, float]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from bertjax.config_schema import nearest
 from bertjax.errors import DataError
+from bertjax.tasks.confusable_labels import canonical, quoted_pair, refuse_confusable
 from bertjax.tasks.examples import TaggedExample, TextExample
-from bertjax.tasks.lookalikes import both, plainest, refuse_lookalike
 
 Labelled = Sequence[TextExample] | Sequence[TaggedExample]
 
@@ -30,7 +30,7 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     if not names:
         raise DataError(f"{last.where}: up to here no example has a label")
     _check_two(examples, names)
-    _check_no_lookalikes(examples)
+    _check_no_confusables(examples)
     values = {name: value_of(name) for name in names}
     if None not in values.values():
         return tuple(sorted(names, key=lambda name: (values[name], name)))
@@ -84,13 +84,13 @@ def count_labels(examples: Labelled) -> Counter[str]:
     return Counter(name for example in examples for name in _names(example))
 
 
-def _check_no_lookalikes(examples: Labelled) -> None:
+def _check_no_confusables(examples: Labelled) -> None:
     counts = count_labels(examples)
     commonest: dict[str, str] = {}
-    for name in sorted(counts, key=lambda name: (-counts[name], name != plainest(name))):
-        other = commonest.setdefault(plainest(name), name)
+    for name in sorted(counts, key=lambda name: (-counts[name], name != canonical(name))):
+        other = commonest.setdefault(canonical(name), name)
         if other != name:
-            mine, theirs, words = both(name, other)
+            mine, theirs, words = quoted_pair(name, other)
             raise DataError(
                 f"{_place(examples, name)}: the label {mine} differs from {theirs} ({_place(examples, other)}) only in "
                 f"{words}; write one of them everywhere, or, where two are meant, list all labels in config.data.labels"
@@ -120,7 +120,7 @@ def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, nu
         where = example.where
         if isinstance(example, TaggedExample) and example.lines is not None:
             where = example.place(number)
-        refuse_lookalike(name, ids, where, advice)
+        refuse_confusable(name, ids, where, advice)
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]
 

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from bertjax.tasks import squad_rules
+from bertjax.tasks import squad_metrics
 from bertjax.tasks.entities import are_entities, entity_counts, entity_pairs, types_of
 from bertjax.tasks.examples import QuestionExample
-from bertjax.tasks.undefined import are_equal
+from bertjax.tasks.undefined_scores import are_equal
 
 Scores = dict[str, float]
 # Labels up to which the whole confusion matrix is kept: its square grows out of any file.
@@ -111,8 +111,8 @@ def entity_scores(counts: np.ndarray) -> Scores:
 def answering(
     predictions: Mapping[str, str], labels: Sequence[QuestionExample], label_names: Sequence[str] = ()
 ) -> Scores:
-    """Of texts by question id: ``f1``, ``exact_match`` and their splits, see ``squad_rules.evaluate``."""
-    return squad_rules.evaluate(predictions, labels)
+    """Of texts by question id: ``f1``, ``exact_match`` and their splits, see ``squad_metrics.evaluate``."""
+    return squad_metrics.evaluate(predictions, labels)
 
 
 # The first score of each is its main one: what the best checkpoint is chosen by.

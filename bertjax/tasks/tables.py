@@ -10,12 +10,12 @@ from typing import Any
 
 from bertjax.cli.digits import whole_number
 from bertjax.errors import ConfigError, DataError
-from bertjax.tasks.examples import TextExample, check_text, checked_label, labelled_ones, not_empty, shown
+from bertjax.tasks.delimited_files import DELIMITED
+from bertjax.tasks.examples import TextExample, check_text, checked_label, drop_unlabelled, not_empty, shown
 from bertjax.tasks.headers import check_is_example, is_again, with_width
-from bertjax.tasks.left_out import Incomplete, Warn, silent, whole_ones
-from bertjax.tasks.lines import ending, json_objects
+from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
 from bertjax.tasks.negatives import is_negative, negatives_of
-from bertjax.tasks.records import RECORDS
+from bertjax.tasks.numbered_lines import ending, json_objects
 
 # The usual names of columns; of several that are there the first one is taken.
 _PAIRS = (
@@ -92,7 +92,7 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABEL_NAMES)}")
     if columns.second is not None and columns.text is None:
         raise ConfigError("the column of the second text is given without that of the text")
-    readers = {name: _delimited(records) for name, records in RECORDS.items()} | {".jsonl": _objects}
+    readers = {name: _delimited(records) for name, records in DELIMITED.items()} | {".jsonl": _objects}
     if ending(path) not in readers:
         raise DataError(
             f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file .tsv where "
@@ -108,14 +108,14 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
                 raise
             raise DataError(f"{error}; where the line is a header, give the columns by name, not by number") from None
 
-    examples = not_empty(whole_ones(rows, make, warn), f"{path}:1: there is a header and no example")
+    examples = not_empty(drop_incomplete(rows, make, warn), f"{path}:1: there is a header and no example")
     if found.first is not None:
         if found.is_header and found.is_numbered:
             examples = _with_first(make, found.first, examples, found)
         elif not found.is_header:
             check_is_example(found.cells(found.first), examples, f"{path}:{found.first.line}")
     no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
-    return labelled_ones(examples, no_label, warn)
+    return drop_unlabelled(examples, no_label, warn)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from bertjax.errors import DataError
+from bertjax.tasks.confusable_labels import refuse_confusable
 from bertjax.tasks.entities import nearest_scheme
 from bertjax.tasks.examples import TaggedExample, shown
-from bertjax.tasks.lookalikes import refuse_lookalike
 
 _MOST_LISTED = 5
 
@@ -25,7 +25,7 @@ class TagNames(tuple[str, ...]):
         like a known tag."""
         others = {tag for example in examples for tag in example.tags or ()} - set(known)
         for tag in sorted(others):
-            refuse_lookalike(tag, known, _first(examples, [tag])[1])
+            refuse_confusable(tag, known, _first(examples, [tag])[1])
         names = cls((*known, *sorted(others)))
         names.known = len(known)
         if others and names.unknown(examples).total() == sum(len(example.tags or ()) for example in examples):

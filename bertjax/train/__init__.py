@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bertjax.errors import CheckpointError, Diverged, Stalled, Stopped, WorkdirGone
 
 if TYPE_CHECKING:
-    from bertjax.cluster.environment import Cluster
-    from bertjax.cluster.watchdog import Progress
+    from bertjax.cluster.environment import ClusterMember
+    from bertjax.cluster.watchdog import Heartbeat
 
 __all__ = ["CheckpointError", "Diverged", "Stalled", "Stopped", "WorkdirGone", "run"]
 
@@ -22,9 +22,9 @@ def run(
     *,
     should_stop: Callable[[int], bool] = lambda step: False,
     say: Callable[[str], None] | None = None,
-    cluster: Cluster | None = None,
+    cluster: ClusterMember | None = None,
     bind: str | None = None,
-    on_stall: Callable[[Progress], None] | None = None,
+    on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> dict[str, Any]:
     """Trains to the end of the config's phases and returns the summary; resumes where the workdir has a checkpoint.
 

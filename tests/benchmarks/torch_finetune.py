@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).parent.parent.parent))  # bertjax, where it i
 
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.squad import read_questions
-from bertjax.tasks.squad_rules import question_scores
+from bertjax.tasks.squad_metrics import question_scores
 from bertjax.tasks.tables import Columns, read_texts
 
 IGNORED = -100

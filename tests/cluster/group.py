@@ -6,9 +6,9 @@ import socket
 import threading
 import time
 
-from bertjax.cluster.environment import Cluster
+from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
-from bertjax.cluster.watchdog import Progress
+from bertjax.cluster.watchdog import Heartbeat
 
 SECRET = b"what only these processes know"
 
@@ -28,14 +28,14 @@ class Group:
 
     def __init__(self, count, stall_seconds=0.0, join=True):
         self.port = free_port()
-        self.ended, self.progress = [], [Progress() for _ in range(count)]
+        self.ended, self.progress = [], [Heartbeat() for _ in range(count)]
         self.monitors = [self.monitor(rank, count, stall_seconds) for rank in range(count)]
         if join:
             self.each(lambda rank: self.monitors[rank].join(10))
 
     def monitor(self, rank, count, stall_seconds=0.0, secret=lambda: SECRET, ended=None):
         return Monitor(
-            Cluster("127.0.0.1", self.port, count, rank, "test"),
+            ClusterMember("127.0.0.1", self.port, count, rank, "test"),
             "127.0.0.1",
             self.progress[rank],
             stall_seconds,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bertjax.cluster.environment import Cluster
+from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.processes import together
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.pipeline import ExampleSettings, open_batches
@@ -112,7 +112,7 @@ def masks(mesh):
 
 def main():
     index, count, port = map(int, sys.argv[1:4])
-    cluster = Cluster("127.0.0.1", port, count, index, "test") if count > 1 else None
+    cluster = ClusterMember("127.0.0.1", port, count, index, "test") if count > 1 else None
     with together(cluster, None, 0.0, lambda error: 1, Path(sys.argv[4]).parent):
         seen = {sizes: train(tuple(map(int, sizes.split(",")))) for sizes in sys.argv[5:]}
     Path(sys.argv[4]).write_text(json.dumps(seen))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import bertjax.train
-from bertjax.cluster.environment import Cluster
+from bertjax.cluster.environment import ClusterMember
 from bertjax.errors import STOPPED
 
 
@@ -21,7 +21,7 @@ def main():
     total = int(sys.argv[7])
     config.phases.phase1.learning_rate = float(sys.argv[8])
     config.phases.phase1.steps, config.phases.phase2.steps = total // 2, total - total // 2
-    cluster = Cluster("127.0.0.1", port, count, index, "test") if count > 1 else None
+    cluster = ClusterMember("127.0.0.1", port, count, index, "test") if count > 1 else None
     saved = [int(path.name) for path in Path(sys.argv[5]).glob("checkpoints/*") if path.name.isdigit()]
     # An evaluation that the stretch before has put off is done, whoever asks.
     stop = lambda step: sys.argv[9] == "stops" and step > max(saved, default=0)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from bertjax.cluster import environment as clusters
-from bertjax.cluster.environment import Cluster, find_cluster
+from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.errors import ConfigError
 
 SLURM = {
@@ -39,8 +39,8 @@ def test_nothing_said_is_one_process():
 
 def test_flags_come_first():
     assert find_cluster(num_processes=1, environ=SLURM) is None
-    assert find_cluster("10.0.0.1:8482", 2, 1, SLURM) == Cluster("10.0.0.1", 8482, 2, 1, "flags")
-    assert find_cluster("[::1]:8482", 2, 1, {}) == Cluster("::1", 8482, 2, 1, "flags")
+    assert find_cluster("10.0.0.1:8482", 2, 1, SLURM) == ClusterMember("10.0.0.1", 8482, 2, 1, "flags")
+    assert find_cluster("[::1]:8482", 2, 1, {}) == ClusterMember("::1", 8482, 2, 1, "flags")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_open_mpi():
 
 
 def test_jobset():
-    assert find_cluster(environ=JOBSET) == Cluster("bert-workers-0-0.bert", 8482, 4, 1, "JobSet")
+    assert find_cluster(environ=JOBSET) == ClusterMember("bert-workers-0-0.bert", 8482, 4, 1, "JobSet")
     assert find_cluster(environ=JOBSET | {"BERTJAX_PORT": "9999"}).port == 9999
     with pytest.raises(ConfigError, match="REPLICATED_JOB_NAME"):
         find_cluster(environ=JOBSET | {"REPLICATED_JOB_NAME": ""})

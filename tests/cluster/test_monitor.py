@@ -10,11 +10,11 @@ from group import SECRET, Group, free_port
 
 from bertjax.cluster import processes
 from bertjax.cluster.clock import RunningClock
-from bertjax.cluster.environment import Cluster
+from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.processes import together
 from bertjax.cluster.server import Peer, verdict
-from bertjax.cluster.watchdog import IN_STEP, Progress, Watchdog
+from bertjax.cluster.watchdog import IN_STEP, Heartbeat, Watchdog
 from bertjax.errors import LOST, Lost, exit_code
 
 NOW = 1000.0
@@ -58,7 +58,7 @@ def test_all_get_what_the_first_has_and_leave_together():
 def test_a_process_that_is_missing_is_lost_not_a_mistake(here, monkeypatch, tmp_path):
     """The launcher starts all again then, where a mistake would end the job."""
     monkeypatch.setattr(processes, "JOIN_SECONDS", 1.5)
-    alone = together(Cluster("127.0.0.1", free_port(), 2, here, "test"), None, 0.0, exit_code, tmp_path)
+    alone = together(ClusterMember("127.0.0.1", free_port(), 2, here, "test"), None, 0.0, exit_code, tmp_path)
     with pytest.raises(Lost, match=f"process {here} cannot join") as lost, alone:
         pass
     assert exit_code(lost.value) == LOST
@@ -96,8 +96,8 @@ def test_a_process_that_does_not_move_is_found():
 
 def test_a_process_of_another_run_is_refused():
     group = Group(2)
-    cluster, refused = Cluster("127.0.0.1", group.port, 3, 2, "test"), []
-    stranger = Monitor(cluster, "", Progress(), 0.0, lambda *what: refused.append(what), lambda: SECRET)
+    cluster, refused = ClusterMember("127.0.0.1", group.port, 3, 2, "test"), []
+    stranger = Monitor(cluster, "", Heartbeat(), 0.0, lambda *what: refused.append(what), lambda: SECRET)
     stranger.join(10)
     end = time.monotonic() + 5
     while not refused and time.monotonic() < end:
@@ -108,15 +108,15 @@ def test_a_process_of_another_run_is_refused():
 
 
 def test_nobody_listens():
-    cluster = Cluster("127.0.0.1", free_port(), 2, 1, "test")
-    lonely = Monitor(cluster, "", Progress(), 0.0, lambda *what: None, lambda: SECRET)
+    cluster = ClusterMember("127.0.0.1", free_port(), 2, 1, "test")
+    lonely = Monitor(cluster, "", Heartbeat(), 0.0, lambda *what: None, lambda: SECRET)
     with pytest.raises(TimeoutError, match="process 0 does not answer at"):
         lonely.join(1)
 
 
 def test_the_watchdog_of_a_process_alone():
     stalled = []
-    progress = Progress()
+    progress = Heartbeat()
     watchdog = Watchdog(progress, 0.5, lambda: stalled.append(progress.step))
     with progress.pause("compiling"):
         time.sleep(1.0)
@@ -155,8 +155,8 @@ def test_time_in_which_the_process_was_stopped_does_not_count():
 
 STOPPED_FOR_A_WHILE = """
 import os, sys, time
-from bertjax.cluster.watchdog import Progress, Watchdog
-progress = Progress()
+from bertjax.cluster.watchdog import Heartbeat, Watchdog
+progress = Heartbeat()
 watchdog = Watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71)))
 progress.at("in the step", 1)
 print("ready", flush=True)

@@ -13,9 +13,9 @@ import pytest
 from group import SECRET, Group
 
 from bertjax.cluster import handshake
-from bertjax.cluster.environment import Cluster
-from bertjax.cluster.handshake import introduce
-from bertjax.cluster.messages import FROM_FIRST, FROM_PROCESS, Lines, Malformed, line, parse
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.handshake import authenticate
+from bertjax.cluster.messages import FROM_CLIENT, FROM_SERVER, LineReader, Malformed, line, parse
 from bertjax.cluster.secret import shared_secret
 from bertjax.cluster.server import ACCEPTED_AT_ONCE
 from bertjax.errors import LOST
@@ -107,7 +107,7 @@ def test_silent_connections_use_up_nothing_and_lock_nobody_out():
         silent.append(socket.create_connection(("127.0.0.1", group.port + 1), timeout=5))
         most = max(most, descriptors() - len(silent) - before)
     # Those that are being accepted come on top, for some turns of the loop.
-    assert most <= handshake.MOST_STRANGERS + 2 + 3 * ACCEPTED_AT_ONCE
+    assert most <= handshake.MOST_UNAUTHENTICATED + 2 + 3 * ACCEPTED_AT_ONCE
     undisturbed(group)
     # The run's own process comes in, past those that are silent.
     refused = []
@@ -135,7 +135,7 @@ def test_an_endless_line_is_cut_off():
 
 
 def test_who_says_nothing_for_some_seconds_is_sent_away(monkeypatch):
-    monkeypatch.setattr(handshake, "GREETING_SECONDS", 0.3)
+    monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.3)
     group = Group(2)
     with socket.create_connection(("127.0.0.1", group.port + 1), timeout=5) as slow:
         slow.sendall(b'{"bert')
@@ -198,8 +198,8 @@ def admitted(group, rank):
 
     async def connect():
         reader, writer = await asyncio.open_connection("127.0.0.1", group.port + 1)
-        cluster = Cluster("127.0.0.1", group.port, 2, rank, "test")
-        assert await introduce(cluster, "odd", SECRET, Lines(reader), writer) == {"welcome": True}
+        cluster = ClusterMember("127.0.0.1", group.port, 2, rank, "test")
+        assert await authenticate(cluster, "odd", SECRET, LineReader(reader), writer) == {"welcome": True}
         return writer.get_extra_info("socket").dup()
 
     return asyncio.run(connect())
@@ -232,11 +232,11 @@ def test_a_process_of_the_run_that_speaks_nonsense_is_lost(said, capfd):
 
 
 def test_the_messages_of_the_run_itself_are_in_the_tables():
-    for table in (FROM_PROCESS, FROM_FIRST):
+    for table in (FROM_CLIENT, FROM_SERVER):
         for message in odd_lines():
             with contextlib.suppress(Malformed):
                 parsed = parse(json.dumps(message).encode(), table)
                 assert parsed.get("code") in (None, LOST, 1) and set(parsed) in [set(fields) for fields in table]
     for message in MESSAGES[2:]:
         if message.get("code") != 0:
-            assert any(set(message) == set(fields) for fields in FROM_PROCESS + FROM_FIRST)
+            assert any(set(message) == set(fields) for fields in FROM_CLIENT + FROM_SERVER)

@@ -26,7 +26,7 @@ import bertjax.train.__main__ as command
 import bertjax.train.pretraining as loop
 from bertjax.cli.command import leave
 from bertjax.cli.signals import StopRequest
-from bertjax.cluster.watchdog import IN_STEP, Progress
+from bertjax.cluster.watchdog import IN_STEP, Heartbeat
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.recorder import Recorder
 
@@ -104,7 +104,7 @@ def _writer(path: Path) -> Callable[..., None]:
 def follow(write: Callable[..., None], killer: Killer | None, step_seconds: float = 0.0) -> None:
     """Wraps what the loop calls, so that every stage is written down and the killer hears of it."""
 
-    def at(self, stage, step, before=Progress.at):
+    def at(self, stage, step, before=Heartbeat.at):
         before(self, stage, step)
         write("at", stage=stage, step=step)
         if stage == IN_STEP:
@@ -113,7 +113,7 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
             killer.at(stage, step)
 
     @contextlib.contextmanager
-    def pause(self, stage, before=Progress.pause):
+    def pause(self, stage, before=Heartbeat.pause):
         with before(self, stage):
             write("begin", stage=stage, step=self.step)
             if killer:
@@ -154,7 +154,7 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
         write("signal")
         before(self, number, frame)
 
-    Progress.at, Progress.pause = at, pause
+    Heartbeat.at, Heartbeat.pause = at, pause
     Recorder.push, Recorder.begin_phase = push, begin_phase
     Checkpoints.restore_newest = restore
     loop.open_batches = open_batches

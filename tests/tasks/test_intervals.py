@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.tasks.drawn_scores import DRAWN
+from bertjax.tasks.bootstrap_scores import DRAWN
 from bertjax.tasks.intervals import bootstrap, score_intervals
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import SCORES

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.cli.progress_bar import Progress
+from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.held_out import Part, Split, split
@@ -32,7 +32,7 @@ def build(
     settings: dict[str, Any],
     manifest: dict[str, Any],
     total: int,
-    show: Progress,
+    show: ReportProgress,
 ) -> None:
     """Makes the whole corpus in ``folder``."""
     report = Report()
@@ -93,7 +93,7 @@ def _learned(sentences: list[str], settings: dict[str, Any]) -> tuple[Tokenizer,
     return tokenizer, accents
 
 
-def _write(folder: Path, staged: Staged, chosen: Split, tokenizer: Tokenizer, show: Progress) -> None:
+def _write(folder: Path, staged: Staged, chosen: Split, tokenizer: Tokenizer, show: ReportProgress) -> None:
     """Shards and index from the staged files."""
     parts: dict[str, list[Part]] = {"train": chosen.train, "held_out": chosen.held_out}
     done, total = 0, sum(map(len, parts.values()))
@@ -154,7 +154,9 @@ def _check_not_empty(report: Report, sources: list[Source], staged: Staged | Non
         raise DataError(f"the corpus is empty: there is no text in {names}")
 
 
-def _with_progress(documents: Iterable[list[str]], report: Report, total: int, show: Progress) -> Iterator[list[str]]:
+def _with_progress(
+    documents: Iterable[list[str]], report: Report, total: int, show: ReportProgress
+) -> Iterator[list[str]]:
     show("reading", 0, total)
     for document in documents:
         yield document
@@ -162,7 +164,7 @@ def _with_progress(documents: Iterable[list[str]], report: Report, total: int, s
     show("reading", total, total)
 
 
-def _counted(documents: Iterable[list[str]], total: int, show: Progress) -> Iterator[list[str]]:
+def _counted(documents: Iterable[list[str]], total: int, show: ReportProgress) -> Iterator[list[str]]:
     for done, document in enumerate(documents):
         yield document
         show("tokenising", done + 1, total)

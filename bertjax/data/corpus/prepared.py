@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path, utf8_path
-from bertjax.cli.progress_bar import Progress, shown
+from bertjax.cli.progress_bar import ReportProgress, progress_bar
 from bertjax.config import DataConfig, ModelConfig
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.building import build
@@ -75,7 +75,7 @@ def prepare(
     character_coverage: float | None = None,
     sentencepiece_type: str | None = None,
     held_out_fraction: float | None = None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> PreparedCorpus:
     """Tokenises the documents of ``specs``, or opens what an earlier call with the same content and settings made.
 
@@ -130,7 +130,7 @@ def prepare(
         return found
     utf8_path(final, "cache folder" if output is None else "output")
     with contextlib.ExitStack() as stack:
-        show = progress or stack.enter_context(shown())
+        show = progress or stack.enter_context(progress_bar())
         folder = stack.enter_context(building(final))
         total = sum(source["size"] for source in described)
         manifest = {"format_version": manifests.FORMAT_VERSION, "key": key, "sources": described, "settings": settings}

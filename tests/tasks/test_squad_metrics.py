@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.errors import DataError
-from bertjax.tasks import squad_rules
-from bertjax.tasks.answer_words import normalised
+from bertjax.tasks import squad_metrics
+from bertjax.tasks.answer_tokens import normalize_answer
 from bertjax.tasks.examples import Answer, QuestionExample
 
 
@@ -21,8 +21,8 @@ def question(id, *answers):
 
 def best_scores(predictions, no_answer, questions):
     lead = np.array([no_answer[one.id] for one in questions])
-    scores = squad_rules.question_scores(predictions, questions)
-    return squad_rules.best_scores(*scores, squad_rules.has_answer(questions), lead)
+    scores = squad_metrics.question_scores(predictions, questions)
+    return squad_metrics.best_scores(*scores, squad_metrics.has_answer(questions), lead)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def best_scores(predictions, no_answer, questions):
     ],
 )
 def test_normal_forms(answer, normal):
-    assert normalised(answer) == normal
+    assert normalize_answer(answer) == normal
 
 
 @pytest.mark.parametrize(
@@ -55,27 +55,27 @@ def test_normal_forms(answer, normal):
     ],
 )
 def test_f1_by_hand(prediction, answer, f1):
-    assert squad_rules.word_f1(prediction, answer) == pytest.approx(f1)
-    assert squad_rules.word_f1(answer, prediction) == pytest.approx(f1)
+    assert squad_metrics.token_f1(prediction, answer) == pytest.approx(f1)
+    assert squad_metrics.token_f1(answer, prediction) == pytest.approx(f1)
 
 
 def test_the_best_of_several_answers_counts():
     questions = [question(1, "Denver", "Denver Broncos", "Broncos"), question(2, "gold"), question(3, "x")]
-    scores = squad_rules.evaluate({"1": "the Denver Broncos", "2": "gold medal"}, questions)
+    scores = squad_metrics.evaluate({"1": "the Denver Broncos", "2": "gold medal"}, questions)
     assert scores == {"f1": pytest.approx((1 + 2 / 3 + 0) / 3), "exact_match": pytest.approx(1 / 3)}
 
 
 def test_the_two_versions_differ_on_answers_without_words():
     predictions = {"1": "the", "2": ""}
     # 1.1: both are equal, and have no word in common. 2.0: that answer does not count, none is right, "the" says so.
-    assert squad_rules.evaluate(predictions, [question(1, "A")]) == {"f1": 0.0, "exact_match": 1.0}
-    assert squad_rules.evaluate(predictions, [question(1, "A"), question(2)])["has_answer_f1"] == 1.0
+    assert squad_metrics.evaluate(predictions, [question(1, "A")]) == {"f1": 0.0, "exact_match": 1.0}
+    assert squad_metrics.evaluate(predictions, [question(1, "A"), question(2)])["has_answer_f1"] == 1.0
 
 
 def test_questions_without_an_answer_by_hand():
     questions = [question(1, "red house"), question(2, "blue"), question(3), question(4)]
     predictions = {"1": "red", "2": "", "3": "", "4": "something"}
-    assert squad_rules.evaluate(predictions, questions) == {
+    assert squad_metrics.evaluate(predictions, questions) == {
         "f1": pytest.approx((2 / 3 + 0 + 1 + 0) / 4),
         "exact_match": 0.25,
         "has_answer_f1": pytest.approx(1 / 3),
@@ -83,7 +83,7 @@ def test_questions_without_an_answer_by_hand():
         "no_answer_f1": 0.5,
         "no_answer_exact_match": 0.5,
     }
-    assert "has_answer_f1" not in squad_rules.evaluate({"3": ""}, questions[2:3])
+    assert "has_answer_f1" not in squad_metrics.evaluate({"3": ""}, questions[2:3])
 
 
 def test_thresholds_by_hand():
@@ -109,23 +109,23 @@ def test_nothing_answered_is_a_threshold_below_all():
 
 
 def test_questions_of_contexts_without_tokens_lead_all_others():
-    assert squad_rules.leads([-2.0, np.inf, 3.0]).tolist() == [-2.0, 4.0, 3.0]
-    assert squad_rules.leads([np.inf]).tolist() == [1.0]
+    assert squad_metrics.null_margins([-2.0, np.inf, 3.0]).tolist() == [-2.0, 4.0, 3.0]
+    assert squad_metrics.null_margins([np.inf]).tolist() == [1.0]
 
 
 def test_missing_predictions_and_answers():
-    assert squad_rules.evaluate({}, [question(1, "x")]) == {"f1": 0.0, "exact_match": 0.0}
+    assert squad_metrics.evaluate({}, [question(1, "x")]) == {"f1": 0.0, "exact_match": 0.0}
     with pytest.raises(DataError, match=r"x\.json:2: there is no prediction for question 2"):
-        squad_rules.evaluate({"1": "x"}, [question(1, "x"), question(2)])
+        squad_metrics.evaluate({"1": "x"}, [question(1, "x"), question(2)])
     with pytest.raises(DataError, match=r"x\.json:5: question 5 has no answers to compare with"):
-        squad_rules.evaluate({"5": "x"}, [QuestionExample("x.json:5", "5", "?", "c", None)])
+        squad_metrics.evaluate({"5": "x"}, [QuestionExample("x.json:5", "5", "?", "c", None)])
 
 
 # The second implementation: word lists from single characters, F1 from removing matches one at a time, precision and
 # recall kept apart, thresholds tried one by one.
 
 
-def words_of(text):
+def answer_tokenizer(text):
     kept = "".join(c for c in text.lower() if c not in string.punctuation)
     words, current = [], ""
     for c in kept + " ":
@@ -141,8 +141,8 @@ def words_of(text):
 
 def second_scores(prediction, golds, second_version):
     best_exact = best_f1 = 0.0
-    ours = words_of(prediction)
-    lists = [words_of(gold) for gold in golds]
+    ours = answer_tokenizer(prediction)
+    lists = [answer_tokenizer(gold) for gold in golds]
     if second_version:
         lists = [theirs for theirs in lists if theirs] or [[]]
     for theirs in lists:
@@ -174,7 +174,7 @@ def test_version_1_equals_a_second_implementation(rows):
     questions = [question(i, *golds) for i, (_, golds) in enumerate(rows)]
     predictions = {str(i): prediction for i, (prediction, _) in enumerate(rows)}
     expected = np.array([second_scores(prediction, golds, False) for prediction, golds in rows])
-    np.testing.assert_allclose(squad_rules.question_scores(predictions, questions), expected.T, atol=1e-12)
+    np.testing.assert_allclose(squad_metrics.question_scores(predictions, questions), expected.T, atol=1e-12)
 
 
 @settings(max_examples=150, deadline=None)
@@ -189,7 +189,7 @@ def test_version_2_equals_a_second_implementation(rows):
     for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
         if chosen.any():
             expected |= {f"{name}_f1": f1[chosen].mean(), f"{name}_exact_match": exact[chosen].mean()}
-    assert squad_rules.evaluate(predictions, questions) == pytest.approx(expected)
+    assert squad_metrics.evaluate(predictions, questions) == pytest.approx(expected)
 
 
 @settings(max_examples=150, deadline=None)
@@ -211,7 +211,7 @@ def test_the_best_threshold_is_the_best_of_all(rows):
     values = np.array([value for _, _, value in rows])
     best = best_scores(predictions, {str(i): value for i, value in enumerate(values)}, questions)
     nothing = np.array([float(not golds) for _, golds, _ in rows])
-    for name, scores in zip(("exact", "f1"), squad_rules.question_scores(predictions, questions), strict=True):
+    for name, scores in zip(("exact", "f1"), squad_metrics.question_scores(predictions, questions), strict=True):
         with_threshold = lambda threshold, scores=scores: np.where(values > threshold, nothing, scores).mean()
         assert best[f"best_{name}"] == pytest.approx(max(map(with_threshold, (-9, *values))))
         assert best[f"best_{name}"] == pytest.approx(with_threshold(best[f"best_{name}_thresh"]))

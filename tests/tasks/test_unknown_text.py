@@ -7,8 +7,8 @@ import pytest
 from bertjax.errors import DataError
 from bertjax.inference.prediction_tasks import warning_of_unknown
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.known_text import unknown_lines
 from bertjax.tasks.questions import question_examples
+from bertjax.tasks.unknown_text import unknown_text_warnings
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 WORDS = ["the", "river", "is", "wide", "cafe"]
@@ -29,24 +29,24 @@ EXAMPLES = {
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_by_characters(kind):
     good = EXAMPLES[kind]("the river is wide the river")
-    assert unknown_lines(tokenizer(), good, "the data", refuse=True) == []
+    assert unknown_text_warnings(tokenizer(), good, "the data", refuse=True) == []
     some = EXAMPLES[kind]("the river is wide " * 5 + "zebra")
-    (line,) = unknown_lines(tokenizer(), some, "the training data", refuse=True)
+    (line,) = unknown_text_warnings(tokenizer(), some, "the training data", refuse=True)
     assert "of the characters of the training data are [UNK], such as 'zebra'" in line and "another" not in line
     assert line.endswith("use a model whose tokenizer knows them")
     most = EXAMPLES[kind]("zebras quarrel loudly")
     with pytest.raises(DataError, match=r"% of the characters of the data are \[UNK\]"):
-        unknown_lines(tokenizer(), most, "the data", refuse=True)
-    assert len(unknown_lines(tokenizer(), most, "the data", refuse=False)) == 1
+        unknown_text_warnings(tokenizer(), most, "the data", refuse=True)
+    assert len(unknown_text_warnings(tokenizer(), most, "the data", refuse=False)) == 1
 
 
 def test_the_way_out_is_one_that_helps():
     capitals = text_examples(["THE River IS Wide"], ["a"])
     with pytest.raises(DataError, match=r'set "do_lower_case": true in the tokenizer_config\.json'):
-        unknown_lines(tokenizer(lowercase=False), capitals, "the data", refuse=True)
-    assert unknown_lines(tokenizer(), capitals, "the data", refuse=True) == []
+        unknown_text_warnings(tokenizer(lowercase=False), capitals, "the data", refuse=True)
+    assert unknown_text_warnings(tokenizer(), capitals, "the data", refuse=True) == []
     with pytest.raises(DataError, match="does not see words of more than 100 characters; divide them by spaces"):
-        unknown_lines(tokenizer(), text_examples(["river" * 30], ["a"]), "the data", refuse=True)
+        unknown_text_warnings(tokenizer(), text_examples(["river" * 30], ["a"]), "the data", refuse=True)
 
 
 def test_predictions_warn_once():

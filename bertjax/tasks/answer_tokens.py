@@ -30,17 +30,17 @@ _UNSPACED = re.compile(
 _LEAST_SHARE = 0.2
 
 
-def normalised(answer: str) -> str:
+def normalize_answer(answer: str) -> str:
     """The form in which SQuAD compares answers."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
-def spaced_words(answer: str) -> list[str]:
+def word_tokens(answer: str) -> list[str]:
     """The words of an answer by SQuAD's rules."""
-    return normalised(answer).split()
+    return normalize_answer(answer).split()
 
 
-def unspaced_words(answer: str) -> list[str]:
+def character_tokens(answer: str) -> list[str]:
     """Characters of scripts without spaces with the marks on them, and the words between them."""
     plain = unicodedata.normalize("NFKC", answer).lower()
     kept = "".join(c for c in plain if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
@@ -53,9 +53,9 @@ def unspaced_words(answer: str) -> list[str]:
     return words
 
 
-def words_of(context: str) -> Words:
-    """How the answers in a context are counted: by ``unspaced_words`` where much of its letters are of such scripts."""
-    return unspaced_words if _is_unspaced(context) else spaced_words
+def answer_tokenizer(context: str) -> Words:
+    """``character_tokens`` if many letters of the context belong to such scripts, else ``word_tokens``."""
+    return character_tokens if _is_unspaced(context) else word_tokens
 
 
 def counted_in_characters(contexts: Iterable[str]) -> int:

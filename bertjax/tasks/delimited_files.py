@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.errors import DataError
-from bertjax.tasks.lines import numbered_lines
+from bertjax.tasks.numbered_lines import numbered_lines
 
 # (number of its first line, its cells) of each record
 Records = Iterator[tuple[int, list[str]]]
@@ -82,4 +82,4 @@ def _widths(head: list[str], delimiter: str) -> list[int]:
 
 
 # Ending of a file -> its records.
-RECORDS: dict[str, Callable[[Path], Records]] = {".tsv": _tsv_records, ".csv": _csv_records}
+DELIMITED: dict[str, Callable[[Path], Records]] = {".tsv": _tsv_records, ".csv": _csv_records}

@@ -58,7 +58,7 @@ _OF_KIND: dict[str, Callable[..., dict[str, str]]] = {
 }
 
 
-def undefined(
+def undefined_scores(
     kind: str, predictions: Any, labels: Any, names: Sequence[str] = (), positive: int | None = None
 ) -> dict[str, str]:
     """Score -> reason; arguments as those of ``scores.SCORES``. Where both are 0, F1 is 0 / 0, and so on."""
@@ -77,7 +77,7 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
         if positive is not None and positive not in labels:
             found |= {"recall": f"no example has the label {names[positive]!r}"}
         return found
-    return undefined(kind, np.arange(len(labels)), labels) if kind in ("regression", "embedding") else {}
+    return undefined_scores(kind, np.arange(len(labels)), labels) if kind in ("regression", "embedding") else {}
 
 
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bertjax.tasks import squad_rules
-from bertjax.tasks.answer_words import counted_in_characters, spaced_words, unspaced_words, words_of
+from bertjax.tasks import squad_metrics
+from bertjax.tasks.answer_tokens import answer_tokenizer, character_tokens, counted_in_characters, word_tokens
 from bertjax.tasks.examples import Answer, QuestionExample
 
 CHINESE = "授時曆由元朝的郭守敬等人編制，於1281年頒行。"
@@ -35,24 +35,24 @@ KOREAN = "서울특별시는 대한민국의 수도이다."
     ],
 )
 def test_characters_and_the_words_between_them(answer, words):
-    assert unspaced_words(answer) == words
+    assert character_tokens(answer) == words
 
 
 @pytest.mark.parametrize(
     ("context", "words"),
     [
-        (CHINESE, unspaced_words),
-        (JAPANESE, unspaced_words),
-        (THAI, unspaced_words),
-        ("Google、Microsoft和Apple都是美国的科技公司，总部位于美国西海岸。", unspaced_words),
-        (ENGLISH, spaced_words),
-        (KOREAN, spaced_words),
-        ("plain", spaced_words),
-        ("1281 – ...", spaced_words),
+        (CHINESE, character_tokens),
+        (JAPANESE, character_tokens),
+        (THAI, character_tokens),
+        ("Google、Microsoft和Apple都是美国的科技公司，总部位于美国西海岸。", character_tokens),
+        (ENGLISH, word_tokens),
+        (KOREAN, word_tokens),
+        ("plain", word_tokens),
+        ("1281 – ...", word_tokens),
     ],
 )
 def test_the_context_decides_what_is_counted(context, words):
-    assert words_of(context) is words
+    assert answer_tokenizer(context) is words
 
 
 def test_contexts_counted_in_characters():
@@ -76,9 +76,9 @@ def question(context, *answers):
     ],
 )
 def test_scores_by_hand(context, prediction, gold, exact, f1):
-    found = squad_rules.question_scores({"1": prediction}, [question(context, gold)])
+    found = squad_metrics.question_scores({"1": prediction}, [question(context, gold)])
     assert [float(one[0]) for one in found] == [exact, pytest.approx(f1)]
     # The rules of 2.0 count alike.
     both = [question(context, gold), QuestionExample("x.json:2", "2", "?", context, ())]
-    found = squad_rules.question_scores({"1": prediction, "2": ""}, both)
+    found = squad_metrics.question_scores({"1": prediction, "2": ""}, both)
     assert [float(one[0]) for one in found] == [exact, pytest.approx(f1)] and found[1][1] == 1.0

@@ -3,7 +3,7 @@
 The rules (Rajpurkar et al. 2016, section 6.1; 2018, section 5.1, and the programs that came with the data): answers
 are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single blanks; F1 counts
 words; of several right answers the best counts. All figures are fractions of 1; the official programs print them
-times 100. In contexts of scripts without spaces characters are counted: ``answer_words``.
+times 100. In contexts of scripts without spaces characters are counted: ``answer_tokens``.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bertjax.errors import DataError
-from bertjax.tasks.answer_words import Words, spaced_words, words_of
+from bertjax.tasks.answer_tokens import Words, answer_tokenizer, word_tokens
 from bertjax.tasks.examples import QuestionExample, named
 
 
-def exact_match(prediction: str, answer: str, words: Words = spaced_words) -> float:
+def exact_match(prediction: str, answer: str, words: Words = word_tokens) -> float:
     """1 where both are the same when normalised."""
     return float(words(prediction) == words(answer))
 
 
-def word_f1(prediction: str, answer: str, words: Words = spaced_words) -> float:
+def token_f1(prediction: str, answer: str, words: Words = word_tokens) -> float:
     """Harmonic mean of precision and recall of words, each counted as often as it occurs; 0 without a common word."""
     ours, theirs = words(prediction), words(answer)
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
-def word_f1_or_nothing(prediction: str, answer: str, words: Words = spaced_words) -> float:
-    """``word_f1`` as in 2.0: where one of them has no word, 1 if neither has, else 0."""
+def token_f1_or_nothing(prediction: str, answer: str, words: Words = word_tokens) -> float:
+    """``token_f1`` as in 2.0: where one of them has no word, 1 if neither has, else 0."""
     if not words(prediction) or not words(answer):
         return exact_match(prediction, answer, words)
-    return word_f1(prediction, answer, words)
+    return token_f1(prediction, answer, words)
 
 
 def question_scores(
@@ -57,22 +57,22 @@ def question_scores(
 def _first_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
     if prediction is None:
         return 0.0, 0.0
-    golds, words = [answer.text for answer in question.answers or ()], words_of(question.context)
+    golds, words = [answer.text for answer in question.answers or ()], answer_tokenizer(question.context)
     return (
         max(exact_match(prediction, gold, words) for gold in golds),
-        max(word_f1(prediction, gold, words) for gold in golds),
+        max(token_f1(prediction, gold, words) for gold in golds),
     )
 
 
 def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
     if prediction is None:
         raise DataError(f"{question.where}: there is no prediction for question {named(question.id)}")
-    words = words_of(question.context)
+    words = answer_tokenizer(question.context)
     # An answer of nothing but articles and punctuation does not count.
     golds = [answer.text for answer in question.answers or () if words(answer.text)] or [""]
     return (
         max(exact_match(prediction, gold, words) for gold in golds),
-        max(word_f1_or_nothing(prediction, gold, words) for gold in golds),
+        max(token_f1_or_nothing(prediction, gold, words) for gold in golds),
     )
 
 
@@ -104,7 +104,7 @@ def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: boo
     return scores
 
 
-def leads(values: Sequence[float]) -> np.ndarray:
+def null_margins(values: Sequence[float]) -> np.ndarray:
     """``lead`` of ``best_scores``, float64 [N], where some are infinite: above all others, by one."""
     found = np.array(values, np.float64)
     finite = found[np.isfinite(found)]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bertjax.tasks.score_words import in_words
+from bertjax.tasks.score_format import format_scores
 from bertjax.tasks.scores import SCORES
-from bertjax.tasks.undefined import always_undefined, are_equal, never_predicted, undefined
+from bertjax.tasks.undefined_scores import always_undefined, are_equal, never_predicted, undefined_scores
 
 NAMES = ("no", "yes")
 
@@ -30,7 +30,7 @@ NAMES = ("no", "yes")
     ],
 )
 def test_of_two_classes(predictions, labels, expected):
-    assert undefined("classification", predictions, labels, NAMES, 1) == expected
+    assert undefined_scores("classification", predictions, labels, NAMES, 1) == expected
     # What is undefined has the value 0; what is 0 and defined is not named.
     scores = SCORES["classification"](predictions, labels, NAMES, positive=1)
     assert all(scores[name] == 0 for name in expected)
@@ -49,7 +49,7 @@ def test_the_positive_label_is_the_one_that_is_scored():
 
 @pytest.mark.parametrize("kind", ["regression", "embedding"])
 def test_of_numbers(kind):
-    of = lambda *pair: undefined(kind, *map(np.array, pair))
+    of = lambda *pair: undefined_scores(kind, *map(np.array, pair))
     assert of([1.0, 2.0], [1.0, 2.0]) == {}
     assert of([3.25, 3.25], [1.0, 2.0]) == dict.fromkeys(("pearson", "spearman"), "all predictions are 3.25")
     assert of([1.0, 2.0], [5.0, 5.0])["pearson"] == "all labels are 5"
@@ -63,16 +63,18 @@ def test_predictions_that_differ_by_rounding_are_one():
     random = np.random.default_rng(0)
     labels, predictions = random.normal(size=50), np.float32(2.7) + random.integers(-1, 2, 50).astype(np.float32) * 2e-7
     assert len(set(predictions.tolist())) > 1 and are_equal(predictions)
-    assert "pearson" in undefined("regression", predictions, labels)
+    assert "pearson" in undefined_scores("regression", predictions, labels)
     assert SCORES["regression"](predictions, labels)["pearson"] == 0.0
     assert not are_equal(np.array([2.7, 2.70001], np.float32)) and are_equal(np.zeros(3))
 
 
 def test_of_several_labels_and_of_labels_that_are_never_predicted():
     zeros = np.zeros((3, 2), int)
-    assert undefined("multi_label", zeros, zeros, NAMES) == {"f1_micro": "no label occurs, and none is predicted"}
+    assert undefined_scores("multi_label", zeros, zeros, NAMES) == {
+        "f1_micro": "no label occurs, and none is predicted"
+    }
     there = np.array([[0, 1]] * 3)
-    assert undefined("multi_label", zeros, there, NAMES) == {}
+    assert undefined_scores("multi_label", zeros, there, NAMES) == {}
     (line,) = never_predicted("multi_label", zeros, there, NAMES)
     assert line == "never predicted, so that their F1 is 0: 'yes' (1 of 2 labels)"
     (line,) = never_predicted("classification", [0] * 12, range(12), [str(n) for n in range(12)])
@@ -82,9 +84,9 @@ def test_of_several_labels_and_of_labels_that_are_never_predicted():
 
 def test_words():
     scores = {"accuracy": 0.5, "f1_macro": 1 / 3, "mcc": 0.0, "f1": 0.0}
-    line = in_words(scores, {"mcc": "all predictions are 'no'"}, "yes", {"accuracy": " (0.5 is always 'no')"})
+    line = format_scores(scores, {"mcc": "all predictions are 'no'"}, "yes", {"accuracy": " (0.5 is always 'no')"})
     assert line == (
         "accuracy 0.5000 (0.5 is always 'no'), f1 macro 0.3333, f1 of 'yes' 0.0000, "
         "mcc undefined (all predictions are 'no')"
     )
-    assert in_words({"f1": 1.0}, {}) == "f1 1.0000"
+    assert format_scores({"f1": 1.0}, {}) == "f1 1.0000"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.label_cautions import counted, data_cautions, label_cautions, majority
+from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings, majority
 from bertjax.tasks.labels import count_labels, label_ids, label_map
 from bertjax.tasks.questions import question_examples
 
@@ -16,15 +16,15 @@ def cautions(labels, held_out=(), kind="classification", separator=","):
     examples = [
         text_examples(list(map(str, range(len(own)))), list(own), kind=kind) for own in (labels, held_out or labels)
     ]
-    return label_cautions(kind, label_map(examples[0]), *examples, separator)
+    return label_warnings(kind, label_map(examples[0]), *examples, separator)
 
 
 def test_labels_are_counted_in_their_order():
     train, held_out = text_examples(["a"] * 1500, ["b"] * 1499 + ["a"]), text_examples(["a"], ["b"])
-    line = counted(("a", "b"), train, held_out)
+    line = label_counts(("a", "b"), train, held_out)
     assert line == "2 labels, with their training + evaluation examples: a 1 + 0, b 1,499 + 1"
     tagged = tagged_examples([["x", "y", "z"]], [["O", "B-a", "O"]])
-    assert "O 2 + 2, B-a 1 + 1" in counted(("O", "B-a"), tagged, tagged)
+    assert "O 2 + 2, B-a 1 + 1" in label_counts(("O", "B-a"), tagged, tagged)
 
 
 def test_thousands_of_labels_are_one_short_line_and_are_learned():
@@ -32,9 +32,9 @@ def test_thousands_of_labels_are_one_short_line_and_are_learned():
     examples = text_examples(names * 2, names * 2)
     found = label_map(examples)
     assert len(label_ids(examples, found)) == 8000
-    line = counted(found, examples, examples)
+    line = label_counts(found, examples, examples)
     assert line.startswith("4,000 labels, ") and line.endswith(", and 3,960 more") and len(line) < 1200
-    assert label_cautions("classification", found, examples, examples, ",") == []
+    assert label_warnings("classification", found, examples, examples, ",") == []
 
 
 QUIET = [["a", "b"] * 3, [0, 1] * 4, [-1, 0, 1] * 3, ["+", "-"] * 2, ["1.0", "2.0"] * 3]
@@ -88,37 +88,37 @@ def test_a_list_as_a_class():
 def test_as_many_tags_as_words():
     words, tags = [f"w{i}" for i in range(60)], [f"{i},NN,O" for i in range(40)] + ["O"] * 20
     examples = tagged_examples([words], [tags])
-    (line,) = label_cautions("tagging", label_map(examples), examples, examples, ",")
+    (line,) = label_warnings("tagging", label_map(examples), examples, examples, ",")
     assert line.startswith("there are 41 tags for 60 training words: is config.data.label the column of the tags")
     examples = tagged_examples([words] * 3, [tags] * 3)
-    assert label_cautions("tagging", label_map(examples), examples, examples, ",") == []
+    assert label_warnings("tagging", label_map(examples), examples, examples, ",") == []
 
 
 def test_kinds_without_names_have_no_cautions():
     examples = text_examples(["a", "b"], [1, 2.5], kind="regression")
-    assert label_cautions("regression", ("score",), examples, examples, ",") == []
+    assert label_warnings("regression", ("score",), examples, examples, ",") == []
     assert majority(count_labels(text_examples(["a", "b", "c"], ["x", "y", "y"]))) == ("y", 2 / 3)
     questions = question_examples([{"question": "q", "context": "c", "answers": []}])
-    assert label_cautions("answering", (), questions, questions, ",") == []
+    assert label_warnings("answering", (), questions, questions, ",") == []
     pairs = text_examples([("a", "b")], kind="embedding")  # without scores
-    assert label_cautions("embedding", (), pairs, pairs, ",") == []
+    assert label_warnings("embedding", (), pairs, pairs, ",") == []
 
 
 def test_pairs_that_are_scored_after_single_texts_were_learned_are_told():
     texts, pairs = text_examples(["a", "b"]), text_examples([("a", "c"), ("b", "c")])
-    (line,) = data_cautions(texts, pairs)
+    (line,) = data_warnings(texts, pairs)
     assert line.startswith("the training examples are single texts, those of the evaluation pairs of texts")
-    (line,) = data_cautions(pairs, texts)
+    (line,) = data_warnings(pairs, texts)
     assert line.startswith("the training examples are pairs of texts, those of the evaluation single texts")
 
 
 def test_evaluation_examples_that_were_trained_on_are_told():
     train = text_examples([f"text {i}" for i in range(50)])
-    (line,) = data_cautions(train, train)
+    (line,) = data_warnings(train, train)
     assert line.startswith("50 of 50 evaluation examples are training examples too")
     fresh = text_examples([f"other {i}" for i in range(18)] + ["text 1"])
-    assert list(data_cautions(train, fresh)) == []
+    assert list(data_warnings(train, fresh)) == []
     sentences = tagged_examples([["a", "b"], ["c"]])
-    assert len(list(data_cautions(sentences, sentences[:1]))) == 1
+    assert len(list(data_warnings(sentences, sentences[:1]))) == 1
     questions = question_examples([{"question": "q", "context": "c", "answers": []}])
-    assert len(list(data_cautions(questions, questions))) == 1
+    assert len(list(data_warnings(questions, questions))) == 1

@@ -13,11 +13,11 @@ from bertjax.text.interface import Tokenizer
 from bertjax.text.offsets import Offsets
 
 # Spans among which the probability of an answer is shared out: n_best_size of run_squad.py of the original code.
-AMONG = 20
+N_BEST = 20
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionWindows:
     """A question in rows. spans: where in the context each of its tokens stands, in characters."""
 
     context: str
@@ -26,7 +26,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AnswerCandidate:
     """context[start:end], or where both are None no answer: text "". score: start logit + end logit.
 
     probability: the softmax of the scores over the best answers, and no answer where that is one of them.
@@ -40,25 +40,25 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedAnswers:
     """What the logits say: answers, best first (none where the context has no tokens), and no answer."""
 
-    answers: list[Candidate]
-    none: Candidate
+    answers: list[AnswerCandidate]
+    no_answer: AnswerCandidate
 
     @property
-    def lead(self) -> float:
+    def null_margin(self) -> float:
         """By how much the score of no answer exceeds that of the best answer; infinite where there is none."""
-        return self.none.score - self.answers[0].score if self.answers else float("inf")
+        return self.no_answer.score - self.answers[0].score if self.answers else float("inf")
 
-    def chosen(self, null_threshold: float | None) -> Candidate:
+    def best(self, null_threshold: float | None) -> AnswerCandidate:
         """The best answer; no answer where its score is more than ``null_threshold`` higher. None: always an answer."""
         if not self.answers:
-            return self.none
-        return self.none if null_threshold is not None and self.lead > null_threshold else self.answers[0]
+            return self.no_answer
+        return self.no_answer if null_threshold is not None and self.null_margin > null_threshold else self.answers[0]
 
 
-def ask(
+def question_windows(
     tokenizer: Tokenizer,
     questions: Sequence[str],
     contexts: Sequence[str],
@@ -66,7 +66,7 @@ def ask(
     max_length: int,
     stride: int,
     max_question: int,
-) -> list[Asked]:
+) -> list[QuestionWindows]:
     """Each question about the context beside it, in rows of ``max_length`` tokens at most.
 
     stride: tokens that two windows of a context share. max_question: tokens beyond which a question is cut.
@@ -77,25 +77,27 @@ def ask(
     for question, context in zip(tokenizer.encode_batch(questions), contexts, strict=True):
         ids, spans = places[context]
         rows = question_rows(question[:max_question], ids, tokenizer.cls_id, tokenizer.sep_id, max_length, stride)
-        asked.append(Asked(context, spans, rows))
+        asked.append(QuestionWindows(context, spans, rows))
     return asked
 
 
-def find(asked: Asked, logits: Sequence[np.ndarray], max_answer: int, with_none: bool) -> Found:
+def find_answers(
+    asked: QuestionWindows, logits: Sequence[np.ndarray], max_answer: int, with_none: bool
+) -> RankedAnswers:
     """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2].
 
     with_none: whether no answer has a share of the probability.
     """
     starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
     by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
-    for span in best_spans(asked.rows, starts, ends, AMONG, max_answer):
+    for span in best_spans(asked.rows, starts, ends, N_BEST, max_answer):
         place = asked.spans[span.begin][0], asked.spans[span.end - 1][1]
         by_place.setdefault(place, span.score)
     null = null_score(starts, ends)
     with_none = with_none or not by_place
     shares = softmax([*by_place.values(), *([null] if with_none else [])])
     answers = [
-        Candidate(asked.context[begin:end], begin, end, score, float(share))
+        AnswerCandidate(asked.context[begin:end], begin, end, score, float(share))
         for ((begin, end), score), share in zip(by_place.items(), shares, strict=False)
     ]
-    return Found(answers, Candidate("", None, None, null, float(shares[-1]) if with_none else 0.0))
+    return RankedAnswers(answers, AnswerCandidate("", None, None, null, float(shares[-1]) if with_none else 0.0))

@@ -17,7 +17,7 @@ class Incomplete(DataError):
     """What an example needs is missing in it; the rest of the data may be sound."""
 
 
-def whole_ones(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn, most: float = MOST) -> list[Any]:
+def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn, most: float = MOST) -> list[Any]:
     """``make(item)`` of all items, but of those for which it raises ``Incomplete``: they are left out and counted in
     a line to ``warn``.
 

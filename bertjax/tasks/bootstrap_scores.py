@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.tasks import scores, squad_rules
+from bertjax.tasks import scores, squad_metrics
 
 Drawn = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
 
@@ -101,9 +101,9 @@ def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn
 
 
 def _answering(predictions: Any, labels: Any, label_names: Sequence[str]) -> Drawn:
-    exact, f1 = squad_rules.question_scores(predictions, labels)
-    function = partial(squad_rules.summary, parted=squad_rules.has_unanswerable(labels))
-    return function, (exact, f1, squad_rules.has_answer(labels))
+    exact, f1 = squad_metrics.question_scores(predictions, labels)
+    function = partial(squad_metrics.summary, parted=squad_metrics.has_unanswerable(labels))
+    return function, (exact, f1, squad_metrics.has_answer(labels))
 
 
 DRAWN: dict[str, Callable[..., Drawn]] = {

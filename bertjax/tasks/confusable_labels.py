@@ -48,7 +48,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
 }
 
 
-def plainest(name: str) -> str:
+def canonical(name: str) -> str:
     """The name without anything in which lookalikes differ."""
     for form in (*_DIFFERENCES.values(), _visible, _spaced):
         name = form(name)
@@ -56,29 +56,29 @@ def plainest(name: str) -> str:
 
 
 def difference(one: str, other: str) -> str:
-    """What two names differ in, whose ``plainest`` form is the same: words that follow "differs only in"."""
+    """What two names differ in, whose ``canonical`` form is the same: words that follow "differs only in"."""
     alone = (words for words, form in _DIFFERENCES.items() if form(one) == form(other))
     return next(alone, "how it is written")
 
 
-def lookalike(name: str, names: Iterable[str]) -> str | None:
+def confusable_with(name: str, names: Iterable[str]) -> str | None:
     """The first of ``names`` that a person would take for ``name``."""
-    plain = plainest(name)
-    return next((other for other in names if other != name and plainest(other) == plain), None)
+    plain = canonical(name)
+    return next((other for other in names if other != name and canonical(other) == plain), None)
 
 
-def both(one: str, other: str) -> tuple[str, str, str]:
+def quoted_pair(one: str, other: str) -> tuple[str, str, str]:
     """Two lookalikes as an error line has them: each in quotes, never spelled alike, and what they differ in."""
     words = difference(one, other)
     quoted = repr if words in ("case", "how the number is written", "the quotes around it") else ascii
     return quoted(one), quoted(other), words
 
 
-def refuse_lookalike(name: str, names: Iterable[str], where: str, advice: str = "") -> None:
+def refuse_confusable(name: str, names: Iterable[str], where: str, advice: str = "") -> None:
     """Raises DataError, which begins with the place ``where``, if ``name`` looks like one of ``names`` and is none."""
-    other = lookalike(name, names)
+    other = confusable_with(name, names)
     if other is not None:
-        mine, theirs, words = both(name, other)
+        mine, theirs, words = quoted_pair(name, other)
         raise DataError(
             f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}{advice}"
         )

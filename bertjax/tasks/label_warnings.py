@@ -17,7 +17,7 @@ _MANY = 20  # labels
 _NONE = ("-", "?", "n/a", "#n/a", "na", "nan", "null", "<na>")
 
 
-def counted(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any]) -> str:
+def label_counts(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any]) -> str:
     """The labels in their order, each with its training and evaluation examples (of tags: words)."""
     there, held_out = count_labels(train), count_labels(evaluation)
     shown = [f"{name} {there[name]:,} + {held_out[name]:,}" for name in labels[:_MOST_LISTED]]
@@ -25,7 +25,7 @@ def counted(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[An
     return f"{len(labels):,} labels, with their training + evaluation examples: {', '.join(shown)}{more}"
 
 
-def label_cautions(
+def label_warnings(
     kind: str, labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any], separator: str
 ) -> list[str]:
     """A line for each thing about the labels of a kind of task that is hardly meant, with the way out."""
@@ -40,7 +40,7 @@ def label_cautions(
     return [*found, *(_undivided(labels, separator) or _one_each(labels, train))]
 
 
-def data_cautions(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
+def data_warnings(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
     """A line where evaluation examples are training examples as well, or pairs where those are single texts."""
     known = {_content(example) for example in train}
     shared = sum(_content(example) in known for example in evaluation)

@@ -11,7 +11,7 @@ from bertjax.text.coverage import REFUSE_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
 
-def unknown_lines(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
+def unknown_text_warnings(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
     """A line where more than 1 % of the characters of examples are unknown. Raises DataError where it is more than
     20 %, and ``refuse``: what is learned from the rest is not what the data says."""
     share, line = unknown_warning(tokenizer, _texts(examples), what)
