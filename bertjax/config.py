@@ -21,9 +21,9 @@ from bertjax.config_schema import (
     LARGEST_INT,
     build,
     fingerprint,
-    flatten,
     follows,
     identity,
+    identity_values,
     keys_of,
     named_sections,
     nearest,
@@ -257,8 +257,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 def identity_items(run: RunConfig) -> dict[str, Any]:
     """Dotted name -> JSON value of every identity key; ``phases`` is their order."""
-    keys = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
-    return keys | {"phases": list(run.phases)}
+    return identity_values(run) | {"phases": list(run.phases)}
 
 
 def identity_fingerprint(run: RunConfig) -> str:

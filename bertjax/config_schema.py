@@ -15,7 +15,7 @@ import json
 import math
 import operator
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -126,24 +126,37 @@ def _named(kind: Any, sections: Any, path: str, key: str, example: str) -> dict[
     return {name: build(kind, value, f"{path}{key}.{name}.") for name, value in sections.items()}
 
 
-def not_set(config: Any, tree: Mapping[str, Any], path: str = "") -> frozenset[str]:
-    """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
-    ``config`` was built from."""
-    names: set[str] = set()
+def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """(dotted name, field, value) of every key of a dataclass; ``path`` stands before the names."""
     for f in keys_of(config):
-        item, given = getattr(config, f.name), tree.get(f.name)
+        item = getattr(config, f.name)
         if dataclasses.is_dataclass(item):
-            names |= not_set(item, given or {}, f"{path}{f.name}.")
+            yield from _walk(item, f"{path}{f.name}.")
         elif "example" in f.metadata:
             for name, one in item.items():
-                names |= not_set(one, (given or {}).get(name) or {}, f"{path}{f.name}.{name}.")
-        elif "follows" in f.metadata and given is None:
-            names.add(path + f.name)
-    return frozenset(names)
+                yield from _walk(one, f"{path}{f.name}.{name}.")
+        else:
+            yield path + f.name, f, item
+
+
+def not_set(config: Any, tree: Mapping[str, Any]) -> frozenset[str]:
+    """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
+    ``config`` was built from."""
+    given = _leaves(tree)
+    return frozenset(name for name, f, _ in _walk(config) if "follows" in f.metadata and given.get(name) is None)
+
+
+def identity_values(config: Any) -> dict[str, Any]:
+    """Dotted name -> JSON value of the keys of a dataclass that must be the same when a run resumes."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, f, value in _walk(config)
+        if f.metadata["identity"] and not ("added" in f.metadata and value == f.default)
+    }
 
 
 def nearest(name: str, allowed: typing.Iterable[str]) -> str:
-    """ "did you mean 'X'?" for the allowed name closest to ``name``; all allowed names if none is close."""
+    """``did you mean 'X'?`` for the allowed name closest to ``name``; all allowed names if none is close."""
     allowed = sorted(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"
@@ -242,24 +255,6 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
-    return flat
-
-
-def flatten(value: Any, path: str = "") -> dict[str, tuple[Any, bool]]:
-    """Dotted name -> (JSON value, whether it is part of the identity) of every key of a dataclass, each name after
-    ``path``."""
-    flat: dict[str, tuple[Any, bool]] = {}
-    for f in keys_of(value):
-        item = getattr(value, f.name)
-        if dataclasses.is_dataclass(item):
-            flat |= flatten(item, f"{path}{f.name}.")
-        elif "example" in f.metadata:
-            for name, one in item.items():
-                flat |= flatten(one, f"{path}{f.name}.{name}.")
-        else:
-            plain = list(item) if isinstance(item, tuple) else item
-            is_as_ever = "added" in f.metadata and item == f.default
-            flat[path + f.name] = (plain, f.metadata["identity"] and not is_as_ever)
     return flat
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bertjax.attention_kernels import Demand, choose
-from bertjax.config_schema import build, flatten, identity, operational, refuse_old_names, section
+from bertjax.config_schema import build, identity, identity_values, operational, refuse_old_names, section
 from bertjax.config_sections import (
     CheckpointConfig,
     GuardConfig,
@@ -214,8 +214,9 @@ DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints, and what the
     data decided, by name."""
-    keys = {name: value for name, (value, is_identity) in flatten(run).items() if is_identity}
-    return {name: value for name, value in keys.items() if name not in DECIDED_BY_DATA} | dict(begins_with)
+    return {name: value for name, value in identity_values(run).items() if name not in DECIDED_BY_DATA} | dict(
+        begins_with
+    )
 
 
 def to_dict(run: FinetuneConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bertjax.cli.paths import given_path
 from bertjax.config import ModelConfig, resolve_model
-from bertjax.config_schema import fingerprint, flatten
+from bertjax.config_schema import fingerprint, identity_values
 from bertjax.engine.checkpoint.step_folders import step_number
 from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.finetune import libraries
@@ -80,7 +80,7 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
         folder, tokenizer = open_pair(path)
         config = folder.config
         weights = b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
-        settings = {name: value for name, (value, is_identity) in flatten(config).items() if is_identity}
+        settings = identity_values(config)
         origin = fingerprint(settings | {"weights": hashlib.sha256(weights).hexdigest()})
         make = lambda task, seed: new_task_model(folder.path, task, seed)[0]
     if run.model.max_length > config.max_position_embeddings:
