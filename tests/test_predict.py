@@ -212,7 +212,7 @@ def test_long_texts_warn_once_in_a_stream(task_folder):
     command = [sys.executable, "-m", "bertjax.predict", "classify", f"--model={path}", "--batch_size=1"]
     lines = "\n".join(json.dumps("the cat " * 60) for _ in range(40))
     done = subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, text=True, check=True)
-    assert done.stderr == "warning: texts of more than 64 tokens are truncated to these; the rest is not looked at\n"
+    assert done.stderr == "warning: texts of more than 64 tokens are truncated to these; the rest is not read\n"
     assert done.stdout.count("\n") == 40
 
 
@@ -349,7 +349,7 @@ def test_weights_that_overflow_are_no_answers(folder, tmp_path, capsys, monkeypa
     code, out, _ = run(capsys, monkeypatch, "embed", f"--model={tmp_path / 'odd'}", stdin='"a"\n"b"\n')
     assert code == 3 and [json.loads(line)["line"] for line in out.splitlines()] == [1, 2]
     code, out, err = run(capsys, monkeypatch, "embed", f"--model={tmp_path / 'odd'}", "a")
-    assert (code, out) == (3, "") and "no finite number" in err and err.count("\n") == 1
+    assert (code, out) == (3, "") and "not a finite number" in err and err.count("\n") == 1
 
 
 def test_standard_input_that_cannot_be_read(folder, tmp_path, capsys, monkeypatch):

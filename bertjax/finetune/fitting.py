@@ -39,10 +39,10 @@ def fitted_rows(
     """
     encoded = encode_texts(tokenizer, texts, room.max_length)
     for one, place in zip(encoded, places, strict=True):
-        if room.most is not None and one.whole > room.most:
+        if room.most is not None and one.full_length > room.most:
             raise DataError(
-                f"{place}: {one.whole:,} tokens are more than the {room.most:,} positions of the model; shorten the "
-                "text, or have such texts truncated with --config.data.too_long=truncate"
+                f"{place}: {one.full_length:,} tokens are more than the {room.most:,} positions of the model; shorten "
+                "the text, or have such texts truncated with --config.data.too_long=truncate"
             )
     return joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels), sum(
         e.is_truncated for e in encoded

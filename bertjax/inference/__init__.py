@@ -1,1 +1,1 @@
-"""Using a model on text: ids and masks from strings, batches by length, fill-mask, embeddings."""
+"""Models applied to text: strings to ids and masks, batches by length, and a function for each task."""

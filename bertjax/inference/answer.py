@@ -1,4 +1,4 @@
-"""The answer to a question, as it stands in a text."""
+"""Answers to questions, as spans of a text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bertjax.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Answer:
-    """context[start:end], or where the context holds no answer: text "", start and end None.
+    """context[start:end]; text "", start and end None if the context holds no answer.
 
-    score: start logit + end logit; probability: its share among the best answers. n_best: this answer and then the
-    others, best first; no answer is among them where the model knows of it.
+    score: start logit + end logit; probability: its share among the best answers. n_best: this answer, then the others,
+    best first; they include "no answer" for a model that can give it.
     """
 
     text: str
@@ -39,19 +39,19 @@ def answer(
     n_best: int = 3,
     batch_size: int = 32,
 ) -> Any:
-    """An ``Answer`` to a question about a context; a list of them for a list of questions, with a list of contexts
-    as long, or one context for all.
+    """An ``Answer`` to a question about a context; a list of them for a list of questions, with as many contexts or one
+    for all.
 
-    Contexts of any length come in windows. There is always an answer where ``model.task.null_threshold`` is None.
-    Raises ValueError and TypeError that name the argument.
+    Long contexts are read in windows. Without ``model.task.null_threshold`` there always is an answer. Raises
+    ValueError and TypeError that name the argument.
     """
     if isinstance(question, str):
         if not isinstance(context, str):
-            raise ValueError("context must be a string where question is one")
+            raise ValueError("context must be a string if question is one")
         return answer(model, tokenizer, [question], [context], n_best=n_best, batch_size=batch_size)[0]
     check_task(model, tokenizer, "answering")
     if model.config.type_vocab_size < 2:
-        raise ValueError("model knows 1 kind of text; a question and its context are two")
+        raise ValueError("model has 1 token type; a question and its context need two")
     if n_best < 1:
         raise ValueError(f"n_best = {n_best} must be positive")
     questions = list(question)
@@ -62,14 +62,8 @@ def answer(
         check_text(one, f"question[{number}]")
         check_text(other, f"context[{number}]")
     task = model.task
-    asked = question_windows(
-        tokenizer,
-        questions,
-        contexts,
-        max_length=task.max_length,
-        stride=task.stride,
-        max_question=task.max_question,
-    )
+    settings = {"max_length": task.max_length, "stride": task.stride, "max_question": task.max_question}
+    asked = question_windows(tokenizer, questions, contexts, **settings)
     rows = [Encoded(row.input_ids, row.token_type_ids) for one in asked for row in one.rows]
     logits = iter(task_logits(model, tokenizer, rows, batch_size))
     found = (

@@ -1,4 +1,4 @@
-"""Many texts of unequal length through a compiled model: batches of like lengths, in few different shapes."""
+"""Texts of different lengths through a compiled model: batches of similar lengths, in few shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from bertjax.config import ModelConfig
 from bertjax.inference.encoding import Encoded, padded
 
-# A program is compiled for every shape, so lengths are rounded up to one of few.
+# A program is compiled for every shape, so lengths are rounded up to one of these.
 _LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 
 # ``(arrays [rows, length], indices of the examples in the first rows) -> one result a row``
@@ -20,10 +20,10 @@ RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
 def run_by_length(
     examples: Sequence[Encoded], batch_size: int, config: ModelConfig, pad_id: int, run: RunBatch, shards: int = 1
 ) -> list[Any]:
-    """``run`` over all examples, a batch of like lengths at a time; results in the order of the examples.
+    """``run`` on all examples, in batches of similar lengths; results in the order of the examples.
 
-    shards: the rows of every batch are a multiple of it. Raises ValueError where an example is none for a model of this
-    config, or batch_size is not positive.
+    shards: divides the rows of every batch. Raises ValueError for an example that the model cannot take, and a
+    batch_size that is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size} must be positive")
@@ -34,7 +34,7 @@ def run_by_length(
         raise ValueError(f"texts[{index}] has {lengths[index]} tokens; the model takes {longest}")
     for index, example in enumerate(examples):
         if max(example.token_type_ids) >= config.type_vocab_size:
-            raise ValueError(f"texts[{index}] is a pair; the model knows {config.type_vocab_size} kind of text")
+            raise ValueError(f"texts[{index}] is a pair; the model has {config.type_vocab_size} token type")
     results: list[Any] = [None] * len(examples)
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
@@ -49,5 +49,5 @@ def run_by_length(
 
 
 def rounded_length(length: int, longest: int) -> int:
-    """The least of the lengths in use that holds ``length`` tokens, ``longest`` at most."""
+    """The shortest row that holds ``length`` tokens; ``longest`` at most."""
     return min(longest, next((size for size in _LENGTHS if size >= length), longest))

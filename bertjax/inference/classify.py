@@ -1,4 +1,4 @@
-"""What a text, or a pair of texts, is: a label, several labels, or a number."""
+"""Labels or numbers for texts and pairs of texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bertjax.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Classification:
-    """The most probable label. probabilities: of every label, in the order of their ids."""
+    """The most probable label. probabilities: of all labels, in the order of their ids."""
 
     label: str
     probability: float
@@ -26,7 +26,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Labels:
-    """Every label whose probability is over the threshold, the most probable first. probabilities: of all of them."""
+    """The labels whose probability is over the threshold, the most probable first. probabilities: of all labels."""
 
     labels: list[str]
     probabilities: dict[str, float]
@@ -50,8 +50,8 @@ def classify(
     """A ``Classification``, ``Labels`` or ``Score``, by the kind of the model, for one text or pair (a tuple of two
     strings); a list of them for a list.
 
-    threshold: of the probability of each label, where a text may have several. What is longer than
-    ``model.task.max_length`` tokens is truncated, the longer text of a pair first, with a warning. Raises ValueError
+    threshold: for the probability of each label, if a text may have several. Texts of more than
+    ``model.task.max_length`` tokens are truncated, the longer one of a pair first, with a warning. Raises ValueError
     and TypeError that name the argument.
     """
     if is_single(texts):

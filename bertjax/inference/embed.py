@@ -1,4 +1,4 @@
-"""Vectors for texts."""
+"""Embeddings of texts."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def embed(
     batch_size: int = 32,
     max_length: int | None = None,
 ) -> np.ndarray:
-    """A vector for each text: float32 [n, H]; [H] for a single text or pair that is in no list.
+    """A vector for each text: float32 [n, H]; [H] for a single text or pair.
 
-    pooling: "mean" of the last layer's outputs over all tokens of the text, [CLS] and [SEP] included, or "cls", its
-    output at [CLS]; by default the model's own where it was made for embedding, else "mean". normalize: to length 1,
-    so that products are cosines; by default as the model was made, else not. max_length: tokens of a text that are
-    looked at; by default as many as the model takes, with a warning where a text has more. texts may be pairs. Raises
-    ValueError that names the argument.
+    pooling: "mean" of the last layer's outputs over all tokens, [CLS] and [SEP] included, or "cls", the output at
+    [CLS]; by default that of a model for embedding, else "mean". normalize: to length 1, so that products are cosines;
+    by default as a model for embedding does, else not. max_length: tokens of a text that are read; by default as many
+    as the model takes, with a warning if a text has more. texts may be pairs. Raises ValueError that names the
+    argument.
     """
     if is_single(texts):
         settings: dict[str, Any] = {"pooling": pooling, "normalize": normalize, "max_length": max_length}
@@ -55,7 +55,7 @@ def embed_placed(
     batch_size: int,
     max_length: int | None,
 ) -> np.ndarray:
-    """See ``embed``; for a model whose parameters are on the devices of ``placement``."""
+    """``embed`` for a model with its parameters on the devices of ``placement``."""
     longest = own_length = model.config.max_position_embeddings
     if isinstance(model, TaskModel):
         if model.task.kind == "embedding":

@@ -1,4 +1,4 @@
-"""Text -> what the model takes: ids with [CLS], [SEP] and [MASK] in their places, padded, with a mask."""
+"""Text to model input: ids with [CLS], [SEP] and [MASK], padded, with an attention mask."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Text = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and how many there were
-    before it was truncated (0: it was not)."""
+    """A text or pair of texts: ids with special tokens, the token type (0 or 1) of each, and their number before
+    truncation."""
 
     input_ids: list[int]
     token_type_ids: list[int]
-    whole: int = 0
+    full_length: int = 0
 
     @property
     def is_truncated(self) -> bool:
-        return len(self.input_ids) < self.whole
+        return len(self.input_ids) < self.full_length
 
 
 def encode(
     tokenizer: Tokenizer, texts: Text | Sequence[Text], *, max_length: int | None = None
 ) -> dict[str, np.ndarray]:
-    """``model(**encode(tokenizer, texts))``: input_ids, token_type_ids and attention_mask, int32 [B, S].
+    """Arguments of ``model(**encode(tokenizer, texts))``: input_ids, token_type_ids and attention_mask (1 = token,
+    0 = padding), int32 [B, S].
 
-    texts: one text, a pair (text, text), or a list of either. S is the longest of them; shorter ones are padded, which
-    attention_mask tells (1 = token, 0 = padding). The mask piece, "[MASK]", in a text is the mask; other special
-    tokens in it are ordinary text. max_length: tokens beyond it are truncated, from the longer text of a pair first.
-    Raises ValueError that names the argument.
+    texts: a text, a pair (text, text), or a list of either; S is the length of the longest. "[MASK]" in a text is the
+    mask; other special tokens in it are ordinary text. max_length: longer ones are truncated, the longer text of a pair
+    first. Raises ValueError that names the argument.
     """
     several: Any = [texts] if is_single(texts) else texts
     examples = encode_texts(tokenizer, several, max_length)
@@ -46,7 +46,7 @@ def encode(
 
 
 def is_single(texts: Any) -> bool:
-    """Whether ``texts`` is one text, or one pair (a tuple of two strings), and no list of them."""
+    """Whether ``texts`` is one text or one pair (a tuple of two strings) rather than a list."""
     return isinstance(texts, str) or (isinstance(texts, tuple) and [type(part) for part in texts] == [str, str])
 
 
@@ -68,26 +68,26 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | 
 
 
 def check_text(text: Any, name: str) -> None:
-    """Raises ValueError that names what is no text."""
+    """Raises ValueError, with the name, for anything but text."""
     if not isinstance(text, str):
         raise ValueError(f"{name} must be a string, not {type(text).__name__}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError(f"{name} holds half a surrogate pair, which is no character") from None
+        raise ValueError(f"{name} holds half a surrogate pair, which is not a character") from None
 
 
 def encode_truncated(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> list[Encoded]:
-    """``encode_texts``, with a warning where texts are truncated; the same for all, so that it is given once."""
+    """``encode_texts`` that warns if texts are truncated; always in the same words, so that it is shown once."""
     examples = encode_texts(tokenizer, texts, max_length)
     if any(example.is_truncated for example in examples):
-        message = f"texts of more than {max_length} tokens are truncated to these; the rest is not looked at"
+        message = f"texts of more than {max_length} tokens are truncated to these; the rest is not read"
         warnings.warn(message, stacklevel=3)
     return examples
 
 
 def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> dict[str, np.ndarray]:
-    """Examples as int32 arrays [rows, length]; rows beyond them hold a single unmasked padding token."""
+    """Examples as int32 arrays [rows, length]; the rows beyond them have one unmasked padding token."""
     batch = {
         "input_ids": np.full((rows, length), pad_id, np.int32),
         "token_type_ids": np.zeros((rows, length), np.int32),
@@ -102,11 +102,6 @@ def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> 
     return batch
 
 
-def mask_spans(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
-    """Where the mask stands in a text, as (begin, end) in characters."""
-    return [match.span() for match in mask_pattern(tokenizer).finditer(text)]
-
-
 def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
     """Matches the mask in a text: "[MASK]", or the tokenizer's own piece for it."""
     pieces = {"[MASK]", tokenizer.token(tokenizer.mask_id)}
@@ -114,23 +109,23 @@ def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
 
 
 def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """The ids of texts, without [CLS] and [SEP]; what stands between masks is tokenised by itself."""
+    """The ids of texts, without [CLS] and [SEP]; the text between masks is tokenised on its own."""
     pattern = mask_pattern(tokenizer)
     segments = [pattern.split(text) for text in texts]
     ids = iter(tokenizer.encode_batch([segment for parts in segments for segment in parts]))
     joined = []
     for parts in segments:
-        whole = list(next(ids))
+        own = list(next(ids))
         for _ in parts[1:]:
-            whole += [tokenizer.mask_id, *next(ids)]
-        joined.append(whole)
+            own += [tokenizer.mask_id, *next(ids)]
+        joined.append(own)
     return joined
 
 
 def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
-    """The parts truncated to ``room`` tokens together: the longer one first, then both to half of it.
+    """The parts truncated to ``room`` tokens in total, the longer one first, then both.
 
-    What cannot be halved goes to the longer one, or the second of two equals, as transformers' longest_first has it.
+    An odd token goes to the longer one, or the second of two equals, as in transformers' longest_first.
     """
     if len(parts) == 1:
         return [parts[0][:room]]
@@ -143,11 +138,11 @@ def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
 
 
 def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
-    whole = sum(map(len, parts)) + len(parts) + 1
+    full_length = sum(map(len, parts)) + len(parts) + 1
     if max_length is not None:
         parts = _truncated(parts, max_length - len(parts) - 1)
     ids, types = [tokenizer.cls_id], [0]
     for kind, part in enumerate(parts):
         ids += [*part, tokenizer.sep_id]
         types += [kind] * (len(part) + 1)
-    return Encoded(ids, types, whole)
+    return Encoded(ids, types, full_length)

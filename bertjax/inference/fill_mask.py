@@ -1,4 +1,4 @@
-"""What stands behind a [MASK]: the most probable tokens, with their probabilities."""
+"""The most probable tokens for a [MASK], with their probabilities."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertjax.inference.batches import run_by_length
-from bertjax.inference.encoding import encode_texts, mask_spans
+from bertjax.inference.encoding import encode_texts, mask_pattern
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
 
 @dataclass(frozen=True)
 class Filling:
-    """A token for a mask. score: its probability. text: the caller's text with the token in place of this mask."""
+    """A token for a mask. score: its probability. text: the given text with the token in place of the mask."""
 
     token: str
     token_id: int
@@ -40,10 +40,10 @@ def fill_mask(
 ) -> Any:
     """The ``top_k`` most probable tokens for the mask ("[MASK]", or the tokenizer's own mask piece) in each text.
 
-    For one text a list of ``Filling``, most probable first; where it has several masks, a list of such lists, each
-    mask filled with the others left in place. For a list of texts a list of what each would give.
+    For a text with one mask a list of ``Filling``, most probable first; with several masks a list of such lists, each
+    mask filled while the others stay. For a list of texts a list of these.
 
-    Raises ValueError where a text has no mask or more tokens than the model takes, or the model has no heads.
+    Raises ValueError for a text without a mask or with more tokens than the model takes, and a model without heads.
     """
     if isinstance(texts, str):
         return fill_mask(model, tokenizer, [texts], top_k=top_k, batch_size=batch_size)[0]
@@ -75,9 +75,9 @@ def fill_mask(
         return list(zip(np.asarray(scores), np.asarray(ids), strict=True))
 
     found = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
-    results = []
+    results, masks = [], mask_pattern(tokenizer)
     for text, (scores, ids) in zip(texts, found, strict=True):
-        spans = mask_spans(tokenizer, text)
+        spans = [match.span() for match in masks.finditer(text)]
         filled = [_fillings(tokenizer, text, *rest) for rest in zip(spans, scores, ids, strict=False)]
         results.append(filled[0] if len(filled) == 1 else filled)
     return results

@@ -1,4 +1,4 @@
-"""JSON lines in, JSON lines out: in order, a limited number in memory, a bad line never in the way of the others."""
+"""JSON lines in, JSON lines out: in order, a limited number in memory, and a bad line does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from bertjax.cli.json_text import is_finite, parse
+from bertjax.cli.showing import short
 
-# A parsed line as an object, whose fields are kept in the answer, and what the work takes of it; ValueError says what
-# a line must be.
+# Parsed line -> (object whose fields are kept in the answer, item for ``Work``); ValueError says what it must be.
 Read = Callable[[Any], tuple[dict[str, Any], Any]]
-# Results for many of these at once; ValueError where one of them cannot be used.
+# Results for many items at once; ValueError if one of them cannot be used.
 Work = Callable[[list[Any]], list[dict[str, Any]]]
 
-NOT_FINITE = "the model's answer is no finite number; its weights are of no use"
-# How the functions behind name the only text of a list, and what it is to the line it came from.
+NOT_FINITE = "the model's answer is not a finite number; its weights are of no use"
+# How errors name the only text of a list; in the answer to a line it is the text.
 _ONLY = re.compile(r"\b(text|pair)s\[0\]|\b(question|context)\[0\]")
 
 
@@ -28,10 +28,7 @@ class TooLong(bytes):
 
 
 def bounded_lines(stream: BinaryIO, most: int = MOST_BYTES) -> Iterator[bytes]:
-    """The lines of a stream; for one of more than ``most`` bytes ``TooLong``. No more than that is ever held.
-
-    Raises OSError.
-    """
+    """The lines of a stream; ``TooLong`` for one of more than ``most`` bytes, which are never held. Raises OSError."""
     while line := stream.readline(most + 1):
         if len(line) <= most or (len(line) == most + 1 and line.endswith(b"\n")):
             yield line
@@ -44,16 +41,17 @@ def bounded_lines(stream: BinaryIO, most: int = MOST_BYTES) -> Iterator[bytes]:
 def answered(
     lines: Iterable[bytes], read: Read, work: Work, at_once: int, most_bytes: int = MOST_BYTES
 ) -> Iterator[dict[str, Any]]:
-    """One object for every line that is not empty: the line's own with its results added.
+    """One object for every line that is not empty: the line's own fields and the results.
 
-    A line that cannot be used is answered by an object with "line", its number, and "error". at_once, most_bytes: so
-    many lines are worked on together, or fewer where they are long. Answers hold finite numbers only.
+    The answer to a bad line has "line", its number, and "error". at_once, most_bytes: of lines that are worked on
+    together. Answers hold finite numbers only.
     """
     for lot in _lots(lines, at_once, most_bytes):
         records = [_record(line, read) for _, line in lot]
         results = iter(_results([item for record, item in records if "error" not in record], work))
         for (number, _), (record, _) in zip(lot, records, strict=True):
-            answer = record if "error" in record else record | _checked(next(results))
+            answer = record if "error" in record else record | next(results)
+            answer = answer if is_finite(answer) else {"error": NOT_FINITE}
             yield {"line": number, "error": answer["error"]} if "error" in answer else answer
 
 
@@ -78,9 +76,9 @@ def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
     try:
         value = parse(line.rstrip())
     except json.JSONDecodeError as error:
-        return {"error": f"no JSON: {error.msg}, column {error.colno}"}, None
+        return {"error": f"not JSON: {error.msg}, column {error.colno}"}, None
     except ValueError as error:
-        return {"error": f"no JSON: {' '.join(str(error).split())[:200]}"}, None
+        return {"error": f"not JSON: {short(error, 200)}"}, None
     if isinstance(value, dict):
         value.pop("error", None)
     try:
@@ -89,15 +87,11 @@ def _record(line: bytes, read: Read) -> tuple[dict[str, Any], Any]:
         return {"error": str(error)}, None
 
 
-def _checked(result: dict[str, Any]) -> dict[str, Any]:
-    return result if is_finite(result) else {"error": NOT_FINITE}
-
-
 def _results(items: list[Any], work: Work) -> list[dict[str, Any]]:
     try:
         return work(items) if items else []
     except ValueError as error:
         if len(items) == 1:
             return [{"error": _ONLY.sub(lambda match: match[1] or match[2], str(error))}]
-        half = len(items) // 2  # the others should not be done one by one for it
+        half = len(items) // 2  # one bad item is no reason to compute the others one by one
         return _results(items[:half], work) + _results(items[half:], work)

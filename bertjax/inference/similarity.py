@@ -1,4 +1,4 @@
-"""How alike two texts are: the cosine of their vectors, or the score of a model that reads both."""
+"""Similarity of two texts: the cosine of their embeddings, or the score of a model that reads both."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def similarity(
 ) -> Any:
     """A float for a pair (a tuple of two strings); float32 [n] for a list of pairs.
 
-    A model for regression reads the pair and gives its score, on the scale it learned. Any other model for embedding,
-    or encoder without a task, gives the cosine of the two texts' vectors, -1 .. 1. Raises ValueError that names the
-    argument.
+    A model for regression reads the pair and gives a score on the scale of its labels. A model for embedding, or an
+    encoder without a task, gives the cosine of the embeddings, -1 .. 1. Raises ValueError that names the argument.
     """
     if isinstance(pairs, str):
         raise ValueError("pairs must be a tuple of two strings, or a list of them, not str")

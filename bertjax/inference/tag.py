@@ -1,4 +1,4 @@
-"""A tag for each word of a text, and the entities that the tags make."""
+"""Tags for the words of a text, and the entities that they mark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bertjax.text.words import encode_words, split_words
 
 @dataclass(frozen=True)
 class TaggedWord:
-    """A word, which is text[start:end] of the caller's text, with its most probable tag."""
+    """A word, text[start:end] of the given text, with its most probable tag."""
 
     text: str
     start: int
@@ -32,10 +32,8 @@ class TaggedWord:
 
 @dataclass(frozen=True)
 class TaggedEntity:
-    """text[start:end] of the caller's text: the words ``first_word`` .. ``last_word``, by number from 0.
-
-    probability: the lowest of its words'.
-    """
+    """text[start:end] of the given text: the words ``first_word`` .. ``last_word``, from 0. probability: the lowest of
+    its words."""
 
     text: str
     start: int
@@ -48,8 +46,8 @@ class TaggedEntity:
 
 @dataclass(frozen=True)
 class Tagged:
-    """entities: where the model's tags are of entities ("O", "B-x", "I-x" ...), else none. Without types
-    (chunks: "B", "I", "O") they are of type "_"."""
+    """entities: if the model's tags mark entities ("O", "B-x", "I-x" ...), else none; of type "_" without types ("B",
+    "I", "O")."""
 
     words: list[TaggedWord]
     entities: list[TaggedEntity]
@@ -64,9 +62,9 @@ def tag(
 ) -> Any:
     """A ``Tagged`` for one text; a list of them for a list of texts, each a string or a list of its words.
 
-    A string is split into words at white space, punctuation and Chinese characters. Offsets into a list of words are
-    those into the words joined by single spaces. Every word gets a tag, at its first piece: texts longer than
-    ``model.task.max_length`` tokens come in windows. Raises ValueError and TypeError that name the argument.
+    A string is split into words at white space, punctuation and Chinese characters. Offsets for a list of words count
+    in the words joined by single spaces. Every word gets the tag of its first piece: texts longer than
+    ``model.task.max_length`` tokens are read in windows. Raises ValueError and TypeError that name the argument.
     """
     if isinstance(texts, str):
         return tag(model, tokenizer, [texts], batch_size=batch_size)[0]
@@ -86,7 +84,7 @@ def tag(
 
 
 def _plain(text: Any, name: str) -> tuple[str, list[Offsets]]:
-    """A text and where its words are; a list of words as one text."""
+    """A text, or the text of a list of words, and the places of its words."""
     if isinstance(text, str):
         check_text(text, name)
         return text, split_words(text)

@@ -1,4 +1,4 @@
-"""Rows through a model for a task: logits, in the order of the rows."""
+"""The logits of a model for a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bertjax.model.bert import merge_params, split_params
 from bertjax.model.task import TaskModel
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
-# What the models of a kind do, by the function that uses them.
+# Kind of task -> the function for its models.
 _USES = {
     "classification": "classify",
     "multi_label": "classify",
@@ -27,7 +27,7 @@ _USES = {
 
 
 def check_task(model: Any, tokenizer: Any, *kinds: str) -> None:
-    """Raises TypeError or ValueError, naming the argument, for what is no model of these kinds with its tokenizer."""
+    """Raises TypeError or ValueError, naming the argument, unless it is a model of these kinds and its tokenizer."""
     check_is_tokenizer(tokenizer)
     if not isinstance(model, TaskModel):
         raise TypeError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
@@ -40,7 +40,7 @@ def check_task(model: Any, tokenizer: Any, *kinds: str) -> None:
 def task_logits(
     model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Encoded], batch_size: int
 ) -> list[np.ndarray]:
-    """The logits of each example, float32: [C] where they stand on the pooled output, else [at least its length, C]."""
+    """The logits of each example, float32: [C] for heads on the pooled output, else [at least its length, C]."""
     graphdef, params = split_params(model)
 
     def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[np.ndarray]:

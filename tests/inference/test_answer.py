@@ -84,7 +84,7 @@ def _with(model, **settings):
 
 
 def test_mistakes_are_named(reader, new_task_model, tokenizer):
-    with pytest.raises(ValueError, match="context must be a string where question is one"):
+    with pytest.raises(ValueError, match="context must be a string if question is one"):
         bertjax.answer(reader, tokenizer, "q", ["c"])
     with pytest.raises(ValueError, match="question has 2 texts, context 1"):
         bertjax.answer(reader, tokenizer, ["q", "r"], ["c"])

@@ -59,7 +59,7 @@ def test_a_model_without_second_texts_says_so(tokenizer):
     small = bertjax.create_model(
         vocab_size=tokenizer.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, type_vocab_size=1
     )
-    with pytest.raises(ValueError, match=r"texts\[0\] is a pair; the model knows 1 kind of text"):
+    with pytest.raises(ValueError, match=r"texts\[0\] is a pair; the model has 1 token type"):
         bertjax.embed(small, tokenizer, [("the cat", "dog")])
 
 

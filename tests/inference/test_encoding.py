@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.inference.encoding import _truncated, mask_spans
+from bertjax.inference.encoding import _truncated, mask_pattern
 
 
 def test_one_text_a_pair_and_a_list(tokenizer):
@@ -25,7 +25,7 @@ def test_the_mask_is_a_mask_and_other_special_tokens_are_text(tokenizer):
     assert ids.count(tokenizer.sep_id) == 1 and ids[-1] == tokenizer.sep_id
     piece = tokenizer.token(tokenizer.mask_id)
     assert bertjax.encode(tokenizer, f"the {piece} sat [SEP]")["input_ids"][0].tolist() == ids
-    assert mask_spans(tokenizer, "a [MASK] b [MASK]") == [(2, 8), (11, 17)]
+    assert [m.span() for m in mask_pattern(tokenizer).finditer("a [MASK] b [MASK]")] == [(2, 8), (11, 17)]
 
 
 def test_long_texts_are_cut_from_the_longer_side(tokenizer):

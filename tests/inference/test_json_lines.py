@@ -153,7 +153,7 @@ def test_an_answer_that_is_no_number_is_an_error(value):
     work = lambda texts: [{"found": value if text == "odd" else 1.0} for text in texts]
     answers = list(answered([b'"a"', b'"odd"', b'"b"'], read_text, work, at_once=3))
     assert [answer.get("found") for answer in answers] == [1.0, None, 1.0]
-    assert answers[1]["line"] == 2 and "no finite number" in answers[1]["error"]
+    assert answers[1]["line"] == 2 and "not a finite number" in answers[1]["error"]
 
 
 class Counting(io.BytesIO):
