@@ -94,7 +94,13 @@ def test_normalizers_do_what_the_map_does(rule, models):
         "".join(pick.choice(pick.choice(chosen)) for _ in range(pick.randint(1, 9)))
         for chosen in (pick.choices(characters, k=pick.randint(1, 4)) for _ in range(4000))
     ]
-    texts = [text for text in texts if "\u0345" not in text or not rule.endswith("_cf")]
+    if rule.endswith("_cf"):
+        held = entries(charsmap)
+        alone = {key: "".join(held.get(character, character) for character in key) for key in held if len(key) > 1}
+        known = [key for key, parts in alone.items() if unicodedata.normalize("NFC", parts) != held[key]]
+        assert len(known) < 1000  # Greek with an iota subscript, capital I with a dot
+        texts = [text for text in texts if not any(key in text for key in known)]
+        assert len(texts) > 3000
     different = [text for text in texts if ours.normalize_str(text) != theirs.normalize(text)]
     assert not different, f"{len(different)} differ, the first: {different[0]!a}"
 
