@@ -43,14 +43,14 @@ class Guard:
 
     def judge(self, step: int, values: dict[str, float]) -> None:
         """Deals with the metrics of update ``step``. Raises Setback where the run must go back."""
-        if values["good"]:
+        if values["apply_update"]:
             if values["mean_loss"] > values["lowest_mean_loss"] + self._config.loss_rise:
                 raise Setback(
                     f"the running mean of the loss has risen from {values['lowest_mean_loss']:.3f} to "
                     f"{values['mean_loss']:.3f} at step {step}"
                 )
             return
-        if values["absorbed"]:  # a float16 overflow, which only lowers the loss scale
+        if values["loss_scale_overflow"]:  # only lowers the loss scale
             return
         numbers = f"loss {values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}"
         kept = self._keep(step)

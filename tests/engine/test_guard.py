@@ -110,8 +110,8 @@ def after(losses, grad_norms=1.0):
     return good, health
 
 
-def judge(health, loss, norm=1.0, finite=True, absorbed=False):
-    numbers = (jnp.float32(loss), jnp.float32(norm), jnp.asarray(finite), jnp.asarray(absorbed))
+def judge(health, loss, norm=1.0, finite=True, loss_scale_overflow=False):
+    numbers = (jnp.float32(loss), jnp.float32(norm), jnp.asarray(finite), jnp.asarray(loss_scale_overflow))
     return judged(health, *numbers, CONFIG)
 
 
@@ -130,14 +130,14 @@ def test_bad_steps_leave_the_means_alone_and_are_counted():
         good, health = judge(health, np.nan, np.nan, finite=False)
         assert not good and int(health.bad_in_a_row) == count
     assert float(health.loss) == pytest.approx(5.0)
-    _, health = judge(health, np.nan, np.inf, finite=False, absorbed=True)
+    _, health = judge(health, np.nan, np.inf, finite=False, loss_scale_overflow=True)
     assert int(health.bad_in_a_row) == 3  # a float16 overflow neither counts nor makes good
     assert int(judge(health, 5.0)[1].bad_in_a_row) == 0
 
 
 def test_a_mean_that_rises_is_a_setback(tmp_path):
     guard = Guard(CONFIG, tmp_path, 0, print, print)
-    good = {"good": 1.0, "mean_loss": 6.0, "lowest_mean_loss": 3.5}
+    good = {"apply_update": 1.0, "mean_loss": 6.0, "lowest_mean_loss": 3.5}
     guard.judge(1, good)
     guard.judge(2, good | {"lowest_mean_loss": 3.4e38})
     with pytest.raises(Setback, match=r"risen from 3\.500 to 6\.600 at step 3"):
@@ -146,7 +146,7 @@ def test_a_mean_that_rises_is_a_setback(tmp_path):
 
 def test_kept_batches_do_not_fill_the_disk(tmp_path):
     guard = Guard(CONFIG, tmp_path, 0, lambda line: None, lambda row: None)
-    values = {"good": 0.0, "absorbed": 0.0, "loss": np.nan, "grad_norm": np.nan, "bad_in_a_row": 1.0}
+    values = {"apply_update": 0.0, "loss_scale_overflow": 0.0, "loss": np.nan, "grad_norm": np.nan, "bad_in_a_row": 1.0}
     for step in range(MOST_FILES + 5):
         guard.remember(step, {"input_ids": np.zeros((2, 2), np.int32)})
         guard.judge(step, values)
