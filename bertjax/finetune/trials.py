@@ -10,6 +10,7 @@ from typing import Any
 from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
 from bertjax.engine.machine import versions
+from bertjax.engine.optimizers import check_optimizer
 from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.classification import text_family
@@ -50,6 +51,7 @@ def train_all(
     processes: Processes,
 ) -> dict[str, Any]:
     """See ``bertjax.finetune.run``. sources: model, train, eval."""
+    check_optimizer(run.optimizer.name)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     if run.deterministic:
         check_sums()

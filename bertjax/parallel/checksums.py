@@ -60,8 +60,8 @@ class Checksums:
         # Each device's part of every sum, and one program in which the devices speak to each other: of several at
         # once, two processes might run them in different orders, and wait for each other for ever.
         shares = {name: self._program(x)(x) for name, x in _named(tree)}
-        totals, odd = self._adders.get(frozenset(shares), self._added)(shares)
-        return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not odd
+        totals, nonfinite = self._adders.get(frozenset(shares), self._added)(shares)
+        return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not nonfinite
 
     def _program(self, x: Any) -> Any:
         key = self._key(x)
@@ -121,8 +121,8 @@ def checksum_program(mesh: Mesh) -> Any:
 def _added(shares: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
     """The sums of whole arrays, uint32 [2], and whether any number is not finite."""
     totals = {name: jnp.sum(share, axis=0, dtype=jnp.uint32) for name, share in shares.items()}
-    odd = jnp.any(jnp.asarray([total[2] > 0 for total in totals.values()]))
-    return {name: total[:2] for name, total in totals.items()}, odd
+    nonfinite = jnp.any(jnp.asarray([total[2] > 0 for total in totals.values()]))
+    return {name: total[:2] for name, total in totals.items()}, nonfinite
 
 
 def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
@@ -134,8 +134,8 @@ def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
     dividing = {axis for along in axes for axis in along}
     # Of the devices that hold the same part, the first one counts.
     counts = _place(tuple(axis for axis in mesh.axis_names if axis not in dividing), mesh) == 0
-    sums, odd = _sums(part, first, whole)
-    return jnp.where(counts, jnp.append(sums, odd.astype(jnp.uint32)), jnp.uint32(0))[None]
+    sums, nonfinite = _sums(part, first, whole)
+    return jnp.where(counts, jnp.append(sums, nonfinite.astype(jnp.uint32)), jnp.uint32(0))[None]
 
 
 def _place(axes: tuple[str, ...], mesh: Mesh) -> jax.Array:
@@ -162,13 +162,13 @@ def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> tuple[ja
     numbers, rows, columns = part.reshape(rows.size, -1), rows.reshape(-1, 1), columns.reshape(1, -1)
     high = _mixed(_bits(numbers) ^ (rows + columns))
     low = _mixed(high + jnp.uint32(_START))
-    odd = ~jnp.isfinite(numbers) if jnp.issubdtype(part.dtype, jnp.floating) else jnp.zeros(numbers.shape, bool)
+    nonfinite = ~jnp.isfinite(numbers) if jnp.issubdtype(part.dtype, jnp.floating) else jnp.zeros(numbers.shape, bool)
     # One reduction of all three: on CPUs that is one pass and one kernel, where three sums are three passes and ten
     # kernels, and a restart waits until they are compiled.
     none = jnp.uint32(0)
     add = lambda a, b: (a[0] + b[0], a[1] + b[1], a[2] | b[2])
-    high, low, odd = jax.lax.reduce((high, low, odd.astype(jnp.uint32)), (none, none, none), add, (0, 1))
-    return jnp.stack([high, low]), odd.astype(jnp.int32)
+    high, low, nonfinite = jax.lax.reduce((high, low, nonfinite.astype(jnp.uint32)), (none, none, none), add, (0, 1))
+    return jnp.stack([high, low]), nonfinite.astype(jnp.int32)
 
 
 def _bits(x: jax.Array) -> jax.Array:

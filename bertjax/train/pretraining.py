@@ -22,6 +22,7 @@ from bertjax.engine.fit import Interrupted
 from bertjax.engine.guard import Guard, Setback
 from bertjax.engine.machine import versions
 from bertjax.engine.metrics_log import MetricsLog, NoLog
+from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.recorder import Recorder, Stretch
 from bertjax.engine.state import with_params
 from bertjax.errors import Stopped
@@ -73,6 +74,7 @@ def train(
 
     # --- Sizes: what cannot be is refused before anything is built ---------------------------------------------
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    check_optimizer(run.optimizer.name)
     check_sizes(run, mesh)
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------

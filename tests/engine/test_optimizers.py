@@ -3,13 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from bertjax.config import ModelConfig, OptimizerConfig
-from bertjax.engine.optimizers import decay_mask, make_optimizer, one_minus_power
+from bertjax.engine.optimizers import OPTIMIZERS, decay_mask, make_optimizer, one_minus_power
+from bertjax.errors import ConfigError, exit_code
+from bertjax.finetune.rates import scale_by_rates
 from bertjax.model.bert import Bert
 from bertjax.model.parameters import ParameterSpec, parameter_specs, zeros
+from bertjax.parallel.sharding import path_name
 
 RANDOM = np.random.default_rng(0)
 
@@ -100,3 +104,58 @@ def test_bias_correction_holds_from_the_first_update_on(decay):
     for count in (1, 2, 10, 1000, 100_000):
         exact = 1 - decay**count
         assert float(one_minus_power(decay, jnp.int32(count))) == pytest.approx(exact, rel=3e-7)
+
+
+SIZES = {"vocab": 6, "hidden": 4, "mlp": 4, "layers": 2}
+
+
+def fixed(axes):
+    return np.random.default_rng(1).normal(size=[SIZES[axis] for axis in axes]).astype(np.float32)
+
+
+def quadratic(name, **keys):
+    """(parameters, the updates that bring them towards 0, the optimizer's state after them)."""
+    config = OptimizerConfig(name=name, clip_norm=0.0, **keys)
+    optimizer, start = make_optimizer(config, specs()), jax.tree.map(lambda spec: fixed(spec.axes), specs())
+    updates, state = optimizer.update(start, optimizer.init(start), start)
+    return start, updates, state
+
+
+def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
+    start, updates, state = quadratic("muon", weight_decay=0.0)
+    kernel = updates["encoder"]["layers"]["mlp"]["output"]["kernel"]
+    for before, after in zip(start["encoder"]["layers"]["mlp"]["output"]["kernel"], kernel, strict=True):
+        # Orthogonalised: singular values of about one, whatever those of the gradient were; 0.2 * sqrt(4) times that.
+        values = np.linalg.svd(np.asarray(after), compute_uv=False) / 0.4
+        assert values.min() > 0.3 and values.max() < 1.3
+        assert np.sum(np.asarray(after) * before) > 0  # to be subtracted
+    shapes = {path_name(path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(state)}
+    muon = [name for name in shapes if "/muon/" in name and name.endswith("kernel")]
+    assert [shapes[name] for name in muon] == [(2, 4, 4)]  # one moment for the matrices
+    assert not any(name.endswith("kernel") for name in shapes if "/adam/" in name)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_is_masked_in_every_optimizer(name):
+    without, decayed = (quadratic(name, weight_decay=decay)[1] for decay in (0.0, 0.5))
+    changed = jax.tree.map(lambda a, b: not np.allclose(a, b), without, decayed)
+    assert changed == decay_mask(specs())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_multipliers_for_each_layer_scale_every_optimizer(name):
+    """As fine-tuning freezes the first layer of two."""
+    rates = jax.tree.map(
+        lambda spec: np.float32([0, 1]).reshape(2, *[1] * (len(spec.axes) - 1)) if spec.axes[0] == "layers" else 1.0,
+        specs(),
+    )
+    optimizer = optax.chain(make_optimizer(OptimizerConfig(name=name), specs()), scale_by_rates(rates))
+    updates, _ = optimizer.update(params(), optimizer.init(params()), params())
+    kernel = np.asarray(updates["encoder"]["layers"]["mlp"]["output"]["kernel"])
+    assert (kernel[0] == 0).all() and (kernel[1] != 0).all()
+
+
+def test_an_unknown_name_is_one_line_with_those_that_there_are():
+    with pytest.raises(ConfigError, match=r"optimizer\.name = 'sgd'; allowed: adamw, bert2018, lamb, muon") as caught:
+        make_optimizer(OptimizerConfig(name="sgd"), specs())
+    assert exit_code(caught.value) == 2

@@ -78,3 +78,10 @@ def test_every_part_of_another_type_is_one_line(workdir, config, capsys):
                 wrong.append(f"{what}: {done}: {type(error).__name__}: {error}")
     capsys.readouterr()
     assert tried > 50 and wrong == [], "\n".join(wrong)
+
+
+def test_an_unknown_optimizer_is_refused_before_the_corpus_is_opened(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("bertjax.train.pretraining.open_corpus_together", lambda *_: pytest.fail("opened"))
+    config.optimizer.name = "sgd"
+    with pytest.raises(ConfigError, match=r"optimizer\.name = 'sgd'; allowed: .*muon"):
+        bertjax.train.run(config, tmp_path, say=lambda line: None)
