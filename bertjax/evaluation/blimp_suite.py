@@ -18,6 +18,7 @@ import numpy as np
 
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import ReportProgress
+from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
@@ -25,7 +26,7 @@ from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text
-from bertjax.tasks.numbered_lines import ending, json_objects
+from bertjax.tasks.numbered_lines import json_objects
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 

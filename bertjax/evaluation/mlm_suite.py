@@ -18,8 +18,8 @@ import numpy as np
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.corpus.files import Report
-from bertjax.data.corpus.index import Corpus
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences
 from bertjax.data.corpus.text_cautions import TextCounts, check_known, unknown_line

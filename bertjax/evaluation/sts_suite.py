@@ -16,6 +16,7 @@ import numpy as np
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import nearest
+from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, scored
 from bertjax.inference.embed import embed_placed
@@ -27,7 +28,6 @@ from bertjax.model.pooling import POOLINGS
 from bertjax.tasks.delimited_files import DELIMITED
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.incomplete import Warn
-from bertjax.tasks.numbered_lines import ending
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.undefined_scores import undefined_scores
 from bertjax.text.coverage import unknown_warning

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertjax.config_schema import nearest
+from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll_columns import Line, read_columns
 from bertjax.tasks.examples import TaggedExample, not_empty, shown
-from bertjax.tasks.numbered_lines import ending, numbered_lines
+from bertjax.tasks.numbered_lines import numbered_lines
 
 # https://universaldependencies.org/format.html
 _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")

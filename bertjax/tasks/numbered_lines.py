@@ -12,7 +12,6 @@ from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
 from bertjax.tasks.examples import shown
 
-COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
 # How files begin that are no text -> what they are, and what is to be done.
 _NO_TEXT = {
     b"PK\x03\x04": "a zip archive, or the .xlsx of a spreadsheet; unpack it, or save the sheet as .csv in UTF-8",
@@ -103,11 +102,3 @@ def _perhaps(path: Path, sample: list[bytes], rest: Iterable[bytes]) -> str:
     encoding = guessed_encoding(b"\n".join(sample)[:SAMPLE_BYTES])
     is_mixed = 4 * multibyte > sum(byte >= 0x80 for line in sample for byte in line)
     return "" if encoding is None or is_mixed else f"; perhaps it is {encoding}: {iconv(path, encoding)}"
-
-
-def ending(path: Path) -> str:
-    """The ending that says what is in a file, in lower case, without that of its compression: ".tsv" of x.tsv.gz."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
 from bertjax.tasks.examples import QuestionExample, not_empty, shown
-from bertjax.tasks.numbered_lines import decoded, ending, json_objects, refuse_no_text
+from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_no_text
 from bertjax.tasks.questions import Row, checked_questions
 
 _BY_LINE = (".jsonl", ".ndjson")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.cli.digits import whole_number
+from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.delimited_files import DELIMITED
 from bertjax.tasks.examples import TextExample, check_text, checked_label, drop_unlabelled, not_empty, shown
 from bertjax.tasks.headers import check_is_example, is_again, with_width
 from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
 from bertjax.tasks.negatives import is_negative, negatives_of
-from bertjax.tasks.numbered_lines import ending, json_objects
+from bertjax.tasks.numbered_lines import json_objects
 
 # The usual names of columns; of several that are there the first one is taken.
 _PAIRS = (

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.prepared import check_files, check_objective, find_prepared, open_prepared, prepare, verify
-from bertjax.data.corpus.shards import read_shards
-from bertjax.data.corpus.sources import DataError, TextList
-from bertjax.errors import ConfigError
+from bertjax.data.corpus.sources import TextList
+from bertjax.errors import ConfigError, DataError
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
@@ -86,28 +86,39 @@ def test_the_manifest_counts(prepared):
     assert prepared.manifest["sources"][0]["sha256"] and "tokenizers" in prepared.manifest["versions"]
 
 
-def test_the_shards_hold_the_same_and_need_no_tensorflow(prepared):
-    for name, corpus in (("train", prepared.train), ("held_out", prepared.held_out)):
-        records = read_shards(prepared.path, name)
-        assert len(records) == corpus.num_documents
-        assert (np.concatenate([records[i]["tokens"] for i in range(len(records))]) == corpus.tokens).all()
-    assert "tensorflow" not in sys.modules
+def as_an_earlier_version(corpus, folder):
+    """The same corpus as earlier versions kept it: with a second copy that is in the manifest."""
+    shutil.copytree(corpus.path, folder)
+    copy = folder / "corpus/1.0.0/corpus-train.array_record-00000-of-00001"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"records")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] |= manifests.describe_files(folder, [copy])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return copy
 
 
-def test_many_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.data.corpus.shards._SHARD_TOKENS", 200)
-    corpus = prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS)
-    assert len(list((tmp_path / "c/corpus/1.0.0").glob("corpus-train.array_record-*"))) > 3
-    assert sum(len(read_shards(corpus.path, name)) for name in ("train", "held_out")) == 60
+def test_a_corpus_of_an_earlier_version_opens_with_and_without_its_copy(prepared, tmp_path):
+    copy = as_an_earlier_version(prepared, tmp_path / "c")
+    for change in (lambda: None, lambda: copy.write_bytes(b"changed"), lambda: shutil.rmtree(tmp_path / "c/corpus")):
+        change()
+        opened = open_prepared(tmp_path / "c")
+        assert opened.fingerprint == prepared.fingerprint
+        assert (opened.train.tokens == prepared.train.tokens).all()
+        verify(tmp_path / "c")
+        assert prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS).fingerprint == prepared.fingerprint
 
 
-def test_a_missing_index_is_made_again(prepared, tmp_path):
-    shutil.copytree(prepared.path, tmp_path / "c")
+def test_an_earlier_corpus_that_lost_its_arrays_is_prepared_again(cache, prepared, tmp_path):
+    """Its copy is not read any more."""
+    as_an_earlier_version(prepared, tmp_path / "c")
     (tmp_path / "c/index/train.tokens.npy").unlink()
-    again = open_prepared(tmp_path / "c")
-    assert (again.train.tokens == prepared.train.tokens).all()
-    verify(tmp_path / "c")
-    assert not list((tmp_path / "c").glob("index.tmp*"))
+    with pytest.raises(DataError, match=r"index/train\.tokens\.npy is missing; prepare it again") as caught:
+        open_prepared(tmp_path / "c")
+    assert "\n" not in str(caught.value)
+    shutil.copytree(tmp_path / "c", cache / f"corpus-{prepared.manifest['key'][:24]}")
+    with pytest.warns(UserWarning, match=r"is missing; it is kept as .*\.damaged-1 and made again"):
+        assert prepare([TextList(TEXTS)], **SETTINGS).fingerprint == prepared.fingerprint
 
 
 def test_the_same_content_is_prepared_once(cache, tmp_path):
@@ -245,7 +256,7 @@ def test_the_output_folder(prepared, tmp_path):
         prepare([TextList(TEXTS[:30])], tmp_path / "c", **SETTINGS)
     (tmp_path / "d").mkdir()
     (tmp_path / "d/mine.txt").write_text("keep me")
-    with pytest.raises(DataError, match="is no prepared corpus"):
+    with pytest.raises(DataError, match="is not a prepared corpus"):
         prepare([TextList(TEXTS)], tmp_path / "d", **SETTINGS)
     assert (tmp_path / "d/mine.txt").read_text() == "keep me"
     with pytest.raises(DataError, match="cannot be written"):
@@ -259,26 +270,30 @@ def test_damage_is_noticed(prepared, tmp_path):
         change(tmp_path / "c")
         return tmp_path / "c"
 
-    shard = "corpus/1.0.0/corpus-train.array_record-00000-of-00001"
-    with pytest.raises(DataError, match=re.escape(f"{shard} is missing")):
-        open_prepared(damaged(lambda c: (c / shard).unlink()))
-    with pytest.raises(DataError, match=re.escape("index/train.tokens.npy has")):
-        open_prepared(damaged(lambda c: (c / "index/train.tokens.npy").write_bytes(b"short")))
-    with pytest.raises(DataError, match="no prepared corpus"):
+    with pytest.raises(DataError, match="not a prepared corpus"):
         open_prepared(damaged(lambda c: (c / "manifest.json").unlink()))
     with pytest.raises(DataError, match="cannot be read"):
         open_prepared(damaged(lambda c: (c / "manifest.json").write_text("{")))
-
-    def flip(c):
-        data = bytearray((c / shard).read_bytes())
-        data[len(data) // 2] ^= 1
-        (c / shard).write_bytes(data)
-
-    flipped = damaged(flip)
-    open_prepared(flipped)
-    with pytest.raises(DataError, match="has changed"):
-        verify(flipped)
+    files = sorted(prepared.manifest["files"])
+    assert len(files) > 9 and any("tokenizer" in name for name in files)
+    for name in files:
+        with pytest.raises(DataError, match=re.escape(f"{name} is missing; prepare it again")):
+            open_prepared(damaged(lambda c, name=name: (c / name).unlink()))
+        with pytest.raises(DataError, match=re.escape(f"{name} has 5 bytes, not")):
+            open_prepared(damaged(lambda c, name=name: (c / name).write_bytes(b"short")))
+        with pytest.raises(DataError, match=re.escape(f"{name} has changed; prepare it again")):
+            verify(damaged(lambda c, name=name: flip(c / name)))
+    stray = "index/held_out.word_starts.npy"
+    with pytest.raises(DataError, match=re.escape(f"{stray} does not belong to it; take it out")):
+        verify(damaged(lambda c: shutil.copy(c / "index/held_out.tokens.npy", c / stray)))
+    assert open_prepared(tmp_path / "c").held_out.word_starts is None
     verify(prepared.path)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def test_a_damaged_corpus_in_the_cache_is_put_aside_and_made_again(cache):
@@ -291,7 +306,7 @@ def test_a_damaged_corpus_in_the_cache_is_put_aside_and_made_again(cache):
         again = prepare([TextList(TEXTS)], **SETTINGS)
     verify(again.path)
     (again.path / "manifest.json").write_text("[]")
-    with pytest.warns(UserWarning, match=r"no manifest.*damaged-2 and made again"):
+    with pytest.warns(UserWarning, match=r"not a manifest.*damaged-2 and made again"):
         prepare([TextList(TEXTS)], **SETTINGS)
     assert (cache / f"{first.path.name}.damaged-1/mine.txt").read_text() == "keep me"
     assert (cache / f"{first.path.name}.damaged-1/index/train.tokens.npy").read_bytes() == b"short"
@@ -383,7 +398,7 @@ def test_a_manifest_of_well_formed_nonsense(prepared, tmp_path, keys, value):
         part = part[key]
     part[keys[-1]] = value
     (tmp_path / "c/manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="is no manifest of a prepared corpus: its") as caught:
+    with pytest.raises(DataError, match="is not a valid manifest of a prepared corpus: its") as caught:
         open_prepared(tmp_path / "c")
     assert "\n" not in str(caught.value)
 
@@ -392,25 +407,8 @@ def test_a_pipe_for_a_manifest(prepared, tmp_path):
     shutil.copytree(prepared.path, tmp_path / "c")
     (tmp_path / "c/manifest.json").unlink()
     os.mkfifo(tmp_path / "c/manifest.json")
-    with pytest.raises(DataError, match=r"manifest\.json is no manifest"):
+    with pytest.raises(DataError, match=r"manifest\.json is not a manifest"):
         open_prepared(tmp_path / "c")
-
-
-def test_an_index_is_made_again_of_whole_shards_only(prepared, tmp_path):
-    shutil.copytree(prepared.path, tmp_path / "c")
-    (tmp_path / "c/index/train.tokens.npy").unlink()
-    (tmp_path / "c/index/mine.txt").write_text("keep me")
-    shard = tmp_path / "c/corpus/1.0.0/corpus-train.array_record-00000-of-00001"
-    data = bytearray(shard.read_bytes())
-    data[len(data) // 2] ^= 1
-    shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"corpus-train.*has changed"):
-        open_prepared(tmp_path / "c")
-    data[len(data) // 2] ^= 1
-    shard.write_bytes(data)
-    open_prepared(tmp_path / "c")
-    verify(tmp_path / "c")
-    assert (tmp_path / "c/index/mine.txt").read_text() == "keep me"
 
 
 def test_a_flipped_bit_in_the_cache_is_found_once(cache, tmp_path):
@@ -463,7 +461,9 @@ def test_what_a_killed_process_left_is_removed(cache):
 def test_progress_is_told(tmp_path):
     seen = []
     prepare([TextList(TEXTS)], tmp_path / "c", **SETTINGS, progress=lambda *told: seen.append(told))
-    assert {"reading", "learning the vocabulary", "tokenising", "checking"} <= {stage for stage, _, _ in seen}
+    assert {"reading", "learning the vocabulary", "tokenising", "writing", "checking"} <= {
+        stage for stage, _, _ in seen
+    }
     assert all(0 <= done <= total or total == 0 for _, done, total in seen)
 
 
@@ -476,13 +476,15 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
     assert max(corpus.train.tokens.max(), corpus.held_out.tokens.max()) == 69_999 + 7
 
 
-def test_neither_jax_nor_tensorflow_is_needed():
+def test_neither_jax_nor_tensorflow_is_needed(tmp_path):
     program = (
-        "import sys; import bertjax.data.corpus.prepared, bertjax.prepare\n"
-        "assert not {'jax', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules)"
+        "import sys; import bertjax.prepare; from bertjax.data.corpus.prepared import prepare\n"
+        f"prepare([sys.argv[1]], {str(tmp_path / 'c')!r}, vocab_size=300)\n"
+        "assert not {'jax', 'tensorflow', 'tensorflow_datasets', 'array_record'} & set(sys.modules)"
     )
+    (tmp_path / "a.txt").write_text("One text is here.")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.txt")], check=True, env=environment)
 
 
 @pytest.mark.skipif(not REAL, reason="BERTJAX_REAL_DATA is not set")

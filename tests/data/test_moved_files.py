@@ -15,7 +15,7 @@ READ = """
 import os, sys
 from pathlib import Path
 from bertjax.data.corpus.prepared import open_prepared
-from bertjax.data.corpus.files import DataError
+from bertjax.errors import DataError
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.data.stream.settings import ExampleSettings
 

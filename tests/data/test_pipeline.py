@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from bertjax import batch as batch_fields
 from bertjax.config import DataConfig, ModelConfig, PhaseConfig, RunConfig
-from bertjax.data.corpus.sources import DataError
 from bertjax.data.stream.block_plan import plan_block
 from bertjax.data.stream.blocks import num_blocks
 from bertjax.data.stream.cursor import Cursor, switch_phase
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
-from bertjax.errors import ConfigError
+from bertjax.errors import ConfigError, DataError
 
 SHORT = ExampleSettings(sequence_length=32, max_predictions=5, block_tokens=2000)
 LONG = replace(SHORT, sequence_length=64, max_predictions=10)

@@ -15,9 +15,10 @@ import pytest
 import zstandard
 
 from bertjax.data.corpus import sources as source_files
-from bertjax.data.corpus.files import Report, _decompressed, hash_file, lines
+from bertjax.data.corpus.compressed import decompressed
+from bertjax.data.corpus.files import Report, lines
 from bertjax.data.corpus.prepared import prepare
-from bertjax.data.corpus.raw_files import Content, HashedFile
+from bertjax.data.corpus.raw_files import Content, HashedFile, hash_file
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences, tokenize
 from bertjax.errors import DataError
@@ -225,7 +226,7 @@ def test_frames_of_zstd_of_every_kind_cut_anywhere(tmp_path, level):
             streamed = stream.compress(text) + stream.flush()
             path.write_bytes(packed + skipped + streamed + packed)
             assert b"".join(line + b"\n" for line in lines(path, Report())).count(b"\n") >= bool(text)
-            with _decompressed(path, path.open("rb")) as read:
+            with decompressed(path, path.open("rb")) as read:
                 assert read.read() == text * 3
             for cut in {1, 2, len(packed) // 2, len(packed) - 1} & set(range(1, len(packed))):
                 path.write_bytes(streamed + packed[:-cut])
@@ -307,7 +308,7 @@ def test_a_huge_document_is_tokenised_in_parts(tmp_path, monkeypatch):
     sizes = []
     real = tokenizer.encode_batch
     monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: [sizes.append(sum(map(len, texts))), real(texts)][1])
-    monkeypatch.setattr("bertjax.data.corpus.prepared.staging._BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.staging._BATCH_CHARACTERS", 1000)
     sentences = ["a b " * 10] * 200 + ["\u200b", "b"]
     staged = tokenize([sentences, ["b"]], tokenizer, tmp_path)
     assert max(sizes) <= 1000 + 40 and len(sizes) > 7
@@ -316,7 +317,7 @@ def test_a_huge_document_is_tokenised_in_parts(tmp_path, monkeypatch):
 
 
 def test_texts_of_parquet_that_are_too_long_are_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.data.corpus.prepared.sources.LONGEST_LINE", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.sources.LONGEST_LINE", 1000)
     path = written(tmp_path / "a.parquet", ["short", "x" * 2000, "last"])
     report = Report()
     assert texts_of(path, report) == ["short", "last"] and report.skipped_lines == 1

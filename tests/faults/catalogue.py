@@ -29,7 +29,7 @@ TABLE = (
     ("truncate", "damage", 200),
     ("missing", "damage", 1),  # rounds over all cases, as with the following two
     ("disk", "disk", 1),
-    ("shards", "shards", 1),
+    ("corpus", "corpora", 1),
     ("owners", "owners", 10),
     ("belongings", "belongings", 60),
     ("removed", "removed", 16),  # twice each of eight

@@ -117,13 +117,12 @@ def one_string(seed):
 
 
 def features(folder):
-    """Names a class as a feature of every data set, which then has to be read: its index is gone."""
+    """Names a class as a feature of every TFDS data set."""
     for path in list(folder.rglob("features.json")):
         described = json.loads(path.read_text())
         for feature in described["featuresDict"]["features"].values():
             feature["pythonClassName"] = _CLASS
         path.write_text(json.dumps(described))
-        _forget_index(path.parents[2])
 
 
 def described_features(folder):
@@ -132,21 +131,6 @@ def described_features(folder):
         described = json.loads(path.read_text())
         text = {"pythonClassName": _CLASS, "text": {}}
         path.write_text(json.dumps(described | {"features": text, "moduleName": HOSTILE}))
-        _forget_index(path.parents[2])
-
-
-def _forget_index(corpus):
-    """Takes the index and what the manifest knows of the changed files, so that the data set is what is left."""
-    shutil.rmtree(corpus / "index", ignore_errors=True)
-    path = corpus / "manifest.json"
-    if path.is_file():
-        from bertjax.data.corpus import manifest as manifests
-
-        manifest = json.loads(path.read_text())
-        files = [p for p in corpus.rglob("*") if p.is_file() and p.name != manifests.FILE]
-        manifest["files"] = manifests.describe_files(corpus, files)
-        fingerprint = manifests.fingerprint_of(manifest["files"], manifest["tokenizer"]["fingerprint"])
-        path.write_text(json.dumps(manifest | {"fingerprint": fingerprint}))
 
 
 def _rewrite(folder, change):
@@ -186,7 +170,30 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     texts = [f"Document {i} is here. It says {i * 7} things." for i in range(40)]
-    return prepare([TextList(texts)], tmp_path_factory.mktemp("prepared") / "c", vocab_size=300).path
+    folder = prepare([TextList(texts)], tmp_path_factory.mktemp("prepared") / "c", vocab_size=300).path
+    data_set(folder, texts)
+    return folder
+
+
+def data_set(folder, texts):
+    """Writes ``folder/texts/1.0.0``."""
+    import tensorflow_datasets as tfds
+
+    class Texts(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        code_path = None
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            yield from enumerate({"text": text} for text in texts)
+
+    Texts(data_dir=folder, file_format="array_record").download_and_prepare()
 
 
 CONFIG = """
@@ -216,7 +223,7 @@ COMMANDS = {
     "predict": (bertjax.predict, ["fill-mask", "--model={run}/model", "A [MASK]."], ()),
     "predict by a run": (bertjax.predict, ["embed", "--model={run}", "A text."], ()),
     "evaluate": (bertjax.evaluate, ["--model={run}/model", "--suite=mlm", "--data={corpus}", "--limit=1"], ()),
-    "prepare from a data set": (bertjax.prepare, ["--input=tfds:{corpus}/corpus", "--output=out"], ()),
+    "prepare from a data set": (bertjax.prepare, ["--input=tfds:{corpus}/texts", "--output=out"], ()),
     "prepare from a corpus": (bertjax.prepare, ["--input={corpus}", "--output=out"], ()),
     "prepare into a corpus": (bertjax.prepare, ["--input=text.txt", "--output={corpus}"], ()),
     "prepare with a tokenizer": (
@@ -273,7 +280,7 @@ def test_the_watch_sees_what_it_is_for(corpus, tmp_path, watched):
     shutil.copytree(corpus, tmp_path / "c")
     features(tmp_path)
     with pytest.raises(Exception, match="Unrecognized FeatureConnector"):
-        tfds.builder_from_directory(tmp_path / "c/corpus/1.0.0")
+        tfds.builder_from_directory(tmp_path / "c/texts/1.0.0")
     assert watched and HOSTILE in watched[0] and HOSTILE in sys.modules
     watched.clear()
     (tmp_path / HOSTILE).mkdir()

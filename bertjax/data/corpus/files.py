@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -10,13 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertjax.data.corpus.compressed import decompressed
 from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
-from bertjax.data.corpus.raw_files import Content, HashedFile, hash_file, opened, reading
-from bertjax.data.corpus.xz import XzReader
-from bertjax.data.corpus.zst import zst_stream
-from bertjax.errors import DataError
-
-__all__ = ["Content", "DataError", "Report", "hash_file", "lines", "reading"]
+from bertjax.data.corpus.raw_files import Content, HashedFile, opened
 
 # A longer line of a text file is read as several; a longer line of JSON is passed over.
 LONGEST_LINE = 64 << 20
@@ -107,7 +102,7 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
     with opened(path) as file:
         raw = HashedFile(path, file, expected)
         counted = 0
-        with _decompressed(path, io.BufferedReader(raw, _CHUNK)) as stream:
+        with decompressed(path, io.BufferedReader(raw, _CHUNK)) as stream:
             lined = _lined(path, stream, raw)
             first = True
             while line := _next_line(lined, raw):
@@ -156,14 +151,3 @@ def _next_line(stream: Any, raw: HashedFile) -> bytes:
     except Exception:
         raw.finish()  # another file in its place is no damage, and is told as what it is
         raise
-
-
-def _decompressed(path: Path, raw: io.BufferedReader) -> Any:
-    match path.suffix.lower():
-        case ".gz":
-            return gzip.GzipFile(fileobj=raw)
-        case ".xz" | ".lzma":
-            return io.BufferedReader(XzReader(raw), _CHUNK)
-        case ".zst":
-            return zst_stream(raw)
-    return raw

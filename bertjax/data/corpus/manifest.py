@@ -7,25 +7,36 @@ import importlib.metadata
 import json
 import platform
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bertjax.data.corpus.files import hash_file
+from bertjax.data.corpus.arrays import FOLDER, SPLITS
+from bertjax.data.corpus.raw_files import hash_file
 from bertjax.errors import DataError
 
 FILE = "manifest.json"
 FORMAT_VERSION = 1
-# How files become text. Part of the key: a corpus of the cache that was read by other rules is not handed out for the
+# How files become text. Part of the key: a corpus of the cache that was read by other rules is not reused for the
 # same files.
 READING_RULES = 2
 _PACKAGES = ("numpy", "sentencepiece", "tokenizers", "tensorflow-datasets", "array_record")
-_KEYS = ("format_version", "key", "fingerprint", "sources", "settings", "tokenizer", "counts", "held_out", "files")
+# Corpora of earlier versions hold a second copy of their text there, which nothing reads.
+_FORMER_COPY = "corpus/"
+# Part of the manifest -> the type that each of its keys must have.
+_TYPES: dict[str, dict[str, type]] = {
+    "": {"key": str, "fingerprint": str, "sources": list, "settings": dict}
+    | dict.fromkeys(("tokenizer", "counts", "held_out", "files"), dict),
+    "sources": {"name": str, "kind": str, "sha256": str, "size": int},
+    "tokenizer": {"kind": str, "vocab_size": int, "lowercase": bool, "fingerprint": str},
+    "held_out": {"kind": str},
+    "counts": dict.fromkeys(("documents", "sentences", "tokens"), int),
+}
 
 
 class Damaged(DataError):
-    """A prepared corpus whose files were read without an error and are not what was prepared. Whatever else keeps it
-    from being opened - too many open files, no memory, a server that is away - may pass, and is a mere DataError."""
+    """A prepared corpus whose files could be read and are not what was prepared. Whatever else keeps it from being
+    opened - too many open files, no memory, a server that is away - may pass, and is a plain DataError."""
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
@@ -34,45 +45,34 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The manifest of a prepared corpus. Raises DataError where it cannot be read, Damaged where it is none."""
+    """The manifest of a prepared corpus. Raises DataError if it cannot be read, Damaged if it is not valid."""
     path = folder / FILE
     try:
-        is_pipe = stat.S_ISFIFO(path.stat().st_mode)  # it would be waited for
+        is_pipe = stat.S_ISFIFO(path.stat().st_mode)  # reading it would wait for ever
         manifest = None if is_pipe else json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise Damaged(f"{folder} is no prepared corpus: it has no {FILE}") from None
+        raise Damaged(f"{folder} is not a prepared corpus: it has no {FILE}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or any(key not in manifest for key in _KEYS):
-        raise Damaged(f"{path} is no manifest of a prepared corpus")
+    if not isinstance(manifest, dict) or any(key not in manifest for key in ("format_version", *_TYPES[""])):
+        raise Damaged(f"{path} is not a manifest of a prepared corpus")
     if manifest["format_version"] != FORMAT_VERSION:
         raise Damaged(
             f"{folder} was prepared in format {manifest['format_version']}, not {FORMAT_VERSION}; prepare it again"
         )
     wrong = _what_is_wrong(manifest)
     if wrong:
-        raise Damaged(f"{path} is no manifest of a prepared corpus: {wrong}")
+        raise Damaged(f"{path} is not a valid manifest of a prepared corpus: {wrong}")
+    manifest["files"] = {n: entry for n, entry in manifest["files"].items() if not n.startswith(_FORMER_COPY)}
     return manifest
 
 
 def _what_is_wrong(manifest: dict[str, Any]) -> str | None:
-    """The first part of a manifest that is not of the type it must have; None where all are."""
-    wanted: dict[str, type] = {"key": str, "fingerprint": str, "sources": list, "settings": dict}
-    wanted |= dict.fromkeys(("tokenizer", "counts", "held_out", "files"), dict)
-    of_tokenizer: dict[str, type] = {"kind": str, "vocab_size": int, "lowercase": bool, "fingerprint": str}
-    counts = manifest["counts"] if isinstance(manifest["counts"], dict) else {}
-    parts: list[tuple[str, Any, dict[str, type]]] = [("", manifest, wanted)]
-    of_source: dict[str, type] = {"name": str, "kind": str, "sha256": str, "size": int}
-    sources = manifest["sources"] if isinstance(manifest["sources"], list) else []
-    parts += [("sources.", source, of_source) for source in sources]
-    parts += [("tokenizer.", manifest["tokenizer"], of_tokenizer), ("held_out.", manifest["held_out"], {"kind": str})]
-    for split in ("train", "held_out"):
-        numbers: dict[str, type] = {"documents": int, "sentences": int, "tokens": int}
-        parts.append((f"counts.{split}.", counts.get(split), numbers))
-    for where, part, keys in parts:
-        for key, kind in keys.items():
+    """The first part of a manifest that does not have the type it must have; None if there is none."""
+    for types, where, part in _parts(manifest):
+        for key, kind in _TYPES[types].items():
             value = part.get(key) if isinstance(part, dict) else None
             if type(value) is not kind or (kind is int and value < 0):
                 return f"its {where}{key} is {value!r:.100}"
@@ -86,6 +86,17 @@ def _what_is_wrong(manifest: dict[str, Any]) -> str | None:
     return None
 
 
+def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(name in ``_TYPES``, how messages call it, part); a part is looked into after those before it were checked."""
+    yield "", "", manifest
+    for source in manifest["sources"]:
+        yield "sources", "sources.", source
+    for name in ("tokenizer", "held_out"):
+        yield name, f"{name}.", manifest[name]
+    for split in SPLITS:
+        yield "counts", f"counts.{split}.", manifest["counts"].get(split)
+
+
 def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Relative path -> size and SHA-256."""
     described = {}
@@ -96,38 +107,35 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, A
 
 
 def check_sizes(folder: Path, manifest: dict[str, Any]) -> None:
-    """Raises Damaged where a file of the corpus is missing or of another size than on record."""
+    """Raises Damaged if a file of the corpus is missing or does not have the size on record, DataError if one cannot
+    be read."""
     for name, expected in manifest["files"].items():
         try:
             status = (folder / name).stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise Damaged(f"prepared corpus {folder} is damaged: {name} is missing; prepare it again") from None
+            raise _damaged(folder, f"{name} is missing") from None
         except OSError as error:
             raise DataError(f"{folder / name} cannot be read: {error.strerror or error}") from None
         if not stat.S_ISREG(status.st_mode):
-            raise Damaged(f"prepared corpus {folder} is damaged: {name} is no file; prepare it again")
+            raise _damaged(folder, f"{name} is not a file")
         if status.st_size != expected["size"]:
-            raise Damaged(
-                f"prepared corpus {folder} is damaged: {name} has {status.st_size} bytes, not {expected['size']}; "
-                f"prepare it again"
-            )
+            raise _damaged(folder, f"{name} has {status.st_size} bytes, not {expected['size']}")
 
 
 def check_hashes(folder: Path, manifest: dict[str, Any]) -> None:
-    """Reads every file. Raises Damaged where one is missing, has changed since it was written, or is one too many;
-    DataError where one cannot be read."""
+    """Reads every file. Raises Damaged if one is missing, has changed since it was written, or is one too many;
+    DataError if one cannot be read."""
     check_sizes(folder, manifest)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.array_record*")}
-    for name in sorted(there - set(manifest["files"])):
-        raise Damaged(f"prepared corpus {folder} is damaged: {name} does not belong to it; take it out")
-    check_some_hashes(folder, manifest["files"])
+    found = {path.relative_to(folder).as_posix() for path in (folder / FOLDER).glob("*.npy")}
+    for name in sorted(found - set(manifest["files"])):
+        raise _damaged(folder, f"{name} does not belong to it", "take it out")
+    for name, expected in manifest["files"].items():
+        if hash_file(folder / name).sha256 != expected["sha256"]:
+            raise _damaged(folder, f"{name} has changed")
 
 
-def check_some_hashes(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    """Reads the files named in an excerpt of a manifest. Raises Damaged, and DataError where one cannot be read."""
-    for name, expected in files.items():
-        if hash_file(folder / name)[0] != expected["sha256"]:
-            raise Damaged(f"prepared corpus {folder} is damaged: {name} has changed; prepare it again")
+def _damaged(folder: Path, what: str, remedy: str = "prepare it again") -> Damaged:
+    return Damaged(f"prepared corpus {folder} is damaged: {what}; {remedy}")
 
 
 def key_of(sources: list[dict[str, Any]], settings: dict[str, Any]) -> str:
@@ -138,7 +146,7 @@ def key_of(sources: list[dict[str, Any]], settings: dict[str, Any]) -> str:
 
 def fingerprint_of(files: dict[str, dict[str, Any]], tokenizer: str) -> str:
     """Hex SHA-256 of the data itself: the flat arrays and the tokenizer, wherever they came from."""
-    hashes = {name: entry["sha256"] for name, entry in files.items() if name.startswith("index/")}
+    hashes = {name: entry["sha256"] for name, entry in files.items() if name.startswith(f"{FOLDER}/")}
     return _digest({"format": FORMAT_VERSION, "files": hashes, "tokenizer": tokenizer})
 
 

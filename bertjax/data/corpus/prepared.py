@@ -2,18 +2,16 @@
 
 A prepared corpus is a folder:
 
-    corpus/1.0.0/       ArrayRecord shards in the TFDS layout, the durable form
-    index/              flat .npy arrays derived from the shards, memory-mapped in training
+    index/              flat .npy arrays, memory-mapped in training
     tokenizer/          its tokenizer
     manifest.json       sources, counts, settings, versions, and the hash of every file
+
+Earlier versions kept a second copy in ArrayRecord shards in ``corpus/1.0.0``; it is neither read nor checked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,19 +24,19 @@ from bertjax.cli.paths import given_path, utf8_path
 from bertjax.cli.progress_bar import ReportProgress, progress_bar
 from bertjax.config import DataConfig, ModelConfig
 from bertjax.data.corpus import manifest as manifests
+from bertjax.data.corpus.arrays import FOLDER, SPLITS, TOKEN_COUNTS, WORD_STARTS, Corpus, file_of, open_arrays
 from bertjax.data.corpus.building import build
-from bertjax.data.corpus.index import Corpus, index_files, open_index, write_index, write_token_counts
 from bertjax.data.corpus.own_settings import TRAINED, check_agrees, check_given
 from bertjax.data.corpus.placing import building, cache_folder, cached, publish, put_aside
-from bertjax.data.corpus.shards import SPLITS, read_shards
 from bertjax.data.corpus.sources import Source, open_sources
-from bertjax.data.corpus.staging import token_dtype
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.languages import primary
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import check_size
 
 __all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
+
+_AGAIN = "; prepare it again"
 
 
 @dataclass(frozen=True)
@@ -80,48 +78,29 @@ def prepare(
     """Tokenises the documents of ``specs``, or opens what an earlier call with the same content and settings made.
 
     ``output`` is the folder to make; None keeps the corpus in the cache (``$BERTJAX_CACHE``). ``tokenizer`` is
-    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. What is None is
-    as in a config that does not set it: wordpiece of 30522 entries, lowercase, accents as decided from the text,
-    unigram, 0.02. A single SPEC that is a
-    prepared corpus is opened as it is; what is not None must be what it was made with. Raises DataError and
-    ConfigError, one line each.
+    ``wordpiece`` or ``sentencepiece`` (trained on the text, ``vocab_size`` entries at most) or a path. None means what
+    it means in a config: wordpiece of 30522 entries, lowercase, accents as decided from the text, unigram, 0.02. A
+    single SPEC that is a prepared corpus is opened as it is; what is not None must be what it was made with. Raises
+    DataError and ConfigError, one line each.
     """
     specs = [specs] if isinstance(specs, str | Path | Source) else list(specs)
     output = None if output is None else given_path(output, "output")
-    language = None if language is None else primary(language)
-    prepared = [spec for spec in specs if not isinstance(spec, Source) and is_prepared_spec(spec)]
-    if prepared:
-        asked = {
-            "tokenizer": tokenizer,
-            "lowercase": lowercase,
-            "strip_accents": strip_accents,
-            "language": language,
-            "character_coverage": character_coverage,
-            "sentencepiece_type": sentencepiece_type,
-            "held_out_fraction": held_out_fraction,
-            "vocab_size": vocab_size,
-        }
+    asked: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "lowercase": lowercase,
+        "strip_accents": strip_accents,
+        "language": None if language is None else primary(language),
+        "character_coverage": character_coverage,
+        "sentencepiece_type": sentencepiece_type,
+        "held_out_fraction": held_out_fraction,
+        "vocab_size": vocab_size,
+    }
+    if any(not isinstance(spec, Source) and is_prepared_spec(spec) for spec in specs):
         return _open_given(specs, output, asked)
-    default = DataConfig()
-    tokenizer = default.tokenizer if tokenizer is None else tokenizer
-    vocab_size = ModelConfig().vocab_size if vocab_size is None else vocab_size
-    lowercase = default.lowercase if lowercase is None else lowercase
-    sentencepiece_type = sentencepiece_type or default.sentencepiece_type
-    held_out_fraction = default.held_out_fraction if held_out_fraction is None else held_out_fraction
+    defaults = vars(DataConfig()) | {"vocab_size": ModelConfig().vocab_size}
+    settings = {name: defaults[name] if value is None else value for name, value in asked.items()}
     sources = open_sources(specs)
-    given = None if str(tokenizer) in TRAINED else load_tokenizer(tokenizer, lowercase, strip_accents, language)
-    if given is not None:
-        check_given(str(tokenizer), given, strip_accents, language)
-    else:
-        check_size(str(tokenizer), vocab_size)
-    settings: dict[str, Any] = {"held_out_fraction": held_out_fraction}
-    if given is None:
-        settings |= {"tokenizer": str(tokenizer), "vocab_size": vocab_size, "lowercase": lowercase}
-        settings |= {"strip_accents": strip_accents, "language": language, "character_coverage": character_coverage}
-        if tokenizer == "sentencepiece":
-            settings["sentencepiece_type"] = sentencepiece_type
-    else:
-        settings |= {"tokenizer": given.fingerprint}
+    settings, given = _settle(settings)
     described = [source.describe() for source in sources]
     key = manifests.key_of(described, settings)
     final = cache_folder() / f"corpus-{key[:24]}" if output is None else Path(output)
@@ -139,15 +118,29 @@ def prepare(
             # Another process was faster; what it made is what we would have made.
             found = _reuse(final, key, is_output=output is not None)
             if found is None:
-                raise DataError(f"{final} cannot be written: it has been made by another program meanwhile")
+                raise DataError(f"{final} cannot be written: another program has made it meanwhile")
             return found
     return open_prepared(final)
 
 
-def open_prepared(path: str | Path) -> PreparedCorpus:
-    """Opens a prepared corpus: sizes are checked, a missing index is made again.
+def _settle(settings: dict[str, Any]) -> tuple[dict[str, Any], Tokenizer | None]:
+    """The settings that a corpus depends on, and the tokenizer if one is given. Raises ConfigError."""
+    kind, lowercase, strip_accents = settings["tokenizer"], settings["lowercase"], settings["strip_accents"]
+    held_out = {"held_out_fraction": settings["held_out_fraction"]}
+    if str(kind) not in TRAINED:
+        given = load_tokenizer(kind, lowercase, strip_accents, settings["language"])
+        check_given(str(kind), given, strip_accents, settings["language"])
+        return held_out | {"tokenizer": given.fingerprint}, given
+    check_size(str(kind), settings["vocab_size"])
+    names = ("vocab_size", "lowercase", "strip_accents", "language", "character_coverage")
+    names += ("sentencepiece_type",) * (str(kind) == "sentencepiece")
+    return held_out | {"tokenizer": str(kind)} | {name: settings[name] for name in names}, None
 
-    Raises Damaged where its files are not what was prepared, DataError where anything else keeps it from being opened.
+
+def open_prepared(path: str | Path) -> PreparedCorpus:
+    """Opens a prepared corpus, after a look at the sizes of its files.
+
+    Raises Damaged if its files are not what was prepared, DataError if anything else keeps it from being opened.
     """
     path = given_path(path, "corpus", DataError)
     manifest = manifests.read(path)
@@ -163,28 +156,16 @@ def open_prepared(path: str | Path) -> PreparedCorpus:
 
 
 def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
-    if any(not (path / "index" / name).is_file() for name in _index_files(manifest)):
-        _rebuild_index(path, manifest)
     manifests.check_sizes(path, manifest)
     tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
     if not tokenizer.has_fingerprint(manifest["tokenizer"]["fingerprint"]):
-        raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed; prepare it again")
-    index, fingerprint = path / "index", manifest["fingerprint"]
-    train, held_out = (open_index(index, name, fingerprint) for name in SPLITS)
-    counts = np.load(index / "token_counts.npy")
+        raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed{_AGAIN}")
+    words = file_of(SPLITS[0], WORD_STARTS) in manifest["files"]
+    train, held_out = (open_arrays(path, split, manifest["fingerprint"], words) for split in SPLITS)
+    counts = np.load(path / FOLDER / TOKEN_COUNTS)
     if counts.dtype != np.int64 or counts.shape != (tokenizer.vocab_size,):
-        raise ValueError(f"{index / 'token_counts.npy'} does not count {tokenizer.vocab_size} entries")
+        raise ValueError(f"{path / FOLDER / TOKEN_COUNTS} does not count {tokenizer.vocab_size} entries")
     return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
-
-
-def _index_files(manifest: dict[str, Any]) -> list[str]:
-    words = _has_words(manifest)
-    return [*(name for split in SPLITS for name in index_files(split, words)), "token_counts.npy"]
-
-
-def _has_words(manifest: dict[str, Any]) -> bool:
-    """Whether a corpus has on record where words begin."""
-    return f"index/{index_files(SPLITS[0], words=True)[-1]}" in manifest["files"]
 
 
 def verify(path: str | Path) -> None:
@@ -203,7 +184,7 @@ def check_files(corpus: PreparedCorpus) -> None:
     except manifests.Damaged as error:
         if corpus.path not in cached():
             raise
-        reason = str(error).removesuffix("; prepare it again")
+        reason = str(error).removesuffix(_AGAIN)
         aside = put_aside(corpus.path).name
         raise manifests.Damaged(f"{reason}; it is kept as {aside}, and the next start prepares another") from None
 
@@ -237,36 +218,6 @@ def check_objective(corpus: Corpus, objective: str) -> None:
             f"next-sentence prediction is impossible: the corpus has only one {what} to train on, and a random next "
             f"sentence comes from another document; use --config.data.objective=mlm, or more documents"
         )
-
-
-def _rebuild_index(path: Path, manifest: dict[str, Any]) -> None:
-    """Makes the index again from the shards, beside its place, and puts each file there in one move.
-
-    Raises Damaged where the shards, or what comes of them, are not what the manifest says.
-    """
-    own = {name: entry for name, entry in manifest["files"].items() if name.startswith("index/")}
-    manifests.check_some_hashes(path, {name: e for name, e in manifest["files"].items() if name not in own})
-    vocab_size = manifest["tokenizer"]["vocab_size"]
-    dtype = token_dtype(vocab_size)
-    folder = path / f"index.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-    (folder / "index").mkdir(parents=True)
-    try:
-        for name in SPLITS:
-            counts, records = manifest["counts"][name], read_shards(path, name)
-            ordered = (records[i] for i in range(len(records)))
-            totals = counts["tokens"], counts["sentences"]
-            write_index(folder / "index", name, ordered, dtype, *totals, words=_has_words(manifest))
-        write_token_counts(folder / "index", vocab_size)
-        manifests.check_some_hashes(folder, own)
-        (path / "index").mkdir(exist_ok=True)
-        for name in _index_files(manifest):
-            (folder / "index" / name).replace(path / "index" / name)
-    except DataError:
-        raise
-    except Exception as error:  # whatever the library makes of odd records
-        raise DataError(f"prepared corpus {path}: its index cannot be made again from the shards: {error}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_prepared(path: Path) -> bool:
@@ -322,14 +273,14 @@ def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
     except OSError as error:
         raise DataError(f"{final} cannot be read: {error.strerror or error}") from None
     if is_output and not is_prepared(final):
-        raise DataError(f"{final} exists and is no prepared corpus; choose another output folder")
+        raise DataError(f"{final} exists and is not a prepared corpus; choose another output folder")
     try:
         if manifests.read(final)["key"] == key:
             return open_prepared(final)
     except manifests.Damaged as error:
         if is_output:
             raise
-        reason = str(error).removesuffix("; prepare it again")
+        reason = str(error).removesuffix(_AGAIN)
         warnings.warn(f"{reason}; it is kept as {put_aside(final).name} and made again", stacklevel=2)
         return None
     raise DataError(f"{final} holds another prepared corpus; choose another output folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import lzma
@@ -29,20 +28,18 @@ class Content(NamedTuple):
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns what goes wrong while a file is read into a DataError of one line."""
-    import zstandard
-
     try:
         yield
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        reason = " ".join(str(error).split())
-        if "emory" in reason:  # what both libraries say of a window larger than they are let to have
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path} cannot be read: {reason}") from None
+        if "emory" in reason:  # what the libraries say of a window larger than they are allowed to have
             raise DataError(
                 f"{path} takes too much memory to decompress ({reason}); compress it again with a window of 128 MiB "
                 f"at most, as `xz -9` and `zstd -19` do"
             ) from None
         raise DataError(f"{path} is damaged or cut short: {reason}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {' '.join(str(error.strerror or error).split())}") from None
 
 
 @contextmanager

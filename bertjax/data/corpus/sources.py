@@ -21,16 +21,22 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.showing import plain
 from bertjax.config import nearest
 from bertjax.data.corpus import docstrings
+from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.encodings import Decoded, judged, way_out_of_file, way_out_of_values
-from bertjax.data.corpus.files import LONGEST_LINE, Report, hash_file, lines, reading
-from bertjax.data.corpus.raw_files import Content, HashedFile, check_is_regular, check_unchanged, opened
+from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
+from bertjax.data.corpus.raw_files import (
+    Content,
+    HashedFile,
+    check_is_regular,
+    check_unchanged,
+    hash_file,
+    opened,
+    reading,
+)
 from bertjax.data.corpus.tfds_folders import find_folder, open_builder
 from bertjax.errors import DataError
 
-__all__ = ["DataError", "Document", "Report", "Source", "TextList", "open_sources", "read_documents"]
-
 INSTALLED_DOCS = "installed-docs"
-_COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
 # A longer text without a blank line is cut into several documents.
 _LONGEST_DOCUMENT = 16 << 20
 _SPACES = [character for code in range(0x3001) if (character := chr(code)).isspace()]
@@ -242,11 +248,8 @@ def _open(spec: str | Path | Source) -> list[Source]:
 
 
 def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSED:
-        kind = suffixes[-2] if len(suffixes) > 1 else ""
-        return "" if kind == ".parquet" else kind
-    return suffixes[-1] if suffixes else ""
+    kind = ending(path)
+    return "" if kind == ".parquet" != path.suffix.lower() else kind  # its columns are compressed, not the file
 
 
 def _text_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:

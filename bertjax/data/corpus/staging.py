@@ -21,7 +21,6 @@ from bertjax.text.tokenizer import Tokenizer
 T = TypeVar("T")
 # Tokenised at once, while the next lot is being split into sentences.
 _BATCH_CHARACTERS = 2_000_000
-_COUNTED_AT_ONCE = 1 << 24  # tokens
 
 
 def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[str]]:
@@ -86,13 +85,6 @@ class Staged:
     @property
     def num_documents(self) -> int:
         return len(self.document_hashes)
-
-    def entries_used(self, vocab_size: int) -> np.ndarray:
-        """How often each entry of the vocabulary occurs, int64 [vocab_size]."""
-        counts = np.zeros(vocab_size, np.int64)
-        for begin in range(0, len(self.tokens), _COUNTED_AT_ONCE):
-            counts += np.bincount(self.tokens[begin : begin + _COUNTED_AT_ONCE], minlength=vocab_size)
-        return counts
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

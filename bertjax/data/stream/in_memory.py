@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bertjax.config import most_predictions
-from bertjax.data.corpus.index import Corpus
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.corpus.prepared import check_objective
 from bertjax.data.corpus.staging import tokenize
 from bertjax.data.stream.pair_cautions import check_pairs, phase_pairs

@@ -20,7 +20,7 @@ from bertjax.data.stream.whole_words import chosen_pieces, first_places, ranges,
 from bertjax.errors import DataError
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.index import Corpus
+    from bertjax.data.corpus.arrays import Corpus
     from bertjax.text.tokenizer import Tokenizer
     from bertjax.text.word_boundaries import WordBoundaries
 

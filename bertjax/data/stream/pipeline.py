@@ -15,15 +15,14 @@ import grain
 import numpy as np
 
 from bertjax import batch as batch_fields
-from bertjax.data.corpus.index import check_lengths
-from bertjax.data.corpus.sources import DataError
+from bertjax.data.corpus.arrays import check_lengths
 from bertjax.data.stream.assembly import GROUP_TOKENS, assemble
 from bertjax.data.stream.block_plan import BlockPlan, plan_block
 from bertjax.data.stream.blocks import num_blocks
 from bertjax.data.stream.cursor import Cursor, switch_phase
 from bertjax.data.stream.masking import TokenFacts, kept_words
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.errors import ConfigError
+from bertjax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import Corpus

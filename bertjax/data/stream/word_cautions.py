@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertjax.data.corpus.index import Corpus
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.assembly import bits_at
 from bertjax.data.stream.masking import TokenFacts, kept_words
 from bertjax.data.stream.settings import ExampleSettings

@@ -14,12 +14,11 @@ from result import Result
 from runs import Run
 
 BAR = "refused against the manifest before the first step: exit code 3 and one line that names the file"
-SHARDS = Path("corpus") / "1.0.0"
 
 
-def shards(count: int, seed: int) -> Result:
+def corpus(count: int, seed: int) -> Result:
     """``count`` rounds over all cases: each file of the corpus, a new run and one that has begun."""
-    result = Result("shards", BAR)
+    result = Result("corpus", BAR)
     for number in range(seed, seed + count):
         for name, change in cases():
             _try(result, name, change, number, begun=False)
@@ -30,7 +29,7 @@ def shards(count: int, seed: int) -> Result:
 
 def tried_like(ending: str, seed: int) -> Result:
     """The first of the cases whose name ends so, for a new run."""
-    result = Result("shards", BAR)
+    result = Result("corpus", BAR)
     name, change = next(case for case in cases() if case[0].endswith(ending))
     _try(result, name, change, seed, begun=False)
     return result
@@ -41,18 +40,20 @@ Change = Callable[[Path, random.Random], str]
 
 def cases() -> list[tuple[str, Change]]:
     """Name of each case, and what it does to a corpus; that returns the name of the file to be told of."""
-    corpus = prepared()
-    train = [path for path in _shards(corpus) if "train" in path]
-    other = next(path for path in _shards(corpus) if "held_out" in path)
+    arrays = [path for path in harms.files(prepared()) if path.endswith(".npy")]
+    train = [path for path in arrays if "train.document" in path]
+    held_out = next(path for path in arrays if "held_out.tokens" in path)
     kinds = ("flip", "truncate", "missing", "empty", "unreadable")
-    found = [(f"{path} {kind}", _harmed(path, kind)) for path in (train[1], other) for kind in kinds]
+    found = [(f"{path} {kind}", _harmed(path, kind)) for path in (train[0], held_out) for kind in kinds]
     found += [(f"{train[0]} and {train[1]} swapped", _swapped(train[0], train[1]))]
-    found += [(f"{train[0]} and {other} swapped", _swapped(train[0], other))]
-    found += [("a shard too many", _extra)]
-    # Derived from the shards, and what training reads.
-    derived = [f"index/train.{name}.npy" for name in ("tokens", "sentence_lengths", "document_tokens")]
-    found += [(f"{path} {kind}", _harmed(path, kind)) for path in derived for kind in ("flip", "truncate")]
-    return found
+    found += [
+        (f"{other} and {held_out} swapped", _swapped(other, held_out)) for other in arrays if "train.tok" in other
+    ]
+    found += [("an array too many", _extra)]
+    others = [path for path in arrays if path not in (train[0], held_out)]
+    found += [(f"{path} {kind}", _harmed(path, kind)) for path in others for kind in ("flip", "truncate")]
+    tokenizer = "tokenizer/vocab.txt"
+    return found + [(f"{tokenizer} {kind}", _harmed(tokenizer, kind)) for kind in ("flip", "missing")]
 
 
 def begun_cases() -> list[tuple[str, Change]]:
@@ -61,7 +62,7 @@ def begun_cases() -> list[tuple[str, Change]]:
 
 
 def _try(result: Result, name: str, change: Change, seed: int, begun: bool) -> None:
-    run, corpus = Run("shards", overrides=()), scene.new_folder("corpus") / "prepared"
+    run, corpus = Run("corpus", overrides=()), scene.new_folder("corpus") / "prepared"
     shutil.copytree(prepared(), corpus)
     arguments = [f"--config.data.corpus={corpus}"]
     wrong = []
@@ -76,7 +77,7 @@ def _try(result: Result, name: str, change: Change, seed: int, begun: bool) -> N
         wrong.append("a step was made")
     result.tried += 1
     if wrong:
-        again = f"python tests/faults/catalogue.py --only shards --seed {seed} --count 1"
+        again = f"python tests/faults/catalogue.py --only corpus --seed {seed} --count 1"
         result.failures.append(f"{name}{', begun' if begun else ''}: {'; '.join(wrong)}  [{again}]")
     result.figures["refused"] = f"{result.tried - len(result.failures)} of {result.tried}"
     shutil.rmtree(run.folder)
@@ -84,28 +85,20 @@ def _try(result: Result, name: str, change: Change, seed: int, begun: bool) -> N
 
 
 def prepared() -> Path:
-    """The corpus of all runs, prepared in several shards. Not to be written to."""
+    """The corpus of all runs. Not to be written to."""
     folder = scene.folder() / "prepared"
     if not folder.exists():
         # Other text than that of all other runs: of theirs there is a whole copy in the cache, which would be taken.
-        text = scene.folder() / "shards.txt"
+        text = scene.folder() / "prepared.txt"
         text.write_text((scene.config_file().parent / "corpus.txt").read_text() + "\n\nba ba. ba ba ba.\n")
         condition.forked(_prepare, text, folder).join()
-        if len([path for path in _shards(folder) if "train" in path]) < 3:
-            raise RuntimeError("the corpus was not prepared in several shards")
     return folder
 
 
 def _prepare(text: Path, folder: Path) -> None:
-    import bertjax.data.corpus.shards
     from bertjax.data.corpus.prepared import prepare
 
-    bertjax.data.corpus.shards._SHARD_TOKENS = 5_000
     prepare([text], folder, vocab_size=400)
-
-
-def _shards(corpus: Path) -> list[str]:
-    return [name for name in harms.files(corpus) if "array_record" in name]
 
 
 def _harmed(path: str, kind: str) -> Change:
@@ -127,13 +120,11 @@ def _swapped(one: str, other: str) -> Change:
 
 
 def _extra(corpus: Path, draw: random.Random) -> str:
-    """Another shard that has the name of one to come."""
-    last = [path for path in _shards(corpus) if "train" in path][-1]
-    number, total = int(last.split("-")[-3]), int(last.split("-")[-1])
-    extra = last.replace(f"{number:05d}-of-{total:05d}", f"{total:05d}-of-{total:05d}")
-    shutil.copy(corpus / last, corpus / extra)
+    """An array that the corpus could have, and has not."""
+    extra = "index/train.word_starts.npy"
+    shutil.copy(corpus / "index/train.tokens.npy", corpus / extra)
     return extra
 
 
-SHORT = ("flip", "truncate", "empty", "missing", "swapped", "a shard too many", "tokens.npy flip")
-FAULTS = {"shards": shards}
+SHORT = ("flip", "truncate", "empty", "missing", "swapped", "an array too many", "tokens.npy flip")
+FAULTS = {"corpus": corpus}
