@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.tasks.bootstrap_scores import DRAWN
+from bertjax.tasks.scores import COMPARED
 
 Interval = tuple[float, float]
 
@@ -48,7 +48,7 @@ def score_intervals(
 
     Examples are drawn: whole sentences of a tagging task, questions of an answering one.
     """
-    function, arrays = DRAWN[kind](predictions, labels, label_names, **settings)
+    function, arrays = COMPARED[kind](predictions, labels, label_names, **settings)
     names = list(function(*arrays))
     low, high = bootstrap(
         lambda *drawn: [function(*drawn).get(name, np.nan) for name in names],

@@ -1,14 +1,17 @@
-"""Scores of predictions, a function a kind of task; by scikit-learn, scipy, seqeval and SQuAD's own rules.
+"""Scores of predictions by kind of task, for all examples and for bootstrap draws of them.
 
-All are fractions of 1 (correlations from -1 to 1); what is undefined, such as the correlation with a constant, is 0:
-``undefined.undefined`` says what that is.
+All are fractions of 1 (correlations from -1 to 1); an undefined score, such as the correlation with a constant, is 0,
+and ``undefined_scores`` says why. Each kind compares predictions and labels once and returns ``(function, arrays)``:
+arrays [N, ...] by example, and the scores of any draw of their rows, cheap enough for a thousand draws. Tests hold
+every score against scikit-learn, scipy or seqeval.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,89 +21,81 @@ from bertjax.tasks.examples import QuestionExample
 from bertjax.tasks.undefined_scores import are_equal
 
 Scores = dict[str, float]
-# Labels up to which the whole confusion matrix is kept: its square grows out of any file.
+Compared = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
+# With more labels the confusion matrix is not kept: it grows with their square.
 MOST_OF_MATRIX = 100
 
 
-def classification(predictions: Any, labels: Any, label_names: Sequence[str], *, positive: int | None = None) -> Scores:
+def _classification(
+    predictions: Any, labels: Any, label_names: Sequence[str], *, positive: int | None = None
+) -> Compared:
     """Of ids [N]: ``accuracy``, ``f1_macro`` (over the classes that occur), ``mcc``; of two classes ``f1``,
     ``precision`` and ``recall`` of the one with the id ``positive``, None: the second."""
-    from sklearn import metrics
+    count, own = len(label_names), 1 if positive is None else positive
 
-    predictions, labels = _checked(predictions, labels)
-    scores = {
-        "accuracy": metrics.accuracy_score(labels, predictions),
-        "f1_macro": metrics.f1_score(labels, predictions, average="macro", zero_division=cast(Any, 0)),
-        "mcc": _matthews(predictions, labels, len(label_names)),
-    }
-    if len(label_names) == 2:
-        own = 1 if positive is None else positive
-        truth, found = ((ids == own).astype(np.int32) for ids in (labels, predictions))
-        of = lambda score: score(truth, found, average="binary", pos_label=1, zero_division=cast(Any, 0))
-        scores |= {
-            "f1": of(metrics.f1_score),
-            "precision": of(metrics.precision_score),
-            "recall": of(metrics.recall_score),
+    def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+        right, predicted, true = (counts.astype(np.float64) for counts in _counts(ours, theirs, count))
+        total, f1 = len(ours), _f1(right, predicted + true)
+        # Gorodkin 2004: the correlation of any number of classes.
+        spread = np.sqrt((total**2 - predicted @ predicted) * (total**2 - true @ true))
+        found = {
+            "accuracy": right.sum() / total,
+            "f1_macro": f1[predicted + true > 0].mean(),
+            "mcc": (right.sum() * total - predicted @ true) / spread if spread else 0.0,
         }
-    return _plain(scores)
+        if count != 2:
+            return found
+        share = lambda of: right[own] / of[own] if of[own] else 0.0
+        return found | {"f1": f1[own], "precision": share(predicted), "recall": share(true)}
+
+    return function, _checked(predictions, labels)
 
 
-def _matthews(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float:
-    """Gorodkin's correlation (2004), 0 where it is undefined. scikit-learn's makes the whole confusion matrix."""
-    predicted, true = (np.bincount(ids, minlength=classes).astype(np.float64) for ids in (predictions, labels))
-    right, total = float((predictions == labels).sum()), len(labels)
-    spread = np.sqrt((total**2 - predicted @ predicted) * (total**2 - true @ true))
-    return float((right * total - predicted @ true) / spread) if spread else 0.0
+def _multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
+    """Of zeros and ones [N, C]: ``f1_micro``, ``f1_macro`` over all labels, ``exact_match`` of all labels of a row."""
+
+    def function(right: np.ndarray, either: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+        right, either = right.sum(axis=0), either.sum(axis=0)
+        micro, macro = _f1(right.sum(), either.sum()), _f1(right, either).mean()
+        return {"f1_micro": micro, "f1_macro": macro, "exact_match": exact.mean()}
+
+    ours, theirs = (array > 0 for array in _checked(predictions, labels))
+    return function, (ours & theirs, ours.astype(np.int64) + theirs, (ours == theirs).all(axis=1))
 
 
-def multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
-    """Of zeros and ones [N, C]: ``f1_micro``, ``f1_macro`` over all labels, ``exact_match`` of whole rows."""
-    from sklearn import metrics
-
-    predictions, labels = _checked(predictions, labels)
-    each = _by_label(*_counts_by_label(predictions, labels), label_names)
-    return _plain(
-        {
-            # Column by column, since scikit-learn takes a single one for two classes.
-            "f1_micro": metrics.f1_score(labels.ravel(), predictions.ravel(), zero_division=cast(Any, 0)),
-            "f1_macro": np.mean([figures["f1"] for figures in each.values()]),
-            "exact_match": (predictions == labels).all(axis=1).mean(),
-        }
-    )
-
-
-def regression(predictions: Any, labels: Any, label_names: Sequence[str] = ()) -> Scores:
+def _regression(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
     """Of numbers [N]: ``pearson`` and ``spearman`` correlation, ``mse``."""
-    predictions, labels = _checked(predictions, labels)
-    predictions, labels = predictions.astype(np.float64), labels.astype(np.float64)
-    correlations = _correlations(predictions, labels)
-    return _plain({**correlations, "mse": ((predictions - labels) ** 2).mean()})
+
+    def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+        correlations = _correlations(ours, theirs)
+        mse = ((ours - theirs) ** 2).mean()
+        return {"pearson": correlations["pearson"], "spearman": correlations["spearman"], "mse": mse}
+
+    return function, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
 
 
-def similarity(predictions: Any, labels: Any, label_names: Sequence[str] = ()) -> Scores:
+def _similarity(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
     """Of cosines [N] against scores of any scale [N]: ``spearman`` and ``pearson`` correlation."""
-    correlations = _correlations(*_checked(predictions, labels))
-    return _plain({name: correlations[name] for name in ("spearman", "pearson")})
+    return _correlations, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
 
 
-def tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Scores:
+def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
     """Of N lists of tag ids, one a word: ``accuracy`` of words; of entities first ``f1``, ``precision``, ``recall``.
 
-    Entities as in seqeval (and conlleval): a span and its type must both be right. Only where the tags mark
-    entities (``entities.scheme_of``).
+    Entities as in seqeval (and conlleval): a span and its type must both be right. Only if the tags mark entities
+    (``entities.scheme_of``).
     """
-    from sklearn import metrics
+    _flat(predictions, labels)
+    words = np.array([len(ids) for ids in labels])
+    right = np.array([np.equal(ours, theirs).sum() for ours, theirs in zip(predictions, labels, strict=True)])
+    accuracy = lambda right, words: {"accuracy": right.sum() / words.sum()}
+    if not are_entities(label_names):
+        return accuracy, (right, words)
+    function = lambda counts, *of_words: _entity_scores(*counts.sum(axis=0)) | accuracy(*of_words)
+    return function, (entity_counts(predictions, labels, label_names), right, words)
 
-    flat_predictions, flat_labels = _flat(predictions, labels)
-    scores = {"accuracy": metrics.accuracy_score(flat_labels, flat_predictions)}
-    if are_entities(label_names):
-        scores = entity_scores(entity_counts(predictions, labels, label_names)) | scores
-    return _plain(scores)
 
-
-def entity_scores(counts: np.ndarray) -> Scores:
-    """``f1``, ``precision`` and ``recall`` from ``entity_counts``; cheap enough to be drawn a thousand times."""
-    right, found, there = (int(n) for n in counts.sum(axis=0))
+def _entity_scores(right: int, found: int, there: int) -> Scores:
     return {
         "f1": 2 * right / (found + there) if found + there else 0.0,
         "precision": right / found if found else 0.0,
@@ -108,47 +103,63 @@ def entity_scores(counts: np.ndarray) -> Scores:
     }
 
 
-def answering(
-    predictions: Mapping[str, str], labels: Sequence[QuestionExample], label_names: Sequence[str] = ()
-) -> Scores:
-    """Of texts by question id: ``f1``, ``exact_match`` and their splits, see ``squad_metrics.evaluate``."""
-    return squad_metrics.evaluate(predictions, labels)
+def _answering(
+    predictions: Mapping[str, str], labels: Sequence[QuestionExample], label_names: Sequence[str]
+) -> Compared:
+    """Of texts by question id: ``f1``, ``exact_match`` and, of SQuAD 2.0, both by whether a question has an answer; a
+    draw without questions of one sort lacks the scores of that sort."""
+    exact, f1 = squad_metrics.question_scores(predictions, labels)
+    function = partial(squad_metrics.summary, parted=squad_metrics.has_unanswerable(labels))
+    return function, (exact, f1, squad_metrics.has_answer(labels))
 
 
-# The first score of each is its main one: what the best checkpoint is chosen by.
-SCORES: dict[str, Callable[..., Scores]] = {
-    "classification": classification,
-    "multi_label": multi_label,
-    "regression": regression,
-    "embedding": similarity,
-    "tagging": tagging,
-    "answering": answering,
+COMPARED: dict[str, Callable[..., Compared]] = {
+    "classification": _classification,
+    "multi_label": _multi_label,
+    "regression": _regression,
+    "embedding": _similarity,
+    "tagging": _tagging,
+    "answering": _answering,
 }
+
+
+def _scores(kind: str, predictions: Any, labels: Any, label_names: Sequence[str] = (), **settings: Any) -> Scores:
+    function, arrays = COMPARED[kind](predictions, labels, label_names, **settings)
+    scores = function(*arrays)
+    if kind in ("regression", "embedding"):  # cosines are correlated in their own float type
+        scores |= _scipys_correlations(*(arrays if kind == "regression" else _checked(predictions, labels)))
+    return {name: float(value) for name, value in scores.items()}
+
+
+# The first score of each is its main one: what the best checkpoint is chosen by. Called with predictions, labels and
+# the names of the labels; see the functions in COMPARED.
+SCORES: dict[str, Callable[..., Scores]] = {kind: partial(_scores, kind) for kind in COMPARED}
 
 
 def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, Any]:
     """For the report: ``labels``, ``confusion`` [true][predicted] and ``per_class``, figures by name of class.
 
-    The figures are precision, recall, f1 and support. Of entities they are by type, while the confusion is of tags;
-    several labels at once have no confusion ([]). More than ``MOST_OF_MATRIX`` labels have ``confusions`` instead of
-    the matrix: label, predicted, count and share of the label's examples, the commonest first, at most one a label.
-    Kinds without classes give {}.
+    The figures are precision, recall, f1 and support. Those of entities are by type, while the confusion is of tags;
+    multi-label tasks have no confusion ([]). More than ``MOST_OF_MATRIX`` labels have ``confusions`` instead of the
+    matrix: label, predicted, count and share of the label's examples, the commonest first, at most one a label. Kinds
+    without classes give {}.
     """
-    if kind == "multi_label":
-        predictions, labels = _checked(predictions, labels)
-        figures = _by_label(*_counts_by_label(predictions, labels), label_names)
-        return {"labels": list(label_names), "confusion": [], "per_class": figures}
-    if kind not in ("classification", "tagging"):
+    if kind not in ("classification", "multi_label", "tagging"):
         return {}
-    flat_predictions, flat_labels = (_flat if kind == "tagging" else _checked)(predictions, labels)
+    ours, theirs = (_flat if kind == "tagging" else _checked)(predictions, labels)
     if kind == "tagging" and are_entities(label_names):
         figures = _by_entity(predictions, labels, label_names)
     else:
-        drawn = (flat_predictions[flat_predictions == flat_labels], flat_predictions, flat_labels)
-        right, predicted, true = (np.bincount(ids, minlength=len(label_names)) for ids in drawn)
-        figures = _by_label(right, predicted, true, label_names)
+        if kind == "multi_label":
+            ours, theirs = ours > 0, theirs > 0
+            counts = [array.sum(axis=0) for array in (ours & theirs, ours, theirs)]
+        else:
+            counts = _counts(ours, theirs, len(label_names))
+        right, predicted, true = counts
+        columns = right / np.maximum(predicted, 1), right / np.maximum(true, 1), _f1(right, predicted + true), true
+        figures = {name: _figures(*row) for name, *row in zip(label_names, *columns, strict=True)}
     found = {"labels": list(label_names), "confusion": [], "per_class": figures}
-    return found | _confused(flat_predictions, flat_labels, label_names)
+    return found if kind == "multi_label" else found | _confused(ours, theirs, label_names)
 
 
 def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, Any]:
@@ -176,21 +187,6 @@ def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence
     }
 
 
-def _counts_by_label(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(right, predicted, true) [C] of zeros and ones [N, C]."""
-    ours, theirs = predictions.astype(bool), labels.astype(bool)
-    return (ours & theirs).sum(axis=0), ours.sum(axis=0), theirs.sum(axis=0)
-
-
-def _by_label(
-    right: np.ndarray, predicted: np.ndarray, true: np.ndarray, label_names: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Figures by name from counts [C]; 0 where they are undefined."""
-    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(true, 1)
-    f1 = 2 * right / np.maximum(predicted + true, 1)
-    return {name: _figures(precision[i], recall[i], f1[i], true[i]) for i, name in enumerate(label_names)}
-
-
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
     right, found, there = Counter(), Counter(), Counter()
     for ours, theirs in entity_pairs(predictions, labels, label_names):
@@ -198,7 +194,7 @@ def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dic
             counter.update(entity[0] for entity in entities)
     figures = {}
     for name in types_of(label_names):
-        own = entity_scores(np.array([[right[name], found[name], there[name]]]))
+        own = _entity_scores(right[name], found[name], there[name])
         figures[name] = _figures(own["precision"], own["recall"], own["f1"], there[name])
     return figures
 
@@ -207,7 +203,31 @@ def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, fl
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
 
 
-def _correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _counts(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[np.ndarray]:
+    """[right, predicted, true] int64 [C] of ids [N]."""
+    return [np.bincount(ids, minlength=classes) for ids in (predictions[predictions == labels], predictions, labels)]
+
+
+def _f1(right: Any, either: Any) -> Any:
+    """F1 from the number of right ones, and of predicted plus true ones; 0 if there are none."""
+    return 2 * right / np.maximum(either, 1)
+
+
+def _correlations(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    from scipy.stats import rankdata
+
+    return {"spearman": _pearson(rankdata(ours), rankdata(theirs)), "pearson": _pearson(ours, theirs)}
+
+
+def _pearson(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Much faster than scipy's, which also computes a p-value."""
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return 0.0
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    return float(ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)))
+
+
+def _scipys_correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     from scipy import stats
 
     if len(labels) < 2 or are_equal(predictions) or np.ptp(labels) == 0:
@@ -227,7 +247,3 @@ def _flat(predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         if len(ours) != len(theirs):
             raise ValueError(f"sentence {i} has {len(theirs)} labels and {len(ours)} predictions")
     return _checked(np.concatenate([*map(np.asarray, predictions)]), np.concatenate([*map(np.asarray, labels)]))
-
-
-def _plain(scores: Mapping[str, Any]) -> Scores:
-    return {name: float(value) for name, value in scores.items()}

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.tasks.bootstrap_scores import DRAWN
 from bertjax.tasks.intervals import bootstrap, score_intervals
 from bertjax.tasks.questions import question_examples
-from bertjax.tasks.scores import SCORES
+from bertjax.tasks.scores import COMPARED, SCORES
 
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
@@ -102,7 +101,7 @@ def test_scores_of_a_draw_are_those_of_the_drawn_examples(data, classes, size):
         ("embedding", predictions / 2, labels / 2),
         ("multi_label", *bits),
     ):
-        function, arrays = DRAWN[kind](ours, theirs, names)
+        function, arrays = COMPARED[kind](ours, theirs, names)
         expected = SCORES[kind](ours[drawn], theirs[drawn], names)
         assert function(*(array[drawn] for array in arrays)) == pytest.approx(expected, abs=1e-9)
 
@@ -114,7 +113,7 @@ def test_tags_of_a_draw_are_those_of_the_drawn_sentences(data, size):
     sentences = data.draw(st.lists(words, min_size=size, max_size=size))
     drawn = data.draw(st.lists(st.integers(0, size - 1), min_size=size, max_size=size))
     predictions, labels = ([np.array(row)[:, side] for row in sentences] for side in (0, 1))
-    function, arrays = DRAWN["tagging"](predictions, labels, TAGS)
+    function, arrays = COMPARED["tagging"](predictions, labels, TAGS)
     expected = SCORES["tagging"]([predictions[i] for i in drawn], [labels[i] for i in drawn], TAGS)
     assert function(*(array[drawn] for array in arrays)) == pytest.approx(expected)
 
@@ -124,7 +123,7 @@ def test_tags_of_a_draw_are_those_of_the_drawn_sentences(data, size):
 def test_questions_of_a_draw_are_scored_as_the_drawn_questions(drawn, unanswerable):
     predictions, examples = questions()
     drawn = [*drawn, unanswerable]
-    function, arrays = DRAWN["answering"](predictions, examples, ())
+    function, arrays = COMPARED["answering"](predictions, examples, ())
     expected = SCORES["answering"](predictions, [examples[i] for i in drawn], ())
     assert function(*(array[drawn] for array in arrays)) == pytest.approx(expected)
 
