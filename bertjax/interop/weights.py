@@ -40,7 +40,13 @@ def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
         sizes = dict(zip(spec.axes, shapes[path].shape, strict=True)) | {"vocab": config.vocab_size}
         shape = [sizes[axis] for axis in spec.axes if axis != "layers"]
         shape = tuple(shape[::-1] if spec.transposed else shape)
-        found[path] = Entry(dict(spec.names)[model_type], shape, "vocab" in spec.axes, spec.transposed)
+        name = dict(spec.names).get(model_type)
+        if name is None:
+            raise ModelFileError(
+                f"parameter {path} has no name in the Hugging Face layout of a {model_type!r} model; give it one where it "
+                f"is declared"
+            )
+        found[path] = Entry(name, shape, "vocab" in spec.axes, spec.transposed)
     return found
 
 

@@ -9,9 +9,11 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 
 from bertjax.config import ModelConfig
+from bertjax.errors import ModelFileError
 from bertjax.interop.weights import entries
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.parameters import Maker, axis_sizes, ones, parameter_specs
+from bertjax.model.spec import BlockSpec
 from bertjax.model.task import KINDS, TaskConfig, TaskModel
 
 CONFIG = ModelConfig(vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64)
@@ -69,3 +71,11 @@ def test_tensors_of_the_layout_are_as_long_as_the_config_says():
     assert found["nsp_head/dense/kernel"][:2] == ("cls.seq_relationship.weight", (2, 32))
     assert found["mlm_head/bias"][:2] == ("cls.predictions.bias", (100,))
     assert len({entry.name for entry in found.values()}) == len(found)
+
+
+def test_a_parameter_without_a_name_in_the_layout_is_named(monkeypatch):
+    monkeypatch.setattr("bertjax.model.bert.bert", lambda config: BlockSpec(norm="pre"))
+    with pytest.raises(
+        ModelFileError, match=r"encoder/layer_norm/.* has no name in the Hugging Face layout of a 'bert'"
+    ):
+        entries(dataclasses.replace(CONFIG, max_position_embeddings=41))
