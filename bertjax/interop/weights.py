@@ -43,8 +43,8 @@ def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
         name = dict(spec.names).get(model_type)
         if name is None:
             raise ModelFileError(
-                f"parameter {path} has no name in the Hugging Face layout of a {model_type!r} model; give it one where it "
-                f"is declared"
+                f"parameter {path} has no name in the Hugging Face layout of a {model_type!r} model; give it "
+                f"one where it is declared"
             )
         found[path] = Entry(name, shape, "vocab" in spec.axes, spec.transposed)
     return found
