@@ -31,11 +31,10 @@ def remat_key() -> Any:
 
 def update_rule_key(default: str) -> Any:
     # No ``choices``: the table itself is in ``engine.optimizers``, which refuses other names (``check_optimizer``).
-    return identity(
-        default,
-        "the optimizer, a row of engine/optimizers.py: bert2018 is AdamW without bias correction, adamw has it, lamb "
-        "adds a trust ratio for each layer, muon orthogonalises the updates of the layers' matrices",
+    meaning = (
+        "bert2018: AdamW without bias correction; adamw; lamb: trust ratio for each layer; muon: for matrices of layers"
     )
+    return identity(default, meaning)
 
 
 @dataclass(frozen=True)
