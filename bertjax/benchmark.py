@@ -104,7 +104,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global
-    from bertjax.train.job import accumulation_steps, make_job, work_of_step
+    from bertjax.train.job import accumulation_steps, cost_of_step, make_job
 
     name, phase = list(run.phases.items())[phase_index]
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
@@ -136,7 +136,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     one_peak = peak_flops(mesh.devices.flat[0])
     speed = throughput(
         float(np.mean(real_tokens)),
-        *work_of_step(run.model, phase),
+        *cost_of_step(run.model, phase),
         median,
         one_peak * mesh.size if one_peak else None,
     )

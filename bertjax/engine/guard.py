@@ -19,7 +19,7 @@ MOST_FILES = 20
 REMEMBERED = 2
 
 
-class Setback(Exception):
+class Rollback(Exception):
     """The run has to go back to its last checkpoint; the message says why."""
 
 
@@ -42,10 +42,10 @@ class Guard:
         self._batches.append((step, batch))
 
     def judge(self, step: int, values: dict[str, float]) -> None:
-        """Deals with the metrics of update ``step``. Raises Setback where the run must go back."""
+        """Deals with the metrics of update ``step``. Raises Rollback if the run must roll back."""
         if values["apply_update"]:
             if values["mean_loss"] > values["lowest_mean_loss"] + self._config.loss_rise:
-                raise Setback(
+                raise Rollback(
                     f"the running mean of the loss has risen from {values['lowest_mean_loss']:.3f} to "
                     f"{values['mean_loss']:.3f} at step {step}"
                 )
@@ -59,7 +59,7 @@ class Guard:
             f"step {step} was skipped ({numbers}); nothing was changed by it" + f", its batch is {kept}" * bool(kept)
         )
         if values["bad_in_a_row"] >= self._config.bad_steps:
-            raise Setback(
+            raise Rollback(
                 f"{values['bad_in_a_row']:.0f} steps in a row were bad, the last of them step {step} ({numbers})"
             )
 

@@ -15,7 +15,7 @@ from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.errors import Diverged
 
 
-class Stretch(NamedTuple):
+class Stage(NamedTuple):
     """Updates number ``first`` .. ``last`` (from 1) of a run: a phase of pretraining, an epoch of fine-tuning."""
 
     name: str
@@ -23,7 +23,7 @@ class Stretch(NamedTuple):
     last: int
 
 
-class Work(NamedTuple):
+class StepCost(NamedTuple):
     """What a step has to do: token places of its rows, and FLOPs of these rows were they full."""
 
     slots: int
@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(
         self,
-        stretches: Sequence[Stretch],
+        stages: Sequence[Stage],
         fields: Sequence[str],
         every_steps: int,
         log: MetricsLog | NoLog,
@@ -51,15 +51,15 @@ class Recorder:
         """fields: metrics that are written to rows, of every ``every_steps``-th update. start: updates done before.
         totals: seconds and real_tokens of the run before this start. peak: FLOP/s. judge: gets every step's metrics,
         before anything is written of them."""
-        self._judge, self._stretches, self._fields, self._every_steps = judge, stretches, fields, every_steps
+        self._judge, self._stages, self._fields, self._every_steps = judge, stages, fields, every_steps
         self._log, self._display, self._start, self._peak = log, display, start, peak
-        self._pending: tuple[int, dict[str, jax.Array], Work] | None = None
+        self._pending: tuple[int, dict[str, jax.Array], StepCost] | None = None
         self._began = time.monotonic()
         self._seconds_before = totals["seconds"]
         self._real_tokens = int(totals["real_tokens"])
         if start:
             self._log.write({"kind": "event", "event": "resumed", "step": start})
-        display.begin(start, stretches[-1].last)
+        display.begin(start, stages[-1].last)
 
     def totals(self) -> dict[str, float]:
         """Seconds and real tokens of the whole run up to the last step taken in."""
@@ -68,20 +68,20 @@ class Recorder:
             "real_tokens": self._real_tokens,
         }
 
-    def went_back(self, step: int, real_tokens: int, reason: str) -> None:
+    def rolled_back(self, step: int, real_tokens: int, reason: str) -> None:
         """The run goes on from an earlier step: its books are those of then, but for the time."""
         self._pending, self._start, self._real_tokens = None, step, real_tokens
         self._log.rewind(step)
         self._log.write({"kind": "event", "event": "went back", "step": step, "reason": reason})
 
-    def begin_phase(self, index: int) -> None:
-        self._stretch = self._stretches[index]
+    def begin_stage(self, index: int) -> None:
+        self._stage = self._stages[index]
         self._restart_clock()
 
-    def push(self, step: int, metrics: dict[str, jax.Array], work: Work) -> None:
+    def push(self, step: int, metrics: dict[str, jax.Array], cost: StepCost) -> None:
         """Takes in the metrics of completed update ``step``; deals with those of the one before."""
         self._finish()
-        self._pending = (step, metrics, work)
+        self._pending = (step, metrics, cost)
 
     def flush(self) -> None:
         """Waits for the newest metrics, so that everything is on record and on disk."""
@@ -93,7 +93,7 @@ class Recorder:
         not finite."""
         if not all(map(math.isfinite, values.values())):
             raise Diverged(f"the held-out evaluation after step {step} is not finite: {values}")
-        row = {"kind": "eval", "step": step, "phase": self._stretch.name, **values, "seconds": self.totals()["seconds"]}
+        row = {"kind": "eval", "step": step, "phase": self._stage.name, **values, "seconds": self.totals()["seconds"]}
         self._log.write(row)
         self._log.sync()  # a checkpoint that follows makes it final
         self._display.say(line)
@@ -104,20 +104,20 @@ class Recorder:
         self._log.close()
 
     def _restart_clock(self) -> None:
-        self._interval_began, self._interval_tokens, self._interval_work = time.monotonic(), 0.0, Work(0, 0.0)
+        self._interval_began, self._interval_tokens, self._interval_cost = time.monotonic(), 0.0, StepCost(0, 0.0)
 
     def _finish(self) -> None:
         if self._pending is None:
             return
-        (step, metrics, work), self._pending = self._pending, None
+        (step, metrics, cost), self._pending = self._pending, None
         values = fetch(metrics)
         self._judge(step, values)
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
-        self._interval_work = Work(self._interval_work.slots + work.slots, self._interval_work.flops + work.flops)
-        milestone = step in (self._start + 1, self._stretch.first, self._stretch.last)
+        self._interval_cost = StepCost(self._interval_cost.slots + cost.slots, self._interval_cost.flops + cost.flops)
+        milestone = step in (self._start + 1, self._stage.first, self._stage.last)
         if milestone or step % self._every_steps == 0:
-            row = {"kind": "train", "step": step, "phase": self._stretch.name}
+            row = {"kind": "train", "step": step, "phase": self._stage.name}
             row |= {name: values[name] for name in self._fields} | self._speed() | {"seconds": self.totals()["seconds"]}
             self._log.write(row)
             self._display.show(row, milestone)
@@ -125,4 +125,4 @@ class Recorder:
 
     def _speed(self) -> dict[str, float | None]:
         seconds = time.monotonic() - self._interval_began
-        return throughput(self._interval_tokens, *self._interval_work, seconds, self._peak)
+        return throughput(self._interval_tokens, *self._interval_cost, seconds, self._peak)

@@ -20,7 +20,7 @@ from bertjax.config_schema import LARGEST_INT
 from bertjax.engine.health import judged
 from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.optimizers import make_optimizer
-from bertjax.engine.recorder import Stretch, Work
+from bertjax.engine.recorder import Stage, StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.sizes import check_batch, check_model
 from bertjax.engine.split import better_sizes, check_divides, hooks, in_parts, parts_of, rows_that_fit
@@ -86,10 +86,10 @@ class Job:
         """That of the config, its loss in units of the task's."""
         return replace(self.run.guard, loss_rise=self.run.guard.loss_rise * self.family.loss_unit)
 
-    def stretches(self) -> list[Stretch]:
+    def stages(self) -> list[Stage]:
         """The epochs, as updates of the run."""
         size = self.train_batches.per_epoch
-        return [Stretch(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
+        return [Stage(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
 
     def forward(self, params: Any, batch: Batch, dropout_seed: Any):
         """The model on a batch."""
@@ -168,10 +168,12 @@ class Job:
             self.programs[key] = make()
         return self.programs[key]
 
-    def work(self, length: int) -> Work:
+    def cost(self, length: int) -> StepCost:
         """Token places and FLOPs of a step with rows of this length."""
         rows = self.train_batches.rows
-        return Work(rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.num_positions))
+        return StepCost(
+            rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.num_positions)
+        )
 
 
 def make_job(

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.engine.machine import ran_on
+from bertjax.engine.position import RunPosition
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import Job
-from bertjax.finetune.position import Position
 from bertjax.tasks.label_warnings import majority
 from bertjax.tasks.score_format import defined_scores, format_scores, score_title
 
 
-def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[str, Any]:
+def summarise(job: Job, here: RunPosition, loss: float, outcome: Outcome) -> dict[str, Any]:
     """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
     trial, family = job.trial, job.family
     slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
     left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
-    slots = slots_between(0, here.step + here.offset) - left_out
+    slots = slots_between(0, here.data.number) - left_out
     seconds, real_tokens = here.totals["seconds"], here.totals["real_tokens"]
     return {
         "name": job.run.name,
@@ -30,7 +30,7 @@ def summarise(job: Job, here: Position, loss: float, outcome: Outcome) -> dict[s
         "remarks": list(outcome.remarks),
         "positive_label": family.task.positive_label,
         "loss": loss,
-        "best_step": here.best["step"] if here.best else None,
+        "best_step": here.best.step,
         **outcome.details(),
         "learning_rate": trial.learning_rate,
         "epochs": trial.epochs,

@@ -15,7 +15,7 @@ from bertjax.config import ModelConfig, PhaseConfig, RunConfig
 from bertjax.engine.health import judged
 from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.optimizers import make_optimizer
-from bertjax.engine.recorder import Work
+from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
 from bertjax.engine.sizes import check_batch, check_model
 from bertjax.engine.split import check_divides, hooks, parts_of, rows_that_fit
@@ -134,10 +134,10 @@ def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
     return Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
 
 
-def work_of_step(model: ModelConfig, phase: PhaseConfig) -> Work:
+def cost_of_step(model: ModelConfig, phase: PhaseConfig) -> StepCost:
     """Token places of a step of the phase, and its FLOPs."""
     row = train_flops_per_row(model, phase.sequence_length, phase.max_predictions)
-    return Work(phase.batch_size * phase.sequence_length, phase.batch_size * row)
+    return StepCost(phase.batch_size * phase.sequence_length, phase.batch_size * row)
 
 
 def describe_job(job: Job) -> list[str]:

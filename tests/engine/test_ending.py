@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from bertjax.engine.ending import orderly_end
+from bertjax.engine.fit import orderly_end
 from bertjax.errors import CheckpointError, Diverged
 
 

@@ -8,10 +8,10 @@ import pytest
 
 import bertjax.train
 from bertjax.config import GuardConfig
+from bertjax.engine import fit
 from bertjax.engine.checkpoint.record import read_record
-from bertjax.engine.guard import MOST_FILES, Guard, Setback
+from bertjax.engine.guard import MOST_FILES, Guard, Rollback
 from bertjax.engine.health import TRUSTED_AFTER, initial_health, judged
-from bertjax.train import pretraining
 
 
 def quiet(config, workdir, lines=None):
@@ -26,7 +26,7 @@ def rows(workdir):
 def poison(monkeypatch):
     """``poison(*numbers)``: the batches of these numbers, counted over the whole run, get an infinite weight on their
     way to the devices; the list it returns gets them as they were before."""
-    place, made = pretraining.to_global, []
+    place, made = fit.to_global, []
 
     def choose(*numbers):
         count = iter(range(1, 1_000_000))
@@ -38,7 +38,7 @@ def poison(monkeypatch):
                 batch = batch | {"masked_lm_weights": np.full_like(batch["masked_lm_weights"], np.inf)}
             return place(batch, mesh)
 
-        monkeypatch.setattr(pretraining, "to_global", poisoned)
+        monkeypatch.setattr(fit, "to_global", poisoned)
         return made
 
     return choose
@@ -135,12 +135,12 @@ def test_bad_steps_leave_the_means_alone_and_are_counted():
     assert int(judge(health, 5.0)[1].bad_in_a_row) == 0
 
 
-def test_a_mean_that_rises_is_a_setback(tmp_path):
+def test_a_mean_that_rises_causes_a_rollback(tmp_path):
     guard = Guard(CONFIG, tmp_path, 0, print, print)
     good = {"apply_update": 1.0, "mean_loss": 6.0, "lowest_mean_loss": 3.5}
     guard.judge(1, good)
     guard.judge(2, good | {"lowest_mean_loss": 3.4e38})
-    with pytest.raises(Setback, match=r"risen from 3\.500 to 6\.600 at step 3"):
+    with pytest.raises(Rollback, match=r"risen from 3\.500 to 6\.600 at step 3"):
         guard.judge(3, good | {"mean_loss": 6.6})
 
 

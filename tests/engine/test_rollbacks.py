@@ -7,7 +7,7 @@ import pytest
 
 import bertjax.train
 from bertjax.engine.checkpoint.record import read_record
-from bertjax.engine.guard import Guard, Setback
+from bertjax.engine.guard import Guard, Rollback
 from bertjax.train import pretraining
 
 
@@ -27,15 +27,15 @@ def flip(step):
 
 
 @pytest.fixture
-def setback(monkeypatch):
-    """``setback(step, before)``: once the metrics of that step are judged, ``before()`` is called and the run has to
-    roll back; only the first time."""
+def rollback_at(monkeypatch):
+    """``rollback_at(step, before)``: once the metrics of that step are judged, ``before()`` is called and the run
+    has to roll back; only the first time."""
     judge, pending = Guard.judge, {}
 
     def judged(self, step, values):
         if step in pending:
             pending.pop(step)()
-            raise Setback(f"step {step} is said to be bad")
+            raise Rollback(f"step {step} is said to be bad")
         judge(self, step, values)
 
     monkeypatch.setattr(Guard, "judge", judged)
@@ -55,8 +55,8 @@ def config(config):
     return config
 
 
-def test_a_step_past_a_damaged_one_is_saved_again(setback, config, tmp_path):
-    setback(10, lambda: flip(tmp_path / "checkpoints/8"))
+def test_a_step_past_a_damaged_one_is_saved_again(rollback_at, config, tmp_path):
+    rollback_at(10, lambda: flip(tmp_path / "checkpoints/8"))
     lines = []
     assert quiet(config, tmp_path, lines)["steps"] == 20
     assert any("checkpoint of step 8 is damaged" in line for line in lines)
@@ -65,16 +65,16 @@ def test_a_step_past_a_damaged_one_is_saved_again(setback, config, tmp_path):
         assert read_record(tmp_path / f"checkpoints/{step}")["step"] == step
 
 
-def test_a_step_that_was_deleted_is_saved_again(setback, config, tmp_path):
+def test_a_step_that_was_deleted_is_saved_again(rollback_at, config, tmp_path):
     """Of 4, 8 and 12, 8 is not kept; past the damaged step 12 the run comes by it once more."""
     config.checkpoint.keep, config.checkpoint.keep_every_steps = 1, 4 * 3
     config.phases.phase1.steps, config.phases.phase2.steps = 28, 4
-    setback(27, lambda: flip(tmp_path / "checkpoints/24"))
+    rollback_at(27, lambda: flip(tmp_path / "checkpoints/24"))
     assert quiet(config, tmp_path)["steps"] == 32
     assert read_record(tmp_path / "checkpoints/32")["step"] == 32
 
 
-def test_a_rollback_into_the_phase_before_reads_that_phase(setback, config, tmp_path, monkeypatch):
+def test_a_rollback_into_the_phase_before_reads_that_phase(rollback_at, config, tmp_path, monkeypatch):
     """The checkpoint between the phases is damaged, so the run goes back to the middle of the first one, and on with
     rows of its own length that were in no batch before."""
     opened, open_batches = [], pretraining.open_batches
@@ -84,7 +84,7 @@ def test_a_rollback_into_the_phase_before_reads_that_phase(setback, config, tmp_
         return open_batches(*arguments, **named)
 
     monkeypatch.setattr(pretraining, "open_batches", opening)
-    setback(15, lambda: flip(tmp_path / "checkpoints/12"))
+    rollback_at(15, lambda: flip(tmp_path / "checkpoints/12"))
     assert quiet(config, tmp_path)["steps"] == 20
     assert [index for index, _ in opened] == [0, 1, 0, 1]
     back, then = opened[2][1], opened[3][1]

@@ -125,7 +125,7 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
         before(self, step, *rest)
         write("done", step=step)
 
-    def begin_phase(self, index, before=Recorder.begin_phase):
+    def begin_stage(self, index, before=Recorder.begin_stage):
         if killer:
             killer.phase("before", index)
         before(self, index)
@@ -155,7 +155,7 @@ def follow(write: Callable[..., None], killer: Killer | None, step_seconds: floa
         before(self, number, frame)
 
     Heartbeat.at, Heartbeat.pause = at, pause
-    Recorder.push, Recorder.begin_phase = push, begin_phase
+    Recorder.push, Recorder.begin_stage = push, begin_stage
     Checkpoints.restore_newest = restore
     loop.open_batches = open_batches
     StopRequest.__enter__, StopRequest._on_signal = enter, on_signal
@@ -166,6 +166,9 @@ class _Hashed:
 
     def __init__(self, batches: Any, rows: Any, write: Callable[..., None]):
         self._batches, self._rows, self._write = batches, [int(row) for row in rows], write
+
+    def __iter__(self) -> _Hashed:
+        return self
 
     def __next__(self) -> Any:
         batch, cursor = next(self._batches)

@@ -56,7 +56,7 @@ def owners(count: int, seed: int, clock: Callable[[], float] = time.monotonic) -
 
 def slow_steps(seconds: float) -> None:
     """Every step takes so long, so that there is time to intrude."""
-    import bertjax.train.pretraining as loop
+    import bertjax.engine.fit as loop
 
     fast = loop.to_global
 

@@ -51,7 +51,7 @@ class Guarded:
         self.folders: set[int] = set()
 
     def judge(self, step: int) -> None:
-        """Raises the run's own Setback where one is due after this step; of several processes one does the harm."""
+        """Raises the run's own Rollback where one is due after this step; of several processes one does the harm."""
         from bertjax.engine import guard
 
         setback = self._pending.pop(step, None)
@@ -59,7 +59,7 @@ class Guarded:
             return
         if self._harming:
             self._harm(setback)
-        raise guard.Setback(f"step {step} is said to be bad")
+        raise guard.Rollback(f"step {step} is said to be bad")
 
     def _harm(self, setback: Setback) -> None:
         draw = random.Random(setback.seed)

@@ -7,12 +7,12 @@ import pytest
 
 import bertjax
 import bertjax.finetune
+from bertjax.engine.position import Best
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.metric import of_run, of_summary, with_metric
-from bertjax.finetune.position import Position
 from bertjax.finetune.search import combined
 from bertjax.finetune.settings import Trial, resolve
 from bertjax.tasks.examples import text_examples
@@ -182,9 +182,11 @@ def test_values_of_a_metric_are_better_the_higher_they_are():
 
 
 def test_what_has_no_value_is_not_the_best():
-    here = Position(object())
-    assert [here.evaluated(score) for score in (None, -0.5, None, 0.0)] == [False, True, False, True]
-    assert here.best == {"step": 0, "score": 0.0} and here.since_best == 0
+    best, steps = Best(), []
+    for step, score in enumerate((None, -0.5, None, 0.0), start=1):
+        best = best.after(step, score)
+        steps.append(best.step)
+    assert steps == [None, 2, 2, 4] and best == Best(4, 0.0, evaluations_since=0)
 
 
 def test_a_trial_without_a_value_is_not_the_best():

@@ -1,39 +1,57 @@
-"""Where a run stands: the best evaluation, and the way back after a setback."""
+"""Where a trial is: the best evaluation, the next batch, and the way back after a rollback."""
 
 import pytest
 
-from bertjax.errors import Diverged
-from bertjax.finetune.position import Position
+from bertjax.engine.position import Best, RunPosition
+from bertjax.errors import ConfigError, Diverged
+from bertjax.finetune.position import NextBatch, records
 
-CONSTANTS = {"identity": "a", "random": "b", "versions": {}}
+RECORDS = records({"task": "classification"}, seed=3, versions={})
 STATE: object = object()
 
 
-def checkpoint(position):
-    return position.step, STATE, CONSTANTS | position.record()
+def saved(here, is_due=False):
+    return RECORDS.position((here.step, STATE, {**RECORDS.constants, **RECORDS.changes(here, 0.5, is_due)}))
 
 
 def test_the_first_of_equal_scores_is_the_best():
-    here = Position(STATE)
+    here = RunPosition(STATE, NextBatch(22))
     for step, score, is_best in ((5, 0.5, True), (10, 0.7, True), (15, 0.7, False), (20, 0.6, False)):
-        here.step = step
-        assert here.evaluated(score) == is_best
-    assert here.best == {"step": 10, "score": 0.7} and here.since_best == 2
-    again = Position.from_checkpoint(*checkpoint(here), CONSTANTS)
-    assert again.record() == here.record()
+        here.step, here.best = step, here.best.after(step, score)
+        assert (here.best.step == step) == is_best
+    assert here.best == Best(10, 0.7, evaluations_since=2)
+    assert RECORDS.changes(here, 0.5, False) == {
+        "step": 20,
+        "offset": 2,
+        "totals": {"seconds": 0.0, "real_tokens": 0},
+        "skipped": [],
+        "best": {"step": 10, "score": 0.7},
+        "since_best": 2,
+        "held_out_loss": 0.5,
+        "evaluation_due": False,
+    }
+    assert saved(here) == here and saved(here, is_due=True).is_due
 
 
-def test_after_a_setback_other_batches_come():
-    here = Position(STATE, step=30)
-    saved = checkpoint(Position(STATE, step=20))
-    here.go_back(saved, CONSTANTS, "it went wrong")
+def test_after_a_rollback_other_batches_come():
+    here = RunPosition(STATE, NextBatch(30), step=30)
+    before = saved(RunPosition(STATE, NextBatch(20), step=20))
+    here.roll_back(before, "it went wrong")
     # Batches 0 .. 29 were used; the next update is the 21st and takes batch 30.
-    assert (here.step, here.offset) == (20, 10) and here.step + here.offset == 30
+    assert (here.step, here.data) == (20, NextBatch(30)) and here.data.record(here.step) == {"offset": 10}
     assert here.skipped == [{"step": 20, "reason": "it went wrong", "from": 20, "to": 30}]
     with pytest.raises(Diverged, match="to go back to step 20 has not helped"):
-        here.go_back(saved, CONSTANTS, "again")
+        here.roll_back(before, "again")
 
 
 def test_without_a_checkpoint_there_is_no_way_back():
     with pytest.raises(Diverged, match="no checkpoint to go back to"):
-        Position(STATE).go_back(None, CONSTANTS, "bad")
+        RunPosition(STATE, NextBatch()).roll_back(None, "bad")
+
+
+def test_a_checkpoint_of_another_run_is_refused():
+    other = records({"task": "tagging"}, seed=3, versions={})
+    with pytest.raises(ConfigError, match="the checkpoint of step 0 is of another run: identity is"):
+        other.position(
+            (0, STATE, {**RECORDS.constants, **RECORDS.changes(RunPosition(STATE, NextBatch()), None, False)})
+        )

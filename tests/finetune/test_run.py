@@ -12,7 +12,7 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-import bertjax.finetune.trial as loop
+from bertjax.engine import fit as loop
 from bertjax.engine.checkpoint.record import read_record
 from bertjax.errors import ConfigError, Stopped
 

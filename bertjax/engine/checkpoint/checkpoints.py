@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -18,16 +19,17 @@ from jax.sharding import Mesh
 
 from bertjax.config import CheckpointConfig
 from bertjax.engine.checkpoint import orbax_log
+from bertjax.engine.checkpoint.described_state import check_state, described
 from bertjax.engine.checkpoint.record import ITEM, Damaged, amend_record, sealed, whole_record
 from bertjax.engine.checkpoint.retention import Saved, kept_steps
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
-from bertjax.engine.state import TrainState
 from bertjax.errors import CheckpointError, Diverged, WorkdirGone
 from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
-from bertjax.parallel.sharding import path_name
 
 STATE = "state"
+# A dataclass of pytrees: what is saved under each field's name.
+State = TypeVar("State")
 # What a save needs besides its arrays: metadata, and the rounding of files up to blocks.
 SPARE_BYTES = 16 * 2**20
 # How long a process waits to see a folder that process 0 sees: file systems of several machines cache what folders
@@ -87,7 +89,7 @@ class Checkpoints:
 
     # --- Saving ---------------------------------------------------------------------------------------------------
 
-    def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
+    def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
         """Begins to save; the arrays are copied before it returns, so the state may be donated to the next step.
 
         record: plain JSON about the step; the checksums are added to it. Raises CheckpointError where there is no
@@ -101,7 +103,7 @@ class Checkpoints:
         if not finite:
             raise Diverged(f"the state after step {step} is not finite; it is not saved")
         self._check_space(step, tree)
-        record = sealed(record | {"step": step, "arrays": _described(tree, checksums)})
+        record = sealed(record | {"step": step, "arrays": described(tree, checksums)})
         items = {STATE: ocp.args.PyTreeSave(tree), ITEM: ocp.args.JsonSave(record)}
         try:
             saved = self._open().save(step, args=ocp.args.Composite(**items), force=True)
@@ -209,7 +211,7 @@ class Checkpoints:
 
     # --- Restoring ------------------------------------------------------------------------------------------------
 
-    def restore_newest(self, shapes: TrainState) -> tuple[int, TrainState, dict[str, Any]] | None:
+    def restore_newest(self, shapes: State) -> tuple[int, State, dict[str, Any]] | None:
         """(step, state, record) of the newest whole checkpoint, laid out as ``shapes`` (ShapeDtypeStructs with
         shardings); None where there is no checkpoint at all.
 
@@ -237,7 +239,7 @@ class Checkpoints:
         self._saved = {}
         return None
 
-    def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, step: int, shapes: State) -> tuple[State, dict[str, Any]]:
         """State, laid out as ``shapes``, and record of one step. Raises CheckpointError where it is not whole."""
         self.wait()
         self._all(True)
@@ -246,7 +248,7 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoint of step {step} in {self._folder} is damaged ({damage})")
         return state, record
 
-    def _restored(self, step: int, shapes: TrainState) -> tuple[Any, Any, str | None]:
+    def _restored(self, step: int, shapes: State) -> tuple[Any, Any, str | None]:
         """(state, record, None), or what is wrong with the step in the last place. Raises CheckpointError."""
         # Whoever does not see it could not tell whether it is damaged.
         if not self._all(self._sees(step)):
@@ -259,7 +261,7 @@ class Checkpoints:
         damage = None
         try:
             record = self._whole(step)
-            _check_arrays(step, record, shapes)
+            check_state(step, record, _tree(shapes))
             handler = ocp.StandardCheckpointHandler()
             with contextlib.closing(handler):
                 folder = epath.Path(self._folder / str(step) / STATE)
@@ -278,7 +280,7 @@ class Checkpoints:
         if changed:
             more = f" and {len(changed) - 1} more arrays are" if len(changed) > 1 else " is"
             return None, None, f"{changed[0]}{more} not what was saved"
-        return TrainState(**state), record, None
+        return type(shapes)(**state), record, None
 
     def _whole(self, step: int) -> dict[str, Any]:
         """The record of a step whose folder is complete. Raises Damaged."""
@@ -319,32 +321,5 @@ def _saved(record: dict[str, Any]) -> Saved:
     return Saved(record.get("held_out_loss"), record.get("phase", 0))
 
 
-def _check_arrays(step: int, record: dict[str, Any], shapes: TrainState) -> None:
-    """Raises CheckpointError where the checkpoint holds other arrays than the run has."""
-    wanted = {name: (a["shape"], a["dtype"]) for name, a in _described(_tree(shapes)).items()}
-    stored = {name: (a["shape"], a["dtype"]) for name, a in record["arrays"].items()}
-    differ = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
-    if differ:
-        name = differ[0]
-        raise CheckpointError(
-            f"the checkpoint of step {step} is of another state: {name} is {_plain(stored.get(name))} there, "
-            f"{_plain(wanted.get(name))} here" + f", and {len(differ) - 1} more differ" * (len(differ) > 1)
-        )
-
-
-def _plain(array: tuple[list[int], str] | None) -> str:
-    return f"{array[1]}{array[0]}" if array else "missing"
-
-
-def _described(tree: Any, checksums: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """{path: shape, dtype and, where given, checksum} of all arrays."""
-    described = {}
-    for path, x in jax.tree_util.tree_leaves_with_path(tree):
-        described[path_name(path)] = {"shape": list(x.shape), "dtype": x.dtype.name}
-    for name, checksum in (checksums or {}).items():
-        described[name]["checksum"] = checksum
-    return described
-
-
-def _tree(state: TrainState) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in TrainState.__dataclass_fields__}
+def _tree(state: Any) -> dict[str, Any]:
+    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}

@@ -1,7 +1,7 @@
-"""The arrays of a checkpoint as they lie on disk: Zarr arrays in one OCDBT database, read without Orbax and JAX.
+"""The arrays of a checkpoint on disk: Zarr arrays in one OCDBT database, read without Orbax and JAX.
 
-Orbax reads them all at once: where one is damaged the others report on a loop that is gone by then. It also starts
-JAX, and on an accelerator's host the run itself may hold the device.
+Orbax reads all at once: if one is damaged, the others report on a loop that is gone by then. It also starts JAX, and on
+an accelerator's host the run itself may hold the device.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def check_arrays(found: dict[str, StoredArray], record: dict[str, Any]) -> None:
     there = {name: (array.dtype, array.shape) for name, array in found.items()}
     for name in sorted(told.keys() | there.keys()):
         if told.get(name) != there.get(name):
-            raise Damaged(f"{name} is {_plain(there.get(name))}, its record says {_plain(told.get(name))}")
+            raise Damaged(f"{name} is {shown(there.get(name))}, its record says {shown(told.get(name))}")
 
 
-def _plain(array: tuple[str, tuple[int, ...]] | None) -> str:
+def shown(array: tuple[str, tuple[int, ...]] | None) -> str:
     return f"{array[0]}{list(array[1])}" if array else "missing"
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import bertjax.train
-from bertjax.config import CheckpointConfig
+from bertjax.config import CheckpointConfig, resolve
 from bertjax.data.stream.cursor import Cursor
 from bertjax.engine.checkpoint import checkpoints
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
@@ -17,10 +17,11 @@ from bertjax.engine.checkpoint.retention import Saved, kept_steps
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
 from bertjax.engine.health import initial_health
 from bertjax.engine.loss_scale import initial_loss_scale
+from bertjax.engine.position import RANDOM
 from bertjax.engine.state import TrainState
 from bertjax.errors import CheckpointError, exit_code
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.position import RANDOM, Standing
+from bertjax.train.position import records
 
 CONSTANTS = {"identity": "a", "tokenizer": "b", "corpus": "c", "random": RANDOM | {"seed": 0}}
 
@@ -183,7 +184,7 @@ def test_a_record_of_nonsense_is_one_line(name, value, workdir):
 
 def good(**values):
     record = {"phase": 0, "cursor": Cursor().to_json(), "totals": {"seconds": 1.5, "real_tokens": 9}, "skipped": []}
-    return CONSTANTS | record | values
+    return record | values
 
 
 @pytest.mark.parametrize(
@@ -204,16 +205,18 @@ def good(**values):
         ("skipped", [None, {}, [3], [{"step": "x"}]]),
     ],
 )
-def test_a_standing_of_nonsense_is_one_line(name, values):
-    phase_at = lambda step: int(step >= 6)
-    assert Standing.from_checkpoint(6, None, good(), CONSTANTS, phase_at).phase == 0
+def test_a_record_that_makes_no_sense_is_one_line(name, values, config):
+    """The phases have 6 and 4 steps."""
+    of_run = records(resolve(config), "b", "c", versions={})
+    position = lambda record: of_run.position((6, None, dict(of_run.constants) | record))
+    assert position(good()).data.phase == 0
     for value in values:
         with pytest.raises(CheckpointError, match=f"step 6 makes no sense: {name} is"):
-            Standing.from_checkpoint(6, None, good(**{name: value}), CONSTANTS, phase_at)
+            position(good(**{name: value}))
     without = good()
     del without[name]
     with pytest.raises(CheckpointError, match=name):
-        Standing.from_checkpoint(6, None, without, CONSTANTS, phase_at)
+        position(without)
 
 
 def test_a_position_beyond_the_corpus_is_one_line(finished, config, tmp_path):
