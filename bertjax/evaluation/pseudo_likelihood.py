@@ -17,6 +17,7 @@ import numpy as np
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import ModelConfig
 from bertjax.inference.placement import ONE_DEVICE, Placement
+from bertjax.inference.row_lengths import best_lengths
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.text.tokenizer import Tokenizer
@@ -85,10 +86,12 @@ class MaskedRows:
     def batches(self, batch_tokens: int, worth: float, shards: int = 1) -> Iterator[tuple[np.ndarray, int, int]]:
         """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled.
 
-        batch_tokens: of each of the ``shards`` of a batch. worth: see ``row_lengths``.
+        batch_tokens: of each of the ``shards`` of a batch. worth: see ``best_lengths``.
         """
+        if not len(self):
+            return
         order = np.argsort(self._lengths, kind="stable")
-        lengths = row_lengths(self._lengths, worth)
+        lengths = best_lengths(self._lengths, int(self._lengths.max()), worth).tolist()
         shapes = [(length, max(1, batch_tokens // length) * shards) for length in lengths]
         ends = np.searchsorted(self._lengths[order], [length for length, _ in shapes], side="right")
         begin = 0
@@ -130,17 +133,6 @@ def worth_a_shape(config: ModelConfig) -> float:
     length = 16
     forward = train_flops_per_row(config, length, 1) / 3  # of forward and backward pass
     return _FLOPS_OF_COMPILING.get(jax.default_backend(), _FLOPS_OF_COMPILING_ELSEWHERE) * length / forward
-
-
-def row_lengths(lengths: np.ndarray, worth: float) -> list[int]:
-    """Few row lengths, ascending, for rows of these lengths: another one where it saves ``worth`` tokens of padding."""
-    counts = np.bincount(lengths)
-    up_to = np.cumsum(counts)
-    chosen = [len(counts) - 1]
-    for length in range(len(counts) - 2, 0, -1):
-        if counts[length] and (chosen[-1] - length) * up_to[length] >= worth:
-            chosen.append(length)
-    return chosen[::-1]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -16,12 +16,10 @@ import numpy as np
 
 from bertjax.data.stream.hashing import Purpose, derive
 from bertjax.data.stream.permutation import permute
+from bertjax.inference.row_lengths import best_lengths, by_length, row_length
 
 # Batches that are sorted together. More: less padding, and more of the same neighbours in every epoch.
 WINDOW = 100
-# Each row length is a program of its own, which takes seconds to compile: at most so many, multiples of this.
-ROW_LENGTHS = 12
-MULTIPLE = 2
 # The value of token labels where there is nothing to learn.
 IGNORED = -1
 
@@ -48,32 +46,6 @@ class Rows:
         return np.diff(self.starts)
 
 
-def row_lengths(longest: np.ndarray, limit: int, worth: float) -> np.ndarray:
-    """The lengths for batches whose longest rows are ``longest`` that together pad least, at most ``ROW_LENGTHS``.
-
-    Ascending; multiples of ``MULTIPLE``, or ``limit``, which no row exceeds. worth: padding, in places of one row of
-    each batch, that a length more has to save.
-    """
-    rounded = np.minimum(-(-longest // MULTIPLE) * MULTIPLE, limit)
-    values, counts = np.unique(rounded, return_counts=True)
-    batches = np.concatenate([[0], np.cumsum(counts)])
-    # places[j]: the fewest for the batches of the first j values in so many lengths; begins[j - 1]: the value after
-    # which the last of these lengths begins to be used.
-    places = np.where(batches > 0, np.inf, 0.0)
-    begins, costs = [], []
-    for number in range(1, min(ROW_LENGTHS, len(values)) + 1):
-        after = places[None, :] + (batches[1:, None] - batches[None, :]) * values[:, None]
-        after = np.where(np.arange(len(values) + 1)[None, :] <= np.arange(len(values))[:, None], after, np.inf)
-        begins.append(after.argmin(axis=1))
-        places = np.concatenate([[np.inf], after.min(axis=1)])
-        costs.append(places[-1] + number * worth)
-    lengths, end = [], len(values)
-    for chosen in reversed(begins[: int(np.argmin(costs)) + 1]):
-        lengths.append(values[end - 1])
-        end = int(chosen[end - 1])
-    return np.array(lengths[::-1])
-
-
 class Batches:
     """Batches of ``batch_size`` examples; ``per_example`` rows make one (two of a pair whose texts stand alone).
 
@@ -97,7 +69,7 @@ class Batches:
         self.rows = -(-filled // unit) * unit
         self._lengths = rows.lengths.reshape(-1, per_example).max(axis=1)
         self.per_epoch = -(-len(self._lengths) // batch_size)
-        self.row_lengths = row_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / filled)
+        self.row_lengths = best_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / filled)
         self._epoch = lru_cache(maxsize=2)(self._planned)
 
     @property
@@ -112,9 +84,7 @@ class Batches:
 
     def evaluation(self) -> Iterator[tuple[np.ndarray, int]]:
         """The same of one pass over all examples, by length."""
-        order = np.argsort(self._lengths, kind="stable")
-        for begin in range(0, len(order), self._batch_size):
-            yield self._batch(order[begin : begin + self._batch_size])
+        yield from map(self._batch, by_length(self._lengths, self._batch_size))
 
     def make(self, numbers: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """The batch of these rows; a number of -1 is a row of padding that weighs nothing."""
@@ -149,8 +119,8 @@ class Batches:
     def _batch(self, examples: np.ndarray) -> tuple[np.ndarray, int]:
         numbers = (examples[:, None] * self._per_example + np.arange(self._per_example)[None, :]).reshape(-1)
         filler = np.full(self.rows - len(numbers), -1, numbers.dtype)
-        length = self.row_lengths[np.searchsorted(self.row_lengths, self._lengths[examples].max())]
-        return np.concatenate([numbers, filler]), int(length)
+        length = row_length(self.row_lengths, self._lengths[examples].max())
+        return np.concatenate([numbers, filler]), length
 
 
 def joined(rows: list[tuple[list[int], list[int]]], **labels: np.ndarray) -> Rows:

@@ -9,9 +9,7 @@ import numpy as np
 
 from bertjax.config import ModelConfig
 from bertjax.inference.encoding import Encoded, padded
-
-# A program is compiled for every shape, so lengths are rounded up to one of these.
-_LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
+from bertjax.inference.row_lengths import by_length, fixed_lengths, row_length
 
 # ``(arrays [rows, length], indices of the examples in the first rows) -> one result a row``
 RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
@@ -36,18 +34,12 @@ def run_by_length(
         if max(example.token_type_ids) >= config.type_vocab_size:
             raise ValueError(f"texts[{index}] is a pair; the model has {config.type_vocab_size} token type")
     results: list[Any] = [None] * len(examples)
-    order = np.argsort(lengths, kind="stable")
-    for begin in range(0, len(order), batch_size):
-        chosen = [int(index) for index in order[begin : begin + batch_size]]
-        rows = batch_size if len(order) > batch_size else min(batch_size, 1 << (len(chosen) - 1).bit_length())
+    for numbers in by_length(lengths, batch_size):
+        chosen = numbers.tolist()
+        rows = batch_size if len(examples) > batch_size else min(batch_size, 1 << (len(chosen) - 1).bit_length())
         rows = -(-rows // shards) * shards
-        length = rounded_length(int(lengths[chosen].max()), longest)
+        length = row_length(fixed_lengths(longest), lengths[chosen].max())
         batch = padded([examples[index] for index in chosen], rows, length, pad_id)
         for index, result in zip(chosen, run(batch, chosen), strict=False):
             results[index] = result
     return results
-
-
-def rounded_length(length: int, longest: int) -> int:
-    """The shortest row that holds ``length`` tokens; ``longest`` at most."""
-    return min(longest, next((size for size in _LENGTHS if size >= length), longest))

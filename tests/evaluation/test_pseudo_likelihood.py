@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bertjax.evaluation import pseudo_likelihood
-from bertjax.evaluation.pseudo_likelihood import MaskedRows, pseudo_log_likelihoods, row_lengths, worth_a_shape
+from bertjax.evaluation.pseudo_likelihood import MaskedRows, pseudo_log_likelihoods, worth_a_shape
 from bertjax.model.create import model_config
 
 LENGTHS = [1, 3, 3, 5, 21, 38, 1]
@@ -68,13 +68,6 @@ def test_all_batches_but_the_last_are_full(tokenizer, sentences):
     *others, (chosen, length, size) = MaskedRows(sentences, tokenizer).batches(64, 1)
     assert all(len(c) == s and s * n <= 64 for c, n, s in others)
     assert len(chosen) <= size and length == max(LENGTHS) + 2
-
-
-def test_a_row_length_must_be_worth_compiling():
-    lengths = np.array([5] * 100 + [10] * 10 + [40])
-    assert row_lengths(lengths, 1) == [5, 10, 40]
-    assert row_lengths(lengths, 1000) == [10, 40]
-    assert row_lengths(lengths, 10**6) == [40]
 
 
 def test_a_larger_model_has_more_shapes():

@@ -1,11 +1,10 @@
 """Batches by length: every example once an epoch, little padding, an order that is a function of the seed."""
 
-import itertools
-
 import numpy as np
 import pytest
 
-from bertjax.finetune.batching import IGNORED, MULTIPLE, ROW_LENGTHS, Batches, Rows, joined, row_lengths
+from bertjax.finetune.batching import IGNORED, Batches, Rows, joined
+from bertjax.inference.row_lengths import MOST_LENGTHS
 
 
 def rows_of(lengths, **labels):
@@ -52,35 +51,12 @@ def test_long_batches_come_at_any_time(lengths):
 def test_little_padding_with_few_row_lengths(lengths):
     batches = Batches(rows_of(lengths), 32, limit=128, pad_id=0)
     found = [length for _, length in epoch(batches, 7)]
-    assert len(set(found)) <= ROW_LENGTHS
+    assert len(set(found)) <= MOST_LENGTHS
     slots = batches.slots(7, 0, batches.per_epoch)
     assert slots == 32 * sum(found)
     padding, to_the_longest = 1 - lengths.sum() / slots, 1 - lengths.mean() / 128
     print(f"padding {padding:.1%} in {len(set(found))} row lengths; padded to the longest {to_the_longest:.1%}")
     assert padding < 0.2 < to_the_longest
-
-
-def test_row_lengths_are_those_that_pad_least():
-    """Against all choices of lengths, one by one."""
-    random = np.random.default_rng(1)
-    longest = np.concatenate([random.integers(3, 30, 60), [40, 41]])
-    found = row_lengths(longest, limit=512, worth=0.0)
-    places = lambda lengths: sum(min(x for x in lengths if x >= n) for n in longest)
-    possible = sorted({-(-int(n) // MULTIPLE) * MULTIPLE for n in longest})
-    best = min(places((*c, possible[-1])) for c in itertools.combinations(possible[:-1], ROW_LENGTHS - 1))
-    assert len(found) == ROW_LENGTHS and set(found) <= set(possible) and places(found) == best
-
-
-@pytest.mark.parametrize(
-    ("longest", "limit", "expected"), [([3], 512, [4]), ([9, 9], 512, [10]), ([60, 62, 7], 62, [8, 60, 62])]
-)
-def test_few_row_lengths(longest, limit, expected):
-    assert row_lengths(np.array(longest), limit, worth=0.0).tolist() == expected
-
-
-def test_a_length_more_has_to_save_what_it_is_worth():
-    longest = np.array([8] * 10 + [16] * 10 + [64])
-    assert [len(row_lengths(longest, 512, worth)) for worth in (0, 79, 81, 600, 10_000)] == [3, 3, 2, 2, 1]
 
 
 def test_devices_change_how_many_rows_there_are_and_nothing_else(lengths):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 import bertjax
-from bertjax.inference.batches import rounded_length
 
 TEXTS = ["the cat", "Reading and writing and running and singing are fun.", "", "dog", "the dog sat on the log"]
 
@@ -61,8 +60,3 @@ def test_a_model_without_second_texts_says_so(tokenizer):
     )
     with pytest.raises(ValueError, match=r"texts\[0\] is a pair; the model has 1 token type"):
         bertjax.embed(small, tokenizer, [("the cat", "dog")])
-
-
-def test_few_shapes():
-    assert {rounded_length(n, 512) for n in range(1, 513)} == {16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
-    assert rounded_length(39, 40) == 40
