@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from flax import nnx
 from flax.traverse_util import flatten_dict
@@ -42,8 +43,8 @@ def _matrix_sizes(model: ModelConfig) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _parameters(model: ModelConfig) -> dict[tuple[str, ...], tuple[tuple[str, ...], int]]:
+def _parameters(model: ModelConfig) -> dict[Any, tuple[tuple[str, ...], int]]:
     """Path -> (logical axes, numbers in it) of every parameter."""
     abstract = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
-    specs = flatten_dict(parameter_specs(abstract))
+    specs: dict[Any, Any] = flatten_dict(parameter_specs(abstract))
     return {path: (specs[path].axes, leaf.get_value().size) for path, leaf in nnx.to_flat_state(nnx.state(abstract))}
