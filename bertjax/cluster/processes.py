@@ -15,7 +15,7 @@ from bertjax.cluster.interrupt import interruptible
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
 from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, raise_stalled
-from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost
+from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
 # jax would give up, after 100 s by its own clock, processes that were all stopped. The monitor sees sooner who is lost.
@@ -58,17 +58,16 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def together(
+def distributed_run(
     cluster: ClusterMember | None,
     bind: str | None,
     stall_seconds: float,
-    code_of: Callable[[BaseException], int],
     workdir: Path,
     on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> Iterator[Processes]:
     """The processes of a cluster, joined for the length of the block; with None this process alone.
 
-    An exception that leaves the block ends all processes with its message and ``code_of`` it, but for code 75, with
+    An exception that leaves the block ends all processes with its message and exit code, but for code 75, with
     which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. workdir: a
     folder that all see, where they find the secret that they know each other by. A process that does not move for
     ``stall_seconds`` (0: no limit) ends all; one that is alone calls ``on_stall`` from another thread, by default to
@@ -88,7 +87,7 @@ def together(
         _join_jax(cluster, bind)
         yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
     except BaseException as error:
-        code = code_of(error)
+        code = exit_code(error)
         if code == STOPPED:
             _leave(monitor)
         else:

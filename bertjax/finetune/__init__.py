@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +36,9 @@ def run(
 
     Raises ConfigError (config, workdir), DataError (labelled data), ModelFileError, CheckpointError, Diverged, Stalled.
     """
-    from bertjax.cli.paths import given_path, utf8_path
-    from bertjax.cluster.processes import together
-    from bertjax.errors import ConfigError, exit_code
+    from bertjax.errors import ConfigError
     from bertjax.finetune.settings import resolve, to_dict
-    from bertjax.parallel.deterministic import make_deterministic
-    from bertjax.workdir.belongings import check_workdir
-    from bertjax.workdir.lock import claimed, leave
+    from bertjax.workdir.opened import opened_workdir
 
     resolved = resolve(config)
     sources = {
@@ -55,19 +50,9 @@ def run(
         if source is None:
             key = "model.path" if name == "model" else f"data.{name}"
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
-    workdir = utf8_path(given_path(f"runs/{resolved.name}" if workdir is None else workdir, "workdir"), "workdir")
-    check_workdir(workdir)  # in every process, before anything is written
-    if resolved.deterministic:
-        make_deterministic()
-    with contextlib.ExitStack() as stack:
-        watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
-        if processes.first:
-            stack.enter_context(claimed(workdir, leave if on_stall else None))
-        processes.must_equal("config", to_dict(resolved))
-        from bertjax.cli.display import Display
+    place = f"runs/{resolved.name}" if workdir is None else workdir
+    opened = opened_workdir(place, resolved, to_dict(resolved), cluster, bind, on_stall, say)
+    with opened as (folder, _, display, processes):
         from bertjax.finetune.trials import train_all
 
-        silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
-        display = Display(say if processes.first else silent)
-        return train_all(resolved, sources, workdir, should_stop, display, processes)
+        return train_all(resolved, sources, folder, should_stop, display, processes)

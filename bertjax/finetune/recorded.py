@@ -10,7 +10,7 @@ from typing import Any
 _NO_LONGER = ("data.too_long",)
 
 
-def as_recorded(recorded: Mapping[str, Any] | None, identity: dict[str, Any]) -> dict[str, Any]:
+def identity_when_begun(recorded: Mapping[str, Any] | None, identity: dict[str, Any]) -> dict[str, Any]:
     """``identity`` (dotted name -> JSON value) as the version that began the run in ``recorded`` would have it.
 
     recorded: config.json of a trial, None where there is none. A key that was not there then is left out where it is

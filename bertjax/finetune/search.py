@@ -15,7 +15,7 @@ from rich.table import Table
 from bertjax import unfinished
 from bertjax.config_schema import translated_record
 from bertjax.finetune.metric import LOSS, of_summary
-from bertjax.finetune.recorded import as_recorded
+from bertjax.finetune.recorded import identity_when_begun
 from bertjax.finetune.settings import Trial
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
@@ -28,7 +28,7 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
     """The summary of a trial that came to its end with the same identity and left its model; else None."""
     try:
         recorded = translated_record(json.loads((workdir / "config.json").read_text()))
-        same = recorded["identity"] == json.loads(json.dumps(as_recorded(recorded, identity)))
+        same = recorded["identity"] == json.loads(json.dumps(identity_when_begun(recorded, identity)))
         summary = json.loads((workdir / "summary.json").read_text())
         has_scores = of_summary(summary) is not None or summary["main_score"] in summary.get("undefined", ())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -17,7 +17,7 @@ from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.metric import with_metric
-from bertjax.finetune.recorded import as_recorded
+from bertjax.finetune.recorded import identity_when_begun
 from bertjax.finetune.search import run_all, table_of
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.start import examples_fingerprint, open_start, read_examples
@@ -99,7 +99,7 @@ def train_all(
             check_workdir(own)
             own.mkdir(parents=True, exist_ok=True)
             recorded = recorded_config(own, needed=("identity",))
-            identity = as_recorded(recorded, identity)
+            identity = identity_when_begun(recorded, identity)
             if recorded is not None:
                 longer = recorded["identity"].get("training.epochs") != identity["training.epochs"]
                 advice = f" --model={own / 'model'}: a run keeps its epochs, another can begin with its model" * longer

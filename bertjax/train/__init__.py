@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,37 +39,22 @@ def run(
     Raises ConfigError (config, workdir), DataError (corpus), CheckpointError, Diverged, Stalled. With ``cluster`` None
     it never ends the interpreter because it stalls.
     """
-    from bertjax.cli.paths import given_path, utf8_path
-    from bertjax.cluster.processes import together
     from bertjax.config import resolve, to_dict
-    from bertjax.errors import exit_code
-    from bertjax.parallel.deterministic import make_deterministic
     from bertjax.train.open_corpus import BY_CONTENT
-    from bertjax.workdir.belongings import check_workdir
     from bertjax.workdir.files import recorded_config
-    from bertjax.workdir.lock import claimed, leave
+    from bertjax.workdir.opened import opened_workdir
     from bertjax.workdir.same_run import check_same_run
 
-    resolved, workdir = resolve(config), utf8_path(given_path(workdir, "workdir"), "workdir")
-    check_workdir(workdir)  # in every process, before anything is written
-    if resolved.deterministic:
-        make_deterministic()
-    with contextlib.ExitStack() as stack:
-        watchdog = resolved.parallel.watchdog_seconds
-        processes = stack.enter_context(together(cluster, bind, watchdog, exit_code, workdir, on_stall))
-        recorded = None
-        if processes.first:
-            # From a command, which brings its own end, a lost workdir ends the process; else it is raised.
-            stack.enter_context(claimed(workdir, leave if on_stall else None))
-            # Before jax is imported, which takes seconds: a run that may not start should say so at once.
-            recorded = recorded_config(workdir)
-            if recorded is not None:
-                check_same_run(recorded, resolved, workdir, BY_CONTENT)
-        recorded = processes.share("run on record", recorded)
-        processes.must_equal("config", to_dict(resolved))
-        from bertjax.cli.display import Display
+    resolved = resolve(config)
+
+    def on_record(workdir: Path) -> dict[str, Any] | None:
+        recorded = recorded_config(workdir)
+        if recorded is not None:
+            check_same_run(recorded, resolved, workdir, BY_CONTENT)
+        return recorded
+
+    opened = opened_workdir(workdir, resolved, to_dict(resolved), cluster, bind, on_stall, say, on_record)
+    with opened as (folder, recorded, display, processes):
         from bertjax.train.pretraining import train
 
-        silent: Callable[[str], None] = lambda line: None  # what process 0 says is the same in all
-        display = Display(say if processes.first else silent)
-        return train(resolved, workdir, recorded, should_stop, display, processes)
+        return train(resolved, folder, recorded, should_stop, display, processes)

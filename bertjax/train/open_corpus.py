@@ -20,11 +20,11 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.workdir.same_run import (
     SameContent,
-    as_recorded,
     check_same_corpus,
     fingerprints,
     origin_fingerprint,
     place_of,
+    with_recorded_identity,
 )
 
 
@@ -50,7 +50,7 @@ def open_corpus(
         corpus = corpora.prepare(data.corpus, None, **(_own_vocabulary(recorded, workdir) or _asked(run, recorded)))
     if recorded is not None:
         check_same_corpus(corpus.fingerprint, recorded)
-        run = as_recorded(recorded, run)
+        run = with_recorded_identity(recorded, run)
         changed = _source_changed(corpus)
         if changed:
             display.say(f"        {changed} has changed since; the run goes on with the text as it was prepared")
@@ -99,7 +99,7 @@ def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
 
 def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:
     """The settings of a corpus that the config sets, or that are on record; None for those that it brings itself."""
-    settled = run if recorded is None else as_recorded(recorded, run)
+    settled = run if recorded is None else with_recorded_identity(recorded, run)
     names = ("tokenizer", "lowercase", "strip_accents", "language", "character_coverage", "sentencepiece_type")
     names += ("held_out_fraction",)
     asked = {name: getattr(settled.data, name) for name in names if f"data.{name}" not in settled.unset}
@@ -124,7 +124,7 @@ def _own_vocabulary(recorded: dict[str, Any] | None, workdir: Path | None) -> di
 def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCorpus) -> RunConfig:
     """The run with what its opened corpus brings in the place of keys that are not set, or as on record."""
     if recorded is not None:
-        return as_recorded(recorded, run)
+        return with_recorded_identity(recorded, run)
     brings = own_values(corpus.path, corpus.manifest)
     if corpora.given_manifest(run.data.corpus) is None:
         # Of text that is prepared here, only a tokenizer that is not learned says anything that the config does not.

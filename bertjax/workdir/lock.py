@@ -36,7 +36,7 @@ Lost = Callable[[Exception], None]
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
+def workdir_lock(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
     """Holds the workdir for this process. Raises ConfigError where another running job holds it.
 
     Takes no time where nobody held it, or its owner was on this machine; where the owner was on another one and may

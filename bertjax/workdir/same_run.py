@@ -42,7 +42,7 @@ def check_same_items(old: dict[str, Any], new: dict[str, Any], workdir: Path, ad
         )
 
 
-def as_recorded(recorded: Mapping[str, Any], run: RunConfig) -> RunConfig:
+def with_recorded_identity(recorded: Mapping[str, Any], run: RunConfig) -> RunConfig:
     """The run, of which ``check_same_run`` found that it is the recorded one, with the identity on record: the first
     spelling of its paths, and what was resolved when it began."""
     new = identity_items(run)

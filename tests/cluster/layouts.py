@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertjax.cluster.environment import ClusterMember
-from bertjax.cluster.processes import together
+from bertjax.cluster.processes import distributed_run
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 from bertjax.model.dropout import DropoutSeed, dropout_at, keep_mask
@@ -113,7 +113,7 @@ def masks(mesh):
 def main():
     index, count, port = map(int, sys.argv[1:4])
     cluster = ClusterMember("127.0.0.1", port, count, index, "test") if count > 1 else None
-    with together(cluster, None, 0.0, lambda error: 1, Path(sys.argv[4]).parent):
+    with distributed_run(cluster, None, 0.0, Path(sys.argv[4]).parent):
         seen = {sizes: train(tuple(map(int, sizes.split(",")))) for sizes in sys.argv[5:]}
     Path(sys.argv[4]).write_text(json.dumps(seen))
 

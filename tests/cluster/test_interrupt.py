@@ -8,7 +8,7 @@ import time
 import pytest
 
 from bertjax.cluster.interrupt import interruptible
-from bertjax.cluster.processes import together
+from bertjax.cluster.processes import distributed_run
 from bertjax.cluster.watchdog import IN_STEP
 from bertjax.errors import LOST, Stalled, exit_code
 
@@ -70,7 +70,7 @@ def here(job):
 
 
 def stalls(tmp_path, job):
-    with together(None, None, 0.3, exit_code, tmp_path) as processes:
+    with distributed_run(None, None, 0.3, tmp_path) as processes:
         processes.progress.at(IN_STEP, 5)
         job()
 
@@ -139,7 +139,7 @@ def test_after_the_block_nothing_is_raised():
 
 def test_who_wants_something_else_says_so(tmp_path):
     stalled = []
-    with together(None, None, 0.3, exit_code, tmp_path, lambda progress: stalled.append(progress.step)) as processes:
+    with distributed_run(None, None, 0.3, tmp_path, lambda progress: stalled.append(progress.step)) as processes:
         processes.progress.at(IN_STEP, 7)
         time.sleep(1.0)
     assert stalled == [7]

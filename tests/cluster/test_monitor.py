@@ -12,7 +12,7 @@ from bertjax.cluster import processes
 from bertjax.cluster.clock import RunningClock
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
-from bertjax.cluster.processes import together
+from bertjax.cluster.processes import distributed_run
 from bertjax.cluster.server import Peer, verdict
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat, Watchdog
 from bertjax.errors import LOST, Lost, exit_code
@@ -58,7 +58,7 @@ def test_all_get_what_the_first_has_and_leave_together():
 def test_a_process_that_is_missing_is_lost_not_a_mistake(here, monkeypatch, tmp_path):
     """The launcher starts all again then, where a mistake would end the job."""
     monkeypatch.setattr(processes, "JOIN_SECONDS", 1.5)
-    alone = together(ClusterMember("127.0.0.1", free_port(), 2, here, "test"), None, 0.0, exit_code, tmp_path)
+    alone = distributed_run(ClusterMember("127.0.0.1", free_port(), 2, here, "test"), None, 0.0, tmp_path)
     with pytest.raises(Lost, match=f"process {here} cannot join") as lost, alone:
         pass
     assert exit_code(lost.value) == LOST

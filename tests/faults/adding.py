@@ -11,18 +11,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.cli.command import run_as_process
 from bertjax.cluster.environment import ClusterMember
-from bertjax.cluster.processes import together
+from bertjax.cluster.processes import distributed_run
 from bertjax.cluster.watchdog import IN_STEP
-from bertjax.errors import exit_code
 
 STEPS = 20
 
 
 def main() -> int:
     port, index = map(int, sys.argv[1:3])
-    with together(
-        ClusterMember("127.0.0.1", port, 2, index, "test"), None, 60.0, exit_code, Path(sys.argv[3])
-    ) as processes:
+    member = ClusterMember("127.0.0.1", port, 2, index, "test")
+    with distributed_run(member, None, 60.0, Path(sys.argv[3])) as processes:
         devices = Mesh(np.array(jax.devices()), ("data",))
         divided = NamedSharding(devices, PartitionSpec("data"))
         add = jax.jit(lambda values: jnp.sin(values + 1.0).sum(), out_shardings=NamedSharding(devices, PartitionSpec()))

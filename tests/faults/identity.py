@@ -68,13 +68,13 @@ def every_key() -> Iterator[Case]:
     from bertjax.errors import ConfigError
     from bertjax.train.open_corpus import BY_CONTENT
     from bertjax.workdir.files import recorded_config
-    from bertjax.workdir.same_run import as_recorded, check_same_run
+    from bertjax.workdir.same_run import check_same_run, with_recorded_identity
 
     workdir = whole().workdir
     recorded = recorded_config(workdir)
     run = resolve(runpy.run_path(str(scene.config_file()))["get_config"]())
     # As if it set every key; what was decided from the text is set to that.
-    run = dataclasses.replace(as_recorded(recorded, run), unset=frozenset())
+    run = dataclasses.replace(with_recorded_identity(recorded, run), unset=frozenset())
     for name, is_identity, changed, values in _changed(run, "", lambda section: section):
         try:
             check_same_run(recorded, changed, workdir, BY_CONTENT)

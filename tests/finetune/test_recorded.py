@@ -8,20 +8,20 @@ import bertjax.finetune
 from bertjax.config_schema import fingerprint
 from bertjax.errors import ConfigError, Stopped
 from bertjax.finetune import trials
-from bertjax.finetune.recorded import as_recorded
+from bertjax.finetune.recorded import identity_when_begun
 from bertjax.finetune.search import finished_summary
 
 
 def test_keys_that_were_not_there_and_make_no_difference_are_left_out():
     old = {"task": "classification", "data.too_long": "refuse"}
     new = {"task": "classification", "data.new": None, "data.other": "set"}
-    assert as_recorded({"identity": old}, new) == old | {"data.other": "set"}
-    assert as_recorded(None, new) == new
+    assert identity_when_begun({"identity": old}, new) == old | {"data.other": "set"}
+    assert identity_when_begun(None, new) == new
 
 
 @pytest.mark.parametrize("before", ["refuse", "cut"])
 def test_too_long_keeps_the_value_on_record(before):
-    assert as_recorded({"identity": {"data.too_long": before}}, {}) == {"data.too_long": before}
+    assert identity_when_begun({"identity": {"data.too_long": before}}, {}) == {"data.too_long": before}
 
 
 def test_a_run_from_before_too_long_had_other_values_goes_on(config, model_folder, moods, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_jobs_ask_for_it_before_jax_starts(job, tmp_path, monkeypatch):
         raise Asked
 
     monkeypatch.setattr(deterministic, "make_deterministic", asked)
-    monkeypatch.setattr("bertjax.cluster.processes.together", lambda *_: pytest.fail("the processes join"))
+    monkeypatch.setattr("bertjax.workdir.opened.distributed_run", lambda *_: pytest.fail("the processes join"))
     if job == "train":
         import bertjax.train
 

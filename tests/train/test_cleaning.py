@@ -16,7 +16,7 @@ from bertjax.prepare import main
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
 from bertjax.workdir.files import config_record
-from bertjax.workdir.same_run import as_recorded, check_same_run
+from bertjax.workdir.same_run import check_same_run, with_recorded_identity
 
 FRENCH = [f"L'élève numéro {i} a été à la forêt. Il dîne où il naît." for i in range(20)]
 HINDI = [f"कुत्ता घर में सो रहा है। बिल्ली दूध पी रही है। {i}" for i in range(20)]
@@ -157,7 +157,7 @@ def test_a_run_of_before_goes_on_with_the_corpus_that_it_began_with(cache, tmp_p
     assert identity_items(resolve(recorded["config"])) == recorded["identity"]
     again = gone_on(run, recorded, tmp_path)
     assert again.fingerprint == corpus.fingerprint and again.tokenizer.encode("में") == again.tokenizer.encode("म")
-    assert as_recorded(recorded, run).data.strip_accents is None
+    assert with_recorded_identity(recorded, run).data.strip_accents is None
     # What is written into the workdir is byte for byte what lies there.
     again.tokenizer.save(tmp_path / "tokenizer")
     assert json.loads((tmp_path / "tokenizer/tokenizer_config.json").read_bytes())["strip_accents"] is None

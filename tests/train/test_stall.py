@@ -6,7 +6,7 @@ import pytest
 
 import bertjax.train
 from bertjax.errors import Stalled
-from bertjax.workdir.lock import claimed
+from bertjax.workdir.lock import workdir_lock
 
 
 def test_a_run_called_from_python_raises_when_it_stalls(config, tmp_path):
@@ -20,6 +20,6 @@ def test_a_run_called_from_python_raises_when_it_stalls(config, tmp_path):
 
     with pytest.raises(Stalled, match="no progress at step 2"):
         bertjax.train.run(config, workdir, should_stop=hangs, say=lambda line: None)
-    with claimed(workdir):  # it has let go of it
+    with workdir_lock(workdir):  # it has let go of it
         pass
     assert not list((workdir / "checkpoints").glob("*"))

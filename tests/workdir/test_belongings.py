@@ -13,7 +13,7 @@ from bertjax.errors import ConfigError
 from bertjax.train.__main__ import main
 from bertjax.workdir.belongings import check_workdir
 from bertjax.workdir.files import write_beginning
-from bertjax.workdir.lock import claimed
+from bertjax.workdir.lock import workdir_lock
 
 OWN = "somebody's own"
 
@@ -76,7 +76,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
 
 
 def test_of_several_processes_each_is_refused_before_they_meet(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.cluster.processes.together", lambda *rest: pytest.fail("they have met"))
+    monkeypatch.setattr("bertjax.workdir.opened.distributed_run", lambda *rest: pytest.fail("they have met"))
     put(tmp_path, "thesis.txt")
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
         bertjax.train.run(config, tmp_path, cluster=object())
@@ -103,7 +103,7 @@ def test_an_empty_folder_is_any_runs(tmp_path):
     put(tmp_path, SECRET)  # of several processes, killed while they met
     put(tmp_path, f"{SECRET}.abcd1234")
     check_workdir(tmp_path)
-    with claimed(tmp_path):
+    with workdir_lock(tmp_path):
         check_workdir(tmp_path)  # another job has just begun: told by its lock
     check_workdir(tmp_path)
     put(tmp_path, "thesis.txt")
@@ -114,7 +114,7 @@ def test_an_empty_folder_is_any_runs(tmp_path):
 def half_begun(workdir):
     """What a run killed before its first checkpoint has left."""
     record = {"config": {}, "identity": {}, "identity_fingerprint": "x", "corpus": {}, "versions": {}}
-    with claimed(workdir):
+    with workdir_lock(workdir):
         write_beginning(workdir, record, lambda folder: put(folder, "vocab.txt", "[PAD]"))
     (workdir / "metrics.jsonl").write_text('{"kind": "tr')
 

@@ -14,12 +14,12 @@ import pytest
 
 from bertjax.errors import CheckpointError, ConfigError
 from bertjax.workdir import lock
-from bertjax.workdir.lock import FILE, claimed
+from bertjax.workdir.lock import FILE, workdir_lock
 
 OWNER = """
 import sys, pathlib
-from bertjax.workdir.lock import claimed
-with claimed(pathlib.Path(sys.argv[1])):
+from bertjax.workdir.lock import workdir_lock
+with workdir_lock(pathlib.Path(sys.argv[1])):
     print('mine', flush=True); sys.stdin.read()
 """
 
@@ -35,18 +35,18 @@ def owner(tmp_path):
 
 def test_workdir_has_one_owner_and_a_dead_one_holds_nothing(owner, tmp_path):
     began = time.monotonic()
-    with pytest.raises(ConfigError, match=f"in use by process {owner.pid}.*--workdir"), claimed(tmp_path):
+    with pytest.raises(ConfigError, match=f"in use by process {owner.pid}.*--workdir"), workdir_lock(tmp_path):
         pass
     owner.kill()
     owner.wait()
-    with claimed(tmp_path):
+    with workdir_lock(tmp_path):
         pass
     assert time.monotonic() - began < lock.RENEW_SECONDS  # nobody had to be watched
 
 
 def test_unwritable_workdir_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot write to workdir"), claimed(tmp_path / "file" / "run"):
+    with pytest.raises(ConfigError, match="cannot write to workdir"), workdir_lock(tmp_path / "file" / "run"):
         pass
 
 
@@ -80,7 +80,7 @@ def test_a_lease_that_is_renewed_is_respected(apart, tmp_path):
     released, holding = threading.Event(), threading.Event()
 
     def hold():
-        with claimed(tmp_path):
+        with workdir_lock(tmp_path):
             holding.set()
             released.wait()
 
@@ -89,21 +89,21 @@ def test_a_lease_that_is_renewed_is_respected(apart, tmp_path):
     assert holding.wait(5)
     try:
         for _ in range(3):
-            with pytest.raises(ConfigError, match="is in use by process"), claimed(tmp_path):
+            with pytest.raises(ConfigError, match="is in use by process"), workdir_lock(tmp_path):
                 pass
         assert lease(tmp_path)["renewed"] > 0 and lease(tmp_path)["machine"] == thread.name
     finally:
         released.set()
         thread.join()
     began = time.monotonic()
-    with claimed(tmp_path):  # it has ended well, so nobody waits
+    with workdir_lock(tmp_path):  # it has ended well, so nobody waits
         assert time.monotonic() - began < lock.DEAD_AFTER_SECONDS
 
 
 def test_the_lease_of_a_dead_machine_is_taken_over_after_a_while(apart, tmp_path, capfd):
     leave_behind(tmp_path)
     began = time.monotonic()
-    with claimed(tmp_path):
+    with workdir_lock(tmp_path):
         assert time.monotonic() - began >= lock.DEAD_AFTER_SECONDS
         assert lease(tmp_path)["host"] != "gone"
     assert "process 7 on gone still alive?" in capfd.readouterr().err
@@ -116,7 +116,7 @@ def test_of_two_machines_that_take_over_one_wins(apart, tmp_path):
     def take():
         everyone.wait()
         try:
-            with claimed(tmp_path):
+            with workdir_lock(tmp_path):
                 with guard:
                     held.append(threading.current_thread().name)
                 time.sleep(lock.DEAD_AFTER_SECONDS)
@@ -133,7 +133,7 @@ def test_of_two_machines_that_take_over_one_wins(apart, tmp_path):
 
 def test_an_owner_that_stood_still_for_too_long_ends(apart, tmp_path):
     said = []
-    with claimed(tmp_path, said.append):
+    with workdir_lock(tmp_path, said.append):
         leave_behind(tmp_path)  # another machine has taken over
         time.sleep(4 * lock.RENEW_SECONDS)
         assert said and "has been taken over by process 7 on gone" in str(said[0])
@@ -141,7 +141,7 @@ def test_an_owner_that_stood_still_for_too_long_ends(apart, tmp_path):
 
 
 def test_from_python_that_is_raised(apart, tmp_path):
-    with pytest.raises(ConfigError, match="has been taken over by process 7 on gone"), claimed(tmp_path):
+    with pytest.raises(ConfigError, match="has been taken over by process 7 on gone"), workdir_lock(tmp_path):
         leave_behind(tmp_path)
         for _ in range(500):
             time.sleep(0.01)
@@ -180,7 +180,7 @@ def held(workdir):
 )
 def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
     lost = []
-    with claimed(tmp_path, lost.append):
+    with workdir_lock(tmp_path, lost.append):
         harm(tmp_path / FILE)
         until(lambda: (tmp_path / FILE).exists() and lock._read(tmp_path).get("process") == os.getpid())
         renewed = lease(tmp_path)["renewed"]
@@ -193,7 +193,7 @@ def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
 def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
     """The file was removed and another job has begun, unnoticed: that goes on, and not the first."""
     monkeypatch.setattr(lock, "RENEW_SECONDS", 1.0)
-    with pytest.raises(ConfigError, match="has been taken over by process"), claimed(tmp_path):
+    with pytest.raises(ConfigError, match="has been taken over by process"), workdir_lock(tmp_path):
         (tmp_path / FILE).unlink()
         command = [sys.executable, "-c", OWNER, str(tmp_path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -217,7 +217,7 @@ def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
 )
 def test_a_workdir_that_is_gone_ends_the_job_and_is_not_made_again(harm, quick, tmp_path):
     workdir = tmp_path / "run"
-    with pytest.raises(CheckpointError, match="was removed or moved while the run was in it"), claimed(workdir):
+    with pytest.raises(CheckpointError, match="was removed or moved while the run was in it"), workdir_lock(workdir):
         harm(workdir)
         for _ in range(500):
             time.sleep(0.01)
@@ -230,7 +230,7 @@ import sys, time, pathlib
 from bertjax.errors import CheckpointError
 from bertjax.workdir import lock
 lock.RENEW_SECONDS = 0.05
-with lock.claimed(pathlib.Path(sys.argv[1]), lock.leave):
+with lock.workdir_lock(pathlib.Path(sys.argv[1]), lock.leave):
     print("mine", flush=True); time.sleep(20)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "run")]

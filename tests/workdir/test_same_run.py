@@ -14,7 +14,7 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
 from bertjax.workdir.files import config_record, write_json
-from bertjax.workdir.same_run import as_recorded, check_same_run, origin_fingerprint
+from bertjax.workdir.same_run import check_same_run, origin_fingerprint, with_recorded_identity
 
 # The config.json of a run from before keys could be left to follow others: every key has its value, and
 # max_predictions is 20 at every length.
@@ -80,7 +80,7 @@ def test_a_run_of_before_goes_on_with_todays_defaults(tmp_path):
     run = resolve(same_config_today())
     assert run.phases["phase2"].max_predictions == 77
     check_same_run(recorded, run, tmp_path, BY_CONTENT)
-    again = as_recorded(recorded, run)
+    again = with_recorded_identity(recorded, run)
     assert again.phases["phase2"].max_predictions == 20
     assert identity_fingerprint(again) == OLD_FINGERPRINT
     config = same_config_today()
