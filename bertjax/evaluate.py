@@ -1,6 +1,6 @@
-"""python -m bertjax.evaluate --model=DIR --suite=NAME [--data=PATH]: what a model is worth, in numbers.
+"""python -m bertjax.evaluate --model=DIR --suite=NAME [--data=PATH]: scores of a model, with intervals.
 
-``bertjax.evaluate.run`` does the same from Python, on data in memory, too.
+``bertjax.evaluate.run`` does the same in Python, also for data in memory.
 """
 
 from __future__ import annotations
@@ -78,28 +78,28 @@ def run(
     settings = checked_options(suite, chosen, options)
     is_path = isinstance(model, str | Path)
     if is_path != (tokenizer is None):
-        raise ConfigError("tokenizer belongs to a model that is not a path, and only to such a one")
+        raise ConfigError("tokenizer goes with a model that is not a path, and only with one")
     if data is None and is_path:
         data = chosen.data_of(model)
     if data is None:
         raise ConfigError(f"the suite {suite!r} needs --data=PATH; see --help for what it may be")
     origin = str(model) if is_path else None
     if is_path:
-        with warnings.catch_warnings(action="ignore"):  # of heads that the suite does not look at
+        with warnings.catch_warnings(action="ignore"):  # of heads that the suite does not use
             model, tokenizer = chosen.load(model)
         getattr(model, "bert", model).precision = _precision(precision or "float32")
     elif precision is not None:
-        raise ConfigError("precision is of models that are loaded; a model in memory has its own")
+        raise ConfigError("precision is for a model that is loaded; a model in memory has its own")
     began = time.monotonic()
     with progress_bar() as show:
         examples = chosen.read(data, tokenizer, model, settings)
         result = chosen.score(model, tokenizer, examples.items, settings, show)
     if not result.scores:
         why = "; ".join(f"{name} is undefined, as {reason}" for name, reason in result.undefined.items())
-        raise ModelFileError(f"{origin or 'model'}: nothing can be said of it: {why}")
+        raise ModelFileError(f"{origin or 'model'}: it has no score: {why}")
     for name, score in result.scores.items():
         if not math.isfinite(score.value):
-            raise ModelFileError(f"{origin or 'model'}: its {name} is {score.value}; the weights are of no use")
+            raise ModelFileError(f"{origin or 'model'}: its {name} is {score.value}; its weights are of no use")
     return {
         "suite": suite,
         "model": origin,
@@ -146,7 +146,7 @@ def _run(options: argparse.Namespace) -> None:
     names = ("limit", "max_length", "columns", "pooling", "seed", "batch_tokens", "precision")
     given = {name: getattr(options, name) for name in names}
     output = None if options.output is None else given_path(options.output, "--output")
-    if output is not None and not output.parent.is_dir():  # to be told before the work, not after it
+    if output is not None and not output.parent.is_dir():  # said before the work
         raise ConfigError(f"--output={options.output}: there is no folder {output.parent}")
     if output is not None and output.is_dir():
         raise ConfigError(f"--output={options.output} is a folder; it must be a file")

@@ -1,8 +1,8 @@
-"""``blimp``: of two sentences that differ in one thing, is the acceptable one the more probable?
+"""``blimp``: which of two sentences that differ in one thing is more probable, the acceptable one?
 
-BLiMP, Warstadt et al. 2020. The score of a sentence is its pseudo-log-likelihood; a pair is right where the good
-sentence scores strictly higher, as in the paper. A tie is wrong: a model that cannot tell the two apart has not
-preferred the good one, and half a point for it would pay for tokenizers that lose the difference. Ties are counted.
+BLiMP, Warstadt et al. 2020. The score of a sentence is its pseudo-log-likelihood; a pair is right if the good sentence
+scores strictly higher, as in the paper. A tie is wrong, since half a point for it would reward tokenizers that lose the
+difference. Ties are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
-from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
+from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
@@ -31,12 +31,12 @@ from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
 SENTENCES = ("sentence_good", "sentence_bad")
-GROUPS = ("field", "linguistics_term", "UID")  # coarse to fine; the last is the phenomenon that limit counts in
+GROUPS = ("field", "linguistics_term", "UID")  # coarse to fine; ``limit`` counts in the last, the phenomenon
 
 
 @dataclass(frozen=True)
 class MinimalPair:
-    """good, bad: token ids without special tokens. groups: in the order of ``GROUPS``, those that the data has."""
+    """good, bad: token ids without special tokens. groups: those of ``GROUPS`` that the data has, in that order."""
 
     good: list[int]
     bad: list[int]
@@ -44,7 +44,7 @@ class MinimalPair:
 
 
 def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
-    """The pairs of a file or folder, or of a list of mappings or of (good, bad); ``limit`` of each phenomenon.
+    """``MinimalPair`` s from a file or folder, or a list of mappings or of (good, bad); ``limit`` of each phenomenon.
 
     Raises DataError that names file and line.
     """
@@ -64,7 +64,7 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
         if options.limit is None or seen[phenomenon] <= options.limit:
             kept.append((where, record))
     if not kept:
-        raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: no pairs of sentences in it")
+        raise DataError(f"{origin_of(data)}: it holds no pairs of sentences")
     _, line = unknown_warning(tokenizer, (record[name] for _, record in kept for name in SENTENCES), "the sentences")
     ids = tokenizer.encode_batch([record[name] for _, record in kept for name in SENTENCES])
     pairs = []
@@ -72,11 +72,11 @@ def read_pairs(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -
         good, bad = ids[2 * index : 2 * index + 2]
         for name, tokens in zip(SENTENCES, (good, bad), strict=True):
             if not tokens:
-                raise DataError(f"{where}: {name!r} holds no token")
-            if len(tokens) + SPECIAL_TOKENS > model.config.max_position_embeddings:
+                raise DataError(f"{where}: {name!r} has no tokens")
+            length, longest = len(tokens) + SPECIAL_TOKENS, model.config.max_position_embeddings
+            if length > longest:
                 raise DataError(
-                    f"{where}: {name!r} has {len(tokens) + SPECIAL_TOKENS} tokens with [CLS] and [SEP]; "
-                    f"the model takes {model.config.max_position_embeddings}"
+                    f"{where}: {name!r} has {length} tokens with [CLS] and [SEP]; the model takes {longest}"
                 )
         pairs.append(MinimalPair(good, bad, {name: record[name] for name in groups or ()}))
     return Examples(pairs, [] if line is None else [line])
@@ -90,10 +90,10 @@ def score_pairs(
     show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
-    """Accuracy over all pairs, and in every field, linguistics_term and UID."""
+    """Accuracy on all pairs, and in every group."""
     sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
-    at_once = options.tokens_at_once
-    scores = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=at_once, show=show, placement=placement)
+    settings: dict[str, Any] = {"batch_tokens": options.tokens_at_once, "show": show, "placement": placement}
+    scores = pseudo_log_likelihoods(model, tokenizer, sentences, **settings)
     good, bad = scores[::2], scores[1::2]
     right = (good > bad).astype(np.float64)
     accuracy = lambda chosen: measured(lambda right: {"accuracy": right.mean()}, [right[chosen]], options.seed)
@@ -122,7 +122,7 @@ def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder: BLiMP is released as one for each phenomenon."""
+    """The file itself, or those of a folder: BLiMP is released with a file for each phenomenon."""
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if ending(file) == ".jsonl")

@@ -38,14 +38,14 @@ class InlineSuites:
                 self._suites.append((name, own.every_steps, suite, examples.items, options))
 
     def due(self, step: int) -> bool:
-        """Whether a suite is due after ``step`` updates; at the end of each phase all are."""
+        """Whether a suite is due after ``step`` updates; all are due at the end of a phase."""
         return any(every and step % every == 0 for _, every, *_ in self._suites)
 
     def scores(self, step: int, phase_ends: bool, model: Callable[[], Bert], placement: Placement) -> dict[str, float]:
         """The scores of all suites that are due, by suite and name, such as blimp.accuracy.
 
-        model: made only where a suite is due, with its parameters on the devices of ``placement``. All processes of a
-        run come here together, and get the same.
+        model: makes it, with its parameters on the devices of ``placement``; called only if a suite is due. All
+        processes of a run call this together and get the same scores.
         """
         due = [one for one in self._suites if phase_ends or (one[1] and step % one[1] == 0)]
         if not due:

@@ -1,7 +1,7 @@
-"""``mlm``: how well masked tokens of held-out text are predicted, beside the unigram baseline on the same positions.
+"""``mlm``: how well a model predicts masked tokens of held-out text, beside the unigram baseline on the same positions.
 
-The masks are those of pretraining, a pure function of the seed and of an example's place in the text; neither the
-batch size nor the model has any say in them, but the tokenizer and the row length have.
+The masks are those of pretraining, a pure function of the seed and of an example's place in the text; they depend on
+the tokenizer and the row length, not on the batch size or the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bertjax.data.stream.in_memory import corpus_of_documents
 from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError, ModelFileError
-from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured
+from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -37,8 +37,7 @@ from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.files import recorded_config
 
-# The row length of the first phase of pretraining: what every model has seen.
-_ROW_LENGTH = 128
+_ROW_LENGTH = 128  # that of the first phase of pretraining: every model has seen it
 _MASKED = 0.15
 _SAMPLE_CHARACTERS = 1_000_000
 
@@ -54,10 +53,10 @@ class HeldOut:
 
 
 def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
-    """The held-out split of a prepared corpus, or all text of corpus SPECs, or of a list of texts.
+    """The held-out split of a prepared corpus, or all text of a corpus SPEC or a list of texts, as ``HeldOut``.
 
-    The baseline of a prepared corpus has the counts of its training split. For other text it has the text's own:
-    the best that any unigram model can do there. Raises DataError, ConfigError.
+    The baseline counts the training split of a prepared corpus. For other text it counts the text itself: no unigram
+    model can do better there. Raises DataError, ConfigError.
     """
     check_fits(model, tokenizer, masked_lm=True)
     longest = model.config.max_position_embeddings
@@ -83,9 +82,9 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     corpus = corpus_of_documents(_kept(read_sentences(sources, report), sample), tokenizer)
     share, line = unknown_warning(tokenizer, sample, "the text")
     if line is not None and share > REFUSE_ABOVE:
-        raise DataError(line)  # what would be scored is how well the model says so
+        raise DataError(line)  # the score would be that of predicting [UNK]
     if not corpus.num_tokens:
-        raise DataError(f"{data if isinstance(data, str | Path) else 'data'}: there is no text in it")
+        raise DataError(f"{origin_of(data)}: there is no text in it")
     counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)
     own = np.log(np.maximum(counts, 1) / counts.sum())
     facts = {"replaced_bytes": report.replaced_bytes, "skipped_lines": report.skipped_lines}
@@ -94,7 +93,7 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
 
 
 def _kept(documents: Iterable[list[str]], sample: list[str]) -> Iterator[list[str]]:
-    """The documents, of whose beginning about a million characters are kept."""
+    """The documents; about the first million characters of them are kept in ``sample``."""
     size = 0
     for document in documents:
         if size < _SAMPLE_CHARACTERS:
@@ -118,7 +117,7 @@ def score_text(
 ) -> Result:
     """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows.
 
-    Intervals are by drawing rows.
+    Intervals: rows are drawn.
     """
     length = text.settings.sequence_length
     size, most = placement.rows(options.tokens_at_once // length), options.limit or 2**62
@@ -135,13 +134,13 @@ def score_text(
         show("predicting masked tokens", min(number * size, expected), expected)
     losses, hits, baseline, masked = (np.concatenate(column) for column in zip(*columns, strict=True))
     if not len(masked):
-        raise DataError("the text is too short: there is no token in it to mask")
+        raise DataError("the text is too short: it has no token to mask")
     scores = measured(_means, [losses, hits, baseline, masked], options.seed)
     return Result(scores, facts=text.facts | {"rows": len(masked), "masked_tokens": int(masked.sum())})
 
 
 def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:
-    """The scores of rows, from the sums over the masked tokens of each."""
+    """The scores, from sums over the masked tokens of each row."""
     loss, unigram = losses.sum() / masked.sum(), baseline.sum() / masked.sum()
     return {
         "loss": loss,
@@ -160,9 +159,9 @@ def _row_sums(graphdef: Any, params: Any, batch: Any) -> tuple[jax.Array, jax.Ar
 
 
 def corpus_of_run(path: str | Path) -> Path | None:
-    """The prepared corpus that the run in a workdir was trained on, where it is still there."""
+    """The prepared corpus that the run in a workdir was trained on, if it still exists."""
     recorded = recorded_config(given_path(path, "model", ModelFileError), needed=("identity",))
-    if recorded is None or "corpus" not in recorded:  # none at all, or of fine-tuning
+    if recorded is None or "corpus" not in recorded:  # no run, or one of fine-tuning
         return None
     found = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
     return None if found is None else found.path

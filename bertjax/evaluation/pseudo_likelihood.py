@@ -1,8 +1,8 @@
-"""Pseudo-log-likelihood of sentences: each token masked in turn, the log probabilities of all of them summed.
+"""Pseudo-log-likelihood of sentences: the sum of the log probabilities of their tokens, each masked in turn.
 
-Salazar, Liang, Nguyen and Kirchhoff 2020, "Masked Language Model Scoring", equation 1. A sentence of n tokens costs
-n forward passes, so that what is done in a pass is all that counts here: rows of like lengths are batched across
-sentences and masked positions, and the vocabulary product is done at the one masked position of a row.
+Salazar, Liang, Nguyen and Kirchhoff 2020, "Masked Language Model Scoring", equation 1. A sentence of n tokens costs n
+forward passes, so these are made cheap: rows of similar lengths are batched across sentences, and the vocabulary
+product is computed at the masked position only.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from bertjax.model.flops import train_flops_per_row
 from bertjax.text.tokenizer import Tokenizer
 
 SPECIAL_TOKENS = 2  # [CLS] and [SEP]
-# About what a device does while a program is compiled, FLOPs: so much must another compiled shape save of padding.
-_FLOPS_OF_COMPILING = {"cpu": 2e11}
-_FLOPS_OF_COMPILING_ELSEWHERE = 1e14
+# About the FLOPs of a device while a program is compiled: another row length must save more of them in padding.
+_FLOPS_OF_COMPILING = {"cpu": 2e11, "other": 1e14}
 
 
 def pseudo_log_likelihoods(
@@ -37,17 +36,18 @@ def pseudo_log_likelihoods(
     show: ReportProgress = lambda stage, done, total: None,
     placement: Placement = ONE_DEVICE,
 ) -> np.ndarray:
-    """The sum over the tokens of each sentence of log p(token | all others), in nats: float64 [n].
+    """The sum of log p(token | all others) over the tokens of each sentence, in nats: float64 [n].
 
-    sentences: ids without special tokens, at least one each, that fit the model with [CLS] and [SEP]. Equal ones
-    are done once, so that they have equal scores to the bit. batch_tokens: token places of a batch, of each shard.
+    sentences: ids without special tokens, at least one each, that fit the model with [CLS] and [SEP]. Equal ones are
+    scored once, so that their scores are equal to the bit. batch_tokens: tokens, with padding, of a batch on each
+    shard.
     """
     unique: dict[tuple[int, ...], int] = {}
     which = [unique.setdefault(tuple(sentence), len(unique)) for sentence in sentences]
     rows = MaskedRows(list(unique), tokenizer)
     graphdef, params = split_params(model)
     log_probs = np.zeros(len(rows), np.float64)
-    pending: list[tuple[np.ndarray, jax.Array]] = []  # so that a batch is made while another is computed
+    pending: list[tuple[np.ndarray, jax.Array]] = []  # a batch is made while another is computed
 
     def fetch() -> None:
         chosen, values = pending.pop()
@@ -70,7 +70,7 @@ def pseudo_log_likelihoods(
 
 
 class MaskedRows:
-    """Every sentence once for each of its tokens, that token masked."""
+    """A row for each token of each sentence, with that token masked."""
 
     def __init__(self, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -84,9 +84,9 @@ class MaskedRows:
         return len(self._tokens)
 
     def batches(self, batch_tokens: int, worth: float, shards: int = 1) -> Iterator[tuple[np.ndarray, int, int]]:
-        """(numbers of rows, row length, rows of the batch), the shortest first; only the last is not filled.
+        """(numbers of rows, row length, rows of the batch), the shortest first; only the last batch is not full.
 
-        batch_tokens: of each of the ``shards`` of a batch. worth: see ``best_lengths``.
+        batch_tokens: for each of the ``shards``. worth: see ``best_lengths``.
         """
         if not len(self):
             return
@@ -96,14 +96,14 @@ class MaskedRows:
         ends = np.searchsorted(self._lengths[order], [length for length, _ in shapes], side="right")
         begin = 0
         while begin < len(order):
-            # The first shape that can still be filled; what is left of a shape goes with longer rows.
+            # The first shape that can be filled; the rows that are left go with longer ones.
             filled = (s for s, end in zip(shapes, ends, strict=True) if end - begin >= s[1])
             length, size = next(filled, shapes[-1])
             yield order[begin : begin + size], length, size
             begin += size
 
     def assemble(self, chosen: np.ndarray, length: int, size: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Fields of the model's input int32 [size, length], and the tokens that were masked, int32 [size]."""
+        """The model's input, int32 [size, length], and the masked tokens, int32 [size]."""
         tokenizer, rows = self._tokenizer, np.arange(len(chosen))
         lengths, first = self._lengths[chosen], self._first[self._sentence[chosen]]
         position = chosen - first + 1
@@ -112,13 +112,10 @@ class MaskedRows:
         inside = (place[None, :] >= 1) & (place[None, :] < lengths[:, None] - 1)
         source = np.clip(first[:, None] + place[None, :] - 1, 0, len(self._tokens) - 1)
         ids[rows] = np.where(inside, self._tokens[source], tokenizer.pad_id)
-        ids[rows, lengths - 1], ids[rows, 0], ids[rows, position] = (
-            tokenizer.sep_id,
-            tokenizer.cls_id,
-            tokenizer.mask_id,
-        )
+        ids[rows, lengths - 1], ids[rows, 0] = tokenizer.sep_id, tokenizer.cls_id
+        ids[rows, position] = tokenizer.mask_id
         mask, positions, targets = np.zeros_like(ids), np.zeros((size, 1), np.int32), np.zeros(size, np.int32)
-        mask[:, 0] = 1  # rows beyond the end see something, too
+        mask[:, 0] = 1  # rows beyond the end attend to something
         mask[rows] = place[None, :] < lengths[:, None]
         positions[rows, 0], targets[rows] = position, self._tokens[chosen]
         return {"input_ids": ids, "attention_mask": mask, "masked_lm_positions": positions}, targets
@@ -129,10 +126,10 @@ class MaskedRows:
 
 
 def worth_a_shape(config: ModelConfig) -> float:
-    """Padding, in tokens, that costs a model of this config as much as compiling it for another shape."""
+    """Padding, in tokens, that costs as much as compiling the model for another shape."""
     length = 16
     forward = train_flops_per_row(config, length, 1) / 3  # of forward and backward pass
-    return _FLOPS_OF_COMPILING.get(jax.default_backend(), _FLOPS_OF_COMPILING_ELSEWHERE) * length / forward
+    return _FLOPS_OF_COMPILING.get(jax.default_backend(), _FLOPS_OF_COMPILING["other"]) * length / forward
 
 
 @partial(jax.jit, static_argnums=0)

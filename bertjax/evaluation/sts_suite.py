@@ -1,11 +1,12 @@
-"""``sts``: do texts that people find similar lie close together? Cosines of embeddings against human scores.
+"""``sts``: do similar texts have similar embeddings? Cosines against human scores.
 
-Rank correlation (Spearman) and linear correlation (Pearson), both times 100, as papers on the STS benchmark give
+Rank correlation (Spearman) and linear correlation (Pearson), both times 100, as papers on the STS benchmark report
 them; nothing is trained.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import nearest
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, scored
+from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, column_names, scored
 from bertjax.inference.embed import embed_placed
 from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair, model_folder
@@ -34,13 +35,13 @@ from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
 _LEAST_LENGTH = 5  # of embed
-_TEXT_LENGTH = 32  # about; so many tokens of a batch are one text
-_LOT = 512  # texts between two signs of life
+_TEXT_LENGTH = 32  # tokens of a batch for each text, about
+_TEXTS_AT_ONCE = 512  # between two updates of the progress
 
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Two texts each, and how similar people find them."""
+    """Pairs of texts, and how similar people find them."""
 
     first: list[str]
     second: list[str]
@@ -48,10 +49,11 @@ class ScoredPairs:
 
 
 def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
-    """The pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score); the first ``limit`` of them.
+    """The first ``limit`` pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score), as
+    ``ScoredPairs``.
 
-    Columns are found by usual names; a file without a header holds text, text, score unless ``options.columns`` says
-    otherwise. Raises DataError that names file and line.
+    Columns are found by their usual names; a file without a header holds text, text, score unless ``options.columns``
+    says otherwise. Raises DataError that names file and line.
     """
     check_fits(model, tokenizer, masked_lm=False)
     if options.pooling not in POOLINGS:
@@ -66,10 +68,10 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
         examples = _in_memory(data, warnings.append)
     first, second = [example.text for example in examples], [example.second for example in examples]
     if None in second:
-        raise DataError(f"{examples[second.index(None)].where}: one text; a pair has two, and a score")
+        raise DataError(f"{examples[second.index(None)].where}: one text; a pair has two and a score")
     scores = np.array([example.label for example in examples], np.float64)
     if len(set(scores[: options.limit])) < 2:
-        raise DataError(f"{examples[0].where}: all scores are the same, so that nothing can go with them")
+        raise DataError(f"{examples[0].where}: all scores are the same, so nothing can correlate with them")
     first, second = first[: options.limit], [str(text) for text in second][: options.limit]
     _, line = unknown_warning(tokenizer, [*first, *second], "the texts")
     warnings += [line] if line else []
@@ -90,9 +92,9 @@ def score_cosines(
     vectors = []
     size = placement.rows(options.tokens_at_once // _TEXT_LENGTH)
     settings = {"batch_size": size, "pooling": options.pooling, "max_length": options.max_length, "normalize": True}
-    for begin in range(0, len(texts), _LOT):
-        vectors.append(embed_placed(placement, model, tokenizer, texts[begin : begin + _LOT], **settings))
-        show("embedding texts", min(begin + _LOT, len(texts)), len(texts))
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        vectors.append(embed_placed(placement, model, tokenizer, texts[begin : begin + _TEXTS_AT_ONCE], **settings))
+        show("embedding texts", min(begin + _TEXTS_AT_ONCE, len(texts)), len(texts))
     rows = np.concatenate(vectors).astype(np.float64)
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
     found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
@@ -102,25 +104,15 @@ def score_cosines(
 
 
 def _columns(path: Path, given: str | None) -> Columns:
-    """The columns that were named, or numbers for a file without a header; else none, to be found by usual names."""
-    if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        if len(names) != 3 or not all(names):
-            raise ConfigError(f"columns = {given!r} must be three names or numbers: text,text,score")
+    """The given columns, or numbers for a file without a header; else none, to be found by their usual names."""
+    names = column_names(given, (3,), "three names or numbers: text,text,score")
+    if names or ending(path) not in DELIMITED:
         return Columns(*names)
-    if ending(path) in DELIMITED:
-        _, cells = next(DELIMITED[ending(path)](path), (1, []))
-        if len(cells) == 3 and _is_number(cells[2]):
-            return Columns("0", "1", "2")
+    _, cells = next(DELIMITED[ending(path)](path), (1, []))
+    with contextlib.suppress(ValueError):
+        float(cells[2] if len(cells) == 3 else "")
+        return Columns("0", "1", "2")
     return Columns()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _in_memory(data: Any, warn: Warn) -> list[TextExample]:
@@ -134,7 +126,7 @@ def _in_memory(data: Any, warn: Warn) -> list[TextExample]:
 
 
 def _load(path: str | Path) -> tuple[Bert, Tokenizer]:
-    embedding_settings(model_folder(path), 1)  # refuses what makes other vectors of the encoder's outputs
+    embedding_settings(model_folder(path), 1)  # refuses modules that compute other vectors
     return load_pair(path, for_pretraining=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,8 @@ from bertjax.model.bert import Bert
 from bertjax.tasks.intervals import bootstrap, score_intervals
 from bertjax.tasks.scores import SCORES
 
-# Of the confidence intervals: their level, and the draws behind them.
-LEVEL = 0.95
-SAMPLES = 1000
+LEVEL = 0.95  # of the confidence intervals
+SAMPLES = 1000  # drawn for each of them
 _BATCH_TOKENS = {"cpu": 2048}  # what fills the cores and stays in their caches
 _BATCH_TOKENS_OF_ACCELERATORS = 65536
 
@@ -57,9 +57,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """scores: by name, the main one first. groups: heading -> group -> its main score. facts: what else is known, in
-    numbers and words. details: what is too much for a table. warnings: about the data and the scores, a line each.
-    undefined: scores that have no value, with the reason; they are not among ``scores``."""
+    """scores: by name, the main one first. groups: heading -> group -> its main score. facts: other figures. details:
+    what is too large for a table. warnings: a line each. undefined: scores without a value, which are not among
+    ``scores``, with the reason."""
 
     scores: dict[str, Score]
     groups: dict[str, dict[str, Score]] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Suite:
 
 
 def checked_options(name: str, suite: Suite, given: dict[str, Any]) -> Options:
-    """The options of a suite; those that are None have their defaults. Raises ConfigError that names the option."""
+    """The options of a suite, with defaults for None. Raises ConfigError that names the option."""
     given = {option: value for option, value in given.items() if value is not None}
     known = {f.name for f in dataclasses.fields(Options)}
     for option, value in given.items():
@@ -110,7 +110,7 @@ def checked_options(name: str, suite: Suite, given: dict[str, Any]) -> Options:
 
 
 def measured(function: Callable[..., Mapping[str, float]], arrays: Sequence[Any], seed: int) -> dict[str, Score]:
-    """The scores ``function(*arrays)``, by name, with intervals; arrays have an entry an example, drawn together."""
+    """The scores ``function(*arrays)`` with intervals; examples, an entry of each array, are drawn together."""
     values = function(*arrays)
     listed = lambda *drawn: list(function(*drawn).values())
     lows, highs = bootstrap(listed, *arrays, seed=seed, samples=SAMPLES, level=LEVEL)
@@ -130,8 +130,21 @@ def scored(
     return {name: Score(value, *intervals[name], len(labels)) for name, value in values.items()}
 
 
+def origin_of(data: Any) -> str:
+    """How messages name the data of a suite."""
+    return str(data) if isinstance(data, str | Path) else "data"
+
+
+def column_names(columns: str | None, counts: Sequence[int], form: str) -> list[str]:
+    """The columns in ``Options.columns``, [] for None. Raises ConfigError unless there are ``counts`` of them."""
+    names = [] if columns is None else [name.strip() for name in columns.split(",")]
+    if columns is not None and (len(names) not in counts or not all(names)):
+        raise ConfigError(f"columns = {columns!r} must be {form}")
+    return names
+
+
 def check_fits(model: Any, tokenizer: Any, *, masked_lm: bool) -> None:
-    """Raises ConfigError where model and tokenizer do not go together, or the model lacks the head it needs."""
+    """Raises ConfigError if model and tokenizer do not belong together, or the model lacks the head it needs."""
     if not isinstance(model, Bert):
         raise ConfigError(f"model must come from bertjax.load_model(path), not be a {type(model).__name__}")
     if masked_lm and not model.for_pretraining:

@@ -1,6 +1,6 @@
-"""``task``: a fine-tuned model on a labelled file, by the scores of its kind of task.
+"""``task``: the scores of a fine-tuned model on labelled data.
 
-Predictions are those of ``bertjax.classify``, ``tag``, ``answer`` and ``similarity``; scores are fractions of 1.
+Predictions are those of ``bertjax.classify``, ``tag``, ``answer`` and ``similarity``; scores are fractions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, measured, scored
+from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, column_names, measured, scored
 from bertjax.inference.answer import Answer, answer
 from bertjax.inference.classify import classify
 from bertjax.inference.similarity import similarity
@@ -38,14 +38,14 @@ from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
 from bertjax.tasks.unknown_text import unknown_text_warnings
 from bertjax.text.tokenizer import Tokenizer
 
-_LOT = 512  # examples between two signs of life
+_EXAMPLES_AT_ONCE = 512  # between two updates of the progress
 
 
 def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Options) -> Examples:
-    """The examples of a file for the model's kind of task, or of (inputs, labels) or a list of questions in memory.
+    """Examples for the model's kind of task, from a file, or from (inputs, labels) or a list of questions in memory.
 
-    Raises DataError that names file and line, also for a label that the model does not know. Tags that it does not
-    know count as errors.
+    Raises DataError that names file and line, also for a label that the model does not have. Tags that it does not have
+    count as errors.
     """
     if not isinstance(model, TaskModel):
         raise ConfigError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
@@ -64,9 +64,8 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
         )
     examples = examples[: options.limit]
     if kind == "answering":
-        unknown = (example for example in examples if example.answers is None)
-        for example in unknown:
-            raise DataError(f"{example.where}: question {example.id} has no 'answers' to compare with")
+        if unknown := next((example for example in examples if example.answers is None), None):
+            raise DataError(f"{unknown.where}: question {unknown.id} has no 'answers' to compare with")
         threshold = model.task.null_threshold
         if threshold and has_unanswerable(examples):
             warnings.append(
@@ -90,15 +89,15 @@ def read_labelled(data: Any, tokenizer: Tokenizer, model: TaskModel, options: Op
 def score_task(
     model: TaskModel, tokenizer: Tokenizer, examples: list[Any], options: Options, show: ReportProgress
 ) -> Result:
-    """All scores of ``tasks.scores`` for the kind; per class and confusion are among the details."""
+    """All scores of ``tasks.scores`` for the kind of task; details: per class, and confusion."""
     kind, names = model.task.kind, model.task.labels
     if kind == "tagging":
         names = TagNames.of(names, examples)
     found: list[Any] = []
     size = max(1, options.tokens_at_once // model.task.max_length)
-    for begin in range(0, len(examples), _LOT):
-        found += _PREDICT[kind](model, tokenizer, examples[begin : begin + _LOT], size)
-        show("predicting", min(begin + _LOT, len(examples)), len(examples))
+    for begin in range(0, len(examples), _EXAMPLES_AT_ONCE):
+        found += _PREDICT[kind](model, tokenizer, examples[begin : begin + _EXAMPLES_AT_ONCE], size)
+        show("predicting", min(begin + _EXAMPLES_AT_ONCE, len(examples)), len(examples))
     predictions, labels = _comparable(kind, found, examples, names)
     positive = _positive(model) if kind == "classification" else None
     own = {} if positive is None else {"positive": names.index(positive)}
@@ -124,25 +123,21 @@ def score_task(
 
 
 def _positive(model: TaskModel) -> str | None:
-    """The label that F1, precision and recall are of: the model's own, or by the names; None of more than two."""
+    """The label whose F1, precision and recall are scored, of two."""
     labels = model.task.labels
     return positive_label(labels, model.task.positive_label) if len(labels) == 2 else None
 
 
 def _read_file(path: Path, kind: str, columns: str | None, warn: Callable[[str], None]) -> list[Any]:
-    """columns: text,label or text,second,label; of tagging the one with the tags, or word,tag."""
+    """columns: text,label or text,second,label; for tagging tag or word,tag."""
     if kind == "tagging":
-        names = [name.strip() for name in columns.split(",")] if columns is not None else [None]
-        if len(names) > 2:
-            raise ConfigError(f"columns = {columns!r} must be the column of the tags, or those of words and tags: 1,3")
-        return read_tagged(path, names[-1], names[0] if len(names) == 2 else None, warn)
+        names = column_names(columns, (1, 2), "the column of the tags, or those of words and tags: 1,3")
+        return read_tagged(path, names[-1] if names else None, names[0] if len(names) == 2 else None, warn)
     if kind == "answering":
         if columns is not None:
             raise ConfigError(f"columns = {columns!r}: a file of questions has no columns")
         return read_questions(path, warn)
-    names = [name.strip() for name in columns.split(",")] if columns is not None else []
-    if columns is not None and (len(names) not in (2, 3) or not all(names)):
-        raise ConfigError(f"columns = {columns!r} must be two or three names or numbers: text,label or text,text,label")
+    names = column_names(columns, (2, 3), "two or three names or numbers: text,label or text,text,label")
     given = Columns(names[0], names[1] if len(names) == 3 else None, names[-1]) if names else Columns()
     return read_texts(path, given, kind, warn)
 
@@ -157,7 +152,7 @@ def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Question
 
 
 def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], seed: int) -> dict[str, Score]:
-    """Those with the best thresholds for no answer, of SQuAD 2.0."""
+    """SQuAD 2.0's scores with the best threshold for no answer."""
     best, none = [], []
     for one in found:
         best.append(next((c for c in one.n_best if c.start is not None), None))
@@ -168,14 +163,14 @@ def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], s
 
 
 def _classified(field: str) -> Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]:
-    """Predictions by ``classify``, of whose results a field is taken."""
+    """Predictions: a field of the results of ``classify``."""
     take = operator.attrgetter(field)
     return lambda model, tokenizer, examples, size: [
         take(found) for found in classify(model, tokenizer, _texts(examples), batch_size=size)
     ]
 
 
-# ``(model, tokenizer, examples, batch size)`` -> what the model says of each: names of labels, numbers or texts.
+# ``(model, tokenizer, examples, batch size)`` -> names of labels, numbers or answers.
 _PREDICT: dict[str, Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]] = {
     "classification": _classified("label"),
     "multi_label": _classified("labels"),
@@ -192,7 +187,7 @@ _PREDICT: dict[str, Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[An
 
 
 def _comparable(kind: str, found: list[Any], examples: list[Any], names: Sequence[str]) -> tuple[Any, Any]:
-    """(predictions, labels) as the scores of the kind take them."""
+    """(predictions, labels) in the form that the scores take."""
     if kind == "answering":
         return {example.id: one.text for example, one in zip(examples, found, strict=True)}, examples
     if kind == "embedding":
