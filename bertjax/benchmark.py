@@ -100,7 +100,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     import jax
 
     from bertjax.data.stream.pipeline import ExampleSettings, open_batches
-    from bertjax.engine.metrics import throughput
+    from bertjax.engine.recorder import throughput
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global

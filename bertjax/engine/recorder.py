@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 
 from bertjax.cli.display import Display
-from bertjax.engine.metrics import fetch, throughput
 from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.errors import Diverged
 
@@ -126,3 +125,23 @@ class Recorder:
     def _speed(self) -> dict[str, float | None]:
         seconds = time.monotonic() - self._interval_began
         return throughput(self._interval_tokens, *self._interval_cost, seconds, self._peak)
+
+
+def fetch(metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """Waits for a step's metrics and brings them to the host."""
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+def throughput(real_tokens: float, slots: int, flops: float, seconds: float, peak: float | None):
+    """tokens_per_second, mfu (None where the peak is not known) and padding_fraction over some steps.
+
+    real_tokens: tokens that are not padding. slots, flops: token places of the rows done, and FLOPs of these rows
+    were they full. peak: FLOP/s of all devices. MFU counts real tokens only.
+    """
+    filled = real_tokens / slots
+    mfu = None if peak is None or seconds <= 0 else flops * filled / seconds / peak
+    return {
+        "tokens_per_second": real_tokens / seconds if seconds > 0 else 0.0,
+        "mfu": mfu,
+        "padding_fraction": 1.0 - filled,
+    }

@@ -22,8 +22,16 @@ from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Stage, StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
-from bertjax.engine.sizes import check_batch, check_model
-from bertjax.engine.split import better_sizes, check_divides, hooks, in_parts, parts_of, rows_that_fit
+from bertjax.engine.sizes import (
+    better_sizes,
+    check_batch,
+    check_divides,
+    check_model,
+    hooks,
+    in_parts,
+    parts_of,
+    rows_that_fit,
+)
 from bertjax.engine.state import TrainState, initial_state, sharded_shapes, with_params
 from bertjax.engine.step import Batch, jit_train_step, make_train_step
 from bertjax.errors import ConfigError

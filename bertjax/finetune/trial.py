@@ -6,35 +6,38 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax import unfinished
 from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
+from bertjax.config_schema import fingerprint
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.fit import Evaluation, HostBatch, Session, Training, fit, report_error, restore
+from bertjax.engine.checkpoint.record import is_count
+from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, report_error, restore
 from bertjax.engine.machine import versions
-from bertjax.engine.position import RunPosition
-from bertjax.finetune.eval_scores import evaluate, evaluation_line
+from bertjax.engine.position import RANDOM, Records, RunPosition
 from bertjax.finetune.family import Family, Outcome
 from bertjax.finetune.job import Job, describe_job, make_job
 from bertjax.finetune.metric import of_run
-from bertjax.finetune.position import NextBatch, records
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
 from bertjax.finetune.summary import summarise, summary_lines
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
-from bertjax.model.task import TaskModel
+from bertjax.model.task import POOLED, TaskModel
 from bertjax.parallel.agreement import any_of
-from bertjax.parallel.sharding import gathered, process_rows
+from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
-from bertjax.tasks.score_format import defined_scores
+from bertjax.tasks.score_format import defined_scores, format_scores
 from bertjax.workdir import files as folder
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
@@ -168,3 +171,71 @@ def _plain(job: Job, settings: Mapping[str, Any], params: Any) -> TaskModel:
     task = dataclasses.replace(job.family.task, **settings)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model, task, nnx.Rngs(0))))
     return merge_params(graphdef, params)
+
+
+@dataclass(frozen=True)
+class NextBatch:
+    """``number``, from 0, of the next batch. It is the step, plus the batches that were left out after rollbacks."""
+
+    number: int = 0
+
+    def record(self, step: int) -> dict[str, Any]:
+        return {"offset": self.number - step}
+
+    def in_stage(self, index: int) -> NextBatch:
+        return self
+
+    def since(self, earlier: NextBatch) -> dict[str, Any]:
+        return {"from": earlier.number, "to": self.number}
+
+
+def records(identity: dict[str, Any], seed: int, versions: dict[str, str]) -> Records:
+    """identity: all that must be the same on resume."""
+    constants = {"identity": fingerprint(identity), "random": RANDOM | {"seed": seed}, "versions": versions}
+    data = lambda step, record: NextBatch(step + record["offset"])
+    return Records(constants, {"offset": is_count}, data, has_best=True)
+
+
+def evaluate(
+    job: Job, predict_step: Callable[..., Any], params: Any, stop: Callable[[], bool]
+) -> tuple[float, Outcome]:
+    """(loss over all examples, outcome). Every process gets the same.
+
+    stop: asked before every batch, in all processes, which must all answer alike. Raises Interrupted where it says so.
+    """
+    batches, rows = job.eval_batches, job.family.eval
+    own = process_rows(batches.rows, job.mesh)
+    by_token = job.family.task.kind not in (*POOLED, "embedding")
+    outputs: list[Any] = [None] * len(rows)
+    totals: list[dict[str, Any]] = [{}, {}]
+    pending = None
+
+    def finish(numbers: np.ndarray, results: Any) -> None:
+        values, *parts = jax.device_get(results)
+        for total, part in zip(totals, parts, strict=True):
+            for name, value in part.items():
+                total[name] = total.get(name, 0.0) + float(value)
+        for row, number in enumerate(numbers):
+            if number >= 0:
+                outputs[number] = values[row, : rows.lengths[number]].copy() if by_token else values[row]
+
+    for numbers, length in batches.evaluation():
+        if stop():
+            raise Interrupted
+        results = predict_step(params, to_global(batches.make(numbers[own], length), job.mesh))
+        if pending is not None:  # a batch late, so that the device always has work
+            finish(*pending)
+        pending = (numbers, results)
+    if pending is not None:
+        finish(*pending)
+    return float(job.eval_objective.total(*totals)), job.family.outcome(outputs)
+
+
+def evaluation_line(
+    step: int, name: str, loss: float, outcome: Outcome, is_best: bool, positive: str | None = None
+) -> str:
+    """An evaluation in words. positive: the label that F1, precision and recall are of."""
+    shown = "; ".join(
+        [f"{format_scores(outcome.scores, outcome.undefined, positive)}, loss {loss:.4f}", *outcome.remarks]
+    )
+    return f"evaluation at step {step} ({name}): {shown}" + "  - the best so far" * is_best

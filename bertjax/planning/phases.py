@@ -9,7 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from bertjax.config import RunConfig
-from bertjax.engine.split import rows_that_fit
+from bertjax.engine.sizes import rows_that_fit
 from bertjax.model.flops import train_flops_per_row
 from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.devices import chip_of, memory_limit

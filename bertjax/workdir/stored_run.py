@@ -17,7 +17,7 @@ from bertjax.errors import CheckpointError, ConfigError, ModelFileError
 from bertjax.interop.huggingface import folder_path
 from bertjax.interop.safetensors_files import read_json
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
-from bertjax.workdir.provenance import check_config, check_tokenizer
+from bertjax.workdir.same_run import check_config, check_tokenizer
 
 T = TypeVar("T")
 

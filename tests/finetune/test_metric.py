@@ -13,8 +13,8 @@ from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
 from bertjax.finetune.family import Labelled
 from bertjax.finetune.metric import of_run, of_summary, with_metric
-from bertjax.finetune.search import combined
 from bertjax.finetune.settings import Trial, resolve
+from bertjax.finetune.trials import combined
 from bertjax.tasks.examples import text_examples
 
 TEXTS = ["good film", "bad book", "great plot", "poor song"]

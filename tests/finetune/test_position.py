@@ -4,7 +4,7 @@ import pytest
 
 from bertjax.engine.position import Best, RunPosition
 from bertjax.errors import ConfigError, Diverged
-from bertjax.finetune.position import NextBatch, records
+from bertjax.finetune.trial import NextBatch, records
 
 RECORDS = records({"task": "classification"}, seed=3, versions={})
 STATE: object = object()

@@ -8,8 +8,7 @@ import bertjax.finetune
 from bertjax.config_schema import fingerprint
 from bertjax.errors import ConfigError, Stopped
 from bertjax.finetune import trials
-from bertjax.finetune.recorded import identity_when_begun
-from bertjax.finetune.search import finished_summary
+from bertjax.finetune.trials import finished_summary, identity_when_begun
 
 
 def test_keys_that_were_not_there_and_make_no_difference_are_left_out():

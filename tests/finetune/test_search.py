@@ -6,8 +6,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bertjax.errors import ModelFileError
-from bertjax.finetune.search import finished_summary, keep_best
 from bertjax.finetune.settings import Trial
+from bertjax.finetune.trials import finished_summary, keep_best
 from bertjax.workdir.belongings import RUNS
 
 SUMMARY = {"main_score": "accuracy", "scores": {"accuracy": 0.5}}

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from bertjax.engine.metrics import throughput
+from bertjax.engine.recorder import throughput
 from bertjax.objectives.losses import mean_metrics, total_loss, weighted_cross_entropy
 from bertjax.objectives.unigram import unigram_log_probs, unigram_sums
 
