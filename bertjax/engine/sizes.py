@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
@@ -17,11 +17,8 @@ from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.model.flops import parameter_count
 from bertjax.model.parameters import padded_vocabulary
-from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import GIB, memory_limit
-from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
-from bertjax.parallel.sharding import batch_sharding
 
 # Batches on the host beside those that are made ahead: the one in the making and the one on its way.
 MORE_BATCHES = 2
@@ -177,16 +174,3 @@ def better_sizes(rows: int, most: int) -> tuple[int, list[int]] | None:
         return None
     below = next(n for n in range(rows, 0, -1) if good(n))
     return most, [below, next(n for n in range(rows, 2 * rows + most + 1) if good(n))]
-
-
-def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``."""
-    pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
-    backend = mesh.devices.flat[0].platform
-    return {
-        "backend": backend,
-        "precision": precision_named(precision, backend),
-        "lookup": divided_lookup(mesh),
-        "constrain": pin(batch_sharding(mesh)),
-        "replicate": pin(NamedSharding(mesh, PartitionSpec())),
-    }

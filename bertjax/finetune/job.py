@@ -15,10 +15,9 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.config import GuardConfig, ModelConfig
+from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
-from bertjax.engine.health import judged
-from bertjax.engine.loss_scale import ADJUSTMENTS
+from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Stage, StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
@@ -27,13 +26,12 @@ from bertjax.engine.sizes import (
     check_batch,
     check_divides,
     check_model,
-    hooks,
     in_parts,
     parts_of,
     rows_that_fit,
 )
-from bertjax.engine.state import TrainState, initial_state, sharded_shapes, with_params
-from bertjax.engine.step import Batch, jit_train_step, make_train_step
+from bertjax.engine.state import TrainState, with_params
+from bertjax.engine.step import Batch, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
@@ -41,9 +39,9 @@ from bertjax.finetune.family import Family
 from bertjax.finetune.rates import held, multipliers, scale_by_rates
 from bertjax.finetune.settings import FinetuneConfig, Trial
 from bertjax.finetune.start import Start
-from bertjax.model.bert import merge_params, split_params
+from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
-from bertjax.model.parameters import logical_axes, parameter_specs
+from bertjax.model.parameters import parameter_specs
 from bertjax.model.task import TaskModel
 from bertjax.objectives.losses import Objective, Values, batch_loss
 from bertjax.parallel.mesh import batch_shards, one_of
@@ -57,8 +55,8 @@ UNROLLED_FROM = {"cpu": 1000}  # steps
 
 
 @dataclass(frozen=True)
-class Job:
-    """The functions that a trial is made of.
+class TrialJob(Job):
+    """One trial: its task, batches and steps.
 
     params: the first weights, nested dict of arrays on the host. schedule: of a peak learning rate. programs: what
     earlier trials of the run have compiled; seed and learning rate are arguments of it.
@@ -67,13 +65,9 @@ class Job:
     run: FinetuneConfig
     trial: Trial
     family: Family
-    model: ModelConfig
-    mesh: Mesh
+    model_config: ModelConfig
     params: Any
-    graphdef: Any
-    specs: Any
     rates: Any
-    optimizer: optax.GradientTransformation
     schedule: Callable[[Any], Schedule]
     train_batches: Batches
     eval_batches: Batches
@@ -89,45 +83,22 @@ class Job:
     def eval_objective(self) -> Objective:
         return self.family.eval_objective or self.family.objective
 
-    @property
-    def guard(self) -> GuardConfig:
-        """That of the config, its loss in units of the task's."""
-        return replace(self.run.guard, loss_rise=self.run.guard.loss_rise * self.family.loss_unit)
-
     def stages(self) -> list[Stage]:
-        """The epochs, as updates of the run."""
+        """The epochs."""
         size = self.train_batches.per_epoch
         return [Stage(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
 
-    def forward(self, params: Any, batch: Batch, dropout_seed: Any):
-        """The model on a batch."""
-        return merge_params(self.graphdef, held(params, self.rates)).on_batch(batch, dropout_seed)
+    def forward(self, params: Any, batch: Batch, dropout_seed: Any) -> Any:
+        return super().forward(held(params, self.rates), batch, dropout_seed)
 
     def initial_state(self) -> TrainState:
-        axes = logical_axes(self.specs)
-        state = initial_state(self._zeros, self.optimizer, self.run.precision, axes, self.mesh)
-        return with_params(state, self.params)
-
-    def state_shapes(self) -> TrainState:
-        return sharded_shapes(self._zeros, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
-
-    def _zeros(self) -> Any:
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), self.params)
+        return with_params(super().initial_state(), self.params)
 
     def train_step(self) -> Ahead:
         """``step(row length, state, batch, seed, learning rate)``, a program for each row length."""
 
         def step(state: TrainState, batch: Batch, seed: jax.Array, learning_rate: jax.Array):
-            return make_train_step(
-                self.forward,
-                self.family.objective,
-                self.optimizer,
-                self.schedule(learning_rate),
-                seed,
-                accumulation=self.parts,
-                adjust_loss_scale=ADJUSTMENTS[self.run.precision],
-                judge=partial(judged, guard=self.guard),
-            )(state, batch)
+            return self.pure_step(self.schedule(learning_rate), seed, self.parts)(state, batch)
 
         return self._program("train", lambda: Ahead(jit_train_step(step, self.state_shapes(), self.mesh, constants=2)))
 
@@ -180,13 +151,13 @@ class Job:
         """Token places and FLOPs of a step with rows of this length."""
         rows = self.train_batches.rows
         return StepCost(
-            rows * length, rows * train_flops_per_row(self.model, length, 0, self.family.task.num_positions)
+            rows * length, rows * train_flops_per_row(self.model_config, length, 0, self.family.task.num_positions)
         )
 
 
 def make_job(
     run: FinetuneConfig, trial: Trial, start: Start, family: Family, mesh: Mesh, programs: dict[Any, Any]
-) -> Job:
+) -> TrialJob:
     """programs: one dict for all trials of a run, empty at first.
 
     Raises ConfigError where the model or the batch cannot be divided as the config says.
@@ -229,23 +200,27 @@ def make_job(
             f"an embedding batch cannot be done in {parts} parts, as its pairs are compared with each other; "
             f"use a smaller config.training.batch_size, or more devices, or config.parallel.rows_per_device = 0"
         )
-    return Job(
-        run,
-        trial,
-        family,
-        model,
+    return TrialJob(
         mesh,
-        params,
+        run.precision,
+        replace(run.guard, loss_rise=run.guard.loss_rise * family.loss_unit),
         nnx.graphdef(abstract),
         specs,
-        rates,
+        family.objective,
         optax.chain(make_optimizer(run.optimizer, specs), scale_by_rates(rates)),
-        lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
-        train_batches,
-        make_batches(family.eval),
-        parts,
-        [*family.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
-        programs,
+        make_params=lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params),
+        run=run,
+        trial=trial,
+        family=family,
+        model_config=model,
+        params=params,
+        rates=rates,
+        schedule=lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
+        train_batches=train_batches,
+        eval_batches=make_batches(family.eval),
+        parts=parts,
+        cautions=[*family.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
+        programs=programs,
     )
 
 
@@ -273,7 +248,7 @@ def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:
     return flops * length / train_flops_per_row(model, length, 0)
 
 
-def describe_job(job: Job) -> list[str]:
+def describe_job(job: TrialJob) -> list[str]:
     """What is about to run, in lines for a person."""
     count = sum(x.size for x in jax.tree.leaves(job.params))
     device, batches = job.mesh.devices.flat[0], job.train_batches

@@ -9,12 +9,12 @@ from typing import Any
 from bertjax.engine.machine import ran_on
 from bertjax.engine.position import RunPosition
 from bertjax.finetune.family import Outcome
-from bertjax.finetune.job import Job
+from bertjax.finetune.job import TrialJob
 from bertjax.tasks.label_warnings import majority
 from bertjax.tasks.score_format import defined_scores, format_scores, score_title
 
 
-def summarise(job: Job, here: RunPosition, loss: float, outcome: Outcome) -> dict[str, Any]:
+def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -> dict[str, Any]:
     """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
     trial, family = job.trial, job.family
     slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)

@@ -26,7 +26,7 @@ from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Trai
 from bertjax.engine.machine import versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
 from bertjax.finetune.family import Family, Outcome
-from bertjax.finetune.job import Job, describe_job, make_job
+from bertjax.finetune.job import TrialJob, describe_job, make_job
 from bertjax.finetune.metric import of_run
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
@@ -166,10 +166,10 @@ def train(
     return summary
 
 
-def _plain(job: Job, settings: Mapping[str, Any], params: Any) -> TaskModel:
+def _plain(job: TrialJob, settings: Mapping[str, Any], params: Any) -> TaskModel:
     """The model without its mesh; settings: of the task, as the evaluation has them."""
     task = dataclasses.replace(job.family.task, **settings)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model, task, nnx.Rngs(0))))
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model_config, task, nnx.Rngs(0))))
     return merge_params(graphdef, params)
 
 
@@ -197,7 +197,7 @@ def records(identity: dict[str, Any], seed: int, versions: dict[str, str]) -> Re
 
 
 def evaluate(
-    job: Job, predict_step: Callable[..., Any], params: Any, stop: Callable[[], bool]
+    job: TrialJob, predict_step: Callable[..., Any], params: Any, stop: Callable[[], bool]
 ) -> tuple[float, Outcome]:
     """(loss over all examples, outcome). Every process gets the same.
 

@@ -18,7 +18,7 @@ from bertjax.parallel.sharding import batch_sharding
 from bertjax.planning.collectives import collectives
 from bertjax.planning.hlo import read_program
 from bertjax.planning.work import main_memory_bytes, matrix_flops
-from bertjax.train.job import Job, accumulation_steps, examples_per_row, make_job
+from bertjax.train.job import PretrainingJob, accumulation_steps, examples_per_row, make_job
 
 # Memories of a TPU that are on the chip itself: vector memory, semaphores, scalar memory.
 FAST_SPACES = {"tpu": frozenset({1, 2, 6})}
@@ -80,7 +80,7 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     return job.train_step(phase).lower(job.state_shapes(), batch)
 
 
-def state_bytes(job: Job) -> dict[str, int]:
+def state_bytes(job: PretrainingJob) -> dict[str, int]:
     """Bytes of the parameters and of the optimizer's state on one device, as they are sharded."""
     state = job.state_shapes()
     size = lambda x: math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize

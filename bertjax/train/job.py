@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
-from bertjax.engine.health import judged
-from bertjax.engine.loss_scale import ADJUSTMENTS
+from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
@@ -23,71 +20,36 @@ from bertjax.engine.sizes import (
     check_batch,
     check_divides,
     check_model,
-    hooks,
     in_parts,
     parts_of,
     rows_that_fit,
 )
-from bertjax.engine.state import TrainState, initial_state, sharded_shapes
-from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step, make_train_step
+from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step
 from bertjax.errors import ConfigError
 from bertjax.model.attention import kernel_name
-from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
-from bertjax.model.parameters import logical_axes, parameter_specs
+from bertjax.model.parameters import parameter_specs
 from bertjax.model.precision import precision_named
 from bertjax.objectives.losses import PRETRAINING, batch_loss
 from bertjax.parallel.mesh import batch_shards, one_of
 
 
 @dataclass(frozen=True)
-class Job:
-    """The functions that a run is made of; none of them holds parameters. specs: what describes each of these."""
+class PretrainingJob(Job):
+    """All phases of a config."""
 
     run: RunConfig
-    mesh: Mesh
-    graphdef: Any
-    specs: Any
-    optimizer: optax.GradientTransformation
     schedule: Schedule
 
-    def make_params(self) -> dict[str, Any]:
-        """New weights from the config's seed."""
-        return split_params(self._model())[1]
+    def train_step(self, phase: PhaseConfig) -> Callable[..., Any]:
+        """The step of a phase, which compiles when it is called first."""
+        parts = accumulation_steps(self.run, phase, self.mesh)
+        return jit_train_step(self.pure_step(self.schedule, self.run.seed, parts), self.state_shapes(), self.mesh)
 
-    def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any):
-        """The model on a batch, logits at the masked positions and at every example's [CLS]."""
-        return self.model(params).on_batch(batch, dropout_seed)
-
-    def model(self, params: Any) -> Bert:
-        """The model with these parameters, wherever they are on the mesh."""
-        return merge_params(self.graphdef, params)
-
-    def _model(self) -> Bert:
-        return _new_model(self.run, self.mesh)
-
-    def initial_state(self) -> TrainState:
-        return initial_state(self.make_params, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
-
-    def state_shapes(self) -> TrainState:
-        return sharded_shapes(self.make_params, self.optimizer, self.run.precision, logical_axes(self.specs), self.mesh)
-
-    def train_step(self, phase: PhaseConfig):
-        """The compiled-on-first-call step of a phase."""
-        step = make_train_step(
-            self.forward,
-            PRETRAINING,
-            self.optimizer,
-            self.schedule,
-            self.run.seed,
-            accumulation=accumulation_steps(self.run, phase, self.mesh),
-            adjust_loss_scale=ADJUSTMENTS[self.run.precision],
-            judge=partial(judged, guard=self.run.guard),
-        )
-        return jit_train_step(step, self.state_shapes(), self.mesh)
-
-    def eval_step(self):
-        return jit_eval_step(make_eval_step(self.forward, PRETRAINING), self.state_shapes().params, self.mesh)
+    def eval_step(self) -> Callable[..., Any]:
+        step = make_eval_step(self.forward, self.objective)
+        return jit_eval_step(step, self.state_shapes().params, self.mesh)
 
 
 def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
@@ -99,14 +61,26 @@ def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
         check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
 
 
-def make_job(run: RunConfig, mesh: Mesh) -> Job:
+def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
     """Raises ConfigError where the model or a batch cannot be divided over the mesh."""
     check_divides(run.model, mesh)
     for phase in run.phases.values():
         accumulation_steps(run, phase, mesh)
-    model = nnx.eval_shape(lambda: _new_model(run, mesh))
+    new_model = lambda: Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
+    model = nnx.eval_shape(new_model)
     specs = parameter_specs(model)
-    return Job(run, mesh, nnx.graphdef(model), specs, make_optimizer(run.optimizer, specs), run_schedule(run))
+    return PretrainingJob(
+        mesh,
+        run.precision,
+        run.guard,
+        nnx.graphdef(model),
+        specs,
+        PRETRAINING,
+        make_optimizer(run.optimizer, specs),
+        make_params=lambda: split_params(new_model())[1],
+        run=run,
+        schedule=run_schedule(run),
+    )
 
 
 def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
@@ -139,17 +113,13 @@ def examples_per_row(run: RunConfig) -> int:
     return run.data.max_examples_per_row if run.data.packing else 1
 
 
-def _new_model(run: RunConfig, mesh: Mesh) -> Bert:
-    return Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
-
-
 def cost_of_step(model: ModelConfig, phase: PhaseConfig) -> StepCost:
     """Token places of a step of the phase, and its FLOPs."""
     row = train_flops_per_row(model, phase.sequence_length, phase.max_predictions)
     return StepCost(phase.batch_size * phase.sequence_length, phase.batch_size * row)
 
 
-def describe_job(job: Job) -> list[str]:
+def describe_job(job: PretrainingJob) -> list[str]:
     """What is about to run, in lines for a person."""
     run, mesh = job.run, job.mesh
     params = sum(x.size for x in jax.tree.leaves(job.state_shapes().params))

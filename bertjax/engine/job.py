@@ -1,0 +1,83 @@
+"""What pretraining and fine-tuning make of a config: the state and the functions that train it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bertjax.config import GuardConfig
+from bertjax.engine.health import judged
+from bertjax.engine.loss_scale import ADJUSTMENTS
+from bertjax.engine.schedules import Schedule
+from bertjax.engine.state import TrainState, initial_state, sharded_shapes
+from bertjax.engine.step import make_train_step
+from bertjax.model.bert import merge_params
+from bertjax.model.parameters import logical_axes
+from bertjax.model.precision import precision_named
+from bertjax.parallel.lookup import divided_lookup
+from bertjax.parallel.sharding import batch_sharding
+
+
+@dataclass(frozen=True)
+class Job:
+    """The functions that a run is made of; none of them holds parameters.
+
+    graphdef: the model without its parameters. specs: what describes each of these. guard: its loss in units of the
+    objective's. make_params(): parameters in the shapes of the model.
+    """
+
+    mesh: Mesh
+    precision: str
+    guard: GuardConfig
+    graphdef: Any
+    specs: Any
+    objective: Any
+    optimizer: optax.GradientTransformation
+    make_params: Callable[[], Any]
+
+    def model(self, params: Any) -> Any:
+        """The model with these parameters, wherever they are on the mesh."""
+        return merge_params(self.graphdef, params)
+
+    def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any) -> Any:
+        """The model's output for a batch."""
+        return self.model(params).on_batch(batch, dropout_seed)
+
+    def initial_state(self) -> TrainState:
+        return initial_state(self.make_params, self.optimizer, self.precision, logical_axes(self.specs), self.mesh)
+
+    def state_shapes(self) -> TrainState:
+        """ShapeDtypeStructs with shardings."""
+        return sharded_shapes(self.make_params, self.optimizer, self.precision, logical_axes(self.specs), self.mesh)
+
+    def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
+        """``step(state, batch) -> (state, metrics)``, not jitted, which does a batch in so many parts."""
+        return make_train_step(
+            self.forward,
+            self.objective,
+            self.optimizer,
+            schedule,
+            seed,
+            accumulation=parts,
+            adjust_loss_scale=ADJUSTMENTS[self.precision],
+            judge=partial(judged, guard=self.guard),
+        )
+
+
+def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
+    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``."""
+    pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
+    backend = mesh.devices.flat[0].platform
+    return {
+        "backend": backend,
+        "precision": precision_named(precision, backend),
+        "lookup": divided_lookup(mesh),
+        "constrain": pin(batch_sharding(mesh)),
+        "replicate": pin(NamedSharding(mesh, PartitionSpec())),
+    }
