@@ -1,4 +1,4 @@
-"""Which attention kernels there are and what each supports: read when a config is checked, so there is no jax here.
+"""The attention kernels and what each supports; without jax, as configs are checked against it.
 
 A new kernel is a file ``model/attention/NAME.py`` with a function ``attend``, and a row in ``KERNELS``.
 """
@@ -29,35 +29,31 @@ KERNELS = {
 }
 
 
+_DROPOUT = "dropout on attention probabilities"
+
+
 @dataclass(frozen=True)
 class Demand:
-    """What a run asks of a kernel; None: not known yet, or any."""
+    """What a run asks of a kernel; None: any, or not known yet."""
 
     dropout: bool
     segments: bool = True
     window: bool = False
     backend: str | None = None
     float_type: str | None = None
-    head_size: int | None = None
+    head_size: int = 0
 
-    def lacking(self, kernel: Kernel) -> dict[str, str]:
-        """What the kernel does not support -> the key that would help, or nothing."""
-        return {
-            what: way
-            for supported, what, way in (
-                (
-                    kernel.dropout or not self.dropout,
-                    "dropout on attention probabilities",
-                    "{}attention_probs_dropout_prob = 0.0",
-                ),
-                (kernel.segments or not self.segments, "segments", ""),
-                (kernel.window or not self.window, "windows", ""),
-                (self.backend in (None, *kernel.backends), f"version for a {self.backend}", ""),
-                (self.float_type in (None, *kernel.float_types), f"version in {self.float_type}", ""),
-                ((self.head_size or 0) % kernel.head_multiple == 0, f"heads of size {self.head_size}", ""),
-            )
-            if not supported
-        }
+    def lacking(self, kernel: Kernel) -> list[str]:
+        """What the kernel does not support of it."""
+        checks = (
+            (kernel.dropout or not self.dropout, _DROPOUT),
+            (kernel.segments or not self.segments, "segments"),
+            (kernel.window or not self.window, "windows"),
+            (self.backend in (None, *kernel.backends), f"version for a {self.backend}"),
+            (self.float_type in (None, *kernel.float_types), f"version in {self.float_type}"),
+            (self.head_size % kernel.head_multiple == 0, f"heads of size {self.head_size}"),
+        )
+        return [what for supported, what in checks if not supported]
 
 
 def choose(name: str, demand: Demand, path: str = "") -> str:
@@ -70,9 +66,9 @@ def choose(name: str, demand: Demand, path: str = "") -> str:
         return name
     if name == "auto" and able:
         return able[0]
-    others = [f"{path}attention = {other!r}" for other in able]
     if name == "auto":
-        raise ConfigError(f"no attention kernel supports all that the model asks for: {demand}")
+        raise ConfigError(f"no attention kernel supports all that the model needs: {demand}")
     lacks = demand.lacking(KERNELS[name])
-    ways = " or ".join([*(way.format(path) for way in lacks.values() if way), *others])
-    raise ConfigError(f"{path}attention = {name!r} has no {' and no '.join(lacks)}" + (f"; set {ways}" if ways else ""))
+    ways = [f"{path}attention_probs_dropout_prob = 0.0"] if _DROPOUT in lacks else []
+    ways += [f"{path}attention = {other!r}" for other in able]
+    raise ConfigError(f"{path}attention = {name!r} has no {' and no '.join(lacks)}; set {' or '.join(ways)}")

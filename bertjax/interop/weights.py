@@ -23,11 +23,12 @@ Read = Callable[[str], np.ndarray]
 
 
 class Entry(NamedTuple):
-    """A tensor of the layout, or with ``{layer}`` in its name one a layer. shape: of one tensor there."""
+    """A tensor of the layout, or one for each layer. shape: of one tensor there."""
 
-    name: str
+    names: tuple[str, ...]
     shape: tuple[int, ...]
     is_vocabulary: bool
+    is_stacked: bool
     transposed: bool
 
 
@@ -46,7 +47,8 @@ def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
                 f"parameter {path} has no name in the Hugging Face layout of a {model_type!r} model; give it "
                 f"one where it is declared"
             )
-        found[path] = Entry(name, shape, "vocab" in spec.axes, spec.transposed)
+        names = tuple(name.format(layer=layer) for layer in range(sizes.get("layers", 1)))
+        found[path] = Entry(names, shape, "vocab" in spec.axes, "layers" in spec.axes, spec.transposed)
     return found
 
 
@@ -58,13 +60,12 @@ def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndar
         entry, array = entries(absolute)[path], np.asarray(array, np.float32)
         if entry.is_vocabulary:
             array = array[: config.vocab_size]
-        slices = enumerate(array) if "{layer}" in entry.name else [(0, array)]
-        for layer, part in slices:
-            tensors[entry.name.format(layer=layer)] = np.ascontiguousarray(part.T if entry.transposed else part)
+        for name, part in zip(entry.names, array if entry.is_stacked else [array], strict=True):
+            tensors[name] = np.ascontiguousarray(part.T if entry.transposed else part)
     if config.position_embedding_type == "sinusoidal":
         # There it is a learned table; ours goes out as the values that it would have to hold.
         table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
-        tensors[entries(absolute)["embeddings/position_embeddings"].name] = np.asarray(table)
+        tensors[entries(absolute)["embeddings/position_embeddings"].names[0]] = np.asarray(table)
     return dict(sorted(tensors.items()))
 
 
@@ -90,7 +91,8 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
     missing_heads = []
     needed: dict[str, tuple[int, ...]] = {}
     for part in ("embeddings", "encoder", *HEADS):
-        tensors = dict(_tensors_of(part, config))
+        own = [entry for path, entry in entries(config).items() if path.split("/")[0] == part]
+        tensors = {name: entry.shape for entry in own for name in entry.names}
         if part in HEADS and not set(tensors) & set(stored):
             missing_heads.append(part)
         else:
@@ -122,21 +124,12 @@ def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterabl
 
 
 def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
-    laid_out = lambda tensor: tensor.T if entry.transposed else tensor
-    if "{layer}" in entry.name:
-        layers = range(config.num_hidden_layers)
-        return np.stack([laid_out(fetch(entry.name.format(layer=layer))) for layer in layers])
-    tensor = laid_out(fetch(entry.name))
-    if entry.is_vocabulary:
-        tensor = padded_rows(tensor[: config.vocab_size])  # the folder may have rows that stand for no entry
+    tensors = [tensor.T if entry.transposed else tensor for tensor in map(fetch, entry.names)]
+    if entry.is_stacked:
+        return np.stack(tensors)
+    # The folder may have rows that stand for no entry of the vocabulary.
+    tensor = padded_rows(tensors[0][: config.vocab_size]) if entry.is_vocabulary else tensors[0]
     return np.ascontiguousarray(tensor)
-
-
-def _tensors_of(part: str, config: ModelConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
-    for path, entry in entries(config).items():
-        if path.split("/")[0] == part:
-            layers = range(config.num_hidden_layers) if "{layer}" in entry.name else [0]
-            yield from ((entry.name.format(layer=layer), entry.shape) for layer in layers)
 
 
 def _some(names: set[str]) -> str:

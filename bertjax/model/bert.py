@@ -128,11 +128,7 @@ class Bert(nnx.Module):
         arguments["masked_lm_positions"] = _positions("masked_lm_positions", masked_lm_positions, shape)
         arguments["cls_positions"] = _positions("cls_positions", cls_positions, shape)
         wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        graphdef, params = split_params(self)
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
-            return self.compute(**arguments, **wanted)
-        # Called by itself, as in a notebook: compiled once for every shape, not anew at each call.
-        return _compiled(graphdef, params, arguments, **wanted)
+        return compute(self, arguments, **wanted)
 
     def checked(
         self,
@@ -254,6 +250,14 @@ def merge_params(graphdef: Any, params: dict[str, Any]) -> Any:
     return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params)))
 
 
+def compute(model: Any, arguments: dict[str, Any], **wanted: bool) -> Any:
+    """``model.compute``. Called by itself, as in a notebook, it is compiled once for every shape."""
+    graphdef, params = split_params(model)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
+        return model.compute(**arguments, **wanted)
+    return _compiled(graphdef, params, arguments, **wanted)
+
+
 @partial(jax.jit, static_argnums=0, static_argnames=("output_hidden_states", "output_attentions"))
-def _compiled(graphdef: Any, params: Any, arguments: dict[str, Any], **wanted: Any) -> BertOutput:
+def _compiled(graphdef: Any, params: Any, arguments: dict[str, Any], **wanted: bool) -> Any:
     return merge_params(graphdef, params).compute(**arguments, **wanted)

@@ -34,20 +34,16 @@ class Embeddings(nnx.Module):
     """Parameters: word_embeddings [padded V, H], position_embeddings [max, H], token_type_embeddings [types, H]."""
 
     def __init__(self, config: ModelConfig, spec: BlockSpec, make: Maker):
-        stddev = config.initializer_range
+        def table(axis: str, name: str, rows: int | None = None) -> nnx.Param:
+            init = Normal(make.stddev, rows)
+            return make((axis, "hidden"), init, decay=True, bert=f"bert.embeddings.{name}.weight")
+
         # Rows beyond the vocabulary are zero and stay so: their logits are masked, so they get no gradient.
-        words, table = Normal(stddev, rows=config.vocab_size), Normal(stddev)
-        self.word_embeddings = make(
-            ("vocab", "hidden"), words, decay=True, bert="bert.embeddings.word_embeddings.weight"
-        )
+        self.word_embeddings = table("vocab", "word_embeddings", config.vocab_size)
         self.learned_positions = spec.positions == "absolute"
         if self.learned_positions:
-            self.position_embeddings = make(
-                ("positions", "hidden"), table, decay=True, bert="bert.embeddings.position_embeddings.weight"
-            )
-        self.token_type_embeddings = make(
-            ("types", "hidden"), table, decay=True, bert="bert.embeddings.token_type_embeddings.weight"
-        )
+            self.position_embeddings = table("positions", "position_embeddings")
+        self.token_type_embeddings = table("types", "token_type_embeddings")
         self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert="bert.embeddings.LayerNorm")
         self.config = config
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from bertjax.config import ModelConfig
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
-from bertjax.model.parameters import Maker, zeros
+from bertjax.model.parameters import ZEROS, Maker
 from bertjax.model.precision import Precision
 
 # The logit of ids that only fill the vocabulary up to a multiple of 128: probability exactly 0 in float32.
@@ -32,7 +32,7 @@ class MLMHead(nnx.Module):
         at = "cls.predictions"
         self.transform = Linear(make, "hidden", "hidden", bert=f"{at}.transform.dense")
         self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.transform.LayerNorm")
-        self.bias = make(("vocab",), zeros, decay=False, bert=f"{at}.bias")
+        self.bias = make(("vocab",), ZEROS, decay=False, bert=f"{at}.bias")
         self.config = config
 
     def __call__(self, x: jax.Array, word_embeddings: jax.Array, precision: Precision) -> jax.Array:

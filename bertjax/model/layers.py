@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bertjax.model.parameters import Maker, Normal, ones, zeros
+from bertjax.model.parameters import ONES, ZEROS, Maker, Normal
 from bertjax.model.precision import Precision
 
 ACTIVATIONS = {
@@ -22,7 +22,7 @@ class Linear(nnx.Module):
     def __init__(self, make: Maker, inputs: str, outputs: str, **names: str):
         kernel = Normal(make.stddev)
         self.kernel = make((inputs, outputs), kernel, decay=True, transposed=True, suffix=".weight", **names)
-        self.bias = make((outputs,), zeros, decay=False, suffix=".bias", **names)
+        self.bias = make((outputs,), ZEROS, decay=False, suffix=".bias", **names)
 
     def __call__(self, x: jax.Array, precision: Precision) -> jax.Array:
         return precision.project(x, self.kernel[...], self.bias[...])
@@ -32,8 +32,8 @@ class LayerNorm(nnx.Module):
     """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis H, in float32."""
 
     def __init__(self, make: Maker, eps: float, **names: str):
-        self.scale = make(("hidden",), ones, decay=False, suffix=".weight", **names)
-        self.bias = make(("hidden",), zeros, decay=False, suffix=".bias", **names)
+        self.scale = make(("hidden",), ONES, decay=False, suffix=".weight", **names)
+        self.bias = make(("hidden",), ZEROS, decay=False, suffix=".bias", **names)
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -39,34 +39,33 @@ def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
     } | more
 
 
-def truncated_normal(key: jax.Array, shape: tuple[int, ...], stddev: float) -> jax.Array:
-    """Normal values redrawn beyond two ``stddev``, as ``tf.truncated_normal_initializer`` does.
+@dataclass(frozen=True)
+class Normal:
+    """Normal values redrawn beyond two ``stddev``, as in ``tf.truncated_normal_initializer``; zeros from ``rows`` on.
 
     The spread of what remains is .88 ``stddev``; the 2018 code does not correct for it, so neither do we.
     """
-    return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
-
-
-@dataclass(frozen=True)
-class Normal:
-    """``truncated_normal``; rows from number ``rows`` on are zero."""
 
     stddev: float
     rows: int | None = None
 
     def __call__(self, rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
-        values = truncated_normal(rngs.params(), shape, self.stddev)
+        values = self.stddev * jax.random.truncated_normal(rngs.params(), -2.0, 2.0, shape, jnp.float32)
         return values if self.rows is None else jnp.where(jnp.arange(shape[0])[:, None] < self.rows, values, 0.0)
 
 
-def zeros(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
-    del rngs
-    return jnp.zeros(shape, jnp.float32)
+@dataclass(frozen=True)
+class Constant:
+    """The same number everywhere."""
+
+    value: float
+
+    def __call__(self, rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+        del rngs
+        return jnp.full(shape, self.value, jnp.float32)
 
 
-def ones(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
-    del rngs
-    return jnp.ones(shape, jnp.float32)
+ZEROS, ONES = Constant(0.0), Constant(1.0)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
-from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import SegmentIds
-from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.bert import Bert, compute
 from bertjax.model.block import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import Linear
@@ -94,10 +92,7 @@ class TaskModel(nnx.Module):
         arguments = self.bert.checked(
             input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed
         )
-        graphdef, params = split_params(self)
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
-            return self.compute(**arguments)
-        return _compiled(graphdef, params, arguments)
+        return compute(self, arguments)
 
     def compute(self, *, segments: SegmentIds | None, dropout_seed: DropoutSeed | None, **inputs: Any) -> TaskOutput:
         """The forward pass on checked arguments; see ``__call__``."""
@@ -111,7 +106,9 @@ class TaskModel(nnx.Module):
         features = output.pooled_output if kind in POOLED else sequence
         if kind != "answering":  # transformers' BertForQuestionAnswering has no dropout before its head
             site = FIRST_LAYER_SITE + SITES_PER_LAYER * self.config.num_hidden_layers
-            features = drop(features, dropout_at(site, self._dropout_rate(), dropout_seed))
+            rate = self.task.classifier_dropout
+            rate = self.config.hidden_dropout_prob if rate is None else rate
+            features = drop(features, dropout_at(site, rate, dropout_seed))
         head = getattr(self, head_name(kind))
         return TaskOutput(logits=head(features, self.bert.precision).astype(jnp.float32))
 
@@ -124,16 +121,7 @@ class TaskModel(nnx.Module):
             dropout_seed=dropout_seed,
         )
 
-    def _dropout_rate(self) -> float:
-        rate = self.task.classifier_dropout
-        return self.config.hidden_dropout_prob if rate is None else rate
-
 
 def head_name(kind: str) -> str:
     """The attribute that holds the head, and the first part of its parameters' paths."""
     return "qa_outputs" if kind == "answering" else "classifier"
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled(graphdef: Any, params: Any, arguments: dict[str, Any]) -> TaskOutput:
-    return merge_params(graphdef, params).compute(**arguments)

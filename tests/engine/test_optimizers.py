@@ -12,7 +12,7 @@ from bertjax.engine.optimizers import OPTIMIZERS, decay_mask, make_optimizer, on
 from bertjax.errors import ConfigError, exit_code
 from bertjax.finetune.rates import scale_by_rates
 from bertjax.model.bert import Bert
-from bertjax.model.parameters import ParameterSpec, parameter_specs, zeros
+from bertjax.model.parameters import ZEROS, ParameterSpec, parameter_specs
 from bertjax.parallel.sharding import path_name
 
 RANDOM = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def params():
 
 def specs():
     """As the modules declare them: see tests/model/test_parameters.py."""
-    spec = lambda decay, *axes: ParameterSpec(axes, zeros, decay, ())
+    spec = lambda decay, *axes: ParameterSpec(axes, ZEROS, decay, ())
     norm = {"scale": spec(False, "hidden"), "bias": spec(False, "hidden")}
     output = {"kernel": spec(True, "layers", "mlp", "hidden"), "bias": spec(False, "layers", "hidden")}
     return {

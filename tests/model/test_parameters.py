@@ -12,7 +12,7 @@ from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
 from bertjax.interop.weights import entries
 from bertjax.model.bert import Bert, split_params
-from bertjax.model.parameters import Maker, axis_sizes, ones, parameter_specs
+from bertjax.model.parameters import ONES, Maker, axis_sizes, parameter_specs
 from bertjax.model.spec import BlockSpec
 from bertjax.model.task import KINDS, TaskConfig, TaskModel
 
@@ -55,7 +55,7 @@ def test_a_parameter_without_a_description_is_refused():
 
 def test_a_new_parameter_is_made_stacked_divided_and_named_by_its_one_declaration():
     make = Maker(axis_sizes(CONFIG), 0.02, nnx.Rngs(0)).stacked("layers")
-    gate = make(("hidden", "mlp"), ones, decay=True, suffix=".weight", bert="encoder.{layer}.gate", other="g")
+    gate = make(("hidden", "mlp"), ONES, decay=True, suffix=".weight", bert="encoder.{layer}.gate", other="g")
     assert gate.shape == (3, 32, 64) and np.all(gate[...] == 1)
     spec = gate.get_metadata()["spec"]
     assert spec.axes == ("layers", "hidden", "mlp") and spec.decay
@@ -68,9 +68,12 @@ def test_tensors_of_the_layout_are_as_long_as_the_config_says():
     assert found["embeddings/word_embeddings"].shape == (100, 32)
     assert found["embeddings/position_embeddings"].shape == (40, 32)
     assert found["encoder/layers/mlp/intermediate/kernel"].shape == (64, 32)
-    assert found["nsp_head/dense/kernel"][:2] == ("cls.seq_relationship.weight", (2, 32))
-    assert found["mlm_head/bias"][:2] == ("cls.predictions.bias", (100,))
-    assert len({entry.name for entry in found.values()}) == len(found)
+    assert found["nsp_head/dense/kernel"][:2] == (("cls.seq_relationship.weight",), (2, 32))
+    assert found["mlm_head/bias"][:2] == (("cls.predictions.bias",), (100,))
+    kernel = found["encoder/layers/mlp/output/kernel"]
+    assert kernel.names == tuple(f"bert.encoder.layer.{n}.output.dense.weight" for n in range(3)) and kernel.is_stacked
+    names = [name for entry in found.values() for name in entry.names]
+    assert len(set(names)) == len(names)
 
 
 def test_a_parameter_without_a_name_in_the_layout_is_named(monkeypatch):

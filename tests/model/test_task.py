@@ -113,10 +113,8 @@ def torch_model(kind, params):
         entry, value = entries(CONFIG)[path], np.asarray(value)
         if path == "embeddings/word_embeddings":
             value = value[: CONFIG.vocab_size]
-        layers = range(CONFIG.num_hidden_layers) if "{layer}" in entry.name else [None]
-        for layer in layers:
-            part = value if layer is None else value[layer]
-            tensors[entry.name.format(layer=layer)] = part.T if entry.transposed else part
+        for name, part in zip(entry.names, value if entry.is_stacked else [value], strict=True):
+            tensors[name] = part.T if entry.transposed else part
     head = "qa_outputs" if kind == "answering" else "classifier"
     tensors |= {
         f"{head}.weight": np.asarray(params[head]["kernel"]).T,

@@ -11,14 +11,7 @@ from bertjax.model.precision import Precision
 
 
 def attend(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    segments: SegmentIds | None,
-    window: int | None,
-    dropout: Dropout | None,
-    *,
-    precision: Precision,
+    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     if window is not None or dropout is not None:

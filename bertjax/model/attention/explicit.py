@@ -24,14 +24,7 @@ def probabilities(query, key, segments: SegmentIds | None, window: int | None, p
 
 
 def attend(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    segments: SegmentIds | None,
-    window: int | None,
-    dropout: Dropout | None,
-    *,
-    precision: Precision,
+    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))  # [B, N, S, D]
