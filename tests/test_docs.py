@@ -15,9 +15,8 @@ import bertjax.__main__ as bertjax_main
 from bertjax import benchmark, config, plan
 from bertjax.cli import command
 from bertjax.cli.config_help import sections
-from bertjax.finetune import __main__ as finetune
+from bertjax.cluster import options as cluster_options
 from bertjax.finetune import settings
-from bertjax.train import __main__ as train
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -76,16 +75,15 @@ def test_commands_would_start(name, monkeypatch, tmp_path, capsys):
     for code in python_blocks(page):
         if code.startswith('"""bertjax train --config=mine.py'):
             Path("mine.py").write_text(code)
-    checked = {train: config.resolve, finetune: settings.resolve}
-    for module, resolve in checked.items():
+    checked = {"bertjax.train": config.resolve, "bertjax.finetune": settings.resolve}
 
-        def parse(program, argv, options, parse=module.parse, resolve=resolve):
-            found, chosen = parse(program, argv, options)
-            resolve(found)
-            return found, chosen
+    def parse(program, argv, options, parse=cluster_options.parse):
+        found, chosen = parse(program, argv, options)
+        checked[program](found)
+        return found, chosen
 
-        monkeypatch.setattr(module, "parse", parse)
-        monkeypatch.setattr(module, "run_in_cluster", lambda cluster, job: 0)
+    monkeypatch.setattr(cluster_options, "parse", parse)
+    monkeypatch.setattr(cluster_options, "run_in_cluster", lambda cluster, job: 0)
     for module in (plan, benchmark):
         monkeypatch.setattr(module, "_run", lambda *_: None)
     monkeypatch.setattr(command.ArgumentParser, "run", lambda self, argv, job: self.parse_args(argv) and 0)

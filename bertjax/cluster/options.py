@@ -1,4 +1,4 @@
-"""The options by which a command finds the other processes, and how it runs as one of them."""
+"""The commands that train: the options by which they find the other processes, and how they run as one of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
-from bertjax.cli.command import guarded
+from bertjax.cli.command import fail, guarded, show_help
+from bertjax.cli.config_help import as_text as config_help
 from bertjax.cli.digits import whole_number
+from bertjax.cli.flags import parse
 from bertjax.cli.showing import say
 from bertjax.cli.signals import StopRequest
 from bertjax.cli.streams import lasting, ready
 from bertjax.cluster.environment import ClusterMember, find_cluster
-from bertjax.errors import UNKNOWN, FlagError
+from bertjax.cluster.watchdog import end_stalled
+from bertjax.errors import UNKNOWN, USAGE, ConfigError, FlagError
 
 # See ``find_cluster``.
 CLUSTER_OPTIONS = {
@@ -25,6 +28,29 @@ CLUSTER_OPTIONS = {
     "process_id": (None, "number of this process, from 0"),
     "bind": (None, "address at which process 0 listens"),
 }
+
+
+def training_command(
+    program: str,
+    argv: list[str] | None,
+    help_text: str,
+    config_class: type,
+    options: dict[str, tuple[str | None, str]],
+    start: Callable[..., object],
+) -> int:
+    """The exit code of a command that trains: ``start(config, values of the options, **settings of run)``."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or "--help" in argv or "-h" in argv:
+        return show_help(help_text, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(config_help(config_class), asked=True)
+    try:
+        config, chosen = parse(program, argv, options | CLUSTER_OPTIONS)
+        cluster = chosen_cluster(chosen)
+    except (FlagError, ConfigError) as error:
+        return fail(error, USAGE)
+    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
+    return run_in_cluster(cluster, lambda stop: start(config, chosen, should_stop=stop, **settings))
 
 
 def chosen_cluster(chosen: dict[str, Any]) -> ClusterMember | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import resource
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -37,3 +38,16 @@ def ran_on() -> dict[str, Any]:
         "count": jax.device_count(),
     }
     return {"peak_memory": peak_memory(), "devices": devices, "versions": versions()}
+
+
+def run_figures(steps: int, totals: Mapping[str, float], places: int) -> dict[str, Any]:
+    """What a summary says of the run itself. totals: its seconds and real_tokens; places: of tokens in its rows."""
+    seconds, real_tokens = totals["seconds"], totals["real_tokens"]
+    return {
+        "steps": steps,
+        "real_tokens": real_tokens,
+        "seconds": seconds,
+        "tokens_per_second": real_tokens / seconds if seconds else 0.0,
+        "padding_fraction": 1.0 - real_tokens / places,
+        **ran_on(),
+    }

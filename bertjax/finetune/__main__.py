@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
-from bertjax.cli.command import fail, show_help
-from bertjax.cli.config_help import as_text as config_help
-from bertjax.cli.flags import parse
-from bertjax.cluster.options import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
-from bertjax.cluster.watchdog import end_stalled
-from bertjax.errors import USAGE, ConfigError, FlagError
+from bertjax.cluster.options import training_command
 from bertjax.finetune import run
 from bertjax.finetune.settings import FinetuneConfig
 
@@ -46,25 +38,14 @@ was lost - the same command goes on; 75 stopped by a signal with everything save
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
-        return show_help(HELP, asked=bool(argv))
-    if "--help=config" in argv:
-        return show_help(config_help(FinetuneConfig), asked=True)
     options = {
         "model": (None, "model folder, or workdir of a run"),
         "train": (None, "labelled file to train on"),
         "eval": (None, "labelled file to evaluate on"),
         "workdir": (None, "folder of the run"),
     }
-    try:
-        config, chosen = parse("bertjax.finetune", argv, options | CLUSTER_OPTIONS)
-        cluster = chosen_cluster(chosen)
-    except (FlagError, ConfigError) as error:
-        return fail(error, USAGE)
-    given = [chosen[name] for name in ("model", "train", "eval", "workdir")]
-    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
-    return run_in_cluster(cluster, lambda stop: run(config, *given, should_stop=stop, **settings))
+    start = lambda config, chosen, **settings: run(config, *(chosen[name] for name in options), **settings)
+    return training_command("bertjax.finetune", argv, HELP, FinetuneConfig, options, start)
 
 
 if __name__ == "__main__":

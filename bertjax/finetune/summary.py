@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bertjax.engine.machine import ran_on
+from bertjax.engine.machine import run_figures
 from bertjax.engine.position import RunPosition
 from bertjax.finetune.family import Outcome
 from bertjax.finetune.job import TrialJob
@@ -20,7 +20,6 @@ def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -
     slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
     left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
     slots = slots_between(0, here.data.number) - left_out
-    seconds, real_tokens = here.totals["seconds"], here.totals["real_tokens"]
     return {
         "name": job.run.name,
         "task": job.family.task.kind,
@@ -36,12 +35,7 @@ def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -
         "epochs": trial.epochs,
         "seed": trial.seed,
         "rows": {"train": len(job.family.train), "eval": len(job.family.eval)},
-        "steps": here.step,
-        "real_tokens": real_tokens,
-        "seconds": seconds,
-        "tokens_per_second": real_tokens / seconds if seconds else 0.0,
-        "padding_fraction": 1.0 - real_tokens / slots,
-        **ran_on(),
+        **run_figures(here.step, here.totals, slots),
     }
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from bertjax.cli.command import fail, show_help
-from bertjax.cli.config_help import as_text as config_help
-from bertjax.cli.flags import parse
-from bertjax.cluster.options import CLUSTER_OPTIONS, chosen_cluster, run_in_cluster
-from bertjax.cluster.watchdog import end_stalled
+from bertjax.cluster.options import training_command
 from bertjax.config import RunConfig
-from bertjax.errors import USAGE, ConfigError, FlagError
 from bertjax.train import run
 
 HELP = """\
@@ -47,19 +41,13 @@ same command goes on."""
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
-        return show_help(HELP, asked=bool(argv))
-    if "--help=config" in argv:
-        return show_help(config_help(RunConfig), asked=True)
-    try:
-        config, chosen = parse("bertjax.train", argv, {"workdir": (None, "folder of the run")} | CLUSTER_OPTIONS)
-        cluster = chosen_cluster(chosen)
-    except (FlagError, ConfigError) as error:
-        return fail(error, USAGE)
-    workdir = f"runs/{config.get('name', 'run')}" if chosen["workdir"] is None else chosen["workdir"]
-    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
-    return run_in_cluster(cluster, lambda stop: run(config, workdir, should_stop=stop, **settings))
+
+    def start(config: Any, chosen: dict[str, Any], **settings: Any) -> object:
+        workdir = f"runs/{config.get('name', 'run')}" if chosen["workdir"] is None else chosen["workdir"]
+        return run(config, workdir, **settings)
+
+    options = {"workdir": (None, "folder of the run")}
+    return training_command("bertjax.train", argv, HELP, RunConfig, options, start)
 
 
 if __name__ == "__main__":

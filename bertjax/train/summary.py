@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.config import RunConfig
-from bertjax.engine.machine import ran_on
+from bertjax.engine.machine import run_figures
 from bertjax.train.held_out_loss import chance_in_words
 
 
@@ -25,12 +25,7 @@ def summarise(
         "held_out_kind": held_out_kind,
         "unigram_loss": held_out["unigram_loss"],
         **{name: held_out.get(name) for name in ("nsp_chance", "nsp_pairs", "nsp_next_share")},
-        "steps": run.total_steps,
-        "real_tokens": totals["real_tokens"],
-        "seconds": totals["seconds"],
-        "tokens_per_second": totals["real_tokens"] / totals["seconds"],
-        "padding_fraction": 1.0 - totals["real_tokens"] / places,
-        **ran_on(),
+        **run_figures(run.total_steps, totals, places),
     }
 
 
