@@ -300,3 +300,12 @@ def test_fine_tuning_shares_its_sections_and_refuses_old_names():
 def test_a_key_that_was_added_is_in_the_identity_only_if_it_is_set():
     assert "data.language" not in identity_items(resolve(valid()))
     assert identity_items(resolve_with(data__language="tr"))["data.language"] == "tr"
+
+
+def test_the_stored_config_of_a_run_from_before_remat_is_read():
+    tree = to_dict(resolve(valid()))
+    del tree["model"]["remat"]
+    tree["model"]["recompute"] = "all_but_products"
+    assert resolve(config_schema.translated_tree(tree)).model.remat == "save_matmuls"
+    with pytest.raises(ConfigError, match=r"config\.model\.recompute is now called config\.model\.remat"):
+        resolve(tree)
