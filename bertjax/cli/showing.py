@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Collection
+from itertools import islice
 
 # Control characters (a tab is harmless), invisible ones that change the direction or the order of what follows, line
 # breaks of other kinds, and lone surrogates, which stand for bytes of a file name that are not UTF-8.
@@ -24,6 +26,18 @@ def short(value: object, longest: int = 100) -> str:
     """``plain`` of at most about ``longest`` characters; of an exception's message, whose line breaks become blanks."""
     text = " ".join(str(value).split()) if isinstance(value, BaseException) else str(value)
     return plain(text[:longest]) + " ..." * (len(text) > longest)
+
+
+def quoted(value: object, longest: int = 60) -> str:
+    """A value as an error line quotes it: its repr, on one line, truncated."""
+    text = repr(value)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def listed(items: Collection[object], most: int) -> str:
+    """The first ``most`` items separated by commas, and how many more there are."""
+    more = f" and {len(items) - most:,} more" * (len(items) > most)
+    return ", ".join(map(str, islice(items, most))) + more
 
 
 def plain_text(text: object) -> str:

@@ -1,9 +1,9 @@
-"""What the words of an answer are, which F1 counts: by SQuAD's rules, or characters where a script has no spaces.
+"""The tokens of an answer that F1 counts: words by SQuAD's rules, or characters in scripts without spaces.
 
-Chinese and Japanese are counted as CMRC 2018, MLQA and JaQuAD do: a character each of Chinese and kana, words of
-whatever is between them ("2020", "NHK"), no punctuation of any script, no articles ("A" of "A座" names a building).
-Full-width forms are their usual ones (NFKC): ２０２０ and 2020 are one answer. Thai, Lao, Khmer and Burmese have no
-published rules; they are counted so too, a character with its marks each. Korean has spaces and is counted in words.
+Chinese and Japanese follow CMRC 2018, MLQA and JaQuAD: every Chinese character and kana is a token, what is between
+them is split into words ("2020", "NHK"), punctuation of any script is dropped, articles are kept ("A" of "A座" names a
+building). Full-width forms become the usual ones (NFKC): ２０２０ and 2020 are one answer. Thai, Lao, Khmer and Burmese
+have no published rules; a character with its marks is a token. Korean has spaces and is split into words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from bertjax.text.languages import CHINESE
 
-Words = Callable[[str], list[str]]
+AnswerTokenizer = Callable[[str], list[str]]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -26,7 +26,7 @@ _UNSPACED = re.compile(
     + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE)
     + "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1780-\u17d3]"
 )
-# Of the letters of a context. Names of people and places in English text are fewer; a Latin name counts a letter each.
+# Of the letters of a context: more than the names of people and places in an English text have.
 _LEAST_SHARE = 0.2
 
 
@@ -41,7 +41,7 @@ def word_tokens(answer: str) -> list[str]:
 
 
 def character_tokens(answer: str) -> list[str]:
-    """Characters of scripts without spaces with the marks on them, and the words between them."""
+    """Characters of scripts without spaces, with their marks, and the words between them."""
     plain = unicodedata.normalize("NFKC", answer).lower()
     kept = "".join(c for c in plain if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
     words: list[str] = []
@@ -53,13 +53,13 @@ def character_tokens(answer: str) -> list[str]:
     return words
 
 
-def answer_tokenizer(context: str) -> Words:
+def answer_tokenizer(context: str) -> AnswerTokenizer:
     """``character_tokens`` if many letters of the context belong to such scripts, else ``word_tokens``."""
     return character_tokens if _is_unspaced(context) else word_tokens
 
 
 def counted_in_characters(contexts: Iterable[str]) -> int:
-    """How many of the contexts have answers that are counted in characters."""
+    """For how many of the contexts F1 counts characters."""
     return sum(map(_is_unspaced, contexts))
 
 

@@ -1,4 +1,5 @@
-"""Names of labels that a person takes for one: they differ in what cannot be seen, in a number's form, or in case."""
+"""Names of labels that a person takes for one and the same: they differ in invisible characters, spaces, the form of a
+number, or case."""
 
 from __future__ import annotations
 
@@ -19,20 +20,12 @@ def _visible(name: str) -> str:
     return "".join(kept).strip()
 
 
-def _spaced(name: str) -> str:
-    return " ".join(name.split())
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFKC", name)
-
-
 def _unquoted(name: str) -> str:
     return name[1:-1].strip() if len(name) > 2 and name[0] in _QUOTES and name[-1] in _QUOTES else name
 
 
 def _number(name: str) -> str:
-    """1 for 1.0 and +1. Not for 01, which may be a code, nor of fractions: 1.1 and 1.10 may be sections."""
+    """1 for 1.0 and +1. 01 stays, it may be a code; so do fractions: 1.1 and 1.10 may be sections."""
     whole = _WHOLE.fullmatch(name)
     return name if whole is None else "0" if whole[1] == "-0" else whole[1]
 
@@ -40,8 +33,8 @@ def _number(name: str) -> str:
 # What two names may differ in -> their form without it.
 _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "characters that cannot be seen": _visible,
-    "the kind or number of their spaces": _spaced,
-    "how Unicode writes their characters": _composed,
+    "the kind or number of their spaces": lambda name: " ".join(name.split()),
+    "how Unicode writes their characters": lambda name: unicodedata.normalize("NFKC", name),
     "the quotes around it": _unquoted,
     "how the number is written": _number,
     "case": str.casefold,
@@ -49,14 +42,14 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 
 def canonical(name: str) -> str:
-    """The name without anything in which lookalikes differ."""
-    for form in (*_DIFFERENCES.values(), _visible, _spaced):
+    """The form that all confusable names share."""
+    for form in (*_DIFFERENCES.values(), *list(_DIFFERENCES.values())[:2]):
         name = form(name)
     return name
 
 
 def difference(one: str, other: str) -> str:
-    """What two names differ in, whose ``canonical`` form is the same: words that follow "differs only in"."""
+    """What two confusable names differ in, as words that follow "differs only in"."""
     alone = (words for words, form in _DIFFERENCES.items() if form(one) == form(other))
     return next(alone, "how it is written")
 
@@ -68,14 +61,14 @@ def confusable_with(name: str, names: Iterable[str]) -> str | None:
 
 
 def quoted_pair(one: str, other: str) -> tuple[str, str, str]:
-    """Two lookalikes as an error line has them: each in quotes, never spelled alike, and what they differ in."""
+    """Two confusable names in quotes, spelled so that they look different, and what they differ in."""
     words = difference(one, other)
-    quoted = repr if words in ("case", "how the number is written", "the quotes around it") else ascii
-    return quoted(one), quoted(other), words
+    spelled = repr if words in ("case", "how the number is written", "the quotes around it") else ascii
+    return spelled(one), spelled(other), words
 
 
 def refuse_confusable(name: str, names: Iterable[str], where: str, advice: str = "") -> None:
-    """Raises DataError, which begins with the place ``where``, if ``name`` looks like one of ``names`` and is none."""
+    """Raises DataError that begins with the place ``where`` if ``name`` is confusable with one of ``names``."""
     other = confusable_with(name, names)
     if other is not None:
         mine, theirs, words = quoted_pair(name, other)

@@ -1,27 +1,31 @@
-"""The columns of a CoNLL file: what divides them, which hold words and tags, which lines are none of either.
+"""The columns of a CoNLL file: what separates them, which hold words and tags, which lines are headers and comments.
 
-Columns are divided by tabs where the first word's line has one, else by blanks. "-DOCSTART-" is no word. A first line
-whose cells are names of columns, such as "word" and "tag", is a header where no other line has its tag. Lines that
-begin with "#" at the head of a sentence are comments where they do not read as a word: fewer or more columns than
-other lines, or "# " with a last cell that is no other line's tag. A hashtag in a column of its own stays a word.
+Tabs separate the columns if the first word's line has one, else blanks do. "-DOCSTART-" is not a word. A first line
+whose cells are names of columns, such as "word" and "tag", is a header if no other line has its tag. A line that begins
+with "#" at the head of a sentence is a comment if it has fewer or more columns than other lines, or "# " and a last
+cell that is no other line's tag. A hashtag in a column of its own stays a word.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertjax.cli.digits import whole_number
+from bertjax.cli.showing import quoted
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.entities import are_entities
-from bertjax.tasks.examples import shown
+from bertjax.tasks.incomplete import Warn
 
 _DOCUMENT = "-DOCSTART-"
 _COMMENT = re.compile(r"#\s*[\w.:]+\s+=\s|#\s*[\w.:]+\s*=\s*\S+$")
 _WORD_NAME = re.compile(r"(word|token|form|text|surface|char(acter)?)s?", re.IGNORECASE)
 _TAG_NAME = re.compile(r"(tag|label|ner?|iob\d?|bio|[ux]?pos|chunk|entity|class)s?([-_ ].*)?", re.IGNORECASE)
+
+
+Tagged = tuple[int, str, str]  # number of the line, word, tag
 
 
 class Line(NamedTuple):
@@ -32,9 +36,9 @@ class Line(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """first: the number of the line that the columns were counted on. word, tag: columns from 0."""
+    """first: number of the line whose columns were counted. word, tag: columns from 0."""
 
-    divided_by_tabs: bool
+    by_tabs: bool
     count: int
     first: int
     word: int
@@ -42,40 +46,39 @@ class _Layout(NamedTuple):
 
 
 def read_columns(
-    path: Path, blocks: list[list[Line]], tag: str | None, word: str | None, warn: Callable[[str], None]
-) -> Iterator[list[tuple[int, str, str]]]:
-    """The (number of the line, word, tag) of each block of lines; see ``conll.read_tagged`` for the arguments."""
+    path: Path, blocks: list[list[Line]], tag: str | None, word: str | None, warn: Warn
+) -> Iterator[list[Tagged]]:
+    """The words of each block of lines; see ``conll.read_tagged`` for the arguments."""
     for name, given in (("tag", tag), ("word", word)):
         if given is not None and not given.strip():
             raise ConfigError(
-                f"the column of the {name} is {given!r}; it must be a number from 0, or a name of the header"
+                f"the column of the {name} is {given!r}; it must be a number from 0, or a name in the header"
             )
     blocks = [own for block in blocks if (own := [line for line in block if _apart(line.text)[0] != _DOCUMENT])]
     if not blocks:
         return
     plain = [line for block in blocks for line in block if not line.text.startswith("#")]
     counted = plain[0] if plain else blocks[0][0]
-    divided = "\t" in counted.text
-    count = len(_split(counted.text, divided))
-    # What a header may be: comments have no tabs.
+    by_tabs = "\t" in counted.text
+    count = len(_split(counted.text, by_tabs))
+    # The first line that may be a header: comments have no tabs.
     head = next(
         line
         for block in blocks
         for line in block
-        if not line.text.startswith("#") or not plain or (divided and len(_split(line.text, divided)) == count)
+        if not line.text.startswith("#") or not plain or (by_tabs and len(_split(line.text, by_tabs)) == count)
     )
-    layout = _layout(path, head, counted.number, divided, tag, word)
+    layout = _layout(path, head, counted.number, by_tabs, tag, word)
     is_followed = blocks[0][0] == head and any(line.text.startswith("#") for line in blocks[0][1:2])
     if is_followed and _is_header([cell.strip() for cell in _cells(head, layout)], layout.tag):
         blocks[:1] = [blocks[0][:1], blocks[0][1:]]  # a sentence begins after the header
     # A "#" within a sentence is a word.
-    sure = [line for block in blocks for n, line in enumerate(block) if n or not line.text.startswith("#")]
-    tags = {cells[layout.tag].strip() for line in sure if len(cells := _cells(line, layout)) == count}
+    certain = [line for block in blocks for n, line in enumerate(block) if n or not line.text.startswith("#")]
+    tags = {cells[layout.tag].strip() for line in certain if len(cells := _cells(line, layout)) == count}
     blocks, comments = _without_comments(blocks, layout, tags)
-    if len(comments) == 1:
-        warn(f"{path}:{comments[0]}: a comment, not a word; it is passed over")
-    elif comments:
-        warn(f"{path}:{comments[0]}: a comment, not a word; {len(comments):,} such lines of the file are passed over")
+    if comments:
+        count_of = "it is" if len(comments) == 1 else f"{len(comments):,} such lines of the file are"
+        warn(f"{path}:{comments[0]}: a comment, not a word; {count_of} skipped")
     if blocks and blocks[0][0] == head:
         blocks, layout = _without_header(path, blocks, layout, tag, word, warn)
     rows = [[(line.number, _row(path, line, layout, tags)) for line in block] for block in blocks]
@@ -94,13 +97,17 @@ def _split(text: str, by_tabs: bool) -> list[str]:
     return text.split("\t") if by_tabs else _apart(text)
 
 
-def _layout(path: Path, head: Line, counted: int, divided: bool, tag: str | None, word: str | None) -> _Layout:
-    """Columns that are asked for by name are looked up in ``head``, the first line that is no comment."""
-    cells = _split(head.text, divided)
-    where = f"{path}:{head.number}"
+def _check_has_label(cells: list[str], where: str, why: str = "") -> None:
     if len(cells) == 1:
-        why = "; there are tabs or blanks between them" * any(sign in cells[0][1:-1] for sign in ",;|")
-        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label{why}")
+        why = why or "; tabs or blanks must separate them" * any(sign in cells[0][1:-1] for sign in ",;|")
+        raise DataError(f"{where}: the word {quoted(cells[0])} has no label; a line is a word and its label{why}")
+
+
+def _layout(path: Path, head: Line, counted: int, by_tabs: bool, tag: str | None, word: str | None) -> _Layout:
+    """Columns given by name are looked up in ``head``, the first line that is not a comment."""
+    cells = _split(head.text, by_tabs)
+    where = f"{path}:{head.number}"
+    _check_has_label(cells, where)
     found = {"tag": len(cells) - 1, "word": 0}
     for name, given in (("tag", tag), ("word", word)):
         if given is None:
@@ -115,10 +122,10 @@ def _layout(path: Path, head: Line, counted: int, divided: bool, tag: str | None
         found["word"] = next(i for i, cell in enumerate(cells) if _WORD_NAME.fullmatch(cell.strip()))
     if found["tag"] == found["word"]:
         raise ConfigError(
-            f"{where}: column {found['tag']} is to hold both words and tags; of its {len(cells)} columns, numbered "
-            f"from 0, give two: the words by data.text, the tags by data.label"
+            f"{where}: column {found['tag']} cannot hold both words and tags; choose two of its {len(cells)} columns, "
+            f"numbered from 0: words with data.text, tags with data.label"
         )
-    return _Layout(divided, len(cells), counted, **found)
+    return _Layout(by_tabs, len(cells), counted, **found)
 
 
 def _named(given: str, cells: Sequence[str], where: str) -> int:
@@ -126,8 +133,8 @@ def _named(given: str, cells: Sequence[str], where: str) -> int:
     if given.strip().casefold() not in names:
         listed = ", ".join(cell.strip() for cell in cells)
         raise ConfigError(
-            f"column = {given!r} must be the number of a column, from 0, or a name of the header; {where} has "
-            f"{shown(listed)}"
+            f"column = {given!r} must be the number of a column, from 0, or a name in the header; {where} has "
+            f"{quoted(listed)}"
         )
     return names.index(given.strip().casefold())
 
@@ -138,7 +145,7 @@ def _is_header(cells: Sequence[str], tag: int) -> bool:
 
 
 def _without_comments(blocks: list[list[Line]], layout: _Layout, tags: set[str]) -> tuple[list[list[Line]], list[int]]:
-    """(the blocks, none of them empty, numbers of the comments)."""
+    """(the blocks without comments and empty blocks, line numbers of the comments)."""
     comments: list[int] = []
     kept = []
     for block in blocks:
@@ -154,18 +161,13 @@ def _is_comment(line: Line, layout: _Layout, tags: set[str]) -> bool:
     if not line.text.startswith("#"):
         return False
     cells = _cells(line, layout)
-    if len(cells) != layout.count or (not layout.divided_by_tabs and _COMMENT.match(line.text)):
+    if len(cells) != layout.count or (not layout.by_tabs and _COMMENT.match(line.text)):
         return True
-    return not layout.divided_by_tabs and cells[0] == "#" and bool(tags) and cells[layout.tag] not in tags
+    return not layout.by_tabs and cells[0] == "#" and bool(tags) and cells[layout.tag] not in tags
 
 
 def _without_header(
-    path: Path,
-    blocks: list[list[Line]],
-    layout: _Layout,
-    tag: str | None,
-    word: str | None,
-    warn: Callable[[str], None],
+    path: Path, blocks: list[list[Line]], layout: _Layout, tag: str | None, word: str | None, warn: Warn
 ) -> tuple[list[list[Line]], _Layout]:
     head = blocks[0][0]
     cells = [cell.strip() for cell in _cells(head, layout)]
@@ -177,43 +179,41 @@ def _without_header(
     )
     if named and not alone():
         raise ConfigError(
-            f"{path}:{head.number}: not a header, as other lines have its {shown(cells[layout.tag])}, too; without "
-            f"one, columns are numbers from 0"
+            f"{path}:{head.number}: not a header, since other lines also have its {quoted(cells[layout.tag])}; without "
+            f"a header, columns are numbers from 0"
         )
     if not named and not (_is_header(cells, layout.tag) and alone()):
-        # Its names say nothing then, either.
+        # Then its cells do not name columns either.
         return blocks, layout if word is not None else layout._replace(word=0)
     warn(
-        f"{path}:{head.number}: a header, not a word; the words are in the column {shown(cells[layout.word])}, "
-        f"the tags in {shown(cells[layout.tag])}"
+        f"{path}:{head.number}: a header, not a word; the words are in the column {quoted(cells[layout.word])}, "
+        f"the tags in {quoted(cells[layout.tag])}"
     )
     return [block for block in [blocks[0][1:], *blocks[1:]] if block], layout
 
 
 def _cells(line: Line, layout: _Layout) -> list[str]:
-    return _split(line.text, layout.divided_by_tabs)
+    return _split(line.text, layout.by_tabs)
 
 
 def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
-    """The cells of a word's line. Raises DataError where they are too few or too many."""
+    """The cells of a word's line. Raises DataError for too few or too many."""
     cells = _cells(line, layout)
-    if layout.divided_by_tabs and len(cells) != layout.count and "\t" not in line.text:
-        # A line of a file divided by tabs that has blanks in their place.
+    if layout.by_tabs and len(cells) != layout.count and "\t" not in line.text:
+        # A line with blanks in a file with tabs.
         apart = _apart(line.text)
         if len(apart) == layout.count and apart[layout.tag] in tags:
             return apart
     where = f"{path}:{line.number}"
     why = "; a comment must stand before a sentence, after a blank line" if line.text.startswith("#") else ""
-    if len(cells) == 1:
-        why = why or "; there are tabs or blanks between them" * any(sign in cells[0][1:-1] for sign in ",;|")
-        raise DataError(f"{where}: the word {shown(cells[0])} has no label; a line is a word and its label{why}")
+    _check_has_label(cells, where, why)
     if len(cells) != layout.count:
-        raise DataError(f"{where}: {len(cells)} columns where line {layout.first} has {layout.count}{why}")
+        raise DataError(f"{where}: {len(cells)} columns, but line {layout.first} has {layout.count}{why}")
     tag = cells[layout.tag].strip()
     if re.search(r"\s", tag) and tag.split()[-1] in tags:
         raise DataError(
-            f"{where}: the label {shown(tag)} is two columns; those of the file are divided by tabs, as line "
-            f"{layout.first} has one"
+            f"{where}: the label {quoted(tag)} is two columns; tabs separate those of the file, as in line "
+            f"{layout.first}"
         )
     return cells
 
@@ -226,23 +226,23 @@ def _checked(path: Path, number: int, cells: list[str], layout: _Layout) -> tupl
 
 
 def _check_order(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout) -> None:
-    """Raises DataError where tags stand in the place of words, and something else in that of tags."""
+    """Raises DataError if only the column of the words has tags."""
     words, tags = ({cells[number].strip() for block in rows for _, cells in block} for number in layout[-2:])
     if are_entities(sorted(words)) and not are_entities(sorted(tags)):
         line, cells = rows[0][0]
         raise DataError(
-            f"{path}:{line}: the words are tags, such as {shown(cells[layout.word])}: give the column of the words by "
-            f"--config.data.text={layout.tag} and that of the tags by --config.data.label={layout.word}, in evaluate "
-            f"by --columns={layout.tag},{layout.word}"
+            f"{path}:{line}: the words are tags, such as {quoted(cells[layout.word])}: choose the column of the words "
+            f"with --config.data.text={layout.tag} and that of the tags with --config.data.label={layout.word}, in "
+            f"evaluate with --columns={layout.tag},{layout.word}"
         )
 
 
 def _check_index(
     path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout, is_given: bool, tag_is_given: bool
 ) -> None:
-    """Raises DataError where the words are their own numbers, or numbers begin anew within a sentence.
+    """Raises DataError if the column of the words numbers them, or if numbers start again within a sentence.
 
-    is_given, tag_is_given: whether the column of the words, of the tags, was asked for.
+    is_given, tag_is_given: whether the user chose the column of the words, of the tags.
     """
     found = [[whole_number(cells[0]) for _, cells in block] for block in rows]
     numbers = [[number for number in block if number is not None] for block in found]
@@ -253,7 +253,7 @@ def _check_index(
             for (line, _), before, here in zip(block[1:], own, own[1:], strict=False):
                 if here <= before:
                     raise DataError(
-                        f"{path}:{line}: the word is numbered {here} after {before}; a blank line must stand between "
+                        f"{path}:{line}: the word has number {here} after {before}; there must be a blank line between "
                         f"two sentences"
                     )
     elif not is_given and _count_words(numbers):
@@ -264,18 +264,18 @@ def _check_index(
             tag = layout.tag if tag_is_given else _tag_beside(rows, layout, word)
             label = f" and --config.data.label={tag}" if tag != layout.tag else ""
             advice = (
-                f"; name that of the words, such as {word} (here {shown(cells[word])}), by --config.data.text={word}"
-                f"{label}, in evaluate by --columns={word},{tag}"
+                f"; choose that of the words, such as {word} (here {quoted(cells[word])}), with "
+                f"--config.data.text={word}{label}, in evaluate with --columns={word},{tag}"
             )
         if layout.count == 10:
-            advice += "; a CoNLL-U file must end in .conllu"
+            advice += "; the name of a CoNLL-U file must end in .conllu"
         raise DataError(
             f"{path}:{line}: the words are {first}, {first + 1}, ... in every sentence: column 0 counts them{advice}"
         )
 
 
 def _tag_beside(rows: list[list[tuple[int, list[str]]]], layout: _Layout, word: int) -> int:
-    """The last column after that of the words with tags of entities; the last one where none has."""
+    """The last column after the words that has entity tags; the column of the tags if there is none."""
     for number in reversed(range(word + 1, layout.count)):
         if are_entities(sorted({cells[number].strip() for block in rows for _, cells in block})):
             return number
@@ -283,7 +283,7 @@ def _tag_beside(rows: list[list[tuple[int, list[str]]]], layout: _Layout, word: 
 
 
 def _count_words(numbers: list[list[int]]) -> bool:
-    """Whether they go up by one in each sentence, from 0 or 1 or on from the sentence before."""
+    """Whether they increase by one in each sentence, from 0, from 1, or on from the sentence before."""
     last = -1
     for block in numbers:
         if block != list(range(block[0], block[0] + len(block))) or block[0] not in (0, 1, last + 1):

@@ -1,4 +1,4 @@
-"""The records of .tsv and .csv files with their line numbers, whatever stands between their cells."""
+"""The records of .tsv and .csv files with their line numbers, whatever separates their cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bertjax.tasks.numbered_lines import numbered_lines
 
 # (number of its first line, its cells) of each record
 Records = Iterator[tuple[int, list[str]]]
-# What may stand between the cells of a .csv; of several that divide as many lines alike the first one is taken.
+# What may separate the cells of a .csv; the first of several that split equally many lines alike.
 _DELIMITERS = ",;\t|"
 _SAMPLE = 100  # lines that decide
 _SPREADSHEETS_OWN = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line of what Excel and others write
@@ -30,7 +30,7 @@ def _tsv_records(path: Path) -> Records:
 
 
 def _unquoted(cell: str) -> str:
-    """A cell as a spreadsheet meant it: quotes around it are its writer's where those inside are doubled."""
+    """Without the quotes that spreadsheets put around a cell with quotes inside, which they double."""
     inner = cell[1:-1]
     is_quoted = len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
     return inner.replace('""', '"') if is_quoted else cell
@@ -41,7 +41,9 @@ def _csv_records(path: Path) -> Records:
     head = list(itertools.islice(lines, _SAMPLE))
     own = _SPREADSHEETS_OWN.fullmatch(head[0].rstrip("\n")) if head else None
     before = 1 if own else 0
-    longest = csv.field_size_limit(sys.maxsize)  # of the whole process: not left so between two records
+    longest = csv.field_size_limit(
+        sys.maxsize
+    )  # a setting of the process, so it must not stay raised between two records
     records, start = [], before + 1
     try:
         form: dict[str, Any] = {"delimiter": own[1] if own else _delimiter(head)}
@@ -53,7 +55,7 @@ def _csv_records(path: Path) -> Records:
             start = before + reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}:{start}: the record that begins here is no csv: {error}; a quote in a quoted cell is doubled"
+            f"{path}:{start}: the record that begins here is not valid csv: {error}; double a quote in a quoted cell"
         ) from None
     finally:
         csv.field_size_limit(longest)
@@ -61,19 +63,19 @@ def _csv_records(path: Path) -> Records:
 
 
 def _are_spaced(lines: list[str], delimiter: str) -> bool:
-    """Whether blanks before the quotes of a cell of the first record are no part of it."""
+    """Whether a cell of the first record has blanks before its quotes, which do not belong to it."""
     return any(_SPACED_QUOTE.match(cell) for cell in next(csv.reader(lines, delimiter=delimiter), []))
 
 
 def _delimiter(head: list[str]) -> str:
-    """The one that divides the first record, and the most of ``head`` into as many cells; of equals the first."""
+    """The delimiter that splits the most records of ``head`` into as many cells as the first (two or more)."""
     widths = {delimiter: _widths(head, delimiter) for delimiter in _DELIMITERS}
     alike = {delimiter: found.count(found[0]) / len(found) for delimiter, found in widths.items() if found[:1] > [1]}
     return max(alike, key=lambda delimiter: alike[delimiter], default=",")
 
 
 def _widths(head: list[str], delimiter: str) -> list[int]:
-    """How many cells each record has; of the last one only where it is whole."""
+    """How many cells each complete record has."""
     found: list[int] = []
     with contextlib.suppress(csv.Error):
         for cells in csv.reader(head, delimiter=delimiter, strict=True):
@@ -81,5 +83,5 @@ def _widths(head: list[str], delimiter: str) -> list[int]:
     return found
 
 
-# Ending of a file -> its records.
+# Ending of a file -> reads its records.
 DELIMITED: dict[str, Callable[[Path], Records]] = {".tsv": _tsv_records, ".csv": _csv_records}

@@ -1,4 +1,4 @@
-"""Entities that tags mark: the scheme that the tags are in, and the spans.
+"""Entities marked by tags: the scheme of the tags, and the spans of the entities.
 
 Schemes: IOB (1 and 2, also called BIO; IOE), IOBES (BIOES), BILOU, BMES, BMEWO; with a type (``B-PER``, ``B_PER``,
 ``PER-B``) or without one (``B``: chunks, words of Chinese), in upper or lower case, 0 for O where there is no O.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# What a letter says of its word: B begins an entity, I goes on with it, E ends it, S is one alone.
+# The role of a letter: B begins an entity, I continues it, E ends it, S is an entity of one word.
 _SCHEMES = (
     {"B": "B", "I": "I"},
     {"B": "B", "I": "I", "E": "E", "S": "S"},
@@ -33,14 +33,14 @@ NO_TYPE = "_"  # as seqeval has it
 
 @dataclass(frozen=True)
 class Scheme:
-    """How tags are to be read. roles: letter -> B, I, E or S; outside: the tag of words in no entity, if any."""
+    """How to read tags. roles: letter -> B, I, E or S; outside: the tag of words outside entities, if there is one."""
 
     roles: dict[str, str]
     form: re.Pattern[str]
     outside: str | None
 
     def plain(self, tag: str) -> str | None:
-        """The tag as seqeval reads it: "O", "B-PER", "S-PER", "B"; None for one that is not of the scheme."""
+        """The tag as seqeval reads it: "O", "B-PER", "S-PER", "B"; None if it does not fit the scheme."""
         if tag == self.outside:
             return "O"
         found = self.form.fullmatch(tag)
@@ -48,8 +48,8 @@ class Scheme:
         return (f"{role}-{found['type']}" if found["type"] else role) if found and role else None
 
     def entities(self, tags: Sequence[str]) -> list[tuple[str, int, int]]:
-        """(type, first word, last word) of a sentence, read as seqeval and conlleval do, who forgive a missing
-        beginning; a tag that is not of the scheme is in no entity."""
+        """(type, first word, last word) of a sentence, read as seqeval and conlleval do, which forgive a missing
+        beginning; a tag that does not fit the scheme is outside entities."""
         return _spans([self.plain(tag) or "O" for tag in tags])
 
     def listed(self, names: Sequence[str]) -> str:
@@ -61,8 +61,8 @@ class Scheme:
 
 
 def scheme_of(label_names: Sequence[str]) -> Scheme | None:
-    """The scheme of a model's tags; None where they are no entity tags. Of ``TagNames`` the model's own decide, and
-    the others are read by the letters of all schemes."""
+    """The scheme of a model's tags; None if they are not entity tags. The model's own of ``TagNames`` decide; the
+    others are read with the letters of all schemes."""
     known = getattr(label_names, "known", len(label_names))
     scheme, odd = nearest_scheme(label_names[:known])
     if scheme is None or odd:
@@ -71,7 +71,7 @@ def scheme_of(label_names: Sequence[str]) -> Scheme | None:
 
 
 def nearest_scheme(names: Sequence[str]) -> tuple[Scheme | None, list[str]]:
-    """(the scheme that most of the tags are of, those that are not of it); (None, all) where none is."""
+    """(the scheme that fits most of the tags, the tags that do not fit); (None, all) if no scheme fits any."""
     outside = next((name for name in _OUTSIDE if name in names), None)
     best: tuple[Scheme | None, list[str]] = None, list(names)
     for form in _FORMS:
@@ -84,18 +84,18 @@ def nearest_scheme(names: Sequence[str]) -> tuple[Scheme | None, list[str]]:
 
 
 def _marks_entities(scheme: Scheme, names: Sequence[str]) -> bool:
-    """Whether there are entities at all; where every word is in one, they must begin and go on."""
+    """Whether the tags mark entities at all; without an outside tag, entities must begin and continue."""
     roles = {tag[0] for name in names if (tag := scheme.plain(name)) is not None} - {"O"}
     return bool(roles) if scheme.outside is not None else "B" in roles and bool(roles & {"I", "E"})
 
 
 def are_entities(label_names: Sequence[str]) -> bool:
-    """Whether tags mark entities: then entities are scored, not words."""
+    """Whether tags mark entities: then entities are scored."""
     return scheme_of(label_names) is not None
 
 
 def types_of(label_names: Sequence[str]) -> list[str]:
-    """The types of entities that the tags name, sorted; ``NO_TYPE`` of tags without one."""
+    """The types of entities that the tags name, sorted; ``NO_TYPE`` for tags without a type."""
     scheme = scheme_of(label_names)
     plain = [scheme.plain(name) for name in label_names] if scheme else []
     return sorted({tag[2:] or NO_TYPE for tag in plain if tag not in (None, "O")})
@@ -119,7 +119,7 @@ def _spans(plain: list[str]) -> list[tuple[str, int, int]]:
 
 
 def entity_counts(predictions: Any, labels: Any, label_names: Sequence[str]) -> np.ndarray:
-    """int [N, 3] by sentence: entities that are right, predicted, and there."""
+    """int [N, 3] by sentence: entities that are right, predicted, and true."""
     pairs = entity_pairs(predictions, labels, label_names)
     counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs]
     return np.array(counts, np.int64).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""What a task is learned from and scored on: examples, the same from a file and from lists in memory."""
+"""Labelled examples, the same from a file and from lists in memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bertjax.cli.showing import quoted
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
 
@@ -28,8 +29,8 @@ class TextExample:
     """A text or a pair of texts. ``where``: "path:line" or "texts[3]", for error lines.
 
     ``label``: str (classification), tuple of str (multi_label), float (regression; embedding, where given), None.
-    ``negatives``: of embedding, texts that do not belong to the first. They are no part of the repr, which fingerprints
-    of stored runs are made of.
+    ``negatives``: texts that do not belong to the first, for embedding. The repr leaves them out, since stored runs
+    have fingerprints of it.
     """
 
     where: str
@@ -41,8 +42,8 @@ class TextExample:
 
 @dataclass(frozen=True)
 class TaggedExample:
-    """Words of a sentence and a tag for each; ``where`` is the place of the first word. lines: of a file, that of
-    each word."""
+    """Words of a sentence and their tags; ``where`` is the place of the first word. lines: the line of each word in a
+    file."""
 
     where: str
     words: tuple[str, ...]
@@ -50,7 +51,7 @@ class TaggedExample:
     lines: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
 
     def place(self, word: int) -> str:
-        """Where a word stands, by its number from 0: "path:line" or "sentences[3][2]"."""
+        """The place of a word, given by its index: "path:line" or "sentences[3][2]"."""
         return f"{self.where}[{word}]" if self.lines is None else f"{self.where.rpartition(':')[0]}:{self.lines[word]}"
 
 
@@ -83,10 +84,10 @@ def text_examples(
 ) -> list[TextExample]:
     """Examples of texts, or pairs of texts, with their labels; ``kind`` is one of ``KINDS``.
 
-    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression; embedding, or None
-    there). Of embedding, texts after the second are negatives. Examples with the label ``no_label`` are left out, and
-    so are those without a text or a label up to one in a hundred; a line to ``warn`` says how many. Raises DataError
-    that names the text, ConfigError for lists of different lengths.
+    Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression), numbers or None
+    (embedding, where texts after the second are negatives). Examples with the label ``no_label`` are left out, and so
+    are those without a text or a label, up to one in a hundred; a line to ``warn`` says how many. Raises DataError that
+    names the text, ConfigError for lists of different lengths.
     """
     texts, labels = _lists("texts", texts, "labels", labels)
 
@@ -96,7 +97,7 @@ def text_examples(
         if item is None:
             raise Incomplete(f"{where}: there is no text")
         if not isinstance(parts, Sequence) or not parts or (len(parts) > 2 and kind != "embedding"):
-            raise DataError(f"{where}: must be a string or a pair of strings, not {shown(item)}")
+            raise DataError(f"{where}: must be a string or a pair of strings, not {quoted(item)}")
         text, second, negatives = parts[0], parts[1] if len(parts) > 1 else None, tuple(parts[2:])
         label = None if labels is None else checked_label(labels[i], kind, f"labels[{i}]")
         check_text(text, where, "the text")
@@ -111,8 +112,8 @@ def text_examples(
 
 
 def drop_unlabelled(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
-    """Those with another label than ``no_label``; the others are counted in a line to ``warn``. Raises DataError
-    where there is none."""
+    """The examples with another label than ``no_label``; a line to ``warn`` counts the rest. Raises DataError if none
+    is left."""
     found = [example for example in examples if no_label is None or example.label not in (no_label, (no_label,))]
     if len(found) < len(examples):
         first = next(example for example in examples if example.label in (no_label, (no_label,)))
@@ -125,47 +126,49 @@ def drop_unlabelled(examples: list[TextExample], no_label: str | None, warn: War
 def tagged_examples(
     sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None
 ) -> list[TaggedExample]:
-    """Examples of sentences as lists of words, with a tag for every word. Raises DataError, ConfigError."""
+    """Examples from sentences, which are lists of words, with a tag for every word. Raises DataError, ConfigError."""
     sentences, tags = _lists("sentences", sentences, "tags", tags)
     examples = []
     for i, sentence in enumerate(sentences):
         where = f"sentences[{i}]"
         words = _strings(sentence)
         if not words or not all(word.strip(" ") for word in words):
-            raise DataError(f"{where}: must be a list of words, each a string that is not empty, not {shown(sentence)}")
+            raise DataError(
+                f"{where}: must be a list of words, each a string that is not empty, not {quoted(sentence)}"
+            )
         check_text(" ".join(words), where, "the sentence")
         own = None
         if tags is not None and tags[i] is not None:
             own = tuple(tag.strip() for tag in _strings(tags[i]))
             if len(own) != len(words) or not all(own):
-                raise DataError(f"{where}: must have a tag for each of its {len(words)} words, not {shown(tags[i])}")
+                raise DataError(f"{where}: must have a tag for each of its {len(words)} words, not {quoted(tags[i])}")
         examples.append(TaggedExample(where, words, own))
     return not_empty(examples, "sentences: there is no sentence")
 
 
 def _strings(items: Any) -> tuple[str, ...]:
-    """The strings of a list or an array; () where it is none, or holds something else."""
+    """The strings of a list or an array; () for anything else, or if it holds something else."""
     found = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else []
     return tuple(map(str, found)) if all(isinstance(item, str) for item in found) else ()
 
 
 def check_text(text: Any, where: str, what: str) -> None:
-    """Raises DataError where ``text`` is no string or holds half a surrogate pair, Incomplete where it is blank."""
+    """Raises DataError if ``text`` is not a string or holds a lone surrogate, Incomplete if it is missing or blank."""
     if not isinstance(text, str):
         missing = text is None or (isinstance(text, float) and math.isnan(text))
-        raise (Incomplete if missing else DataError)(f"{where}: {what} must be a string, not {shown(text)}")
+        raise (Incomplete if missing else DataError)(f"{where}: {what} must be a string, not {quoted(text)}")
     if not text.strip():
         raise Incomplete(f"{where}: {what} is empty")
     if not text.isascii() and _HALF_CHARACTER.search(text):
-        raise DataError(f"{where}: {what} holds half of a surrogate pair, which is no character")
+        raise DataError(f"{where}: {what} holds half of a surrogate pair, which is not a character")
 
 
 def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> Any:
     """The label of a TextExample from a cell of a file or a Python value. Raises DataError; ConfigError for ``kind``.
 
     Names of classes are strings without blanks around them: 1 and "1" are one label, True is "true". Several labels
-    are a list, also one that is written as JSON or Python has it, or a string with ``separator`` between them; none at
-    all is fine there. Raises Incomplete where there is none elsewhere.
+    are a list, also one written as in JSON or Python, or a string with ``separator`` between them, and may be none at
+    all. A missing label of another kind raises Incomplete.
     """
     if kind not in _LABELS:
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}")
@@ -173,7 +176,7 @@ def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> An
 
 
 def _name(value: Any, where: str, separator: str = ",") -> str:
-    plain = _plain(value)
+    plain = python_value(value)
     if isinstance(plain, bool):
         return str(plain).lower()
     if isinstance(plain, float) and not math.isfinite(plain):
@@ -181,7 +184,7 @@ def _name(value: Any, where: str, separator: str = ",") -> str:
     name = plain.strip() if isinstance(plain, str) else str(value) if isinstance(plain, int | float) else None
     if name is None:
         kind = Incomplete if value is None else DataError
-        raise kind(f"{where}: the label must be a string or a number, not {shown(value)}")
+        raise kind(f"{where}: the label must be a string or a number, not {quoted(value)}")
     if not name:
         raise Incomplete(f"{where}: the label is empty")
     return name
@@ -193,20 +196,20 @@ def _names(value: Any, where: str, separator: str) -> tuple[str, ...]:
         value = [part for part in value.split(separator) if part.strip()] if written is None else written
     if not isinstance(value, list | tuple):
         kind = Incomplete if value is None else DataError
-        raise kind(f"{where}: the labels must be a list or a string, not {shown(value)}")
+        raise kind(f"{where}: the labels must be a list or a string, not {quoted(value)}")
     names = [_name(one, where) for one in value]
     flags = len(names) > 1 and all(name in _FLAGS for name in names)
-    if flags and (len(set(names)) < len(names) or any(isinstance(_plain(one), bool) for one in value)):
+    if flags and (len(set(names)) < len(names) or any(isinstance(python_value(one), bool) for one in value)):
         raise DataError(
-            f"{where}: the labels {shown(value)} are a yes or no for each label; list the names, or the numbers, of "
+            f"{where}: the labels {quoted(value)} are a yes or no for each label; list the names, or the numbers, of "
             f"those that the text has"
         )
     return tuple(dict.fromkeys(names))
 
 
 def written_list(text: str) -> list[Any] | None:
-    """The list of ``['a', 'b']``, as data frames write one into a cell, or of ``['a' 'b']``, as NumPy does; None where
-    the text is no such."""
+    """The list in a text such as ``['a', 'b']``, as data frames write one into a cell, or ``['a' 'b']``, as NumPy does;
+    None for other text."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None
@@ -220,7 +223,7 @@ def written_list(text: str) -> list[Any] | None:
 
 
 def _number(value: Any, where: str, separator: str = ",") -> float:
-    plain = _plain(value)
+    plain = python_value(value)
     if plain is None or (isinstance(plain, str) and not plain.strip()):
         raise Incomplete(f"{where}: the label is empty, it must be a number")
     try:
@@ -232,45 +235,39 @@ def _number(value: Any, where: str, separator: str = ",") -> float:
         number = math.inf
     if number is None:
         comma = "; a decimal point is a point" if isinstance(plain, str) and _COMMA.fullmatch(plain.strip()) else ""
-        raise DataError(f"{where}: the label must be a number, not {shown(value)}{comma}")
+        raise DataError(f"{where}: the label must be a number, not {quoted(value)}{comma}")
     if not abs(number) <= _LARGEST:
-        raise DataError(f"{where}: the label must be a finite number, not {shown(value)}; float32 ends at 3.4e38")
+        raise DataError(f"{where}: the label must be a finite number, not {quoted(value)}; float32 ends at 3.4e38")
     return number
 
 
 def _number_or_none(value: Any, where: str, separator: str = ",") -> float | None:
-    """The score of a pair, which may have none: null, or an empty cell."""
+    """The score of a pair; None for null or an empty cell."""
     return None if value is None or (isinstance(value, str) and not value.strip()) else _number(value, where)
 
 
-def _plain(value: Any) -> Any:
-    """A scalar of NumPy's as one of Python's."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+def python_value(value: Any) -> Any:
+    """A number or an array of NumPy as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 _LABELS = {"classification": _name, "multi_label": _names, "regression": _number, "embedding": _number_or_none}
 
 
-def shown(value: Any) -> str:
-    """A value for an error line: quoted, on one line, not longer than a few words."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def named(id: str) -> str:
-    """The id of a question for an error line: as it is, or as ``shown`` where it is long or odd."""
-    return id if len(id) <= 60 and id.isprintable() else shown(id)
+    """The id of a question for an error line: as it is, or quoted if it is long or odd."""
+    return id if len(id) <= 60 and id.isprintable() else quoted(id)
 
 
 def not_empty(examples: list[Any], message: str) -> list[Any]:
-    """``examples``; raises DataError with ``message`` where there is none."""
+    """``examples``. Raises DataError with ``message`` if there are none."""
     if not examples:
         raise DataError(message)
     return examples
 
 
 def _lists(name: str, items: Any, other_name: str, others: Any) -> tuple[list[Any], list[Any] | None]:
-    """Both as lists, whatever they were (a column of a data frame has an index of its own), of one length."""
+    """Both as lists of one length, whatever they were: a column of a data frame has its own index."""
     if isinstance(items, str) or isinstance(others, str):
         raise ConfigError(f"{name} and {other_name} must be lists")
     items, others = list(items), None if others is None else list(others)

@@ -1,4 +1,4 @@
-"""The first line of a table: a header that was taken for an example, the same header again, and how wide it is."""
+"""The first line of a table: a header mistaken for an example, the same header again, and how many cells it has."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from bertjax.errors import DataError
 from bertjax.tasks.examples import TextExample
 
 _NAME = re.compile(r"[^\W\d][\w.#-]*")
-# From so many examples on, and so few words that are single ones, a single word in the text's place is a name.
+# With at least so many examples, of which at most this share are single words, a single word is a column's name.
 _LEAST, _SINGLE = 5, 0.1
 
 
 def with_width(cells: list[str], first: Sequence[str]) -> list[str]:
-    """Cells as many as the first line has, as far as it differs in empty ones at the end only: of a delimiter after
-    the last cell."""
+    """As many cells as the first line has, if only empty cells at the end differ, as after a last delimiter."""
     if any(cell.strip() for cell in cells[len(first) :] or first[len(cells) :]):
         return cells
     return [*cells, *[""] * (len(first) - len(cells))][: len(first)]
 
 
 def is_again(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a line has the names of a header, in any order, before it a byte order mark or not."""
-    return sorted(_bare(cell) for cell in cells) == sorted(_bare(name) for name in names)
+    """Whether a line has the names of a header, in any order, with or without a byte order mark."""
+    bare = lambda row: sorted(cell.strip("\ufeff \t").lower() for cell in row)
+    return bare(cells) == bare(names)
 
 
 def check_is_example(cells: Sequence[str], examples: Sequence[TextExample], where: str) -> None:
-    """Raises DataError where the first line, read as an example because columns are numbered, looks like a header.
+    """Raises DataError if the first line, read as an example because columns are numbered, looks like a header.
 
-    It does where its label stands nowhere else and is no number while all others are, or its texts are single words
-    while the others are not. cells: of its text, second text and label.
+    It does if its label occurs nowhere else and is the only one that is not a number, or if its texts are single words
+    and the others are not. cells: of its text, second text and label.
     """
     first, others = examples[0], examples[1:]
     if first.where != where or not others or not all(_NAME.fullmatch(cell.strip()) for cell in cells):
@@ -53,10 +53,6 @@ def check_is_example(cells: Sequence[str], examples: Sequence[TextExample], wher
 def _names(example: TextExample) -> tuple[Any, ...]:
     label = example.label
     return label if isinstance(label, tuple) else () if label is None else (label,)
-
-
-def _bare(cell: str) -> str:
-    return cell.strip("\ufeff \t").lower()
 
 
 def _is_number(name: Any) -> bool:

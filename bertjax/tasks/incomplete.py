@@ -1,4 +1,4 @@
-"""Examples that are left out because something is missing in them: a few are counted and told, many are refused."""
+"""Examples that lack a text or a label: a few are skipped with a warning, many are refused."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import Any
 
 from bertjax.errors import DataError
 
-# Gets each line about what was left out.
-Warn = Callable[[str], None]
+Warn = Callable[[str], None]  # gets warnings, a line each
 silent: Warn = lambda line: None
-MOST = 0.01  # of all examples
+MOST_INCOMPLETE = 0.01  # of all examples
 
 
 class Incomplete(DataError):
-    """What an example needs is missing in it; the rest of the data may be sound."""
+    """An example lacks what it needs; the rest of the data may be sound."""
 
 
-def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn, most: float = MOST) -> list[Any]:
-    """``make(item)`` of all items, but of those for which it raises ``Incomplete``: they are left out and counted in
-    a line to ``warn``.
+def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn) -> list[Any]:
+    """``make(item)`` of all items except those for which it raises ``Incomplete``; a line to ``warn`` counts these.
 
-    Raises DataError, with the place of the first, where these are more than the fraction ``most`` of all.
+    Raises DataError with the place of the first if they are more than ``MOST_INCOMPLETE`` of all.
     """
     made: list[Any] = []
     missing: list[Incomplete] = []
@@ -31,9 +29,11 @@ def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn
         except Incomplete as error:
             missing.append(error)
     count, total = len(missing), len(made) + len(missing)
-    if count > most * total:
+    if count > MOST_INCOMPLETE * total:
         others = f" ({count - 1:,} more like it among {total:,} examples)" * (count > 1)
-        raise DataError(f"{missing[0]}{others}; remove such examples: only up to {most:.0%} of them are left out")
+        raise DataError(
+            f"{missing[0]}{others}; remove such examples: only up to {MOST_INCOMPLETE:.0%} of them are left out"
+        )
     if missing:
         others = f", and {count - 1:,} more" * (count > 1)
         warn(f"{count:,} of {total:,} examples left out: {missing[0]}{others}")

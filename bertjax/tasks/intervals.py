@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals: how far a score would move had other examples of the same kind been drawn."""
+"""Bootstrap confidence intervals: how much a score depends on which examples were drawn."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Interval = tuple[float, float]
 def bootstrap(
     function: Callable[..., Any], *arrays: np.ndarray, seed: int, samples: int = 1000, level: float = 0.95
 ) -> tuple[Any, Any]:
-    """(low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N of its N examples, with repetition.
+    """(low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N examples with replacement.
 
-    ``arrays`` [N, ...] are drawn together. What the function returns, a number or an array of them, is what low and
-    high are; draws where it is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. A
-    pure function of its arguments. Raises ValueError for arrays of different lengths or none.
+    ``arrays`` [N, ...] are drawn together. low and high have the shape of what the function returns; draws for which it
+    is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. A pure function of its
+    arguments. Raises ValueError for arrays of different lengths or none.
     """
     count = len(arrays[0]) if arrays else 0
     if not count or any(len(array) != count for array in arrays):
@@ -44,10 +44,8 @@ def score_intervals(
     level: float = 0.95,
     **settings: Any,
 ) -> dict[str, Interval]:
-    """The interval of every score of ``scores.SCORES[kind]``, under its name; same arguments as there.
-
-    Examples are drawn: whole sentences of a tagging task, questions of an answering one.
-    """
+    """Score -> interval, with the arguments of ``scores.SCORES[kind]``. Draws examples: sentences of a tagging task,
+    questions of an answering task."""
     function, arrays = COMPARED[kind](predictions, labels, label_names, **settings)
     names = list(function(*arrays))
     low, high = bootstrap(

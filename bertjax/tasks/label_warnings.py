@@ -1,4 +1,4 @@
-"""What labelled data says before anything is learned of it: its labels with their counts, and what is hardly meant."""
+"""What a person should know about labelled data before training: its labels with their counts, and likely mistakes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bertjax.cli.showing import listed
 from bertjax.tasks.examples import QuestionExample, TaggedExample, written_list
 from bertjax.tasks.labels import count_labels, value_of
 
@@ -13,51 +14,50 @@ _MOST_LISTED = 40  # labels
 _MAJORITY = 0.9  # of the examples
 _SHARED = 0.1  # of the evaluation texts
 _MANY = 20  # labels
-# What stands for "no label" in files that people have; -1 in those of `datasets`.
+# How files spell "no label"; those of `datasets` use -1.
 _NONE = ("-", "?", "n/a", "#n/a", "na", "nan", "null", "<na>")
 
 
 def label_counts(labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any]) -> str:
-    """The labels in their order, each with its training and evaluation examples (of tags: words)."""
+    """The labels in their order, each with the number of its training and evaluation examples (words of a tag)."""
     there, held_out = count_labels(train), count_labels(evaluation)
-    shown = [f"{name} {there[name]:,} + {held_out[name]:,}" for name in labels[:_MOST_LISTED]]
-    more = f", and {len(labels) - _MOST_LISTED:,} more" * (len(labels) > _MOST_LISTED)
-    return f"{len(labels):,} labels, with their training + evaluation examples: {', '.join(shown)}{more}"
+    counts = [f"{name} {there[name]:,} + {held_out[name]:,}" for name in labels]
+    return f"{len(labels):,} labels, with their training + evaluation examples: {listed(counts, _MOST_LISTED)}"
 
 
 def label_warnings(
     kind: str, labels: Sequence[str], train: Sequence[Any], evaluation: Sequence[Any], separator: str
 ) -> list[str]:
-    """A line for each thing about the labels of a kind of task that is hardly meant, with the way out."""
+    """A line for each likely mistake in the labels of a kind of task, with the way out."""
     if kind not in ("classification", "multi_label", "tagging"):
         return []
     there, held_out = count_labels(train), count_labels(evaluation)
     if kind == "tagging":
         return list(_as_many_tags_as_words(labels, there))
-    found = [*_rare(labels, there), *_no_names(labels, there, len(train))]
+    found = [*_rare(labels, there), *_meaning_none(labels, there, len(train))]
     if kind == "classification":
         return [*found, *_majority(there, held_out), *_not_classes(labels, there, len(train))]
     return [*found, *(_undivided(labels, separator) or _one_each(labels, train))]
 
 
 def data_warnings(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[str]:
-    """A line where evaluation examples are training examples as well, or pairs where those are single texts."""
+    """A line if evaluation examples are also training examples, or if only one of the two has pairs of texts."""
     known = {_content(example) for example in train}
     shared = sum(_content(example) in known for example in evaluation)
     if shared > _SHARED * len(evaluation):
         yield (
-            f"{shared:,} of {len(evaluation):,} evaluation examples are training examples too: their scores tell what "
-            f"was learned by heart, not what is known of other texts; take them out of one of the two"
+            f"{shared:,} of {len(evaluation):,} evaluation examples are also training examples: their scores show what "
+            f"the model has memorised, not how it does on other texts; take them out of one of the two"
         )
 
     pairs = [sum(getattr(example, "second", None) is not None for example in part) for part in (train, evaluation)]
     if bool(pairs[0]) != bool(pairs[1]):
         one, other = ("pairs of texts", "single texts") if pairs[0] else ("single texts", "pairs of texts")
-        yield f"the training examples are {one}, those of the evaluation {other}: are their columns the same?"
+        yield f"the training examples are {one}, the evaluation examples {other}: are their columns the same?"
 
 
 def majority(there: Counter[str]) -> tuple[str, float]:
-    """The commonest label, and its share of the examples."""
+    """The most frequent label, and its share of the examples."""
     name, count = max(there.items(), key=lambda item: (item[1], item[0]))
     return name, count / there.total()
 
@@ -71,20 +71,18 @@ def _content(example: Any) -> Any:
 def _rare(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:
     alone = [repr(name) for name in labels if there[name] == 1]
     if alone and len(labels) > 2:
-        names = ", ".join(alone[:5]) + f" and {len(alone) - 5:,} more" * (len(alone) > 5)
-        yield f"labels with a single training example: {names}; misspelled ones are labels of their own"
+        yield f"labels with a single training example: {listed(alone, 5)}; a misspelled label is a label of its own"
 
 
-def _no_names(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
-    """Labels that may stand for none."""
+def _meaning_none(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
     signs = [name for name in labels if name.lower() in _NONE and len(labels) > 2]
     others = [value_of(name) for name in labels if name != "-1"]
     if "-1" in labels and len(others) > 2 and others == list(range(len(others))):
         signs.append("-1")
     for name in signs:
         yield (
-            f"the label {name!r} ({there[name]:,} of {total:,} training examples) is learned as a class; where it "
-            f"stands for no label, leave its examples out with --config.data.no_label={name}"
+            f"the label {name!r} ({there[name]:,} of {total:,} training examples) is learned as a class; if it "
+            f"means that there is no label, leave its examples out with --config.data.no_label={name}"
         )
 
 
@@ -93,8 +91,8 @@ def _majority(there: Counter[str], held_out: Counter[str]) -> Iterator[str]:
         name, share = majority(counts)
         if share > _MAJORITY:
             yield (
-                f"{share:.1%} of the {which} examples have the label {name!r}: an accuracy of {share:.3f} is that of "
-                f"saying it always; look at f1_macro and mcc"
+                f"{share:.1%} of the {which} examples have the label {name!r}: always predicting it has "
+                f"an accuracy of {share:.3f}; look at f1_macro and mcc"
             )
 
 
@@ -102,14 +100,14 @@ def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iter
     lists = next((name for name in labels if len(written_list(name) or ()) > 1), None)
     if lists is not None:
         yield (
-            f"the label {lists!r} is a list, and is learned as one class; several labels of a text are learned with "
+            f"the label {lists!r} is a list, and is learned as one class; to learn several labels of a text, use "
             f"--config.task=multi_label"
         )
     values = [value_of(name) for name in labels]
     if None not in values and any(value != int(value) for value in values if value is not None):
         yield (
-            f"the {len(labels):,} labels are numbers, and not whole ones, yet each is learned as a class of its own; "
-            f"numbers are learned as such with --config.task=regression"
+            f"the {len(labels):,} labels are numbers with fractions, and each is learned as a class of its own; to "
+            f"learn them as numbers, use --config.task=regression"
         )
     elif len(labels) > max(_MANY, total / 2):
         yield (
@@ -121,23 +119,22 @@ def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iter
 def _undivided(labels: Sequence[str], separator: str) -> list[str]:
     found = {sign: next((name for name in labels if sign in name), None) for sign in ";|" if sign != separator}
     return [
-        f"the label {name!r} holds {sign!r}; where that stands between labels, use --config.data.separator='{sign}'"
+        f"the label {name!r} contains {sign!r}; if that separates labels, use --config.data.separator='{sign}'"
         for sign, name in found.items()
         if name is not None
     ]
 
 
 def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
-    """Texts that all have one label, or all have the same ones: then nothing of several labels is learned."""
+    """A line if every text has exactly one label, or if a label belongs to every text."""
     counts = {len(example.label) for example in train}
     if counts == {1}:
         spaced = next((name for name in labels if len(name.split()) > 1), None)
-        way = "" if spaced is None else f"; where blanks stand between labels, as in {spaced!r}, use "
-        way += "--config.data.separator=' '" * bool(way)
-        return [f"no training text has more than one label; such are learned with --config.task=classification{way}"]
-    always = [name for name in labels if all(name in example.label for example in train)]
-    names = ", ".join(map(repr, always[:5])) + ", ..." * (len(always) > 5)
-    return [f"every training text has the label {names}: nothing is learned of it"] if always else []
+        advice = "" if spaced is None else f"; if blanks separate labels, as in {spaced!r}, use "
+        advice += "--config.data.separator=' '" * bool(advice)
+        return [f"no training text has more than one label; for such data use --config.task=classification{advice}"]
+    always = [repr(name) for name in labels if all(name in example.label for example in train)]
+    return [f"every training text has the label {listed(always, 5)}: nothing is learned about it"] if always else []
 
 
 def _as_many_tags_as_words(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Label maps: the names of labels by id, and ids of examples by a map."""
+"""Label maps: the names of labels by id, and the ids of examples."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Labelled = Sequence[TextExample] | Sequence[TaggedExample]
 
 
 def label_map(examples: Labelled) -> tuple[str, ...]:
-    """The names of all labels, an id each, whatever the examples' order; ("score",) for numbers.
+    """The names of all labels, which do not depend on the order of the examples; ("score",) for numbers.
 
-    Sorted: "O" before the other tags, numbers by value, the rest by their characters. Raises DataError for an example
-    without a label, where all texts, or all words, have one and the same, and for two labels that look alike.
+    Sorted: "O" before the other tags, numbers by value, the rest by characters. Raises DataError for an example without
+    a label, if all texts, or all words, have the same label, and for two labels that look alike.
     """
     if all(isinstance(_label(example), float) for example in examples):
         return ("score",)
@@ -38,11 +38,8 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
 
 
 def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> Any:
-    """Ids by ``labels``, int32 [N]; float32 [N, C] of zeros and ones where a text has several, float32 [N] of numbers.
-
-    Of tagged sentences a list of N int32 [words]. Raises DataError for a label that is not in the map, with ``advice``
-    at its end.
-    """
+    """Ids by ``labels``: int32 [N]; multi-label float32 [N, C] of zeros and ones; numbers float32 [N]; tagged sentences
+    a list of N int32 [words]. Raises DataError, which ends with ``advice``, for a label that is not in the map."""
     ids = {name: i for i, name in enumerate(labels)}
     found = [
         [_id(name, ids, example, number, advice) for number, name in enumerate(_names(example))] for example in examples
@@ -61,8 +58,7 @@ def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> An
 
 
 def unused(examples: Labelled, labels: Sequence[str]) -> list[str]:
-    """The labels of the map that no example has: nothing is learned of them. Raises DataError where all texts, or all
-    words, have one and the same label."""
+    """The labels of the map that no example has. Raises DataError if all texts, or all words, have the same label."""
     if isinstance(_label(examples[0]), float):
         return []
     names = {name for example in examples for name in _names(example)}
@@ -75,12 +71,12 @@ def _check_two(examples: Labelled, names: set[str]) -> None:
     tagged = isinstance(last, TaggedExample)
     if len(names) == 1 and (tagged or isinstance(_label(last), str)):
         what = "words have the tag" if tagged else "examples have the label"
-        column = "" if not tagged or last.lines is None else "; another column is chosen by config.data.label"
+        column = "" if not tagged or last.lines is None else "; choose another column with config.data.label"
         raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two{column}")
 
 
 def count_labels(examples: Labelled) -> Counter[str]:
-    """How many examples have each label; of tags, how many words. Empty for numbers."""
+    """How many examples (words, for tags) have each label. Empty for numbers."""
     return Counter(name for example in examples for name in _names(example))
 
 
@@ -93,7 +89,7 @@ def _check_no_confusables(examples: Labelled) -> None:
             mine, theirs, words = quoted_pair(name, other)
             raise DataError(
                 f"{_place(examples, name)}: the label {mine} differs from {theirs} ({_place(examples, other)}) only in "
-                f"{words}; write one of them everywhere, or, where two are meant, list all labels in config.data.labels"
+                f"{words}; write one of them everywhere, or, if you mean two, list all labels in config.data.labels"
             )
 
 
@@ -115,7 +111,7 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
 
 
 def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, number: int, advice: str) -> int:
-    """number: of the label among those of the example."""
+    """number: index of the label among those of the example."""
     if name not in ids:
         where = example.where
         if isinstance(example, TaggedExample) and example.lines is not None:
@@ -126,7 +122,7 @@ def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, nu
 
 
 def value_of(name: str) -> float | None:
-    """The finite number that a name is; None where it is none."""
+    """The finite number that a name spells; None if it spells none."""
     try:
         value = float(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The lines of a labelled file with their numbers. What is no UTF-8 is an error here, not a replacement."""
+"""The lines of a labelled file with their numbers. Here invalid UTF-8 is an error, not replaced."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bertjax.cli.showing import quoted, short
 from bertjax.data.corpus.encodings import SAMPLE_BYTES, guessed_encoding, iconv
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
-from bertjax.tasks.examples import shown
 
-# How files begin that are no text -> what they are, and what is to be done.
-_NO_TEXT = {
+# How files that are not text begin -> what they are, and what to do.
+_NOT_TEXT = {
     b"PK\x03\x04": "a zip archive, or the .xlsx of a spreadsheet; unpack it, or save the sheet as .csv in UTF-8",
     b"\xd0\xcf\x11\xe0": "the .xls of a spreadsheet; save the sheet as .csv in UTF-8",
     b"PAR1": "a parquet file; save it as .jsonl, as to_json of `datasets` does",
@@ -27,7 +27,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its line break) of every line, decompressed by the file's ending.
 
     Lines are those of ``bertjax.data.corpus.files.lines``: U+2028 and the like are characters of a text. A byte order
-    mark before a line is passed over. Raises DataError for bytes that are no UTF-8, NULs and files that cannot be read.
+    mark before a line is skipped. Raises DataError for invalid UTF-8, NULs and files that cannot be read.
     """
     found = lines(path, Report())
     for number, line in enumerate(found, start=1):
@@ -37,23 +37,25 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number from 1, object) of every line that is not blank. Raises DataError, also for a line that is no object."""
+    """(number from 1, object) of every line that is not blank. Raises DataError, also for JSON other than an object."""
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: no JSON: {error.msg}, column {error.colno}{_way(line)}") from None
+            raise DataError(
+                f"{path}:{number}: not valid JSON: {error.msg}, column {error.colno}{_advice(line)}"
+            ) from None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: no JSON: {' '.join(str(error).split())[:120]}") from None
+            raise DataError(f"{path}:{number}: not valid JSON: {short(error, 120)}") from None
         if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: must be a JSON object, not {shown(value)}{_way(line)}")
+            raise DataError(f"{path}:{number}: must be a JSON object, not {quoted(value)}{_advice(line)}")
         yield number, value
 
 
-def _way(line: str) -> str:
-    """What is to be done with JSON that is no object a line, as far as its first line shows it."""
+def _advice(line: str) -> str:
+    """How to turn JSON of another layout into an object a line, as far as its first line shows the layout."""
     begin = line.strip()
     if begin.startswith("[") or begin == "{":
         program = ".[]" if begin.startswith("[") else "."
@@ -62,34 +64,34 @@ def _way(line: str) -> str:
 
 
 def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) -> str:
-    """The text of one line. rest: the lines after it, from which the encoding is guessed, too.
+    """The text of one line. rest: the lines after it, which help to guess the encoding.
 
     Raises DataError that names the line and the byte in it (from 0).
     """
     if number == 1:
-        refuse_no_text(path, line)
+        refuse_binary(path, line)
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = line[error.start]
         raise DataError(
-            f"{path}:{number}: byte {error.start} of the line, 0x{byte:02x}, is no UTF-8; "
+            f"{path}:{number}: byte {error.start} of the line, 0x{byte:02x}, is not valid UTF-8; "
             f"save the whole file as UTF-8{_perhaps(path, [line], rest)}"
         ) from None
     if "\0" in text:
-        raise DataError(f"{path}:{number}: the line holds a NUL character; the file is no text, or is not UTF-8")
+        raise DataError(f"{path}:{number}: the line holds a NUL character; the file is not text, or not UTF-8")
     return text
 
 
-def refuse_no_text(path: Path, data: bytes) -> None:
-    """Raises DataError where a file begins like one of a known kind that is no text."""
-    what = next((words for head, words in _NO_TEXT.items() if data.startswith(head)), None)
+def refuse_binary(path: Path, data: bytes) -> None:
+    """Raises DataError for a file that begins like a known kind of binary file."""
+    what = next((words for head, words in _NOT_TEXT.items() if data.startswith(head)), None)
     if what is not None:
         raise DataError(f"{path} is {what}")
 
 
 def _perhaps(path: Path, sample: list[bytes], rest: Iterable[bytes]) -> str:
-    """What the file may be, in words, from the lines that are no UTF-8: "" where nothing fits, or most is UTF-8."""
+    """The encoding that the lines that are not UTF-8 suggest, in words; "" if none fits, or if most is UTF-8."""
     multibyte, size = 0, len(sample[0])
     for line in rest:
         if size > SAMPLE_BYTES:

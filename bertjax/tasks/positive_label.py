@@ -1,4 +1,4 @@
-"""Which of two classes is the positive one: that F1, precision and recall are of."""
+"""Which of two classes is the positive one, whose F1, precision and recall are scored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _NOT = re.compile(r"(not|non|no|un|in|ir|im|dis)[ _-]?")
 
 
 def positive_label(labels: Sequence[str], given: str | None = None) -> str | None:
-    """The label that is ``given``; else of two labels the one that says yes, the one beside a label that says no, the
-    one that the other negates (``not_entailment``, ``irrelevant``), else the second. None of more labels than two.
+    """``given``, else of two labels: the one that means yes, the one whose counterpart means no, the one that the other
+    negates (``not_entailment``, ``irrelevant``), or the second. None for more labels than two.
 
-    Raises ConfigError for one that is not among them.
+    Raises ConfigError if ``given`` is not among them.
     """
     if given is not None and given not in labels:
-        raise ConfigError(f"config.data.positive_label = {given!r} is none of the labels; {nearest(given, labels)}")
+        raise ConfigError(f"config.data.positive_label = {given!r} is not one of the labels; {nearest(given, labels)}")
     if len(labels) != 2:
         if given is not None:
             raise ConfigError(
-                f"config.data.positive_label = {given!r} is of two labels, and there are {len(labels)}; leave it out: "
-                f"f1_macro is over all of them"
+                f"config.data.positive_label = {given!r} needs two labels, and there are {len(labels)}; leave it out: "
+                f"f1_macro covers all of them"
             )
         return None
     if given is not None:
@@ -43,5 +43,5 @@ def positive_label(labels: Sequence[str], given: str | None = None) -> str | Non
 
 
 def _negates(label: str, other: str) -> bool:
-    """Whether ``label`` is ``other`` with a word or syllable of negation before it."""
+    """Whether ``label`` is ``other`` after a negating word or prefix."""
     return label.endswith(other) and _NOT.fullmatch(label[: -len(other)]) is not None

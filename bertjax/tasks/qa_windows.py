@@ -1,4 +1,4 @@
-"""Questions about contexts: the rows a model reads, and from its logits the answers in the caller's own text."""
+"""Extractive question answering: from questions and contexts to the rows a model reads, and from logits to answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bertjax.tasks.spans import QuestionRow, best_spans, null_score, question_ro
 from bertjax.text.interface import Tokenizer
 from bertjax.text.offsets import Offsets
 
-# Spans among which the probability of an answer is shared out: n_best_size of run_squad.py of the original code.
+# The softmax over answers takes so many of the best: n_best_size in run_squad.py of the original code.
 N_BEST = 20
 
 
 @dataclass(frozen=True)
 class QuestionWindows:
-    """A question in rows. spans: where in the context each of its tokens stands, in characters."""
+    """The rows of a question. spans: the place of each token of the context, in characters."""
 
     context: str
     spans: list[Offsets]
@@ -27,9 +27,9 @@ class QuestionWindows:
 
 @dataclass(frozen=True)
 class AnswerCandidate:
-    """context[start:end], or where both are None no answer: text "". score: start logit + end logit.
+    """context[start:end]; both are None, and the text "", for no answer. score: start logit + end logit.
 
-    probability: the softmax of the scores over the best answers, and no answer where that is one of them.
+    probability: the softmax of the scores over the best answers, and no answer if that is allowed.
     """
 
     text: str
@@ -41,18 +41,18 @@ class AnswerCandidate:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """What the logits say: answers, best first (none where the context has no tokens), and no answer."""
+    """Answers, best first (none if the context has no tokens), and no answer."""
 
     answers: list[AnswerCandidate]
     no_answer: AnswerCandidate
 
     @property
     def null_margin(self) -> float:
-        """By how much the score of no answer exceeds that of the best answer; infinite where there is none."""
+        """By how much the score of no answer exceeds that of the best answer; infinite if there is no answer."""
         return self.no_answer.score - self.answers[0].score if self.answers else float("inf")
 
     def best(self, null_threshold: float | None) -> AnswerCandidate:
-        """The best answer; no answer where its score is more than ``null_threshold`` higher. None: always an answer."""
+        """The best answer, or no answer if its score is more than ``null_threshold`` higher. None: always an answer."""
         if not self.answers:
             return self.no_answer
         return self.no_answer if null_threshold is not None and self.null_margin > null_threshold else self.answers[0]
@@ -69,7 +69,7 @@ def question_windows(
 ) -> list[QuestionWindows]:
     """Each question about the context beside it, in rows of ``max_length`` tokens at most.
 
-    stride: tokens that two windows of a context share. max_question: tokens beyond which a question is cut.
+    stride: tokens that two windows of a context share. max_question: tokens that are kept of a question.
     """
     distinct = list(dict.fromkeys(contexts))
     places = dict(zip(distinct, tokenizer.encode_with_offsets(distinct), strict=True))
@@ -86,7 +86,7 @@ def find_answers(
 ) -> RankedAnswers:
     """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2].
 
-    with_none: whether no answer has a share of the probability.
+    with_none: whether no answer takes part in the softmax.
     """
     starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
     by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first

@@ -1,4 +1,4 @@
-"""Questions about contexts with their answers, checked against each other, from a file's rows or from memory."""
+"""Questions about contexts with their answers, checked against the contexts, from a file's rows or from memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bertjax.cli.showing import quoted
 from bertjax.errors import DataError
-from bertjax.tasks.examples import Answer, QuestionExample, check_text, named, not_empty, shown
+from bertjax.tasks.examples import Answer, QuestionExample, check_text, named, not_empty, python_value
+from bertjax.tasks.incomplete import Warn, silent
 
-# More questions than this with an answer that is not at its place are no slips.
+# A larger share of questions with a misplaced answer means that the file is wrong.
 MOST_MISALIGNED = 0.01
 
 
 class Row(NamedTuple):
-    """A question as it stands in a file: ``item`` is an object of SQuAD's ``qas``, checked as no more than that."""
+    """A question of a file: ``item`` is an object of SQuAD's ``qas``, not checked further."""
 
     where: str
     id: str
@@ -23,37 +25,35 @@ class Row(NamedTuple):
 
 
 class _Misaligned(NamedTuple):
-    """line: what is said of it. answers: (text, start) that are not in the context there."""
+    """line: the message about it. answers: (text, start) that the context does not have there."""
 
     line: str
     context: str
     answers: list[tuple[str, int]]
 
 
-def question_examples(
-    questions: Sequence[Mapping[str, Any]], warn: Callable[[str], None] = lambda line: None
-) -> list[QuestionExample]:
-    """Examples of objects with ``question``, ``context`` and, where known, ``answers`` and ``id`` (else the index).
+def question_examples(questions: Sequence[Mapping[str, Any]], warn: Warn = silent) -> list[QuestionExample]:
+    """Examples from objects with ``question``, ``context`` and, if known, ``answers`` and ``id`` (else the index).
 
     ``answers``: a list of ``{"text": ..., "answer_start": ...}`` as in SQuAD's files, or an object with both as lists
-    as ``datasets`` has it; [] where there is no answer. Raises DataError.
+    as in ``datasets``; [] if there is no answer. Raises DataError.
     """
     rows = []
     for i, item in enumerate(questions):
         where = f"questions[{i}]"
         if not isinstance(item, Mapping):
-            raise DataError(f"{where}: must be an object with 'question' and 'context', not {shown(item)}")
+            raise DataError(f"{where}: must be an object with 'question' and 'context', not {quoted(item)}")
         rows.append(Row(where, str(item.get("id", i)), item, item.get("context")))
     return not_empty(checked_questions(rows, warn), "questions: there is no question")
 
 
-def checked_questions(rows: Iterable[Row], warn: Callable[[str], None]) -> list[QuestionExample]:
+def checked_questions(rows: Iterable[Row], warn: Warn) -> list[QuestionExample]:
     """The examples of the rows.
 
-    Answers that are not at their place in the context are left out, and so are questions that have no other; of
-    questions marked as impossible all answers are, as the plausible ones that they can only be. Both are told to
-    ``warn``. Raises DataError for anything else that is wrong, such as an id that has been before, and where more than
-    ``MOST_MISALIGNED`` of the questions have such an answer.
+    Leaves out answers that are not at their place in the context, questions that have no other answer, and all answers
+    of questions marked as impossible, which can only be plausible ones; ``warn`` gets a line on each. Raises DataError
+    for any other mistake, such as a repeated id, and if more than ``MOST_MISALIGNED`` of the questions have a misplaced
+    answer.
     """
     found: list[QuestionExample] = []
     misaligned: list[_Misaligned] = []
@@ -61,7 +61,7 @@ def checked_questions(rows: Iterable[Row], warn: Callable[[str], None]) -> list[
     seen: dict[str, str] = {}
     for row in rows:
         if row.id in seen:
-            raise DataError(f"{row.where}: question {named(row.id)} has been at {seen[row.id]} already")
+            raise DataError(f"{row.where}: question {named(row.id)} is already at {seen[row.id]}")
         seen[row.id] = row.where
         place = f"{row.where}: question {named(row.id)}"
         check_text(row.context, row.where, "the context")
@@ -78,7 +78,7 @@ def checked_questions(rows: Iterable[Row], warn: Callable[[str], None]) -> list[
             found.append(QuestionExample(row.where, row.id, row.item["question"], row.context, known))
     if impossible:
         warn(
-            f"{impossible[0]}: marked as impossible, yet with answers, which are taken for plausible ones; "
+            f"{impossible[0]}: marked as impossible, but has answers, which are taken to be plausible ones; "
             f"{len(impossible):,} of {len(seen):,} questions {'are' if len(impossible) > 1 else 'is'} like this"
         )
     if misaligned:
@@ -86,8 +86,8 @@ def checked_questions(rows: Iterable[Row], warn: Callable[[str], None]) -> list[
     return found
 
 
-def _judge(misaligned: Sequence[_Misaligned], questions: int, left_out: int, warn: Callable[[str], None]) -> None:
-    """Raises DataError where they are too many, else says what becomes of them."""
+def _judge(misaligned: Sequence[_Misaligned], questions: int, left_out: int, warn: Warn) -> None:
+    """Raises DataError if they are too many, else warns that they are left out."""
     count = f"{len(misaligned):,} of {questions:,} questions {'have' if len(misaligned) > 1 else 'has'} such an answer"
     if len(misaligned) > MOST_MISALIGNED * questions:
         raise DataError(f"{misaligned[0].line}; {count}, more than {MOST_MISALIGNED:.0%}{_unit_of(misaligned)}")
@@ -104,7 +104,7 @@ def _utf16(context: str, text: str, start: int) -> bool:
     return units.startswith(own, 2 * start)
 
 
-# What offsets count where they do not count characters from 0.
+# What offsets may count instead of characters from 0.
 _UNITS: dict[str, Callable[[str, str, int], bool]] = {
     "bytes of UTF-8": _utf8,
     "units of UTF-16": _utf16,
@@ -113,7 +113,7 @@ _UNITS: dict[str, Callable[[str, str, int], bool]] = {
 
 
 def _unit_of(misaligned: Sequence[_Misaligned]) -> str:
-    """The end of a line, with the way out: the units that all offsets fit, if any."""
+    """The end of the message: what to do; the units that all offsets fit, if any."""
     found = [
         name
         for name, fits in _UNITS.items()
@@ -125,7 +125,7 @@ def _unit_of(misaligned: Sequence[_Misaligned]) -> str:
 
 
 def _given_answers(item: Mapping[str, Any], place: str) -> list[Any] | None:
-    """Those of a question as a list of objects; None where they are not known. Raises DataError."""
+    """The answers of a question as a list of objects; None if they are unknown. Raises DataError."""
     answers = item.get("answers")
     if answers is None:
         return [] if _is_impossible(item, place) else None
@@ -134,51 +134,46 @@ def _given_answers(item: Mapping[str, Any], place: str) -> list[Any] | None:
         if len(texts) != len(starts):
             raise DataError(f"{place}: 'answers' has {len(texts)} texts and {len(starts)} starts")
         found = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    elif isinstance(answers, Mapping | str) or not isinstance(_plain(answers), Sequence):
+    elif isinstance(answers, Mapping | str) or not isinstance(python_value(answers), Sequence):
         raise DataError(
             f"{place}: 'answers' must be a list, or an object with the lists 'text' and 'answer_start', not "
-            f"{shown(answers)}"
+            f"{quoted(answers)}"
         )
     else:
-        found = list(_plain(answers))
+        found = list(python_value(answers))
     if not found and item.get("is_impossible") is not None and not _is_impossible(item, place):
-        raise DataError(f"{place}: is marked as not impossible, yet has no answer")
+        raise DataError(f"{place}: is marked as not impossible, but has no answer")
     return found
 
 
 def _is_impossible(item: Mapping[str, Any], place: str) -> bool:
-    given = _plain(item.get("is_impossible"))
+    given = python_value(item.get("is_impossible"))
     if given not in (None, True, False):
-        raise DataError(f"{place}: 'is_impossible' must be true or false, not {shown(given)}")
+        raise DataError(f"{place}: 'is_impossible' must be true or false, not {quoted(given)}")
     return bool(given)
 
 
-def _plain(value: Any) -> Any:
-    """An array or a number of NumPy's as Python has it."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
 def _as_list(value: Any) -> list[Any]:
-    value = _plain(value)
+    value = python_value(value)
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def _aligned(given: Sequence[Any], context: str, place: str) -> tuple[list[Answer], _Misaligned | None]:
-    """(the answers that are at their places, the others). Raises DataError for what is no answer."""
+    """(the answers that are at their places, the others). Raises DataError for an invalid answer."""
     found: list[Answer] = []
     wrong: list[tuple[str, int]] = []
     for item in given:
         text, start = (
-            (item.get("text"), _plain(item.get("answer_start"))) if isinstance(item, Mapping) else (None, None)
+            (item.get("text"), python_value(item.get("answer_start"))) if isinstance(item, Mapping) else (None, None)
         )
         if isinstance(start, float) and start.is_integer():
             start = int(start)
         if not isinstance(text, str) or not isinstance(start, numbers.Integral) or isinstance(start, bool):
             raise DataError(
-                f"{place}: an answer must have a string 'text' and a number 'answer_start', not {shown(item)}"
+                f"{place}: an answer must have a string 'text' and a number 'answer_start', not {quoted(item)}"
             )
         if not text.strip():
-            raise DataError(f"{place}: an answer is empty; a question without an answer has the list []")
+            raise DataError(f"{place}: an answer is empty; a question without an answer needs the list []")
         answer = _at(context, text, int(start))
         if answer is None:
             wrong.append((text, int(start)))
@@ -187,14 +182,14 @@ def _aligned(given: Sequence[Any], context: str, place: str) -> tuple[list[Answe
     if not wrong:
         return found, None
     text, start = wrong[0]
-    there, at = shown(context[max(start, 0) :][: len(text)]), context.find(text)
-    hint = f"it is at {at}" if at >= 0 else "it is nowhere in it"
-    line = f"{place}: the answer {shown(text)} is not at {start} of its context, {there} is; {hint}"
+    there, at = quoted(context[max(start, 0) :][: len(text)]), context.find(text)
+    hint = f"it is at {at}" if at >= 0 else "the context does not contain it"
+    line = f"{place}: the answer {quoted(text)} is not at {start} in its context, but {there} is; {hint}"
     return found, _Misaligned(line, context, wrong)
 
 
 def _at(context: str, text: str, start: int) -> Answer | None:
-    """The answer where it is at its place, at least without the white space around it."""
+    """The answer if it is at its place, at least without the white space around it."""
     if start < 0:
         return None
     if context.startswith(text, start):

@@ -1,4 +1,4 @@
-"""How often a text's own partner is the nearest of all, where equal texts and known partners are no rivals."""
+"""How often a text's own partner is the nearest of all. Equal texts and known partners do not compete with it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-# First texts that are compared with all candidates at once.
-_CHUNK = 1024
+_CHUNK = 1024  # first texts that are compared with all candidates at once
 
 
 class Ranks(NamedTuple):
-    """own int64 [N]: the rank of each first text's own second one among its candidates, 1 the nearest; of equal cosines
-    it comes last. rivals int64 [N]: how many other candidates there are."""
+    """own int64 [N]: the rank of each first text's own second text among its candidates, 1 is the nearest; after all
+    with the same cosine. rivals int64 [N]: how many other candidates there are."""
 
     own: np.ndarray
     rivals: np.ndarray
 
 
 def ranks(first: np.ndarray, second: np.ndarray, texts: np.ndarray, negatives: np.ndarray | None = None) -> Ranks:
-    """Of unit vectors [N, H]; the candidates are all different second texts and ``negatives`` [K, H].
+    """Ranks of unit vectors [N, H] among all different second texts and ``negatives`` [K, H].
 
-    texts: int [2 N + K], numbers of the first texts, the second and the negatives: equal ones are equal texts. What is
-    equal to a first text, or paired with it by any pair, is no rival of its own second one.
+    texts: int [2 N + K], numbers of the first texts, the second and the negatives; equal texts have equal numbers. A
+    text that equals a first text, or that any pair pairs with it, is not among its rivals.
     """
     count = len(first)
     firsts, seconds, candidates = texts[:count], texts[count : 2 * count], texts[count:]

@@ -1,4 +1,4 @@
-"""Scores in words, the same in a run's lines, its summary and ``evaluate``."""
+"""Scores as text, the same in a run's lines, its summary and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _OF_POSITIVE = ("f1", "precision", "recall")
 
 
 def score_title(name: str, positive: str | None) -> str:
-    """The name of a score; of F1, precision and recall with the label that they are of, where one is positive."""
+    """The name of a score; F1, precision and recall with the ``positive`` label, if the task has one."""
     return f"{name} of {positive!r}" if positive is not None and name in _OF_POSITIVE else name
 
 
@@ -17,17 +17,16 @@ def format_scores(
     scores: Mapping[str, float],
     undefined: Mapping[str, str],
     positive: str | None = None,
-    beside: Mapping[str, str] = MappingProxyType({}),
+    suffixes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Such as: accuracy 0.9000, mcc undefined (all predictions are 'no'), f1 of 'yes' 0.8000.
+    """For example: accuracy 0.9000, f1 of 'yes' 0.8000, mcc undefined (all predictions are 'no').
 
-    undefined: score -> reason. beside: what follows the value of a score.
+    undefined: score -> reason. suffixes: score -> what follows its value.
     """
-    shown = lambda name: score_title(name.replace("_", " "), positive)
-    parts = [
-        f"{shown(name)} {value:.4f}{beside.get(name, '')}" for name, value in defined_scores(scores, undefined).items()
-    ]
-    return ", ".join([*parts, *[f"{shown(name)} undefined ({why})" for name, why in undefined.items()]])
+    title = lambda name: score_title(name.replace("_", " "), positive)
+    values = defined_scores(scores, undefined).items()
+    parts = [f"{title(name)} {value:.4f}{suffixes.get(name, '')}" for name, value in values]
+    return ", ".join([*parts, *[f"{title(name)} undefined ({reason})" for name, reason in undefined.items()]])
 
 
 def defined_scores(scores: Mapping[str, float], undefined: Mapping[str, str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Long texts in windows, and answers as spans of tokens: the same arithmetic for training, evaluation and use.
+"""Windows over long texts, and answers as spans of tokens: the same for training, evaluation and inference.
 
 Positions are those of tokens; spans are half open, (begin, end). NumPy only.
 """
@@ -20,10 +20,10 @@ class Window(NamedTuple):
 
 
 def windows(length: int, room: int, shared: int) -> list[Window]:
-    """Windows of at most ``room`` tokens over a text of ``length``; two of them have ``shared`` tokens in common.
+    """Windows of at most ``room`` tokens over a text of ``length``; neighbours share ``shared`` tokens.
 
-    The last one ends with the text. They never share more than half of their room, so that their number stays small.
-    A text without tokens has one empty window.
+    The last one ends with the text. They never share more than half, which keeps their number small. A text without
+    tokens has one empty window.
     """
     step = room - min(shared, room // 2)
     begins = range(0, max(length - room, 0) + step, step)
@@ -59,8 +59,8 @@ class WordRow:
 def word_rows(pieces: Sequence[Sequence[int]], cls_id: int, sep_id: int, max_length: int) -> list[WordRow]:
     """The rows, of ``max_length`` tokens at most, of words given as their pieces (at least one each).
 
-    More pieces than a row holds come in windows that share a quarter; a word's tag is read in one of them, where its
-    first piece has the most context. Raises ValueError where a row has no room.
+    More pieces than a row holds are split into windows that share a quarter; a word's tag is read in the window where
+    its first piece has the most context. Raises ValueError if a row has no room.
     """
     if max_length < 8:
         raise ValueError(f"max_length = {max_length} is too small; the least is 8")
@@ -90,9 +90,9 @@ class QuestionRow:
 def question_rows(
     question: Sequence[int], context: Sequence[int], cls_id: int, sep_id: int, max_length: int, shared: int
 ) -> list[QuestionRow]:
-    """The rows, of ``max_length`` tokens at most, in which a question is asked of a context; both as ids.
+    """The rows, of ``max_length`` tokens at most, that ask a question about a context; both as ids.
 
-    A question that would take more than half of a row is cut. Raises ValueError where a row has no room.
+    A question that would take more than half of a row is truncated. Raises ValueError if a row has no room.
     """
     if max_length < 8:
         raise ValueError(f"max_length = {max_length} is too small; the least is 8")
@@ -142,7 +142,7 @@ def best_spans(
 
 
 def _highest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest, highest first, and of equals the first."""
+    """Indices of the ``count`` highest, highest first; the first of equals."""
     least = np.partition(scores, -count)[-count]
     candidates = np.flatnonzero(scores >= least)
     return candidates[np.argsort(-scores[candidates], kind="stable")][:count]

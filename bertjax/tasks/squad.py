@@ -1,4 +1,4 @@
-"""SQuAD's json, 1.1 and 2.0, and rows as ``datasets`` writes them -> questions."""
+"""Reads questions from SQuAD's JSON, 1.1 and 2.0, and from rows as ``datasets`` writes them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bertjax.cli.showing import quoted, short
 from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
-from bertjax.tasks.examples import QuestionExample, not_empty, shown
-from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_no_text
+from bertjax.tasks.examples import QuestionExample, not_empty
+from bertjax.tasks.incomplete import Warn, silent
+from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_binary
 from bertjax.tasks.questions import Row, checked_questions
 
 _BY_LINE = (".jsonl", ".ndjson")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
-def read_questions(path: str | Path, warn: Callable[[str], None] = lambda line: None) -> list[QuestionExample]:
+def read_questions(path: str | Path, warn: Warn = silent) -> list[QuestionExample]:
     """The questions of a file (also .gz .xz .zst), in its order, every answer checked against its context.
 
     It holds SQuAD's tree of articles, paragraphs and questions; or rows, each with its context, as a JSON list, under
-    "data", or an object a line (always in .jsonl and .ndjson). A question without ``answers`` is one to predict. warn:
-    see ``checked_questions``. Raises DataError that begins with "path:line:"; the line is that of the question's id,
-    line 1 in a file that is one line.
+    "data", or as an object a line (always in .jsonl and .ndjson). A question without ``answers`` is one to predict.
+    warn: see ``checked_questions``. Raises DataError that begins with "path:line:", the line of the question's id.
     """
     path = Path(path)
     return not_empty(checked_questions(_rows(path), warn), f"{path}:1: there is no question in it")
@@ -48,10 +49,10 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _tree(path: Path) -> tuple[Any, str]:
-    """(what the file holds, its text); (None, "") where it is an object a line. Raises DataError."""
+    """(the value of the file, its text); (None, "") if it has an object a line. Raises DataError."""
     if ending(path) in _BY_LINE:
         return None, ""
-    text = _whole(path)
+    text = _text(path)
     if not text.strip():
         raise DataError(f"{path}:1: the file is empty")
     try:
@@ -59,9 +60,11 @@ def _tree(path: Path) -> tuple[Any, str]:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and _is_object(text[: error.pos]) and "\n" in text[: error.pos]:
             return None, ""
-        raise DataError(f"{path}:{error.lineno}: no JSON, or cut short: {error.msg}, column {error.colno}") from None
+        raise DataError(
+            f"{path}:{error.lineno}: not valid JSON, or truncated: {error.msg}, column {error.colno}"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}:1: no JSON that can be read: {' '.join(str(error).split())[:120]}") from None
+        raise DataError(f"{path}:1: not JSON that can be read: {short(error, 120)}") from None
 
 
 def _is_object(text: str) -> bool:
@@ -73,13 +76,13 @@ def _is_row(item: Any) -> bool:
     return isinstance(item, dict) and any(name in item for name in ("question", "paragraphs", "qas"))
 
 
-def _whole(path: Path) -> str:
-    """The text of a file. Lines come in pieces of LONGEST_LINE where they are longer."""
+def _text(path: Path) -> str:
+    """The text of a file; ``lines`` splits longer lines into pieces of LONGEST_LINE."""
     parts: list[bytes] = []
     for line in lines(path, Report()):
         parts += [line] if len(line) == LONGEST_LINE else [line, b"\n"]
     data = b"".join(parts).removesuffix(b"\n")
-    refuse_no_text(path, data)
+    refuse_binary(path, data)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -89,13 +92,13 @@ def _whole(path: Path) -> str:
 
 
 class _Places:
-    """Line numbers of strings that are asked for in the order of the file."""
+    """Line numbers of strings, looked up in the order of the file."""
 
     def __init__(self, text: str) -> None:
         self._text, self._position, self.here = text, 0, 1
 
     def line(self, string: str) -> int:
-        """The line of the next such JSON string, however spelled; that of the one before where it is not found."""
+        """The line of the next such JSON string, however escaped; the line of the one before if it is not found."""
         for found in _STRING.finditer(self._text, self._position):
             if found[0][1:-1] == string or ("\\" in found[0] and json.loads(found[0]) == string):
                 self.here += self._text.count("\n", self._position, found.start())
@@ -105,7 +108,7 @@ class _Places:
 
 
 def _questions(item: Any, where: str, line: Callable[[str], int], path: Path, index: int) -> Iterator[Row]:
-    """Those of an article with paragraphs, of a paragraph with ``qas``, or of a row. line: finds that of a string."""
+    """The rows of an article with paragraphs, of a paragraph with ``qas``, or of a row. line: finds a string's line."""
     if isinstance(item, dict) and isinstance(item.get("question"), str):
         id = item.get("id")
         where = f"{path}:{line(id if isinstance(id, str) else item['question'])}"
@@ -120,23 +123,23 @@ def _questions(item: Any, where: str, line: Callable[[str], int], path: Path, in
         line("paragraphs")
         for paragraph in item["paragraphs"]:
             if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
-                raise _no_squad(paragraph, where, "qas")
+                raise _not_squad(paragraph, where, "qas")
             yield from _questions(paragraph, where, line, path, index)
     else:
-        raise _no_squad(item, where, "paragraphs" if isinstance(item, dict) and not item else "data")
+        raise _not_squad(item, where, "paragraphs" if isinstance(item, dict) and not item else "data")
 
 
 def _id(item: Any, where: str) -> str:
     id = item.get("id") if isinstance(item, dict) else None
     if not isinstance(id, str | int) or isinstance(id, bool):
         raise DataError(
-            f"{where}: a question must be an object with a string 'id', or a whole number, not {shown(item)}"
+            f"{where}: a question must be an object with a string 'id', or a whole number, not {quoted(item)}"
         )
     return str(id)
 
 
-def _no_squad(item: Any, where: str, key: str) -> DataError:
+def _not_squad(item: Any, where: str, key: str) -> DataError:
     return DataError(
-        f"{where}: no SQuAD file: there must be an object with a list {key!r}, or rows with 'question', 'context' and "
-        f"'answers', not {shown(item)}"
+        f"{where}: not a SQuAD file: there must be an object with a list {key!r}, or rows with 'question', 'context' "
+        f"and 'answers', not {quoted(item)}"
     )

@@ -3,7 +3,7 @@
 The rules (Rajpurkar et al. 2016, section 6.1; 2018, section 5.1, and the programs that came with the data): answers
 are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single blanks; F1 counts
 words; of several right answers the best counts. All figures are fractions of 1; the official programs print them
-times 100. In contexts of scripts without spaces characters are counted: ``answer_tokens``.
+times 100. In contexts of scripts without spaces F1 counts characters: ``answer_tokens``.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bertjax.errors import DataError
-from bertjax.tasks.answer_tokens import Words, answer_tokenizer, word_tokens
+from bertjax.tasks.answer_tokens import AnswerTokenizer, answer_tokenizer, word_tokens
 from bertjax.tasks.examples import QuestionExample, named
 
 
-def exact_match(prediction: str, answer: str, words: Words = word_tokens) -> float:
-    """1 where both are the same when normalised."""
+def exact_match(prediction: str, answer: str, words: AnswerTokenizer = word_tokens) -> float:
+    """1 if both are the same when normalised."""
     return float(words(prediction) == words(answer))
 
 
-def token_f1(prediction: str, answer: str, words: Words = word_tokens) -> float:
+def token_f1(prediction: str, answer: str, words: AnswerTokenizer = word_tokens) -> float:
     """Harmonic mean of precision and recall of words, each counted as often as it occurs; 0 without a common word."""
     ours, theirs = words(prediction), words(answer)
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
-def token_f1_or_nothing(prediction: str, answer: str, words: Words = word_tokens) -> float:
-    """``token_f1`` as in 2.0: where one of them has no word, 1 if neither has, else 0."""
+def token_f1_or_nothing(prediction: str, answer: str, words: AnswerTokenizer = word_tokens) -> float:
+    """``token_f1`` as in 2.0: if one of them has no word, 1 if neither has, else 0."""
     if not words(prediction) or not words(answer):
         return exact_match(prediction, answer, words)
     return token_f1(prediction, answer, words)
@@ -40,10 +40,10 @@ def token_f1_or_nothing(prediction: str, answer: str, words: Words = word_tokens
 def question_scores(
     predictions: Mapping[str, str], questions: Sequence[QuestionExample]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(exact match, F1) float64 [N] of every question, by 2.0 where one of them has no answer, else by 1.1.
+    """(exact match, F1) float64 [N] of every question, by 2.0 if one of them has no answer, else by 1.1.
 
     ``predictions``: text by id, "" for no answer. In 1.1 a question without a prediction scores 0. Raises DataError
-    for questions whose answers are not known, and in 2.0 for a missing prediction.
+    for questions with unknown answers, and in 2.0 for a missing prediction.
     """
     score = _second_rules if has_unanswerable(questions) else _first_rules
     exact, f1 = np.zeros(len(questions)), np.zeros(len(questions))
@@ -77,14 +77,8 @@ def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[fl
 
 
 def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:
-    """Whether a question has no answer, as only SQuAD 2.0 has it."""
+    """Whether any question has no answer, as in SQuAD 2.0."""
     return any(question.answers == () for question in questions)
-
-
-def evaluate(predictions: Mapping[str, str], questions: Sequence[QuestionExample]) -> dict[str, float]:
-    """``f1`` and ``exact_match``; with unanswerable questions also of those with (``has_answer_...``) and without."""
-    scores = question_scores(predictions, questions)
-    return summary(*scores, has_answer(questions), has_unanswerable(questions))
 
 
 def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
@@ -93,9 +87,9 @@ def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
 
 
 def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: bool) -> dict[str, float]:
-    """Means of scores by question [N], as ``evaluate`` gives them; ``answered``: which questions have an answer.
+    """``f1`` and ``exact_match``, means of the scores by question [N]; ``answered``: which questions have an answer.
 
-    parted: whether the questions with and those without are also scored apart, where there are any.
+    parted: also ``has_answer_f1``, ``no_answer_f1`` and so on, if there are such questions.
     """
     scores = {"f1": float(f1.mean()), "exact_match": float(exact.mean())}
     for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
@@ -105,29 +99,29 @@ def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: boo
 
 
 def null_margins(values: Sequence[float]) -> np.ndarray:
-    """``lead`` of ``best_scores``, float64 [N], where some are infinite: above all others, by one."""
+    """``margins`` of ``best_scores``, float64 [N], with infinite values replaced by the highest finite one plus one."""
     found = np.array(values, np.float64)
     finite = found[np.isfinite(found)]
     return np.minimum(found, (finite.max() if len(finite) else 0.0) + 1.0)
 
 
-def best_scores(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, lead: np.ndarray) -> dict[str, float]:
-    """``best_f1`` and ``best_exact``, those with the best threshold for no answer, which is ``best_f1_thresh`` and
-    ``best_exact_thresh``: names and meaning are the official program's.
+def best_scores(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, margins: np.ndarray) -> dict[str, float]:
+    """``best_f1`` and ``best_exact`` with the best threshold for no answer, ``best_f1_thresh`` and
+    ``best_exact_thresh``; names and meaning are the official program's.
 
-    exact, f1, answered: by question [N], of the best answers that are not empty. lead: by how much the score of no
-    answer exceeds that of the best one; above the threshold there is no answer.
+    exact, f1, answered: by question [N], of the best answers that are not empty. margins: by how much the score of no
+    answer exceeds that of the best one; above the threshold the prediction is no answer.
     """
     found = {}
     for name, scores in (("exact", exact), ("f1", f1)):
-        found[f"best_{name}"], found[f"best_{name}_thresh"] = _best(scores, answered, lead)
+        found[f"best_{name}"], found[f"best_{name}_thresh"] = _best(scores, answered, margins)
     return found
 
 
-def _best(scores: np.ndarray, answered: np.ndarray, lead: np.ndarray) -> tuple[float, float]:
-    """(the best mean score, the least threshold that has it)."""
-    values, unanswerable = np.asarray(lead, np.float64), (~answered).astype(np.float64)
-    # Goes up through the values: at each, the questions up to it get their answer, the others none.
+def _best(scores: np.ndarray, answered: np.ndarray, margins: np.ndarray) -> tuple[float, float]:
+    """(the best mean score, the lowest threshold that reaches it)."""
+    values, unanswerable = np.asarray(margins, np.float64), (~answered).astype(np.float64)
+    # Raise the threshold through the values: questions up to it get their answer, the others none.
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     gains = np.cumsum(scores[order] - unanswerable[order])

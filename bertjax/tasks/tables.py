@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bertjax.cli.digits import whole_number
+from bertjax.cli.showing import listed, quoted
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.delimited_files import DELIMITED
-from bertjax.tasks.examples import TextExample, check_text, checked_label, drop_unlabelled, not_empty, shown
+from bertjax.tasks.examples import TextExample, check_text, checked_label, drop_unlabelled, not_empty
 from bertjax.tasks.headers import check_is_example, is_again, with_width
 from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
-from bertjax.tasks.negatives import is_negative, negatives_of
 from bertjax.tasks.numbered_lines import json_objects
 
-# The usual names of columns; of several that are there the first one is taken.
+# The usual names of columns; the first of several that occur is taken.
 _PAIRS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
@@ -52,15 +53,17 @@ _LABEL_NAMES = {
     "regression": _NUMBERS,
     "embedding": (*_NUMBERS, "similarity", "relatedness_score", "is_duplicate", "quality"),
 }
+# Columns of texts that do not belong to the first of a pair.
+_NEGATIVE = re.compile(r"(hard_)?negatives?(_?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what: a name of the header, or a number from 0 as a string. None: found from the header.
+    """Which column holds what: a name in the header, or a number from 0 as a string. None: found from the header.
 
-    Where ``text`` is given, the second text is what ``second`` says and nothing else. ``separator`` stands between
-    the labels of a cell with several. ``no_label``: what stands for no label; None: "-" in a column gold_label, as SNLI
-    has it, and nothing elsewhere.
+    If ``text`` is given, there is a second text only if ``second`` is given. ``separator`` separates the labels of a
+    cell with several. ``no_label``: the cell of an example without a label; None: "-" in a column gold_label, as in
+    SNLI, and nothing elsewhere.
     """
 
     text: str | None = None
@@ -82,11 +85,11 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
     """Examples of a .tsv, .csv or .jsonl file (also .gz .xz .zst), in its order.
 
     ``kind``: classification, multi_label, regression, or embedding, where the label may be missing. In a .tsv file
-    quotes are characters like any other, except around a cell with doubled quotes in it, as spreadsheets write it.
-    Cells of a .csv are divided by commas, semicolons, tabs or bars, whichever divides all lines alike. The first line
-    of .tsv and .csv is a header where a column is named, or where it consists of usual names. Examples without a label
-    (``Columns.no_label``) are left out, and so are those with an empty cell up to one in a hundred; a line to ``warn``
-    says how many. Raises DataError that begins with "path:line:", ConfigError for columns that cannot be meant.
+    quotes are ordinary characters, except around a cell with doubled quotes in it, as spreadsheets write it. Commas,
+    semicolons, tabs or bars separate the cells of a .csv, whichever splits all lines alike. The first line of .tsv and
+    .csv is a header if a column is named, or if it consists of usual names. Leaves out examples without a label
+    (``Columns.no_label``) and, up to one in a hundred, those with an empty cell; a line to ``warn`` says how many.
+    Raises DataError that begins with "path:line:", ConfigError for impossible columns.
     """
     path = Path(path)
     if kind not in _LABEL_NAMES:
@@ -96,8 +99,8 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
     readers = {name: _delimited(records) for name, records in DELIMITED.items()} | {".jsonl": _objects}
     if ending(path) not in readers:
         raise DataError(
-            f"{path} is of no known kind; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file .tsv where "
-            f"there are tabs between its columns, .csv where there is something else, .jsonl with a JSON object a line"
+            f"{path} is not a known kind of file; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file "
+            f".tsv if tabs separate its columns, .csv if something else does, .jsonl if it has a JSON object a line"
         )
     found, rows = readers[ending(path)](path, columns, kind)
 
@@ -107,7 +110,7 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         except DataError as error:
             if row is not found.first or isinstance(error, Incomplete):
                 raise
-            raise DataError(f"{error}; where the line is a header, give the columns by name, not by number") from None
+            raise DataError(f"{error}; if the line is a header, give the columns by name, not by number") from None
 
     examples = not_empty(drop_incomplete(rows, make, warn), f"{path}:1: there is a header and no example")
     if found.first is not None:
@@ -121,8 +124,8 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
 
 @dataclass(frozen=True)
 class _Found:
-    """The columns of a file, by what Row.cells calls them, and its first line, where it may be a header. negatives:
-    the columns of negatives; None: those of the row that are named so."""
+    """The columns of a file, as keys of Row.cells, and its first line, if that may be a header. negatives: the columns
+    of negatives; None: those of each row with such a name."""
 
     text: Any
     second: Any
@@ -134,12 +137,12 @@ class _Found:
     negatives: Sequence[Any] | None = ()
 
     def cells(self, row: Row) -> list[str]:
-        """Those of text, second text and label, as far as there are columns for them."""
+        """The cells of text, second text and label that there are columns for."""
         return [row.cells[i] for i in (self.text, self.second, self.label) if i is not None]
 
 
 def _with_first(make, first: Row, examples: list[TextExample], found: _Found) -> list[TextExample]:
-    """The examples with that of the first line, where what looked like a header is one: its label stands elsewhere."""
+    """The examples, with the first line if what looked like a header is one of them: its label occurs elsewhere."""
     label = None if found.label is None else first.cells[found.label].strip()
     is_example = any(example.label in (label, (label,)) for example in examples if label)
     return [make(first), *examples] if is_example else examples
@@ -151,11 +154,22 @@ def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> 
     if found.second is not None:
         check_text(second, where, f"the second text (column {found.second})")
     label = None if found.label is None else checked_label(row.cells[found.label], kind, where, separator)
-    return TextExample(where, text, second, label, negatives_of(row.cells, found.negatives, where))
+    return TextExample(where, text, second, label, _negatives(row.cells, found.negatives, where))
+
+
+def _negatives(cells: Mapping[Any, Any], columns: Sequence[Any] | None, where: str) -> tuple[str, ...]:
+    """The texts of the columns in their order; a cell may be empty or null, or hold a list. columns: see ``_Found``."""
+    found: list[str] = []
+    for column in filter(_NEGATIVE.fullmatch, cells) if columns is None else columns:
+        for text in cells[column] if isinstance(cells[column], list) else [cells[column]]:
+            if text is not None and (not isinstance(text, str) or text.strip()):
+                check_text(text, where, "a negative")
+                found.append(text)
+    return tuple(found)
 
 
 def _delimited(records):
-    """A reader of a file whose records are lists of cells."""
+    """A reader of files whose records are lists of cells."""
 
     def read(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
         stream = (record for record in records(path) if any(cell.strip() for cell in record[1]))
@@ -173,13 +187,12 @@ def _delimited(records):
                 cells = with_width(cells, first)
                 if len(cells) != len(first):
                     raise DataError(
-                        f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv a text "
-                        f"with the delimiter or a line break in it stands in quotes"
+                        f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
+                        f"a text that contains the delimiter or a line break"
                     )
                 if found.is_header and is_again(cells, names):
                     raise DataError(
-                        f"{path}:{number}: here is the header of line {line} again, as where files are joined; remove "
-                        f"the line"
+                        f"{path}:{number}: the header of line {line} again, as after joining files; remove the line"
                     )
                 yield Row(number, dict(enumerate(cells)))
 
@@ -197,36 +210,35 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
             if number < len(names):
                 return number
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
-        return _position(column, names, where, "; where this is no header, give the columns by number, from 0")
+        return _position(column, names, where, "; if this is not a header, give the columns by number, from 0")
 
     wanted = _usual(names, columns, kind, where)
     positions = [None if column is None else position(column) for column in wanted]
     _check_apart(positions, names, where)
-    # Where columns are numbered, the file may have a header all the same.
+    # If columns are numbered, the file may still have a header.
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
     is_named = any(column is not None and whole_number(column) is None for column in wanted)
     is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
     text, second, label = positions
     label_name = names[label] if is_header and label is not None else ""
-    negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and is_negative(name)]
+    negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and _NEGATIVE.fullmatch(name)]
     return _Found(text, second, label, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
 
 
 def _check_apart(chosen: Sequence[Any], names: Sequence[str], where: str) -> None:
-    """Raises ConfigError where one column is to be two of text, second text and label: what a text says is then its
-    label. chosen: the columns, by name or number."""
+    """Raises ConfigError if two of text, second text and label are one column. chosen: columns, by name or number."""
     what = ("the text", "the second text", "the label")
     for (one, mine), (other, theirs) in itertools.combinations(zip(chosen, what, strict=True), 2):
         if one is not None and one == other:
             raise ConfigError(
-                f"{where}: the column {shown(one)} is to be both {mine} and {theirs}; give another by "
-                f"config.data.text, config.data.second or config.data.label, in evaluate by --columns; the columns are "
-                f"{_listed(names)}"
+                f"{where}: the column {quoted(one)} cannot be both {mine} and {theirs}; choose another with "
+                f"config.data.text, config.data.second or config.data.label, in evaluate with --columns; the columns "
+                f"are {_listed(names)}"
             )
 
 
 def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
-    """The place of the one column of this name, or of the one in another case. advice: where there is none."""
+    """The index of the one column with this name, or with the name in another case. advice: if there is none."""
     found = [i for i, name in enumerate(names) if name == column]
     found = found or [i for i, name in enumerate(names) if name.lower() == column.lower()]
     if len(found) == 1:
@@ -246,7 +258,7 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
         found = (pairs + singles)[:1]
         if not found:
             raise DataError(
-                f"{where}: no column has a usual name of a text; name the columns, by number where there is no "
+                f"{where}: no column has a usual name of a text; name the columns, by number if there is no "
                 f"header; the columns are {_listed(names)}{_undivided(names)}"
             )
         text, second = found[0]
@@ -260,15 +272,15 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
 
 
 def _undivided(names: list[str]) -> str:
-    """What may be wrong with a file whose columns have no known name."""
+    """What may be wrong with a file whose columns have unknown names."""
     if len(names) == 1 and any(delimiter in names[0] for delimiter in ",;|"):
-        return "; in a .tsv there are tabs between them, name the file .csv"
-    quoted = all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
-    return "; in a .tsv quotes are characters of a cell, name the file .csv" * quoted
+        return "; tabs separate the columns of a .tsv, name the file .csv"
+    is_quoted = all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
+    return "; in a .tsv quotes belong to the cells, name the file .csv" * is_quoted
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join([shown(name) for name in names[:12]] + ["..."] * (len(names) > 12))
+    return listed([quoted(name) for name in names], 12)
 
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
@@ -286,7 +298,7 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
             scores = [name for name in cells if name.lower() in _LABEL_NAMES[kind]] if wanted[2] is None else []
             if scores and cells[scores[0]] is not None:
                 raise DataError(
-                    f"{path}:{number}: the pair has a {scores[0]}, while that of line {line} has none; give every pair "
+                    f"{path}:{number}: the pair has a {scores[0]}, but that of line {line} has none; give every pair "
                     "a score, or none"
                 )
             for column in wanted:

@@ -1,28 +1,29 @@
-"""Tags of a file that a model does not know, and tags that are nearly those of entities: what is said of them."""
+"""Warnings about tags of a file that a model does not know, and about tags that are nearly those of entities."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from bertjax.cli.showing import listed, quoted
 from bertjax.errors import DataError
 from bertjax.tasks.confusable_labels import refuse_confusable
 from bertjax.tasks.entities import nearest_scheme
-from bertjax.tasks.examples import TaggedExample, shown
+from bertjax.tasks.examples import TaggedExample
 
 _MOST_LISTED = 5
 
 
 class TagNames(tuple[str, ...]):
-    """Names of tags by id. The first ``known`` are a model's; the others are in the scored file alone, so that words
-    with such a tag are wrong whatever the model says, and so are their entities."""
+    """Names of tags by id. The first ``known`` are a model's; the others occur only in the scored file, so whatever the
+    model predicts for words with such a tag is wrong, and so are their entities."""
 
     known: int
 
     @classmethod
     def of(cls, known: Sequence[str], examples: Sequence[TaggedExample]) -> TagNames:
-        """With those of the examples. Raises DataError where no word of theirs has a known tag, and for one that looks
-        like a known tag."""
+        """With the tags of the examples. Raises DataError if no word has a known tag, and for a tag that looks like a
+        known one."""
         others = {tag for example in examples for tag in example.tags or ()} - set(known)
         for tag in sorted(others):
             refuse_confusable(tag, known, _first(examples, [tag])[1])
@@ -30,8 +31,9 @@ class TagNames(tuple[str, ...]):
         names.known = len(known)
         if others and names.unknown(examples).total() == sum(len(example.tags or ()) for example in examples):
             raise DataError(
-                f"{examples[0].where}: the model knows no tag of the file ({_listed(sorted(others))}); its tags are "
-                f"{_listed(known)}. The column of the tags is config.data.label, in evaluate --columns"
+                f"{examples[0].where}: the model knows no tag of the file ({listed(sorted(others), _MOST_LISTED)}); "
+                f"its tags are {listed(known, _MOST_LISTED)}. Choose the column of the tags with config.data.label, in "
+                f"evaluate with --columns"
             )
         return names
 
@@ -41,14 +43,14 @@ class TagNames(tuple[str, ...]):
         return Counter(tag for example in examples for tag in example.tags or () if tag in others)
 
     def lines(self, examples: Sequence[TaggedExample]) -> list[str]:
-        """A line on the tags that the model does not know, if there are any, and one where all words have the same."""
+        """A line if there are tags that the model does not know, else one if all words have the same tag."""
         found = self.unknown(examples)
         if not found:
             return _lines_on_one(examples)
-        counts = _listed([f"{shown(tag)} {count:,}" for tag, count in found.most_common()])
+        counts = listed([f"{quoted(tag)} {count:,}" for tag, count in found.most_common()], _MOST_LISTED)
         return [
             f"{_first(examples, found)[1]}: a tag that the model does not know; words with such tags count as errors: "
-            f"{counts}; it knows {_listed(self[: self.known])}"
+            f"{counts}; it knows {listed(self[: self.known], _MOST_LISTED)}"
         ]
 
 
@@ -58,31 +60,27 @@ def _lines_on_one(examples: Sequence[TaggedExample]) -> list[str]:
         return []
     (tag, words), column = counts.popitem(), ""
     if examples[0].lines is not None:
-        column = "; another column is chosen by config.data.label, in evaluate by --columns"
-    return [f"{examples[0].where}: all {words:,} words have the tag {shown(tag)}: scores of them say nothing{column}"]
+        column = "; choose another column with config.data.label, in evaluate with --columns"
+    return [f"{examples[0].where}: all {words:,} words have the tag {quoted(tag)}: their scores mean nothing{column}"]
 
 
 def why_no_entities(label_names: Sequence[str], examples: Sequence[TaggedExample] = ()) -> str | None:
-    """Why words are scored and not entities, although most of the tags are entity tags; None where entities are
-    scored, or the tags are something else, such as parts of speech. examples: to name a line."""
+    """Why words are scored and not entities, although most of the tags are entity tags; None if entities are scored, or
+    if the tags are something else, such as parts of speech. examples: to name a line."""
     scheme, odd = nearest_scheme(label_names)
     if scheme is None or not odd or 2 * len(odd) >= len(label_names):
         return None
     tag, place = _first(examples, odd)
     return (
-        f"{place + ': ' if place else ''}the tag {tag} is no entity tag among {scheme.listed(label_names)}; words are "
-        f"scored, by accuracy, and entities are not while it is there"
+        f"{place + ': ' if place else ''}the tag {tag} is not an entity tag like {scheme.listed(label_names)}; with "
+        f"it there, the accuracy of words is scored, and entities are not"
     )
 
 
 def _first(examples: Sequence[TaggedExample], tags: Collection[str]) -> tuple[str, str]:
-    """(tag, place) of the first word with one of the tags; ("the first of them", "") where there is none."""
+    """(tag, place) of the first word with one of the tags; (the first of them, "") if there is none."""
     for example in examples:
         for word, tag in enumerate(example.tags or ()):
             if tag in tags:
                 return tag, example.place(word)
     return next(iter(tags)), ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_LISTED]) + ", ..." * (len(names) > _MOST_LISTED)

@@ -1,4 +1,4 @@
-"""Scores whose value means nothing on some predictions and labels, and why; what else a person must know of them."""
+"""Scores that are undefined for some predictions and labels, and why; labels that are never predicted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-# Numbers that differ by less of their size are equal: float32, and rows padded to other lengths, round so.
+from bertjax.cli.showing import listed
+
+# Relative difference below which numbers are equal: what float32 and other padding of the rows may change.
 _ROUNDING = 5e-7
 _MOST_NAMED = 10  # labels
 
 
 def are_equal(values: np.ndarray) -> bool:
-    """Whether numbers [N] are all the same, but for rounding."""
+    """Whether numbers [N] are all the same up to rounding."""
     return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max(initial=0.0))
 
 
@@ -61,17 +63,16 @@ _OF_KIND: dict[str, Callable[..., dict[str, str]]] = {
 def undefined_scores(
     kind: str, predictions: Any, labels: Any, names: Sequence[str] = (), positive: int | None = None
 ) -> dict[str, str]:
-    """Score -> reason; arguments as those of ``scores.SCORES``. Where both are 0, F1 is 0 / 0, and so on."""
+    """Score -> reason for scores that are 0 / 0. Arguments are those of ``scores.SCORES``."""
     if kind not in _OF_KIND:
         return {}
     return _OF_KIND[kind](np.asarray(predictions), np.asarray(labels), names, positive)
 
 
 def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive: int | None = None) -> dict[str, str]:
-    """Score -> reason, of those that no predictions can give a value."""
+    """Score -> reason, for scores that are undefined whatever the predictions are."""
     labels = np.asarray(labels)
     if kind == "classification":
-        # Predictions of every class, so that only what the labels are can matter.
         few, own = len(np.unique(labels)) == 1, names[int(labels[0])]
         found = {"mcc": f"all labels are {own!r}"} if few else {}
         if positive is not None and positive not in labels:
@@ -81,7 +82,7 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
 
 
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
-    """One line on labels that occur and are never predicted, whose F1 is 0; none where there is no such label."""
+    """A line on labels that occur and are never predicted, whose F1 is 0, if there are any."""
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if kind == "classification":
         counts = [np.bincount(ids, minlength=len(names)) for ids in (predictions, labels)]
@@ -90,8 +91,7 @@ def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[st
     else:
         return []
     missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
-    more = f" and {len(missed) - _MOST_NAMED:,} more" * (len(missed) > _MOST_NAMED)
-    listed = ", ".join(missed[:_MOST_NAMED]) + more
-    return [f"never predicted, so that their F1 is 0: {listed} ({len(missed):,} of {len(names):,} labels)"] * bool(
-        missed
-    )
+    if not missed:
+        return []
+    count = f"{len(missed):,} of {len(names):,} labels"
+    return [f"never predicted, so that their F1 is 0: {listed(missed, _MOST_NAMED)} ({count})"]

@@ -12,8 +12,8 @@ from bertjax.text.tokenizer import Tokenizer
 
 
 def unknown_text_warnings(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
-    """A line where more than 1 % of the characters of examples are unknown. Raises DataError where it is more than
-    20 %, and ``refuse``: what is learned from the rest is not what the data says."""
+    """A line if more than 1 % of the characters are unknown. Raises DataError for more than 20 % with ``refuse``: a
+    model cannot learn from the rest what the data says."""
     share, line = unknown_warning(tokenizer, _texts(examples), what)
     if refuse and line is not None and share > REFUSE_ABOVE:
         raise DataError(line)

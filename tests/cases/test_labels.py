@@ -12,7 +12,7 @@ from bertjax.tasks.tables import Columns, read_texts
     [
         ("labels_zero_width.tsv", r"tsv:4: the label 'pos\\u200b' differs from 'pos' \(.*tsv:2\) only in char"),
         ("labels_numbers.tsv", r"tsv:4: the label '1\.0' differs from '1' \(.*tsv:2\) only in how the number is"),
-        ("labels_concatenated_boms.tsv", r"tsv:4: here is the header of line 1 again"),
+        ("labels_concatenated_boms.tsv", r"tsv:4: the header of line 1 again"),
     ],
 )
 def test_labels_that_would_be_classes_of_their_own(cases, name, words):

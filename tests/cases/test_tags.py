@@ -51,7 +51,7 @@ def test_a_zero_for_o_is_told(cases):
     ("name", "columns", "line"),
     [
         ("tags_header.conll", {}, ":1: a header, not a word; the words are in the column 'word', the tags in 'tag'"),
-        ("tags_comment.conll", {}, ":1: a comment, not a word; 2 such lines of the file are passed over"),
+        ("tags_comment.conll", {}, ":1: a comment, not a word; 2 such lines of the file are skipped"),
         ("tags_index_first.conll", {"word": "1", "tag": "2"}, None),
     ],
 )
@@ -67,7 +67,7 @@ def test_words_and_tags_of_what_is_beside_them(name, columns, line, cases):
 def test_an_index_is_no_word(cases):
     path = cases / "tags_index_first.conll"
     with pytest.raises(
-        DataError, match=r"column 0 counts them; name that of the words, such as 1 \(here 'Ada'\), .*label=2,"
+        DataError, match=r"column 0 counts them; choose that of the words, such as 1 \(here 'Ada'\), .*label=2,"
     ):
         read_tagged(path)
 

@@ -204,7 +204,7 @@ def test_labelled_files_name_the_encoding(tmp_path):
     text = "label\ttext\n" + "".join(f"{n % 2}\t{LANGUAGES['Russian'].splitlines()[0]}\n" for n in range(9))
     path.write_bytes(text.encode("cp1251"))
     with pytest.raises(
-        DataError, match=r"a\.tsv:2: byte 2 of the line, 0xc2, is no UTF-8; .* perhaps it is CP1251"
+        DataError, match=r"a\.tsv:2: byte 2 of the line, 0xc2, is not valid UTF-8; .* perhaps it is CP1251"
     ) as e:
         read_texts(path, Columns(), "classification")
     assert len(read_texts(followed(e, tmp_path), Columns(), "classification")) == 9

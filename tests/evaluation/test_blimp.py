@@ -99,9 +99,9 @@ def without(record, field):
         ([pairs()[0] | {"sentence_good": 7}], r":1: 'sentence_good' must be a string, not 7"),
         ([*pairs(1), "", pairs()[0] | {"sentence_bad": " "}], r":3: 'sentence_bad' is empty"),
         ([pairs()[0] | {"sentence_bad": "\x07"}], r":1: 'sentence_bad' has no tokens"),
-        ([*pairs(1), "{no JSON"], r":2: no JSON: "),
+        ([*pairs(1), "{no JSON"], r":2: not valid JSON: "),
         ([*pairs(1), '["a", "b"]'], r":2: must be a JSON object, not \['a', 'b'\]"),
-        ([*pairs(1), '{"sentence_good": "\udcff"}'], r":2: byte 19 of the line, 0xff, is no UTF-8"),
+        ([*pairs(1), '{"sentence_good": "\udcff"}'], r":2: byte 19 of the line, 0xff, is not valid UTF-8"),
         (
             [*pairs(1), pairs()[0] | {"sentence_good": "cat " * 39}],
             r":2: 'sentence_good' has 41 tokens with .* takes 40",

@@ -73,7 +73,7 @@ def test_limit_counts_pairs(headless, tokenizer):
         ("no_score.csv", lines([*ROWS, ("a", "b", "good")]), ":6: the label must be a number, not 'good'"),
         ("short.csv", lines([*ROWS, ("a", "b")]), ":6: fields: 2"),
         ("no_text.csv", lines([*ROWS, ("a", "", 1)]), r":6: the second text .* is empty"),
-        ("returns.csv", "\n" + lines(ROWS).replace("\n", "\r"), ":2: the record that begins here is no csv"),
+        ("returns.csv", "\n" + lines(ROWS).replace("\n", "\r"), ":2: the record that begins here is not valid csv"),
         ("single.tsv", "sentence\tscore\na cat\t1\na dog\t2\n", ":2: one text; a pair has two"),
         ("names.csv", "a,b,c\n" + lines(ROWS), "no column has a usual name of a text"),
         ("same.csv", lines([(a, b, 1) for a, b, _ in ROWS]), ":1: all scores are the same"),

@@ -69,7 +69,7 @@ BAD = {
     "empty conllu": ("a.conllu", "# text\n\n", None, r":1: the file is empty"),
     "sentence without labels": ("a.conll", "a\tO\n\nb\nc\n", None, r":3: the word 'b' has no label"),
     "file without labels": ("a.conll", "a\nb\n", None, r":1: the word 'a' has no label"),
-    "differing columns": ("a.conll", "a\tO\n\nb\tNN\tO\n", None, r":3: 3 columns where line 1 has 2"),
+    "differing columns": ("a.conll", "a\tO\n\nb\tNN\tO\n", None, r":3: 3 columns, but line 1 has 2"),
     "empty label": ("a.conll", "a\tO\nb\t\n", None, r":2: the label is empty"),
     "empty word": ("a.conll", "a\tO\n\tO\n", None, r":2: the word is empty"),
     "blank word": ("a.conll", "a\tO\n \tO\n", None, r":2: the word is empty"),
@@ -92,13 +92,13 @@ BAD = {
         "a.jsonl",
         '{"tokens": ["a", "b"], "ner_tags": [0, 1]}\n{"tokens": ["c", "d"], "ner_tags": [1, 0]}\n',
         None,
-        r":1: JSON, not CoNLL: a line is to be a word and its tag",
+        r":1: JSON, not CoNLL: a line must be a word and its tag",
     ),
     "no blank line between sentences": (
         "a.conllu",
         CONLLU.replace("\n\n", "\n"),
         None,
-        r":12: the word is numbered '1' where 6 comes next",
+        r":12: the word has the number '1' instead of 6",
     ),
     "conllu word that is empty": ("a.conllu", "1\t\ta\tX\t_\t_\t0\troot\t_\t_\n", None, r":1: the word is empty"),
 }
@@ -138,7 +138,7 @@ def test_comments_before_a_sentence_are_no_words(tmp_path):
     content = "# id 0 domain=train\nAda _ _ B-PER\nsaw _ _ O\nRome _ _ B-LOC\n\n# id 1 domain=train\n# O _ O\n"
     found, lines = said(path, content)
     assert found == [ADA, (("#",), ("O",))]
-    assert lines == [f"{path}:1: a comment, not a word; 2 such lines of the file are passed over"]
+    assert lines == [f"{path}:1: a comment, not a word; 2 such lines of the file are skipped"]
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_columns_by_the_names_of_a_header(tmp_path):
         ConfigError, match=r"column = 'ner' must be the number of a column.*a\.conll:1 has '#, Word, POS"
     ):
         said(path, rows, "ner")
-    with pytest.raises(ConfigError, match=r"a\.conll:1: not a header, as other lines have its 'O', too"):
+    with pytest.raises(ConfigError, match=r"a\.conll:1: not a header, since other lines also have its 'O'"):
         said(path, "Ada O\nsaw O\n", "O")
-    with pytest.raises(ConfigError, match=r"column 1 is to hold both words and tags; of its 2 columns"):
+    with pytest.raises(ConfigError, match=r"column 1 cannot hold both words and tags; choose two of its 2 columns"):
         said(path, "Ada O\nsaw O\n", "1", "1")
 
 
@@ -212,16 +212,16 @@ INDEXED = "1\tAda\tB-PER\tO\n2\tsaw\tO\tO\n3\tRome\tB-LOC\tO\n\n1\tAda\tB-PER\tO
 def test_the_columns_that_are_named_are_those_that_work(tmp_path):
     path = tmp_path / "a.conll"
     for content, advice, columns in (
-        (INDEXED, "text=1 and --config.data.label=2, in evaluate by --columns=1,2", ("2", "1")),
-        (INDEXED.replace("\tO\n", "\n"), "text=1, in evaluate by --columns=1,2", (None, "1")),
+        (INDEXED, "text=1 and --config.data.label=2, in evaluate with --columns=1,2", ("2", "1")),
+        (INDEXED.replace("\tO\n", "\n"), "text=1, in evaluate with --columns=1,2", (None, "1")),
         (
             "1 Ada NN B-x X\n2 saw VB O X\n",
-            "text=1 and --config.data.label=3, in evaluate by --columns=1,3",
+            "text=1 and --config.data.label=3, in evaluate with --columns=1,3",
             ("3", "1"),
         ),
-        ("1 Ada NN\n2 saw VB\n", "text=1, in evaluate by --columns=1,2", (None, "1")),
+        ("1 Ada NN\n2 saw VB\n", "text=1, in evaluate with --columns=1,2", (None, "1")),
     ):
-        with pytest.raises(DataError, match=f"by --config.data.{advice}$"):
+        with pytest.raises(DataError, match=f"with --config.data.{advice}$"):
             said(path, content)
         (words, tags), *_ = said(path, content, *columns)[0]
         assert words[:2] == ("Ada", "saw") and len(set(tags)) > 1
@@ -235,7 +235,7 @@ def test_a_column_that_counts_words_is_no_column_of_words(content, tmp_path):
     with pytest.raises(
         DataError,
         match=r"a\.conll:1: the words are [01], [12], \.\.\. in every sentence: column 0 counts"
-        r" them; name that of the words, such as 1 \(here 'Ada'\), by --config\.data\.text=1 and ",
+        r" them; choose that of the words, such as 1 \(here 'Ada'\), with --config\.data\.text=1 and ",
     ):
         said(path, content)
     assert said(path, content, "2", "1")[0][0] == ADA
@@ -254,10 +254,15 @@ def test_numbers_are_words(tmp_path):
 
 
 def test_sentences_that_no_blank_line_divides_are_seen_by_their_numbers(tmp_path):
-    with pytest.raises(DataError, match=r"a\.conll:4: the word is numbered 1 after 3; a blank line must stand between"):
+    with pytest.raises(
+        DataError, match=r"a\.conll:4: the word has number 1 after 3; there must be a blank line between"
+    ):
         said(tmp_path / "a.conll", INDEXED.replace("\n\n", "\n"), "2", "1")
     lines = said(tmp_path / "a.conll", "a O\nb B-x\n" * 600)[1]
-    assert len(lines) == 1 and "a.conll:1: the file is one sentence of 1,200 words; a blank line" in lines[0]
+    assert (
+        len(lines) == 1
+        and "a.conll:1: the file is one sentence of 1,200 words; there should be a blank line" in lines[0]
+    )
 
 
 def test_tabs_and_blanks_mixed(tmp_path):
@@ -267,7 +272,7 @@ def test_tabs_and_blanks_mixed(tmp_path):
     with pytest.raises(DataError, match=r"a\.conll:2: the word 'New York' has no label"):
         said(path, "Ada\tB-PER\nNew York\n")
     with pytest.raises(
-        DataError, match=r"a\.conll:2: the label 'VB O' is two columns; those of the file are divided by"
+        DataError, match=r"a\.conll:2: the label 'VB O' is two columns; tabs separate those of the file"
     ):
         said(path, "Ada NN\tO\nsaw\tVB O\n")
     assert said(path, "học sinh\tB-x\nđi\tO\n")[0] == [(("học sinh", "đi"), ("B-x", "O"))]
@@ -312,9 +317,7 @@ def test_tags_in_the_place_of_words_are_told(tmp_path):
 def test_cells_that_commas_divide_are_told(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("Paris,B-LOC\nis,O\n")
-    with pytest.raises(
-        DataError, match=r"a\.csv:1: .* a line is a word and its label; there are tabs or blanks between"
-    ):
+    with pytest.raises(DataError, match=r"a\.csv:1: .* a line is a word and its label; tabs or blanks must separate"):
         read_tagged(path)
     path.write_text(path.read_text().replace(",", "\t"))
     assert read_tagged(path)[0].tags == ("B-LOC", "O")

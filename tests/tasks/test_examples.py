@@ -114,5 +114,5 @@ def test_bad_sentences_are_named_by_their_index(sentences, tags, message):
 
 def test_questions_with_one_id():
     item = {"id": "a", "question": "q", "context": "c"}
-    with pytest.raises(DataError, match=r"questions\[1\]: question a has been at questions\[0\] already"):
+    with pytest.raises(DataError, match=r"questions\[1\]: question a is already at questions\[0\]"):
         question_examples([item, item])

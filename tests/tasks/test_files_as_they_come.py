@@ -81,18 +81,16 @@ def test_breaks_and_delimiters_within_quotes_in_the_lines_that_decide(tmp_path):
 
 def test_a_tsv_that_is_a_csv_is_told_so_and_read_under_that_name(tmp_path):
     with pytest.raises(
-        DataError, match=r"no column has a usual name.*'text;label'; in a \.tsv there are tabs.*name the"
+        DataError, match=r"no column has a usual name.*'text;label'; tabs separate the columns of a \.tsv.*name the"
     ):
         read(tmp_path / "a.tsv", DELIMITED["semicolons"])
     (tmp_path / "a.tsv").rename(tmp_path / "a.csv")
     assert short(read_texts(tmp_path / "a.csv", Columns(), "classification")) == GOOD
-    with pytest.raises(
-        DataError, match=r"'\"text\"', '\"label\"'; in a \.tsv quotes are characters of a cell, name the"
-    ):
+    with pytest.raises(DataError, match=r"'\"text\"', '\"label\"'; in a \.tsv quotes belong to the cells, name the"):
         read(tmp_path / "b.tsv", '"text"\t"label"\n"a film"\t"pos"\n')
     (tmp_path / "b.tsv").rename(tmp_path / "b.csv")
     assert short(read_texts(tmp_path / "b.csv", Columns(), "classification")) == [("a film", "pos")]
-    with pytest.raises(DataError, match=r"a\.tsv:3: fields: 1.*in a .csv a text with .* a line break in it stands in"):
+    with pytest.raises(DataError, match=r"a\.tsv:3: fields: 1.*in a .csv, quote a text that contains .* a line break"):
         read(tmp_path / "a.tsv", 'text\tlabel\na film\tpos\n"a good\nfilm"\tneg\n')
     (tmp_path / "a.tsv").replace(tmp_path / "a.csv")
     assert len(read_texts(tmp_path / "a.csv", Columns(), "classification")) == 2
@@ -112,7 +110,7 @@ def test_a_tsv_that_is_a_csv_is_told_so_and_read_under_that_name(tmp_path):
 )
 def test_a_header_in_the_middle_is_an_error(name, content, line, tmp_path):
     columns = Columns(text="body", label="stance") if "body" in content else Columns()
-    with pytest.raises(DataError, match=rf"{name}:{line}: here is the header of line 1 again") as caught:
+    with pytest.raises(DataError, match=rf"{name}:{line}: the header of line 1 again") as caught:
         read(tmp_path / name, content, columns)
     assert "remove the line" in str(caught.value)
     lines = content.split("\n")
@@ -163,11 +161,11 @@ def test_a_first_example_with_the_names_of_a_header_is_an_example(tmp_path):
 
 def test_columns_of_a_file_without_a_header_are_named_or_numbered(tmp_path):
     content = "a good film\tpos\na bad film\tneg\n"
-    with pytest.raises(DataError, match=r"no column 'text'; .* where this is no header, give the columns by number"):
+    with pytest.raises(DataError, match=r"no column 'text'; .* if this is not a header, give the columns by number"):
         read(tmp_path / "a.tsv", content, Columns(text="text", label="label"))
     assert short(read(tmp_path / "a.tsv", content, NUMBERED)) == [("a good film", "pos"), ("a bad film", "neg")]
     numbers = "body\tgrade\na\t1\nb\t2.5\n"
-    with pytest.raises(DataError, match=r"a number, not 'grade'; where the line is a header, give the columns by name"):
+    with pytest.raises(DataError, match=r"a number, not 'grade'; if the line is a header, give the columns by name"):
         read(tmp_path / "b.tsv", numbers, NUMBERED, "regression")
     assert short(read(tmp_path / "b.tsv", numbers, Columns("body", None, "grade"), "regression")) == [
         ("a", 1),
@@ -196,7 +194,7 @@ def test_one_column_is_not_both_text_and_label(ending, columns, what, tmp_path):
             return
         content = '{"text": "a film", "label": "pos"}\n{"text": "a book", "label": "neg"}\n'
     with pytest.raises(
-        ConfigError, match=rf"a\.{ending}:1: the column .* is to be both {what}; give another by config"
+        ConfigError, match=rf"a\.{ending}:1: the column .* cannot be both {what}; choose another with config"
     ):
         read(tmp_path / f"a.{ending}", content, columns)
 
@@ -344,7 +342,7 @@ def test_labels_with_commas_need_another_separator(tmp_path):
 def test_a_spreadsheet_in_another_encoding_is_read_when_its_line_is_followed(tmp_path):
     content = "sep=;\r\nKommentar;Urteil\r\nschön, wirklich schön;gut\r\nmüde Späße, überall;schlecht\r\n"
     columns = Columns(text="Kommentar", label="Urteil")
-    with pytest.raises(DataError, match=r"a\.csv:3: .*no UTF-8.*CP1252: `iconv -f CP1252 ") as caught:
+    with pytest.raises(DataError, match=r"a\.csv:3: .*not valid UTF-8.*CP1252: `iconv -f CP1252 ") as caught:
         read(tmp_path / "a.csv", content.encode("cp1252"), columns)
     if shutil.which("iconv"):
         subprocess.run(str(caught.value).split("`")[1], shell=True, check=True)

@@ -33,7 +33,7 @@ def test_thousands_of_labels_are_one_short_line_and_are_learned():
     found = label_map(examples)
     assert len(label_ids(examples, found)) == 8000
     line = label_counts(found, examples, examples)
-    assert line.startswith("4,000 labels, ") and line.endswith(", and 3,960 more") and len(line) < 1200
+    assert line.startswith("4,000 labels, ") and line.endswith(" and 3,960 more") and len(line) < 1200
     assert label_warnings("classification", found, examples, examples, ",") == []
 
 
@@ -48,10 +48,14 @@ def test_sound_labels_have_no_caution(labels):
 @pytest.mark.parametrize(
     ("labels", "held_out", "words"),
     [
-        (["a", "b"] * 9 + ["posi"], (), "labels with a single training example: 'posi'; misspelled"),
-        (["a"] * 95 + ["b"] * 5, ["a", "b"], "95.0% of the training examples have the label 'a': an accuracy of 0.950"),
+        (["a", "b"] * 9 + ["posi"], (), "labels with a single training example: 'posi'; a misspelled"),
+        (
+            ["a"] * 95 + ["b"] * 5,
+            ["a", "b"],
+            "95.0% of the training examples have the label 'a': always predicting it has an accuracy of 0.950",
+        ),
         (["a", "b"], ["b"] * 19 + ["a"], "95.0% of the evaluation examples have the label 'b'"),
-        ([0.5, 1.0, 2.5] * 3, (), "the 3 labels are numbers, and not whole ones, .*--config.task=regression"),
+        ([0.5, 1.0, 2.5] * 3, (), "the 3 labels are numbers with fractions, .*--config.task=regression"),
         ([f"text {i}" for i in range(30)] * 1 + ["x"] * 2, (), "there are 31 labels in 32 training examples"),
         ([0, 1, 2, -1] * 3, (), "the label '-1' .3 of 12 .*--config.data.no_label=-1"),
         (["yes", "no", "-"] * 2, (), "the label '-' .*--config.data.no_label=-"),
@@ -64,19 +68,19 @@ def test_what_is_hardly_meant(labels, held_out, words):
 
 def test_another_separator():
     (line,) = cautions([["a;b"], ["a"], ["a"], ["a;b"]], kind="multi_label")
-    assert "the label 'a;b' holds ';'" in line and "--config.data.separator=';'" in line
+    assert "the label 'a;b' contains ';'" in line and "--config.data.separator=';'" in line
     assert cautions([["a;b", "a"], ["a"], [], ["a;b"]], kind="multi_label", separator=";") == []
 
 
 def test_several_labels_of_which_no_text_has_more_than_one():
     (line,) = cautions([["a"], ["b"], ["a"], ["b"]], kind="multi_label")
-    assert line == "no training text has more than one label; such are learned with --config.task=classification"
+    assert line == "no training text has more than one label; for such data use --config.task=classification"
     (line,) = cautions([["a b"], ["a"], ["a b"], ["c d"], ["c d"], ["a"]], kind="multi_label")
-    assert line.endswith("; where blanks stand between labels, as in 'a b', use --config.data.separator=' '")
+    assert line.endswith("; if blanks separate labels, as in 'a b', use --config.data.separator=' '")
     for sound in ([["a", "b"], ["a"], ["b"]], [[], ["a"], ["b"], []]):
         assert cautions(sound * 2, kind="multi_label") == []
     (line,) = cautions([["a", "b"], ["b"], ["a", "b"]], kind="multi_label")
-    assert line == "every training text has the label 'b': nothing is learned of it"
+    assert line == "every training text has the label 'b': nothing is learned about it"
 
 
 def test_a_list_as_a_class():
@@ -107,15 +111,15 @@ def test_kinds_without_names_have_no_cautions():
 def test_pairs_that_are_scored_after_single_texts_were_learned_are_told():
     texts, pairs = text_examples(["a", "b"]), text_examples([("a", "c"), ("b", "c")])
     (line,) = data_warnings(texts, pairs)
-    assert line.startswith("the training examples are single texts, those of the evaluation pairs of texts")
+    assert line.startswith("the training examples are single texts, the evaluation examples pairs of texts")
     (line,) = data_warnings(pairs, texts)
-    assert line.startswith("the training examples are pairs of texts, those of the evaluation single texts")
+    assert line.startswith("the training examples are pairs of texts, the evaluation examples single texts")
 
 
 def test_evaluation_examples_that_were_trained_on_are_told():
     train = text_examples([f"text {i}" for i in range(50)])
     (line,) = data_warnings(train, train)
-    assert line.startswith("50 of 50 evaluation examples are training examples too")
+    assert line.startswith("50 of 50 evaluation examples are also training examples")
     fresh = text_examples([f"other {i}" for i in range(18)] + ["text 1"])
     assert list(data_warnings(train, fresh)) == []
     sentences = tagged_examples([["a", "b"], ["c"]])

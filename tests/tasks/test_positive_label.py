@@ -35,7 +35,7 @@ def test_the_label_that_says_yes(labels, positive):
 
 def test_the_config_may_say_which():
     assert positive_label(("neg", "pos"), "neg") == "neg"
-    with pytest.raises(ConfigError, match="positive_label = 'Pos' is none of the labels; did you mean 'pos'"):
+    with pytest.raises(ConfigError, match="positive_label = 'Pos' is not one of the labels; did you mean 'pos'"):
         positive_label(("neg", "pos"), "Pos")
-    with pytest.raises(ConfigError, match="is of two labels, and there are 3; leave it out"):
+    with pytest.raises(ConfigError, match="needs two labels, and there are 3; leave it out"):
         positive_label(("a", "b", "c"), "a")

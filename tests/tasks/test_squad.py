@@ -82,13 +82,19 @@ def wrong(id, text, start):
 
 BAD = {
     "empty file": ("", r":1: the file is empty"),
-    "json cut short": (json.dumps(document(question("a", "big")), indent=1)[:-40], r":\d+: no JSON, or cut short"),
-    "nested too deeply": ("[" * 100000, r":1: no JSON that can be read"),
-    "a number of too many digits": ('{"data": ' + "9" * 5000 + "}", r":1: no JSON that can be read"),
-    "mixed encodings": (b'{"data": [\n"caf\xc3\xa9",\n"caf\xe9"]}', r":3: byte 4 of the line, 0xe9, is no UTF-8"),
-    "no data": ({"version": 1}, r":1: no SQuAD file: .* a list 'data'"),
-    "no object": ([1], r":1: no SQuAD file: .* a list 'data'"),
-    "no paragraphs": ({"data": [{}]}, r":1: no SQuAD file: .* a list 'paragraphs'"),
+    "json cut short": (
+        json.dumps(document(question("a", "big")), indent=1)[:-40],
+        r":\d+: not valid JSON, or truncated",
+    ),
+    "nested too deeply": ("[" * 100000, r":1: not JSON that can be read"),
+    "a number of too many digits": ('{"data": ' + "9" * 5000 + "}", r":1: not JSON that can be read"),
+    "mixed encodings": (
+        b'{"data": [\n"caf\xc3\xa9",\n"caf\xe9"]}',
+        r":3: byte 4 of the line, 0xe9, is not valid UTF-8",
+    ),
+    "no data": ({"version": 1}, r":1: not a SQuAD file: .* a list 'data'"),
+    "no object": ([1], r":1: not a SQuAD file: .* a list 'data'"),
+    "no paragraphs": ({"data": [{}]}, r":1: not a SQuAD file: .* a list 'paragraphs'"),
     "no questions at all": (document(), r":1: there is no question in it"),
     "question without an id": (document({"question": "?"}), r":1: a question must be an object with a string 'id'"),
     "no context": (document(question("a"), context=None), r":1: the context must be a string, not None"),
@@ -96,9 +102,12 @@ BAD = {
     "empty question": (document(question("a", "big", question="")), r":1: question a: the text is empty"),
     "answer elsewhere": (
         document(wrong("a", "big", 12)),
-        r""":1: question a: the answer 'big' is not at 12 of its context, '"bi' is; it is at 13""",
+        r""":1: question a: the answer 'big' is not at 12 in its context, but '"bi' is; it is at 13""",
     ),
-    "answer nowhere": (document(wrong("a", "small", 13)), r"the answer 'small' is not at 13 .*; it is nowhere in it"),
+    "answer nowhere": (
+        document(wrong("a", "small", 13)),
+        r"the answer 'small' is not at 13 .*; the context does not contain it",
+    ),
     "negative offset": (document(wrong("a", ".", -1)), r"question a: the answer '.' is not at -1"),
     "offset beyond the end": (document(wrong("a", "big", 999)), r"question a: the answer 'big' is not at 999"),
     "offset that is no number": (document(wrong("a", "big", "13")), r"question a: an answer must have"),
@@ -114,20 +123,20 @@ BAD = {
     ),
     "a row without a question": (
         [{"context": CONTEXT}],
-        r":1: no SQuAD file: .* or rows with 'question', 'context' and",
+        r":1: not a SQuAD file: .* or rows with 'question', 'context' and",
     ),
     "an id that is a truth": (
         document(question(True)),
         r":1: a question must be an object with a string 'id', or a whole",
     ),
-    'ids 1 and "1"': ([row(1, "big"), row("1", "is")], r":1: question 1 has been at .*:1 already"),
+    'ids 1 and "1"': ([row(1, "big"), row("1", "is")], r":1: question 1 is already at .*:1"),
     "context of a row is empty": ([row("a") | {"context": ""}], r":1: the context is empty"),
-    "an object a line, cut short": ('{"question": "?", "context": "c"}\n{"question": ', r":2: no JSON"),
+    "an object a line, cut short": ('{"question": "?", "context": "c"}\n{"question": ', r":2: not valid JSON"),
     "no answers of a possible question": (
         document(question("a", is_impossible=False)),
-        r"question a: is marked as not impossible, yet has no answer",
+        r"question a: is marked as not impossible, but has no answer",
     ),
-    "one id twice": (document(question("a", "big"), question("a", "is")), r":1: question a has been at .*:1 already"),
+    "one id twice": (document(question("a", "big"), question("a", "is")), r":1: question a is already at .*:1"),
 }
 
 
@@ -204,7 +213,7 @@ def test_answers_of_impossible_questions_are_plausible_ones(tmp_path):
     examples, said = warned(path, document(impossible[0], question("b", "is"), impossible[1]))
     assert [one.answers for one in examples] == [(), (Answer("is", 9),), ()]
     assert said == [
-        f"{path}:1: question a: marked as impossible, yet with answers, which are taken for plausible ones; 2 of 3 "
+        f"{path}:1: question a: marked as impossible, but has answers, which are taken to be plausible ones; 2 of 3 "
         "questions are like this"
     ]
     nowhere = {"text": "no", "answer_start": 999}
@@ -222,8 +231,8 @@ def test_a_few_misaligned_answers_are_left_out_and_counted(tmp_path):
     examples, said = warned(path, [*right, two, alone])
     assert len(examples) == 199 and examples[-1].answers == (Answer("big", 13),)
     assert said == [
-        f"{path}:1: question b: the answer 'is' is not at 10 of its context, 's ' is; it is at 9; 2 of 200 questions "
-        "have such an answer; it is left out, and so is 1 question without another"
+        f"{path}:1: question b: the answer 'is' is not at 10 in its context, but 's ' is; it is at 9; 2 of 200 "
+        "questions have such an answer; it is left out, and so is 1 question without another"
     ]
     with pytest.raises(
         DataError, match=r"question b: .* it is at 9; 2 of 199 questions have such an answer, more than 1%"

@@ -13,6 +13,7 @@ from bertjax.errors import DataError
 from bertjax.tasks import squad_metrics
 from bertjax.tasks.answer_tokens import normalize_answer
 from bertjax.tasks.examples import Answer, QuestionExample
+from bertjax.tasks.scores import SCORES
 
 
 def question(id, *answers):
@@ -61,21 +62,21 @@ def test_f1_by_hand(prediction, answer, f1):
 
 def test_the_best_of_several_answers_counts():
     questions = [question(1, "Denver", "Denver Broncos", "Broncos"), question(2, "gold"), question(3, "x")]
-    scores = squad_metrics.evaluate({"1": "the Denver Broncos", "2": "gold medal"}, questions)
+    scores = SCORES["answering"]({"1": "the Denver Broncos", "2": "gold medal"}, questions)
     assert scores == {"f1": pytest.approx((1 + 2 / 3 + 0) / 3), "exact_match": pytest.approx(1 / 3)}
 
 
 def test_the_two_versions_differ_on_answers_without_words():
     predictions = {"1": "the", "2": ""}
     # 1.1: both are equal, and have no word in common. 2.0: that answer does not count, none is right, "the" says so.
-    assert squad_metrics.evaluate(predictions, [question(1, "A")]) == {"f1": 0.0, "exact_match": 1.0}
-    assert squad_metrics.evaluate(predictions, [question(1, "A"), question(2)])["has_answer_f1"] == 1.0
+    assert SCORES["answering"](predictions, [question(1, "A")]) == {"f1": 0.0, "exact_match": 1.0}
+    assert SCORES["answering"](predictions, [question(1, "A"), question(2)])["has_answer_f1"] == 1.0
 
 
 def test_questions_without_an_answer_by_hand():
     questions = [question(1, "red house"), question(2, "blue"), question(3), question(4)]
     predictions = {"1": "red", "2": "", "3": "", "4": "something"}
-    assert squad_metrics.evaluate(predictions, questions) == {
+    assert SCORES["answering"](predictions, questions) == {
         "f1": pytest.approx((2 / 3 + 0 + 1 + 0) / 4),
         "exact_match": 0.25,
         "has_answer_f1": pytest.approx(1 / 3),
@@ -83,7 +84,7 @@ def test_questions_without_an_answer_by_hand():
         "no_answer_f1": 0.5,
         "no_answer_exact_match": 0.5,
     }
-    assert "has_answer_f1" not in squad_metrics.evaluate({"3": ""}, questions[2:3])
+    assert "has_answer_f1" not in SCORES["answering"]({"3": ""}, questions[2:3])
 
 
 def test_thresholds_by_hand():
@@ -114,11 +115,11 @@ def test_questions_of_contexts_without_tokens_lead_all_others():
 
 
 def test_missing_predictions_and_answers():
-    assert squad_metrics.evaluate({}, [question(1, "x")]) == {"f1": 0.0, "exact_match": 0.0}
+    assert SCORES["answering"]({}, [question(1, "x")]) == {"f1": 0.0, "exact_match": 0.0}
     with pytest.raises(DataError, match=r"x\.json:2: there is no prediction for question 2"):
-        squad_metrics.evaluate({"1": "x"}, [question(1, "x"), question(2)])
+        SCORES["answering"]({"1": "x"}, [question(1, "x"), question(2)])
     with pytest.raises(DataError, match=r"x\.json:5: question 5 has no answers to compare with"):
-        squad_metrics.evaluate({"5": "x"}, [QuestionExample("x.json:5", "5", "?", "c", None)])
+        SCORES["answering"]({"5": "x"}, [QuestionExample("x.json:5", "5", "?", "c", None)])
 
 
 # The second implementation: word lists from single characters, F1 from removing matches one at a time, precision and
@@ -189,7 +190,7 @@ def test_version_2_equals_a_second_implementation(rows):
     for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
         if chosen.any():
             expected |= {f"{name}_f1": f1[chosen].mean(), f"{name}_exact_match": exact[chosen].mean()}
-    assert squad_metrics.evaluate(predictions, questions) == pytest.approx(expected)
+    assert SCORES["answering"](predictions, questions) == pytest.approx(expected)
 
 
 @settings(max_examples=150, deadline=None)

@@ -219,16 +219,16 @@ BAD = {
     ),
     "too few fields": ("a.tsv", "label\ttext\n1\tx\n0\n", {}, r":3: fields: 1, while line 1 has 2"),
     "too many fields": ("a.tsv", "label\ttext\n1\tx\ty\n", {}, r":2: fields: 3, while line 1 has 2"),
-    "open quote": ("a.csv", 'label,text\n1,x\n0,"y\n1,z\n', {}, r":3: the record that begins here is no csv"),
-    "stray quote": ("a.csv", 'label,text\n1,"x"y"\n', {}, r":2: the record that begins here is no csv"),
-    "json cut short": ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y", "la', {}, r":2: no JSON"),
-    "json nested too deeply": ("a.jsonl", '{"text": ' + "[" * 100000, {}, r":1: no JSON"),
+    "open quote": ("a.csv", 'label,text\n1,x\n0,"y\n1,z\n', {}, r":3: the record that begins here is not valid csv"),
+    "stray quote": ("a.csv", 'label,text\n1,"x"y"\n', {}, r":2: the record that begins here is not valid csv"),
+    "json cut short": ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y", "la', {}, r":2: not valid JSON"),
+    "json nested too deeply": ("a.jsonl", '{"text": ' + "[" * 100000, {}, r":1: not valid JSON"),
     "json that is no object": ("a.jsonl", '["x", 1]', {}, r":1: must be a JSON object"),
     "latin-1 in one line": (
         "a.tsv",
         b"label\ttext\n1\tcaf\xc3\xa9\n0\tcaf\xe9\n",
         {},
-        r":3: byte 5 of the line, 0xe9, is no UTF-8",
+        r":3: byte 5 of the line, 0xe9, is not valid UTF-8",
     ),
     "UTF-16": ("a.tsv", "label\ttext\n".encode("utf-16"), {}, r":1: the file is UTF-16"),
     "NUL": ("a.csv", b"label,text\n1,\0\n", {}, r":2: the line holds a NUL"),
@@ -267,7 +267,7 @@ def test_bad_files_are_named_with_their_line(name, tmp_path):
 def test_files_that_are_not_there_or_of_no_known_kind(tmp_path):
     with pytest.raises(DataError, match=r"missing\.tsv cannot be read: No such file"):
         read_texts(tmp_path / "missing.tsv", Columns(), "classification")
-    with pytest.raises(DataError, match=r"a\.parquet is of no known kind; known are \.tsv, \.csv and \.jsonl"):
+    with pytest.raises(DataError, match=r"a\.parquet is not a known kind of file; known are \.tsv, \.csv and \.jsonl"):
         read(tmp_path / "a.parquet", "x")
 
 
