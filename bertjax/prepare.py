@@ -11,14 +11,14 @@ from bertjax.cli.showing import note, say
 
 _EPILOG = """\
 SPEC is one of
-  installed-docs          the built-in corpus: English prose of the docstrings of what is installed
+  installed-docs          the built-in corpus: English prose from the docstrings of installed packages
   PATH or 'GLOB'          .txt (a blank line ends a document), .jsonl (field "text"), both also .gz .xz .zst;
                           .parquet (column "text")
-  tfds:NAME, tfds:DIR     a TFDS data set in ArrayRecord form (feature "text"); TensorFlow is not needed
+  tfds:NAME, tfds:DIR     a TFDS data set stored as ArrayRecord (feature "text"); TensorFlow is not needed
 
-Invalid UTF-8 and NUL bytes are replaced and counted; a file with more than 2 % of them is refused, and so is text of
-which the tokenizer does not know a fifth. About --held_out_fraction of the documents, chosen by a hash
-of their text, are kept for evaluation. The same content and settings are prepared only once.
+Invalid UTF-8 and NUL bytes are replaced and counted; a file with more than 2 % of them is refused, and so is text if
+more than a fifth of it is unknown to the tokenizer. About --held_out_fraction of the documents, chosen by a hash of
+their text, are kept for evaluation. The same content and settings are prepared only once.
 
   python -m bertjax.prepare --input='wiki/*.jsonl.zst' --input=novels.txt --output=corpora/mine --vocab_size=30522
   python -m bertjax.train --config=configs/base.py --config.data.corpus=corpora/mine
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="?",
         const=True,
         metavar="BOOL",
-        help="take the marks off letters; by default decided from the text: where it is lowercased and Latin or Greek",
+        help="take the marks off letters; by default decided from the text: if it is lowercased and Latin or Greek",
     )
     parser.add_argument(
         "--language",
@@ -101,7 +101,7 @@ def _number_in(low: float, high: float) -> Callable[[str], float]:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus.prepared import prepare
-    from bertjax.data.corpus.text_cautions import cleaning_line, text_cautions, text_line
+    from bertjax.data.corpus.text_warnings import cleaning_line, text_line, text_warnings
     from bertjax.data.stream.pair_cautions import pair_lines, phase_pairs
     from bertjax.data.stream.settings import ExampleSettings
 
@@ -135,7 +135,7 @@ def _run(options: argparse.Namespace) -> None:
     pairs = phase_pairs(corpus.train, {"data.objective=mlm_nsp": ExampleSettings()})
     for facts in pairs.values():
         say(f"  in rows of {ExampleSettings().sequence_length} tokens: {facts.in_words()}")
-    for line in [*text_cautions(corpus, bool(options.lowercase)), *pair_lines(corpus.train, pairs)]:
+    for line in [*text_warnings(corpus, bool(options.lowercase)), *pair_lines(corpus.train, pairs)]:
         note(f"warning: {line}")
 
 

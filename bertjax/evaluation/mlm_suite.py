@@ -22,7 +22,7 @@ from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences
-from bertjax.data.corpus.text_cautions import TextCounts, check_known, unknown_line
+from bertjax.data.corpus.text_warnings import TextCounts, check_known, unknown_line
 from bertjax.data.stream.in_memory import corpus_of_documents
 from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings

@@ -1,7 +1,8 @@
-"""Rows of unequal length in batches of rows of nearly equal length, in an order that is a function of the seed.
+"""Rows of different lengths in batches of similar lengths, in an order that is a function of the seed.
 
-The examples of an epoch are permuted, cut into windows of ``WINDOW`` batches, sorted by length inside each window, cut
-into batches, and the batches permuted. Batch i of a run is a pure function of i, so a resumed run needs its step alone.
+The examples of an epoch are permuted, split into windows of ``WINDOW`` batches, sorted by length inside each window,
+split into batches, and the batches permuted. Batch i of a run is a pure function of i, so a resumed run needs only its
+step.
 NumPy only.
 """
 
@@ -18,17 +19,17 @@ from bertjax.data.stream.hashing import Purpose, derive
 from bertjax.data.stream.permutation import permute
 from bertjax.inference.row_lengths import best_lengths, by_length, row_length
 
-# Batches that are sorted together. More: less padding, and more of the same neighbours in every epoch.
+# Batches sorted together. With more there is less padding, but examples keep the same neighbours in every epoch.
 WINDOW = 100
-# The value of token labels where there is nothing to learn.
+# The token label of positions that are not trained on.
 IGNORED = -1
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised rows, one after the other. ``starts`` int64 [N + 1] cuts input_ids and token_type_ids, int32 [T].
+    """Tokenised rows, one after the other. ``starts`` int64 [N + 1] divides input_ids and token_type_ids, int32 [T].
 
-    labels: one value (of any shape) a row, by the name of the batch's field. token_labels: int32 [T], one a token.
+    labels: one value (of any shape) per row, by field of the batch. token_labels: int32 [T], one per token.
     """
 
     input_ids: np.ndarray
@@ -47,10 +48,10 @@ class Rows:
 
 
 class Batches:
-    """Batches of ``batch_size`` examples; ``per_example`` rows make one (two of a pair whose texts stand alone).
+    """Batches of ``batch_size`` examples; ``per_example`` rows make one (two for a pair whose texts stand alone).
 
-    ``rows``: rows of a batch, more than are filled where ``shards`` do not divide them. limit: the longest row that
-    the model takes. worth: tokens of padding in one pass over the rows that compiling for another row length costs.
+    ``rows``: rows of a batch, padded to a multiple of ``shards``. limit: the longest row that the model takes. worth:
+    tokens of padding, in one pass over the rows, that it costs to compile for another row length.
     """
 
     def __init__(
@@ -78,31 +79,31 @@ class Batches:
         return int(self.row_lengths[-1])
 
     def training(self, seed: int, index: int) -> tuple[np.ndarray, int]:
-        """(row numbers [rows], -1 for none, row length) of batch ``index`` of a run."""
+        """(row numbers [rows], -1 for padding; row length) of batch ``index`` of a run."""
         epoch, number = divmod(index, self.per_epoch)
         return self._batch(self._epoch(seed, epoch)[number])
 
     def evaluation(self) -> Iterator[tuple[np.ndarray, int]]:
-        """The same of one pass over all examples, by length."""
+        """The same for one pass over all examples, shortest first."""
         yield from map(self._batch, by_length(self._lengths, self._batch_size))
 
     def make(self, numbers: np.ndarray, length: int) -> dict[str, np.ndarray]:
-        """The batch of these rows; a number of -1 is a row of padding that weighs nothing."""
-        rows, there = self._rows, numbers >= 0
-        numbers = np.where(there, numbers, 0)
-        sizes = np.where(there, rows.lengths[numbers], 0)
+        """The batch of these rows; -1 is a row of padding with weight 0."""
+        rows, real = self._rows, numbers >= 0
+        numbers = np.where(real, numbers, 0)
+        sizes = np.where(real, rows.lengths[numbers], 0)
         places = np.arange(length)[None, :]
         filled = places < sizes[:, None]
         index = np.where(filled, rows.starts[numbers][:, None] + places, 0)
         of_tokens = {"input_ids": (rows.input_ids, self._pad_id), "token_type_ids": (rows.token_type_ids, 0)}
         of_tokens |= {name: (values, IGNORED) for name, values in rows.token_labels.items()}
         batch = {name: np.where(filled, values[index], filler) for name, (values, filler) in of_tokens.items()}
-        batch |= {"example_ids": filled, "weights": there.astype(np.float32)}
+        batch |= {"example_ids": filled, "weights": real.astype(np.float32)}
         batch |= {name: values[numbers] for name, values in rows.labels.items()}
         return {name: array if array.dtype == np.float32 else array.astype(np.int32) for name, array in batch.items()}
 
     def slots(self, seed: int, first: int, last: int) -> int:
-        """Token places of the batches ``first`` .. ``last`` - 1 of a run."""
+        """Token places, padding included, of the batches ``first`` .. ``last`` - 1 of a run."""
         return sum(self.rows * self.training(seed, index)[1] for index in range(first, last))
 
     def _planned(self, seed: int, epoch: int) -> list[np.ndarray]:

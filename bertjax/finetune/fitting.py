@@ -1,4 +1,4 @@
-"""Texts to rows: what is truncated because of its length, and what is refused."""
+"""Texts to rows: what is truncated, and what is refused, because of its length."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 
 def room_of(run: FinetuneConfig, data: Labelled) -> Room:
-    """By the config, and the positions of the model: what has more, no length of rows lets the model see whole."""
+    """By the config, and the positions of the model, beyond which no text can be seen whole."""
     most = data.positions if run.data.too_long == "refuse" else None
     return Room(run.model.max_length, most, data.positions)
 
@@ -35,7 +35,7 @@ def fitted_rows(
 ) -> tuple[Rows, int]:
     """(a row for each text or pair, how many were truncated, the longer text of a pair first).
 
-    places: where each stands. Raises DataError.
+    places: where each text comes from. Raises DataError.
     """
     encoded = encode_texts(tokenizer, texts, room.max_length)
     for one, place in zip(encoded, places, strict=True):

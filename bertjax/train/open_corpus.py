@@ -15,7 +15,7 @@ from bertjax.data.corpus.own_settings import own_values
 from bertjax.data.corpus.prepared import PreparedCorpus
 from bertjax.data.corpus.raw_files import hash_file
 from bertjax.data.corpus.sources import open_sources
-from bertjax.data.corpus.text_cautions import TextCounts, check_known, cleaning_line, text_line
+from bertjax.data.corpus.text_warnings import TextCounts, check_known, cleaning_line, text_line
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.workdir.same_run import (

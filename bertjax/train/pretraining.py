@@ -12,11 +12,11 @@ from bertjax import unfinished
 from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig
-from bertjax.data.corpus.text_cautions import text_cautions
+from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.data.stream.pair_cautions import check_pairs, pair_lines, phase_pairs
 from bertjax.data.stream.pipeline import ExampleSettings, evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER
-from bertjax.data.stream.word_cautions import check_words
+from bertjax.data.stream.word_warnings import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.fit import Evaluation, HostBatch, Session, Training, fit, restore
 from bertjax.engine.machine import versions
@@ -105,7 +105,7 @@ def train(
         display.say(f"{name}: {facts.in_words()}")
     warnings = [
         *suites.cautions,
-        *text_cautions(corpus, is_lowercase_asked),
+        *text_warnings(corpus, is_lowercase_asked),
         *pair_lines(corpus.train, pairs),
         *little,
         *cautions(run, mesh),

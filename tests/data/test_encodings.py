@@ -16,7 +16,7 @@ from bertjax.data.corpus.encodings import guessed_encoding
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.prepared import open_prepared, prepare
 from bertjax.data.corpus.sources import TextList, open_sources, read_documents
-from bertjax.data.corpus.text_cautions import text_cautions
+from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.errors import DataError
 from bertjax.tasks.numbered_lines import numbered_lines
 from bertjax.tasks.tables import Columns, read_texts
@@ -112,9 +112,7 @@ def test_another_encoding_is_refused_with_what_it_perhaps_is(language, encoding,
     for name, content in (("a.txt", text), ("b.jsonl", as_json_lines(text))):
         path = tmp_path / name
         path.write_bytes(content.encode(encoding))
-        with pytest.raises(
-            DataError, match=r"% of its bytes are no text in UTF-8; perhaps it is [A-Z0-9-]+: `"
-        ) as error:
+        with pytest.raises(DataError, match=r"% of its bytes are not UTF-8 text; perhaps it is [A-Z0-9-]+: `") as error:
             documents(path)
         made = followed(error, tmp_path)
         assert made.read_text(encoding="utf-8") == content
@@ -145,18 +143,18 @@ def test_some_bytes_are_a_warning_that_is_kept(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(english(200, "Café".encode("cp1252"), 5))
     corpus = prepare([path], vocab_size=300)
-    (line,) = [line for line in text_cautions(corpus) if "UTF-8" in line]
+    (line,) = [line for line in text_warnings(corpus) if "UTF-8" in line]
     assert "perhaps it is CP1252: `iconv -f CP1252 -t UTF-8" in line and "were replaced" in line
     # Whoever opens the prepared corpus, or finds it in the cache, is told, too.
-    assert line in text_cautions(open_prepared(corpus.path))
-    assert line in text_cautions(prepare([path], vocab_size=300))
+    assert line in text_warnings(open_prepared(corpus.path))
+    assert line in text_warnings(prepare([path], vocab_size=300))
 
 
 def test_a_few_bytes_are_only_counted(tmp_path):
     (tmp_path / "a.txt").write_bytes(english(200, b"\xff", 40))
     corpus = prepare([tmp_path / "a.txt"], vocab_size=300)
     assert corpus.manifest["counts"]["replaced_bytes"] == 5
-    assert not [line for line in text_cautions(corpus) if "UTF-8" in line]
+    assert not [line for line in text_warnings(corpus) if "UTF-8" in line]
 
 
 def test_the_file_is_judged_and_not_the_corpus(tmp_path):
@@ -170,16 +168,14 @@ def test_the_file_is_judged_and_not_the_corpus(tmp_path):
 def test_damaged_utf8_is_not_taken_for_another_encoding(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes((LANGUAGES["Russian"].encode() + b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\n\n") * 20)
-    with pytest.raises(
-        DataError, match="though most of what is beyond ASCII is; to leave them out: `iconv -c"
-    ) as error:
+    with pytest.raises(DataError, match="though most of what is beyond ASCII is; to drop them: `iconv -c") as error:
         documents(path)
     assert documents(followed(error, tmp_path))[0] == LANGUAGES["Russian"].split("\n\n")[0]
 
 
 def test_nuls_are_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"abc\0\0def ghi\n" * 100)
-    with pytest.raises(DataError, match="but NUL characters, which no text has"):
+    with pytest.raises(DataError, match="but NUL characters, which do not belong"):
         documents(tmp_path / "a.txt")
 
 

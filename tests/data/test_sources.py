@@ -76,7 +76,7 @@ def test_parquet(tmp_path):
     with pytest.raises(DataError, match="does not hold text"):
         texts(tmp_path / "c.parquet")
     (tmp_path / "d.parquet").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         texts(tmp_path / "d.parquet")
 
 
@@ -184,7 +184,7 @@ def test_what_does_not_exist(spec, message, tmp_path, monkeypatch):
 
 
 def test_kinds_that_nobody_knows(write, tmp_path):
-    with pytest.raises(DataError, match="no known kind"):
+    with pytest.raises(DataError, match="of an unknown kind"):
         open_sources([write("a.pdf", "")])
     with pytest.raises(DataError, match="is a folder"):
         open_sources([tmp_path])
@@ -231,7 +231,7 @@ def test_tfds_by_folder_and_by_name(tfds_folder, monkeypatch):
 
 
 def test_tfds_folders_that_are_none(tmp_path):
-    with pytest.raises(DataError, match="no TFDS folder"):
+    with pytest.raises(DataError, match="not a TFDS folder"):
         open_sources([f"tfds:{tmp_path}"])
     (tmp_path / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match="cannot be opened"):
@@ -358,7 +358,9 @@ _CLASSES_OF_OTHERS = {
 @pytest.mark.parametrize("change", _CLASSES_OF_OTHERS.values(), ids=_CLASSES_OF_OTHERS)
 def test_a_data_set_names_no_class_to_import(tfds_folder, watched_imports, change):
     features_of(tfds_folder / "sayings/1.0.0", change)
-    with pytest.raises(DataError, match=r"features\.json names the class '\S+', which is none of TFDS's own") as caught:
+    with pytest.raises(
+        DataError, match=r"features\.json names the class '\S+', which is not one of TFDS's own"
+    ) as caught:
         open_sources([f"tfds:{tfds_folder}/sayings"])
     assert "\n" not in str(caught.value)
     assert not watched_imports and "tensorflow_datasets.scripts.cli.main" not in sys.modules

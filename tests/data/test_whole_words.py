@@ -20,7 +20,7 @@ from bertjax.data.stream.in_memory import corpus_of_documents, masked_batches
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import ExampleSettings, RowStream
 from bertjax.data.stream.whole_words import MOST_PIECES, without_long_words
-from bertjax.data.stream.word_cautions import check_words, share_in_words
+from bertjax.data.stream.word_warnings import check_words, share_in_words
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentences import split_sentences

@@ -10,7 +10,7 @@ from bertjax.config import default_config, identity_fingerprint, identity_items,
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.prepared import prepare
 from bertjax.data.corpus.sources import TextList
-from bertjax.data.corpus.text_cautions import text_cautions
+from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.errors import ConfigError, DataError
 from bertjax.prepare import main
 from bertjax.text.tokenizer import load_tokenizer
@@ -107,7 +107,7 @@ def test_each_cleaning_is_a_corpus_of_its_own(tmp_path):
     assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint == found[4].fingerprint
     assert prepared(TURKISH, language="tr-TR").path == found[2].path
     assert found[2].tokenizer.encode("IŞIK") == found[2].tokenizer.encode("ışık")
-    assert "data.language=tr" in text_cautions(found[0])[0] and not text_cautions(found[2])
+    assert "data.language=tr" in text_warnings(found[0])[0] and not text_warnings(found[2])
 
 
 def test_a_prepared_corpus_brings_its_cleaning(tmp_path):

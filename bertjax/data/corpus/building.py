@@ -15,7 +15,7 @@ from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.held_out import split
 from bertjax.data.corpus.sources import Source
 from bertjax.data.corpus.staging import Spool, Staged, read_sentences, tokenize
-from bertjax.data.corpus.text_cautions import TextCounts, check_known, counts_of_text
+from bertjax.data.corpus.text_warnings import TextCounts, check_known, counts_of_text
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide
 from bertjax.text.tokenizer import Tokenizer

@@ -1,7 +1,7 @@
-"""The embedded corpus ``installed-docs``: prose of the docstrings of what is installed.
+"""The embedded corpus ``installed-docs``: prose from the docstrings of installed packages.
 
-It is read from the source files of the standard library and of the packages that bertjax depends on (whatever else
-is installed does not matter), with ``ast``; nothing is imported. A module is a document.
+It is read, with ``ast``, from the source files of the standard library and of the packages that bertjax depends on;
+nothing is imported. A module is a document.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The direct dependencies, as in pyproject.toml, without those that came later: the corpus stays the one that
-# its figures were measured on. Not read from bertjax's own metadata: a checkout has none.
+# The direct dependencies at the time when the figures of this corpus were measured, so that it stays the same.
+# Not read from bertjax's own metadata: a checkout has none.
 DEPENDENCIES = (
     "absl-py",
     "array_record",
@@ -48,7 +48,7 @@ DEPENDENCIES = (
 )
 _SKIPPED_FOLDERS = {"test", "tests", "_tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
 _SKIPPED_FILE = re.compile(r"(test_.*|.*_test|conftest|.*_pb2)\.py$")
-# Identical docstrings are kept once, and so are long paragraphs (parameters that many functions share), so that
+# Identical docstrings, and identical long paragraphs (parameters that many functions share), are kept once, so that
 # held-out text is new text.
 _LONG_PARAGRAPH = 300  # characters
 _PROCESSES = 4
@@ -62,7 +62,7 @@ _PROSE_DIRECTIVE = re.compile(
 )
 _FIELD = re.compile(r"\s*:(?:\w+)(?: [^:]*)?:\s*")
 _SECTION = re.compile(r"\s*[A-Z][A-Za-z]*(?: [A-Za-z]+){0,2}:?\s*$")
-# "x : array_like, optional" (numpy) on a line of its own; "x (int): text" and "x: text" (Google) before text.
+# "x : array_like, optional" (numpy) alone on a line; "x (int): text" and "x: text" (Google) before text.
 _PARAMETER_LINE = re.compile(r"\s*[*\w`.,\[\] ]{1,60} : ?(?:[\w`{('\"].{0,120})?$|\s*[*\w`.]{1,40}$")
 _PARAMETER = re.compile(r"\s*[-*]?\s*`{0,2}\*{0,2}[\w.]+`{0,2}\s*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:\s+(?=\S)")
 _ROLE = re.compile(r":(?:\w+:)?\w+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
@@ -74,7 +74,7 @@ _LETTERS = re.compile(r"[A-Za-z]{2,}")
 
 @dataclass(frozen=True)
 class Module:
-    """A source file: its dotted path for sorting, and where it lies."""
+    """A source file: a name for sorting, and its path."""
 
     name: str
     path: Path
@@ -99,7 +99,7 @@ def modules() -> tuple[Module, ...]:
 
 
 def dependency_closure() -> dict[str, importlib.metadata.Distribution]:
-    """Normalised name -> installed distribution, for all that bertjax depends on, directly or not."""
+    """Normalised name -> installed distribution, for everything that bertjax depends on, directly or not."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     closure: dict[str, importlib.metadata.Distribution] = {}
@@ -137,7 +137,7 @@ def fingerprint() -> tuple[str, int]:
 
 
 def documents() -> Iterator[tuple[str, int]]:
-    """(prose, size of the source file in bytes) of each module in order; a paragraph a line, "" where there is none."""
+    """(prose, size of the source file in bytes) of each module in order; one paragraph per line, "" if it has none."""
     seen: set[bytes] = set()
     for paragraphs_by_docstring, size in _read_in_parallel():
         paragraphs: list[str] = []
@@ -156,7 +156,7 @@ def _is_new(text: str, seen: set[bytes]) -> bool:
 
 
 def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
-    """(paragraphs of each docstring, bytes) of every module in order, from as many processes as there are cores.
+    """(paragraphs of each docstring, bytes) of every module in order, read by as many processes as there are cores.
 
     Plain child processes, not ``multiprocessing``: that would run the caller's main module again, or fork its threads.
     """
@@ -176,7 +176,7 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
         for index, module in enumerate(modules()):
             stream = children[index % count].stdout
             line = stream.readline() if stream else b""
-            # A child that died says so on standard error; its share is then read here.
+            # If a child died, which it reports on standard error, its share is read here.
             yield tuple(json.loads(line)) if line.endswith(b"\n") else _read_module(module)
     finally:
         for child in children:
@@ -187,8 +187,8 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
 
 
 def write_modules(number: int, count: int) -> None:
-    """The child process ``number`` of ``count``: writes a JSON line a module to standard output."""
-    gc.disable()  # syntax trees hold no cycles; looking for some takes a third of the time
+    """Child process ``number`` of ``count``: writes one JSON line per module to standard output."""
+    gc.disable()  # syntax trees have no cycles; looking for them takes a third of the time
     for module in modules()[number::count]:
         sys.stdout.write(json.dumps(_read_module(module)) + "\n")
     sys.stdout.flush()
@@ -290,7 +290,7 @@ def _docstrings(content: bytes) -> Iterator[str]:
 
 
 def _texts(value: ast.expr) -> Iterator[str]:
-    """A string as a statement (also below an attribute), and those given to numpy's and scipy's ``add_newdoc``."""
+    """A string as a statement (also below an attribute), and those passed to numpy's and scipy's ``add_newdoc``."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         yield value.value
     elif isinstance(value, ast.Call) and getattr(value.func, "id", getattr(value.func, "attr", "")) == "add_newdoc":

@@ -1,4 +1,4 @@
-"""Text that is not UTF-8: told by its beginning, or by the bytes that had to be replaced; and how it becomes UTF-8."""
+"""Text that is not UTF-8: recognised by its first bytes, or by the bytes that had to be replaced; how to convert it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bertjax.errors import DataError
 
 BYTE_ORDER_MARK = "\ufeff"
 MARK = BYTE_ORDER_MARK.encode()
-# Shares of replaced bytes in a source: above the first one a warning, above the second a refusal.
+# Shares of replaced bytes in a source above which there is a warning, and above which it is refused.
 WARN_ABOVE, REFUSE_ABOVE = 0.001, 0.02
 SAMPLE_BYTES = 1 << 16
 
-# The longer marks first: that of UTF-32 begins like that of UTF-16.
+# The longer marks first: the mark of UTF-32 begins like that of UTF-16.
 _MARKS = {
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-# Name of Python -> the name that iconv takes.
+# Python's name -> iconv's name.
 _LATIN = {"cp1252": "CP1252", "cp1250": "CP1250", "cp1254": "CP1254"}
-# What is usual beyond ASCII in the languages that are written in these; of two that fit alike the first one is meant.
+# What is usual beyond ASCII in the languages written in these; if two fit equally well, the first one is taken.
 _USUAL = {
     "cp1252": set("äöüßéèêëàâçîïôùûœáíóúñãõåæøìòÄÖÜÉÈÀÇÁÍÓÚÑÅÆØ’‘“”„–—…«»°§¡¿€£\u00a0"),
     "cp1250": set("ąćęłńóśźżáčďéěíňřšťúůýžöőüűăâîşţäôľĺŕĄĆĘŁŃÓŚŹŻÁČĎÉĚÍŇŘŠŤÚŮÝŽÖŐÜŰŞŢ’‘“”„–—…«»°§\u00a0"),
@@ -48,9 +48,9 @@ _OTHER = {
     "euc_jp": "EUC-JP",
     "cp949": "CP949",
 }
-# Characters of which a text in Chinese, Japanese or Korean is full, and bytes of another kind that are read so are not.
+# Characters that are frequent in Chinese, Japanese and Korean, and rare in other bytes misread as such text.
 _COMMON = set("的一是不了在人有我他、。，이다는을의에가 \n" + "".join(map(chr, range(0x3041, 0x3097))))
-# Of two that fit alike the first one is meant.
+# If two fit equally well, the first one is taken.
 _DOUBLE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 _ROW = re.compile(rb"[\x80-\xff]+")
 _UNPACKED = {".gz": "gzip -dc", ".xz": "xz -dc", ".lzma": "xz -dc", ".zst": "zstd -dc"}
@@ -58,8 +58,8 @@ _UNPACKED = {".gz": "gzip -dc", ".xz": "xz -dc", ".lzma": "xz -dc", ".zst": "zst
 
 @dataclass
 class Decoded:
-    """The bytes of one source: ``read``, of which ``replaced``, of these ``nuls``, and ``multibyte`` of valid UTF-8
-    beyond ASCII (bytes after the first one of a character). sample: bytes of places that were not valid."""
+    """Counts of the bytes of one source: ``read``; ``replaced``, which include ``nuls``; ``multibyte``: those after
+    the first byte of a valid character beyond ASCII. sample: lines and texts that were not valid."""
 
     read: int = 0
     replaced: int = 0
@@ -68,12 +68,12 @@ class Decoded:
     sample: bytearray = field(default_factory=bytearray)
 
     def keep(self, data: bytes) -> None:
-        """Keeps bytes to guess their encoding from."""
+        """Keeps a sample for guessing the encoding."""
         self.sample += data[: SAMPLE_BYTES - len(self.sample)]
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, as iconv calls it, where the first bytes of a text show it; else None."""
+    """UTF-16 or UTF-32, by iconv's name, if the first bytes of a text show it; else None."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
@@ -117,7 +117,7 @@ def _if_text(head: bytes, encoding: str) -> str | None:
 
 
 def guessed_encoding(sample: bytes) -> str | None:
-    """What bytes that are not UTF-8 perhaps are, as iconv calls it; None where nothing fits. A guess is a guess."""
+    """The likely encoding of bytes that are not UTF-8, by iconv's name; None if nothing fits. It may be wrong."""
     from charset_normalizer import from_bytes
 
     wide = wide_encoding(sample)
@@ -125,7 +125,7 @@ def guessed_encoding(sample: bytes) -> str | None:
         return wide
     if len(sample) == SAMPLE_BYTES:  # not in the middle of a character
         sample = sample[: max(sample.rfind(b"\n"), sample.rfind(b" ")) + 1] or sample
-    # Letters beyond ASCII stand mostly alone in languages of the Latin script, and in rows elsewhere.
+    # In Latin scripts letters beyond ASCII are mostly isolated; elsewhere they stand in rows.
     rows = _ROW.findall(sample)
     beyond, letters = sum(map(len, rows)), sum(chr(byte).isalpha() for byte in sample if byte < 0x80)
     if beyond >= min(letters, 2 * len(rows)):
@@ -140,7 +140,7 @@ def guessed_encoding(sample: bytes) -> str | None:
 
 
 def _best(names: Sequence[str], sample: bytes, fit: Callable[[str], float]) -> tuple[str, float]:
-    """The first encoding whose characters beyond ASCII fit best, and how well: 0 for one that the bytes are not in."""
+    """The encoding whose characters beyond ASCII fit best, the first of equals, and how well: 0 if decoding fails."""
     found = []
     for name in names:
         try:
@@ -153,7 +153,7 @@ def _best(names: Sequence[str], sample: bytes, fit: Callable[[str], float]) -> t
 
 
 def iconv(path: Path, encoding: str, *options: str) -> str:
-    """The command line that makes a copy of a file in UTF-8, and what to do with it."""
+    """The command line that converts a file to UTF-8, and what to do with the result."""
     output = path
     unpack = _UNPACKED.get(path.suffix.lower())
     if unpack is not None:
@@ -166,46 +166,46 @@ def iconv(path: Path, encoding: str, *options: str) -> str:
 
 
 def refuse_wide(path: Path, head: bytes) -> None:
-    """Raises DataError for a file whose beginning is UTF-16 or UTF-32."""
+    """Raises DataError for a file that begins as UTF-16 or UTF-32."""
     encoding = wide_encoding(head)
     if encoding is not None:
         kind = encoding.removesuffix("LE").removesuffix("BE")
         raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
 
 
-def way_out_of_file(path: Path) -> Callable[[str, bool], str]:
-    """``(encoding, drop) -> words``: how a file becomes UTF-8; drop: by leaving out what is invalid."""
+def fix_of_file(path: Path) -> Callable[[str, bool], str]:
+    """``(encoding, drop) -> words``: how to convert a file to UTF-8; drop: leave out what is invalid."""
     return lambda encoding, drop: iconv(path, encoding, *["-c"] * drop)
 
 
-def way_out_of_values(encoding: str, drop: bool) -> str:
-    """The same for texts that a program has put somewhere."""
+def fix_of_values(encoding: str, drop: bool) -> str:
+    """The same for texts that a program stores."""
     name = encoding.lower()
     how = f"value.decode({name!r}, 'ignore')" if drop else f"value.decode({name!r})"
     return f"make text of the bytes with `{how}` before they are stored"
 
 
-def judged(name: str, bytes_: Decoded, way_out: Callable[[str, bool], str]) -> str | None:
-    """A line on the bytes of a source that had to be replaced, where they are more than a few; else None.
+def warning_of(name: str, counts: Decoded, fix: Callable[[str, bool], str]) -> str | None:
+    """A warning about the replaced bytes of a source if there are more than a few, else None.
 
-    Raises DataError where they are more than 2 %: what they stood for is lost, and the rest is not the text.
+    Raises DataError above 2 %: too much of the text is lost.
     """
-    share = bytes_.replaced / max(bytes_.read, 1)
+    share = counts.replaced / max(counts.read, 1)
     if share <= WARN_ABOVE:
         return None
-    what = f"{name}: {share:.2%} of its bytes are no text in UTF-8"
-    line = f"{what}{_advice(bytes_, way_out)}"
+    what = f"{name}: {share:.2%} of its bytes are not UTF-8 text"
+    line = f"{what}{_advice(counts, fix)}"
     if share > REFUSE_ABOVE:
         raise DataError(line)
     return f"{line}; they were replaced by U+FFFD"
 
 
-def _advice(bytes_: Decoded, way_out: Callable[[str, bool], str]) -> str:
-    if 2 * bytes_.nuls > bytes_.replaced and wide_encoding(bytes(bytes_.sample)) is None:
-        return ", but NUL characters, which no text has; take them out, or the file"
-    if bytes_.multibyte > bytes_.replaced - bytes_.nuls:
-        return f", though most of what is beyond ASCII is; to leave them out: {way_out('UTF-8', True)}"
-    encoding = guessed_encoding(bytes(bytes_.sample))
+def _advice(counts: Decoded, fix: Callable[[str, bool], str]) -> str:
+    if 2 * counts.nuls > counts.replaced and wide_encoding(bytes(counts.sample)) is None:
+        return ", but NUL characters, which do not belong in text; remove them, or leave the file out"
+    if counts.multibyte > counts.replaced - counts.nuls:
+        return f", though most of what is beyond ASCII is; to drop them: {fix('UTF-8', True)}"
+    encoding = guessed_encoding(bytes(counts.sample))
     if encoding is None:
-        return ", nor in an encoding that is known here; save it as UTF-8"
-    return f"; perhaps it is {encoding}: {way_out(encoding, False)}"
+        return ", nor any other encoding known here; save it as UTF-8"
+    return f"; perhaps it is {encoding}: {fix(encoding, False)}"

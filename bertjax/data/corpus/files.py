@@ -1,4 +1,4 @@
-"""Reads files of documents line by line, compressed or not, and cleans what is no text."""
+"""Reads files of documents line by line, compressed or not, and replaces what is not text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bertjax.data.corpus.compressed import decompressed
 from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
 from bertjax.data.corpus.raw_files import Content, HashedFile, opened
 
-# A longer line of a text file is read as several; a longer line of JSON is passed over.
+# A longer line of a text file is read as several lines; a longer line of JSON is skipped.
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -22,9 +22,9 @@ _REPLACEMENT = "\ufffd"
 
 @dataclass
 class Report:
-    """What reading has come across. ``bytes_read`` counts bytes of the files as they lie on disk.
+    """What was found while reading. ``bytes_read``: of the files, before decompression.
 
-    source: of the source that is being read. damaged: a line for each source with more than a few invalid bytes.
+    source: counts of the source that is being read. damaged: a line for each source with more than a few invalid bytes.
     """
 
     documents: int = 0
@@ -35,13 +35,13 @@ class Report:
     damaged: list[str] = field(default_factory=list)
 
     def decode(self, data: bytes) -> str:
-        """Text of UTF-8 ``data``; invalid bytes and NULs become U+FFFD and are counted; no byte order marks."""
+        """``data`` as text: invalid UTF-8 and NULs become U+FFFD and are counted, byte order marks are dropped."""
         try:
             text = data.decode("utf-8")
             self.source.multibyte += len(data) - len(text)
         except UnicodeDecodeError:
             text = data.decode("utf-8", "replace")
-            # Whatever was valid encodes to what it was; U+FFFD written in the data is valid, too.
+            # What was valid encodes to the same bytes; a U+FFFD in the data itself is valid, too.
             own = data.count(_REPLACEMENT.encode())
             made = text.count(_REPLACEMENT) - own
             valid = len(text.encode("utf-8")) - 3 * made
@@ -51,7 +51,7 @@ class Report:
         return self._cleaned(text, lambda: data)
 
     def take(self, text: str) -> str:
-        """``clean`` of text that was not read from bytes here."""
+        """``clean`` for text that was not decoded here."""
         self.source.read += len(text.encode("utf-8", "surrogatepass"))
         return self.clean(text)
 
@@ -60,7 +60,7 @@ class Report:
         return self._cleaned(text, lambda: _bytes_of(text))
 
     def _cleaned(self, text: str, data: Callable[[], bytes]) -> str:
-        if BYTE_ORDER_MARK in text:  # one inside, of a file that was joined to another
+        if BYTE_ORDER_MARK in text:  # in the middle, where files were joined
             text = text.replace(BYTE_ORDER_MARK, "")
         if "\0" in text or not _encodes(text):
             self.source.nuls += text.count("\0")
@@ -75,7 +75,7 @@ class Report:
 
 
 def _bytes_of(text: str) -> bytes:
-    """What a text was read from, where its surrogates are Python's for bytes that it could not decode."""
+    """The bytes that a text was read from, if its surrogates are Python's for bytes that could not be decoded."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -95,9 +95,10 @@ def _encodes(text: str) -> bool:
 def lines(path: Path, report: Report, expected: Content | None = None) -> Iterator[bytes]:
     """The lines of a file without their line break, decompressed by its ending (.gz, .xz, .zst).
 
-    A line ends at LF or CR LF, or at CR in a file that begins without any LF; a byte order mark before a line is passed
-    over. A line longer than LONGEST_LINE comes in pieces of that size. ``expected``: what the file was found to hold;
-    bytes appended since are not read. Raises DataError, also where what was read is not that, or is UTF-16 or UTF-32.
+    A line ends at LF or CR LF, or at CR in a file that begins without any LF; a byte order mark before a line is
+    skipped. A line longer than LONGEST_LINE comes in pieces of that size. ``expected``: the content when the file was
+    hashed; bytes appended since are not read. Raises DataError if it cannot be read,
+    has changed, or is UTF-16 or UTF-32.
     """
     with opened(path) as file:
         raw = HashedFile(path, file, expected)
@@ -108,7 +109,7 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
             while line := _next_line(lined, raw):
                 report.bytes_read += raw.count - counted
                 counted = raw.count
-                # At the beginning, and where files were joined; a cell of a table that is nothing but a mark stays.
+                # At the start, and where files were joined; a table cell that is just a mark stays.
                 while line.startswith(MARK) and (first or not line.startswith(MARK + b"\t")):
                     line = line[len(MARK) :]
                 first = False
@@ -125,13 +126,13 @@ def _lined(path: Path, stream: Any, raw: HashedFile) -> Any:
         raw.finish()
         raise
     refuse_wide(path, head)
-    # A file of an old Mac: all of its lines end in a carriage return alone.
+    # A file from an old Mac: every line ends in a carriage return alone.
     only_returns = b"\r" in head[:-1] and b"\n" not in head
     return io.BufferedReader(_LineFeeds(buffered), _CHUNK) if only_returns else buffered
 
 
 class _LineFeeds(io.RawIOBase):
-    """Bytes with line feeds in the place of carriage returns."""
+    """Bytes with carriage returns replaced by line feeds."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
@@ -149,5 +150,5 @@ def _next_line(stream: Any, raw: HashedFile) -> bytes:
     try:
         return stream.readline(LONGEST_LINE)
     except Exception:
-        raw.finish()  # another file in its place is no damage, and is told as what it is
+        raw.finish()  # if the file was replaced meanwhile, say that instead
         raise

@@ -1,4 +1,4 @@
-"""What a prepared corpus brings with it - tokenizer, case, split, vocabulary size - and what disagrees with that."""
+"""The settings that a prepared corpus brings with it (tokenizer, case, split, vocabulary size); conflicts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _KEYS = {
 
 
 def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Config key -> value, as the prepared corpus in ``path`` has it; without those that its manifest does not tell.
+    """Config key -> value of the prepared corpus in ``path``; without those that its manifest does not record.
 
-    A tokenizer of a kind that bertjax does not train is given as the folder in which the corpus keeps it.
+    A tokenizer of a kind that bertjax does not train is named by its folder in the corpus.
     """
     tokenizer, settings = manifest["tokenizer"], manifest["settings"]
-    # Before it was on record, accents went where case went.
+    # Earlier versions did not record it: accents were stripped when text was lowercased.
     accents = tokenizer["lowercase"] if "vocab_size" in settings else None
     own = {
         "tokenizer": tokenizer["kind"] if tokenizer["kind"] in TRAINED else str(path / "tokenizer"),
@@ -46,8 +46,7 @@ def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises ConfigError, one for all, where what was ``asked`` (setting -> value, None: nothing) is not what the
-    corpus was prepared with."""
+    """Raises ConfigError if the corpus was not prepared with what was ``asked``: setting -> value, None: anything."""
     own = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
     wrong = {
         name: value
@@ -66,12 +65,12 @@ def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, An
 
 
 def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, language: str | None) -> None:
-    """Raises ConfigError where the files of a given tokenizer say otherwise than what was asked for, as they count.
+    """Raises ConfigError if what was asked for contradicts the files of a given tokenizer, which decide.
 
-    ``language``: of ``languages.primary``; both None: nothing is asked.
+    ``language``: from ``languages.primary``. None: nothing was asked.
     """
     if strip_accents not in (None, tokenizer.strip_accents):
-        does = {None: "says in its own way how text is cleaned", True: "strips accents", False: "keeps accents"}
+        does = {None: "has its own rules for cleaning text", True: "strips accents", False: "keeps accents"}
         raise ConfigError(
             f"the tokenizer {path} {does[tokenizer.strip_accents]}, which config.data.strip_accents = {strip_accents} "
             f"cannot change; leave that out, or learn a vocabulary with --config.data.tokenizer=wordpiece"
@@ -89,7 +88,7 @@ def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> boo
         return load_tokenizer(value, bool(tokenizer["lowercase"])).has_fingerprint(tokenizer["fingerprint"])
     if name == "language" and own is None and "vocab_size" not in manifest["settings"]:  # of a given tokenizer
         return has_dotless_i(value) == tokenizer.get("dotless_i", False)
-    if name == "vocab_size":  # of a small corpus fewer pieces are learned than were asked for
+    if name == "vocab_size":  # a small corpus yields fewer pieces than were asked for
         return value in (own, manifest["settings"].get("vocab_size"))
     return value == own
 

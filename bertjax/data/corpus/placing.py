@@ -1,4 +1,4 @@
-"""Where prepared corpora lie, and how one gets its final name: whole or not at all."""
+"""Where prepared corpora are kept, and how one gets its final name: complete or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ASIDE = re.compile(r".*\.damaged-\d+$")
 
 
 def cache_folder() -> Path:
-    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder. Raises ConfigError where there is none."""
+    """``$BERTJAX_CACHE``, else ``bertjax`` in the user's cache folder. Raises ConfigError if the user has no home."""
     own, caches = os.environ.get("BERTJAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return given_path(own, "BERTJAX_CACHE")
@@ -30,12 +30,14 @@ def cache_folder() -> Path:
         return given_path(caches, "XDG_CACHE_HOME") / "bertjax"
     try:
         return Path.home() / ".cache" / "bertjax"
-    except RuntimeError:  # no HOME, and nobody knows this user, as in many containers
-        raise ConfigError("this user has no home, where prepared corpora are kept; set BERTJAX_CACHE=FOLDER") from None
+    except RuntimeError:  # no HOME and an unknown user, as in many containers
+        raise ConfigError(
+            "this user has no home folder to keep prepared corpora in; set BERTJAX_CACHE=FOLDER"
+        ) from None
 
 
 def cached() -> list[Path]:
-    """The finished corpora of the cache, sorted."""
+    """The finished corpora in the cache, sorted."""
     folder = cache_folder()
     found = folder.glob("corpus-*") if folder.is_dir() else []
     return sorted(path for path in found if not _BUILDING.match(path.name) and not _ASIDE.match(path.name))
@@ -43,9 +45,9 @@ def cached() -> list[Path]:
 
 @contextlib.contextmanager
 def building(final: Path) -> Iterator[Path]:
-    """A new folder beside ``final`` to build in; what is left of it is removed in the end.
+    """A new folder beside ``final`` to build in, removed in the end unless it was published.
 
-    Raises DataError where the disk refuses.
+    Raises DataError if it cannot be written.
     """
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def _is_cached(final: Path) -> bool:
 
 
 def publish(folder: Path, final: Path) -> bool:
-    """Gives the built folder its final name in one move; False where that name was taken meanwhile."""
+    """Renames the built folder to its final name; False if that name was taken meanwhile."""
     try:
         folder.rename(final)
     except OSError:
@@ -81,7 +83,7 @@ def publish(folder: Path, final: Path) -> bool:
 
 
 def put_aside(folder: Path) -> Path:
-    """Moves a damaged corpus out of the way and returns its new place; nothing of it is lost. Raises DataError."""
+    """Renames a damaged corpus and returns its new path; nothing is deleted. Raises DataError."""
     for number in itertools.count(1):
         aside = folder.with_name(f"{folder.name}.damaged-{number}")
         if os.path.lexists(aside):
@@ -99,7 +101,7 @@ def put_aside(folder: Path) -> Path:
 
 
 def _sweep(final: Path) -> None:
-    """Removes what killed processes of this machine have left of the same corpus."""
+    """Removes what killed processes of this machine left of the same corpus."""
     for path in final.parent.glob(f"{glob.escape(final.name)}.tmp-*"):
         match = _BUILDING.match(path.name)
         if match and match["host"] == socket.gethostname() and not _alive(int(match["process"])):

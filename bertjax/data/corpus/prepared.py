@@ -175,9 +175,9 @@ def verify(path: str | Path) -> None:
 
 
 def check_files(corpus: PreparedCorpus) -> None:
-    """Reads every file of a corpus. Raises DataError where one is not what was prepared.
+    """Reads every file of a corpus. Raises DataError if one is not what was prepared.
 
-    A corpus of the cache is put aside then: the next start would find it again, as nothing but reading all of it tells.
+    A corpus in the cache is then put aside: the next start would find it again, and only reading all of it tells.
     """
     try:
         manifests.check_hashes(corpus.path, corpus.manifest)
@@ -192,7 +192,7 @@ def check_files(corpus: PreparedCorpus) -> None:
 def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
     """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None.
 
-    Raises DataError where it is nowhere else, and what lies at ``path`` cannot be read now but may be whole.
+    Raises DataError if it is nowhere else, and what is at ``path`` cannot be read now but may be intact.
     """
     unread: DataError | None = None
     for folder in ([Path(path)] if path is not None else []) + cached():
@@ -209,7 +209,7 @@ def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedC
 
 
 def check_objective(corpus: Corpus, objective: str) -> None:
-    """Raises DataError where ``mlm_nsp`` is asked of a corpus with one document or one sentence."""
+    """Raises DataError for ``mlm_nsp`` on a corpus with one document or one sentence."""
     if objective != "mlm_nsp":
         return
     what = "sentence" if corpus.num_sentences < 2 else "document" if corpus.num_documents < 2 else ""
@@ -226,7 +226,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def is_prepared_spec(spec: str | Path) -> bool:
-    """Whether a SPEC is the folder of a prepared corpus. Raises DataError for what is no path."""
+    """Whether a SPEC is the folder of a prepared corpus. Raises DataError for an impossible path."""
     is_named = str(spec).startswith("tfds:")
     return not is_named and is_prepared(given_path(spec, "corpus", DataError))
 
@@ -234,7 +234,7 @@ def is_prepared_spec(spec: str | Path) -> bool:
 def _open_given(
     specs: Sequence[str | Path | Source], output: str | Path | None, asked: dict[str, Any]
 ) -> PreparedCorpus:
-    """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, where it tells."""
+    """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, if it records them."""
     if len(specs) > 1:
         raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
     if output is not None:
@@ -263,9 +263,9 @@ def recorded_manifest(fingerprint: str, path: str | Path) -> dict[str, Any] | No
 
 
 def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
-    """What lies at the place of the corpus, if it is this corpus; None if there is nothing.
+    """The corpus in ``final``, if it is the one with this key; None if there is nothing.
 
-    In the cache a corpus that is proved to be damaged is put aside, and made again. Raises DataError.
+    A corpus in the cache that is certainly damaged is put aside, to be made again. Raises DataError.
     """
     try:
         if not final.exists() or (final.is_dir() and not any(final.iterdir())):

@@ -1,4 +1,4 @@
-"""Bytes of files as they lie on disk: of regular files only, hashed as they are read; errors of one line."""
+"""Bytes of regular files, hashed as they are read; errors are one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 class Content(NamedTuple):
-    """What a file holds: hex SHA-256, and its size in bytes."""
+    """Of a file: hex SHA-256, and size in bytes."""
 
     sha256: str
     size: int
@@ -44,26 +44,26 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A regular file, open to be read. Raises DataError, also for pipes and devices, which may never end."""
+    """A regular file, open for reading. Raises DataError, also for pipes and devices, which may never end."""
     with reading(path):
-        check_is_regular(path, path.stat().st_mode)  # before it is opened: that may wait for ever
+        check_is_regular(path, path.stat().st_mode)  # before opening, which may wait for ever
         with path.open("rb", buffering=0) as file:
             check_is_regular(path, os.fstat(file.fileno()).st_mode)
             yield file
 
 
 def check_is_regular(path: Path, mode: int) -> None:
-    """Raises DataError for what is no file that has an end."""
+    """Raises DataError for what is not a file with an end."""
     kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
     for is_kind, what in (*kinds, (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder")):
         if is_kind(mode):
-            raise DataError(f"{path} is {what}, not a file; copy what comes out of it to a file first")
+            raise DataError(f"{path} is {what}, not a file; copy its output to a file first")
 
 
 class HashedFile(io.RawIOBase):
-    """The bytes of a file, hashed as they are read, up to the size it has when it is opened, or is known to have.
+    """The bytes of a file, hashed as they are read, up to its size when it was opened, or up to ``expected.size``.
 
-    ``count``: bytes read so far. expected: what it was found to hold before; what is appended meanwhile is not read.
+    ``count``: bytes read so far. expected: its content when it was hashed; what was appended since is not read.
     """
 
     def __init__(self, path: Path, file: IO[bytes], expected: Content | None = None) -> None:
@@ -82,7 +82,7 @@ class HashedFile(io.RawIOBase):
         return length
 
     def finish(self) -> Content:
-        """What the file holds; reads the rest of it. Raises DataError where that is not what was expected."""
+        """The content of the file; reads the rest of it. Raises DataError if it is not as expected."""
         while self.read(_CHUNK):
             pass
         content = Content(self._digest.hexdigest(), self.count)
@@ -91,12 +91,12 @@ class HashedFile(io.RawIOBase):
 
 
 def check_unchanged(what: object, found: Content, expected: Content | None) -> None:
-    """Raises DataError where something holds other bytes than were hashed when its corpus was described."""
+    """Raises DataError if the content is not what it was when it was hashed for the manifest."""
     if expected is not None and found != expected:
-        raise DataError(f"{what} was changed while it was read; start again when nothing writes to it any more")
+        raise DataError(f"{what} was changed while it was read; start again when nothing writes to it")
 
 
 def hash_file(path: Path) -> Content:
-    """What a file holds, up to the size that it has now. Raises DataError."""
+    """The content of a file, up to its present size. Raises DataError."""
     with opened(path) as file:
         return HashedFile(path, file).finish()

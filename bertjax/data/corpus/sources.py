@@ -1,8 +1,8 @@
-"""Where documents come from: SPECs, and the documents they stand for.
+"""Where documents come from: SPECs, and the documents they name.
 
 A SPEC is ``installed-docs``; a path or glob of ``.txt``, ``.jsonl`` or ``.parquet`` files (the first two also
 compressed: ``.gz .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python, ``TextList([...])``. Everything
-is read as a stream: memory does not grow with the size of the files.
+is streamed: memory does not grow with the size of the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bertjax.cli.showing import plain
 from bertjax.config import nearest
 from bertjax.data.corpus import docstrings
 from bertjax.data.corpus.compressed import ending
-from bertjax.data.corpus.encodings import Decoded, judged, way_out_of_file, way_out_of_values
+from bertjax.data.corpus.encodings import Decoded, fix_of_file, fix_of_values, warning_of
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.data.corpus.raw_files import (
     Content,
@@ -37,7 +37,7 @@ from bertjax.data.corpus.tfds_folders import find_folder, open_builder
 from bertjax.errors import DataError
 
 INSTALLED_DOCS = "installed-docs"
-# A longer text without a blank line is cut into several documents.
+# A longer text without a blank line is split into several documents.
 _LONGEST_DOCUMENT = 16 << 20
 _SPACES = [character for code in range(0x3001) if (character := chr(code)).isspace()]
 _BLANK = re.compile(b"(?:" + b"|".join(re.escape(character.encode()) for character in _SPACES) + b")*+")
@@ -45,28 +45,28 @@ _BLANK = re.compile(b"(?:" + b"|".join(re.escape(character.encode()) for charact
 
 @dataclass(frozen=True)
 class Document:
-    """Text, and what its line breaks mean (see ``bertjax.text.sentences``)."""
+    """A text, and what its line breaks mean (see ``bertjax.text.sentences``)."""
 
     text: str
     line_breaks: str = "paragraphs"
 
 
 class Source(abc.ABC):
-    """Documents in a fixed order. ``name`` says which in messages and in the manifest."""
+    """Documents in a fixed order. ``name``: for messages and the manifest."""
 
     name: str
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """For the manifest: name, kind, and SHA-256 and size of what is read. Raises DataError."""
+        """For the manifest: name, kind, SHA-256 and size. Raises DataError."""
 
     @abc.abstractmethod
     def documents(self, report: Report) -> Iterator[Document]:
-        """The documents as a stream; what had to be replaced or skipped is counted. Raises DataError."""
+        """The documents, one by one; what had to be replaced or skipped is counted. Raises DataError."""
 
-    def way_out(self, encoding: str, drop: bool) -> str:
-        """How its text becomes UTF-8, in words; drop: by leaving out what is invalid."""
-        return way_out_of_values(encoding, drop)
+    def fix(self, encoding: str, drop: bool) -> str:
+        """How to convert its text to UTF-8, in words; drop: leave out what is invalid."""
+        return fix_of_values(encoding, drop)
 
 
 class TextList(Source):
@@ -114,7 +114,7 @@ class InstalledDocs(Source):
 
 
 class FileSource(Source):
-    """One file. Once described, it must hold the same bytes when it is read."""
+    """One file. Once described, its content must still be the same when it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, plain(path)
@@ -127,13 +127,13 @@ class FileSource(Source):
     def documents(self, report: Report) -> Iterator[Document]:
         return _READERS[_kind(self.path)](self.path, report, self._content)
 
-    def way_out(self, encoding: str, drop: bool) -> str:
-        way_out = way_out_of_values if _kind(self.path) == ".parquet" else way_out_of_file(self.path)
-        return way_out(encoding, drop)
+    def fix(self, encoding: str, drop: bool) -> str:
+        fix = fix_of_values if _kind(self.path) == ".parquet" else fix_of_file(self.path)
+        return fix(encoding, drop)
 
 
 class TfdsSource(Source):
-    """A TFDS data set in ArrayRecord form with a feature ``text``: its split ``train`` if it has one, else all."""
+    """A TFDS data set stored as ArrayRecord, with a feature ``text``: its split ``train`` or, without one, all."""
 
     def __init__(self, name: str) -> None:
         self.name = f"tfds:{plain(name)}"
@@ -153,13 +153,13 @@ class TfdsSource(Source):
         try:
             data = self._builder.as_data_source(split=split)
             count, read = len(data), lambda index: data[index]["text"]
-        except Exception as error:  # here and below: the libraries raise whatever damaged files lead to
+        except Exception as error:  # here and below: damaged files make the libraries raise anything
             raise self._damaged(error) from None
         for index in range(count):
             try:
                 text = read(index)
                 if not isinstance(text, bytes | str):
-                    raise TypeError(f"record {index} of {split} holds no text")
+                    raise TypeError(f"record {index} of {split} is not text")
             except Exception as error:
                 raise self._damaged(error) from None
             yield text
@@ -183,21 +183,21 @@ class TfdsSource(Source):
             for text in self._texts(split):
                 report.bytes_read += len(text)
                 yield Document(report.decode(text) if isinstance(text, bytes) else report.take(text))
-        if self._content is not None:  # its files are read in any order, and so hashed a second time
+        if self._content is not None:  # the library reads in any order, so the files are hashed again
             check_unchanged(self.name, self._hashed(), self._content)
 
 
 def read_documents(sources: Iterable[Source], report: Report) -> Iterator[Document]:
-    """The documents of all sources. Raises DataError, also at the end of one of which more than 2 % is not UTF-8."""
+    """The documents of all sources. Raises DataError, also after a source of which more than 2 % is not UTF-8."""
     for source in sources:
         report.source = Decoded()
         yield from source.documents(report)
-        line = judged(source.name, report.source, source.way_out)
+        line = warning_of(source.name, report.source, source.fix)
         report.damaged += [line] if line else []
 
 
 def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
-    """The sources that SPECs stand for, in order, none twice. Raises DataError."""
+    """The sources that SPECs name, in order, none twice. Raises DataError."""
     if isinstance(specs, str | Path | Source):
         specs = [specs]
     sources: list[Source] = []
@@ -226,7 +226,7 @@ def _open(spec: str | Path | Source) -> list[Source]:
         is_folder, is_there = path.is_dir(), path.exists()
     if is_folder:
         raise DataError(
-            f"corpus {name} is a folder, but none that bertjax.prepare made; "
+            f"corpus {name} is a folder that bertjax.prepare did not make; "
             f"give files, such as '{name.rstrip('/')}/*.txt'"
         )
     paths = [path] if is_there else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
@@ -242,7 +242,7 @@ def _open(spec: str | Path | Source) -> list[Source]:
             check_is_regular(p, p.stat().st_mode)
         if _kind(p) not in _READERS:
             raise DataError(
-                f"corpus {plain(p)} is of no known kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet"
+                f"corpus {plain(p)} is of an unknown kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet"
             )
     return [FileSource(p) for p in paths]
 
@@ -253,7 +253,7 @@ def _kind(path: Path) -> str:
 
 
 def _text_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
-    """A blank line ends a document: one of white space only, as ``str.isspace`` knows it."""
+    """A blank line, of white space only by ``str.isspace``, ends a document."""
     current = bytearray()  # one object: a list of a million short lines takes fifty times their bytes
     size = 0
     for line in lines(path, report, expected):
@@ -270,7 +270,8 @@ def _text_documents(path: Path, report: Report, expected: Content | None) -> Ite
 
 
 def _json_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
-    """An object a line, its ``text`` a document. Other lines are skipped and counted; if all are such, DataError."""
+    """One JSON object per line, its ``text`` a document. Other lines are skipped and counted. Raises DataError if all
+    are skipped."""
     good, bad, in_long_line = 0, 0, False
     for line in lines(path, report, expected):
         is_piece = len(line) >= LONGEST_LINE - 2
@@ -313,28 +314,30 @@ def _parquet_documents(path: Path, report: Report, expected: Content | None) -> 
             if "text" not in names:
                 raise DataError(f"{path} has no column 'text'; its columns: {', '.join(names)}")
             for batch in file.iter_batches(batch_size=_rows_at_once(file), columns=["text"]):
-                # As bytes, so that invalid UTF-8 is counted and replaced as everywhere.
+                # As bytes, so that invalid UTF-8 is counted and replaced as elsewhere.
                 for value in batch.column(0).cast(pa.large_binary()).to_pylist():
                     if value is None or len(value) > LONGEST_LINE:
                         report.skipped_lines += 1
                         continue
                     report.bytes_read += len(value)
                     yield Document(report.decode(value))
-            if expected is not None:  # it is read in any order, and so hashed a second time, through the same handle
+            if (
+                expected is not None
+            ):  # the library reads in any order, so the file is hashed again, through the same handle
                 raw.seek(0)
                 HashedFile(path, raw, expected).finish()
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if expected is not None:
             check_unchanged(path, hash_file(path), expected)
-        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from None
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(f"{path}: its column 'text' does not hold text") from None
 
 
 def _rows_at_once(file: Any) -> int:
-    """So many rows that they are together no larger than a line may be, as far as the averages tell.
+    """How many rows are together no larger than a line may be, by the average size of a row.
 
-    What is known of single columns is not looked at: where it is damaged the library ends the process.
+    The metadata of single columns is not read: if it is damaged, the library kills the process.
     """
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     mean = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)

@@ -1,4 +1,4 @@
-"""First half of preparing a corpus: documents -> sentences -> token ids in flat files, and which are held out."""
+"""First half of preparing a corpus: documents -> sentences -> token ids in flat temporary files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
-# Tokenised at once, while the next lot is being split into sentences.
+# Tokenised at once, while the next batch is split into sentences.
 _BATCH_CHARACTERS = 2_000_000
 
 
 def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[str]]:
-    """The sentences of each document that has any."""
+    """The sentences of each document that has some."""
     for document in read_documents(sources, report):
         sentences = split_sentences(document.text, document.line_breaks)
         if sentences:
@@ -33,18 +33,18 @@ def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[s
 
 
 class Spool:
-    """Documents kept in a compressed file between two passes: one learns the vocabulary, the other uses it."""
+    """Documents kept in a compressed file between two passes: the first learns the vocabulary, the second uses it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def keep(self, documents: Iterable[list[str]]) -> Iterator[list[str]]:
-        """Passes the documents on and keeps them."""
+        """Passes the documents on and stores them."""
         import zstandard
 
         with self._path.open("wb") as file, zstandard.ZstdCompressor(level=1).stream_writer(file) as out:
             for document in documents:
-                # No sentence holds a line break: the splitter turns all white space into single spaces.
+                # No sentence has a line break: the splitter turns all white space into single spaces.
                 out.write(("\n".join(document) + "\n\n").encode())
                 yield document
 
@@ -70,8 +70,8 @@ class Staged:
     """Tokenised documents in the order of the sources.
 
     tokens: uint16 or uint32 [T]; sentence_lengths: uint32 [N]; document_sentences, document_tokens: int64 [D+1];
-    document_hashes: uint64 [D], of the text, so that equal documents have equal hashes. known: counts of all.
-    word_starts: uint8 [T], 1 where a token begins a word, None where ids tell that.
+    document_hashes: uint64 [D], of the text, so that equal documents have equal hashes. known: counts of all text.
+    word_starts: uint8 [T], 1 if the token begins a word; None if ids tell where words begin.
     """
 
     tokens: np.ndarray
@@ -93,13 +93,13 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path) -> Staged:
-    """Tokenises documents into files in ``folder``. Sentences without any token are left out, documents too."""
+    """Tokenises documents into files in ``folder``. Sentences and documents without tokens are left out."""
     dtype = token_dtype(tokenizer.vocab_size)
     words = tokenizer.word_boundaries() is None
     counts: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
     hashes: list[np.ndarray] = []
-    # The tokenizers work outside of Python's lock: one lot is tokenised while the next is made.
+    # The tokenizers release Python's lock: one batch is tokenised while the next is made.
     with (
         (folder / "tokens").open("wb") as tokens,
         (folder / "lengths").open("wb") as lengths,
@@ -109,16 +109,16 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
         pending: Future[tuple[np.ndarray, np.ndarray, np.ndarray, Coverage]] | None = None
         known = Coverage()
         batch: list[list[str]] = []
-        for lot in itertools.chain(_lots(documents, lambda document: sum(map(len, document))), [[]]):
+        for following in itertools.chain(_batches(documents, lambda document: sum(map(len, document))), [[]]):
             if pending is not None:
-                sentence_tokens, flat, begins, of_lot = pending.result()
-                known.add(of_lot)
+                sentence_tokens, flat, begins, coverage = pending.result()
+                known.add(coverage)
                 kept = _write(batch, sentence_tokens, flat, tokens, lengths)
                 starts.write(begins.tobytes())
                 for store, values in zip((counts, sizes, hashes), kept, strict=True):
                     store.append(values)
-            batch = lot
-            pending = worker.submit(_encode, tokenizer, lot, dtype, words) if lot else None
+            batch = following
+            pending = worker.submit(_encode, tokenizer, following, dtype, words) if following else None
     zero = np.zeros(1, np.int64)
     return Staged(
         tokens=_map(folder / "tokens", dtype),
@@ -131,31 +131,32 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
     )
 
 
-def _lots(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[list[T]]:
-    """Items in lists that hold ``_BATCH_CHARACTERS``, or what one item takes over that."""
-    lot: list[T] = []
+def _batches(items: Iterable[T], size_of: Callable[[Any], int] = len) -> Iterator[list[T]]:
+    """Items in lists of about ``_BATCH_CHARACTERS``; the item that exceeds it is included."""
+    batch: list[T] = []
     size = 0
     for item in items:
-        lot.append(item)
+        batch.append(item)
         size += size_of(item)
         if size >= _BATCH_CHARACTERS:
-            yield lot
-            lot, size = [], 0
-    if lot:
-        yield lot
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _encode(
-    tokenizer: Tokenizer, lot: list[list[str]], dtype: np.dtype, words: bool
+    tokenizer: Tokenizer, documents: list[list[str]], dtype: np.dtype, words: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Coverage]:
-    """Tokens of each sentence of a lot, int64 [n], their ids, with ``words`` which of them begin one, bool, and what of
-    the text is known. Not all at once: a lot may be one huge document, and what a library returns takes a hundred bytes
-    a token."""
+    """(tokens of each sentence, int64 [n]; the ids of all; with ``words`` which of them begin a word, bool; coverage).
+
+    In parts: a document may be huge, and what the libraries return takes a hundred bytes per token.
+    """
     known = Coverage()
     lengths: list[np.ndarray] = []
     flat: list[np.ndarray] = []
     starts = [np.zeros(0, bool)]
-    for part in _lots(itertools.chain.from_iterable(lot)):
+    for part in _batches(itertools.chain.from_iterable(documents)):
         ids, begins = tokenizer.encode_with_word_starts(part) if words else (tokenizer.encode_batch(part), starts[0])
         starts.append(begins)
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
@@ -165,15 +166,15 @@ def _encode(
 
 
 def _write(
-    lot: list[list[str]], sentence_tokens: np.ndarray, flat: np.ndarray, tokens: IO[bytes], lengths: IO[bytes]
+    documents: list[list[str]], sentence_tokens: np.ndarray, flat: np.ndarray, tokens: IO[bytes], lengths: IO[bytes]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Appends a lot to the files; returns sentences, tokens and hash of each of its documents that has tokens."""
+    """Appends documents to the files; returns sentences, tokens and hash of each document that has tokens."""
     tokens.write(flat.tobytes())
     lengths.write(sentence_tokens[sentence_tokens > 0].astype(np.uint32).tobytes())
-    starts = np.cumsum([0, *map(len, lot)])[:-1]
+    starts = np.cumsum([0, *map(len, documents)])[:-1]
     counts = np.add.reduceat((sentence_tokens > 0).astype(np.int64), starts)
     sizes = np.add.reduceat(sentence_tokens, starts)
-    hashes = np.array([_hash(document) for document in lot], np.uint64)
+    hashes = np.array([_hash(document) for document in documents], np.uint64)
     kept = counts > 0
     return counts[kept], sizes[kept], hashes[kept]
 

@@ -1,5 +1,5 @@
-"""TFDS data sets as they lie in a folder. TFDS imports the modules of the feature classes that a data set names: here
-only classes of its own are let through, so that a folder from elsewhere runs no code."""
+"""TFDS data sets in a folder. TFDS imports the modules of the feature classes that a data set names: only its own
+classes are allowed here, so that a folder from elsewhere runs no code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bertjax.data.corpus.raw_files import check_is_regular, reading
 from bertjax.errors import DataError
 
 INFO, FEATURES = "dataset_info.json", "features.json"
-_LARGEST_DESCRIPTION = 64 << 20  # bytes; one with thousands of features takes less than one MB
+_LARGEST_DESCRIPTION = 64 << 20  # bytes; thousands of features take less than one MB
 _CLASSES = frozenset(
     f"tensorflow_datasets.core.features.{name}"
     for name in (
@@ -47,10 +47,10 @@ def open_builder(folder: Path) -> Any:
         builder = tfds.builder_from_directory(folder)
         form = builder.info.file_format.value if builder.info.file_format else "unknown"
         files = [Path(str(path)) for split in builder.info.splits.values() for path in split.filepaths]
-    except Exception as error:  # whatever reading its description raises
+    except Exception as error:  # reading its description may raise anything
         raise DataError(f"{folder} cannot be opened as a TFDS data set: {_reason(error)}") from None
     if form != "array_record":
-        raise DataError(f"{folder} is in the form {form}; prepare it with file_format='array_record'")
+        raise DataError(f"{folder} is stored as {form}; prepare it with file_format='array_record'")
     outside = [file for file in files if file.parent != folder]
     if outside:
         raise DataError(f"{folder / INFO} names a file of another folder: {outside[0]}")
@@ -58,7 +58,7 @@ def open_builder(folder: Path) -> Any:
 
 
 def _check_are_files(folder: Path) -> None:
-    """Raises DataError where a pipe or device lies among the files of a data set, which TFDS would read for ever."""
+    """Raises DataError if a pipe or device is among the files of a data set: TFDS would read it for ever."""
     with reading(folder):
         for path in sorted(folder.iterdir()):
             if path.exists() and not path.is_dir():
@@ -66,7 +66,7 @@ def _check_are_files(folder: Path) -> None:
 
 
 def check_classes(folder: Path) -> None:
-    """Raises DataError where the description of a data set names a class that is not one of TFDS's own features."""
+    """Raises DataError if the description of a data set names a class other than TFDS's own features."""
     described = {name: _description(folder / name) for name in (INFO, FEATURES) if (folder / name).is_file()}
     from google.protobuf import json_format
     from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
@@ -76,17 +76,17 @@ def check_classes(folder: Path) -> None:
         try:
             message = json_format.ParseDict(value, kinds[name](), ignore_unknown_fields=name == INFO)
             unknown = [feature for feature in _features(message) if not _is_known(feature)]
-        except Exception as error:  # the library raises whatever a damaged description leads to
+        except Exception as error:  # a damaged description makes the library raise anything
             raise DataError(f"{folder / name} cannot be read: {_reason(error)}") from None
         if unknown:
             raise DataError(
-                f"{folder / name} names the class {unknown[0].python_class_name[:100]!r}, which is none of TFDS's own "
-                f"features and could run any code; write the data set anew with tfds.features only"
+                f"{folder / name} names the class {unknown[0].python_class_name[:100]!r}, which is not one of TFDS's "
+                f"own features and could run any code; write the data set again with tfds.features only"
             )
 
 
 def find_folder(name: str) -> Path:
-    """The data set in the folder ``name``, or of this name in TFDS's own folder. Raises DataError."""
+    """The data set in the folder ``name``, or with this name in TFDS's own folder. Raises DataError."""
     folder = given_path(name, "corpus tfds:", DataError)
     if not folder.is_dir():
         root = given_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR", DataError)
@@ -98,7 +98,7 @@ def find_folder(name: str) -> Path:
         )
     found = sorted(p.parent for p in folder.glob(f"**/{INFO}"))
     if not found:
-        raise DataError(f"corpus tfds:{name}: {folder} is no TFDS folder, there is no {INFO} in it")
+        raise DataError(f"corpus tfds:{name}: {folder} is not a TFDS folder, it has no {INFO}")
     if len(found) > 1:
         raise DataError(f"corpus tfds:{name}: {folder} holds several data sets; name one, such as tfds:{found[-1]}")
     return found[0]
@@ -114,7 +114,7 @@ def _description(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path} cannot be opened as the description of a TFDS data set: it holds no JSON object")
+        raise DataError(f"{path} cannot be opened as the description of a TFDS data set: it is not a JSON object")
     return value
 
 
@@ -134,7 +134,7 @@ def _features(message: Any) -> Iterator[Any]:
 
 
 def _is_known(feature: Any) -> bool:
-    """Whether a feature is one of TFDS's own in the form they have; ``json_feature`` is what classes of old wrote."""
+    """Whether a feature is one of TFDS's own in their present form; ``json_feature`` is what old classes wrote."""
     return feature.python_class_name in _CLASSES and feature.WhichOneof("content") not in (None, "json_feature")
 
 

@@ -1,4 +1,4 @@
-"""Plans -> arrays: gathers the tokens of many rows at once and lays out every field of the batch."""
+"""Plans -> arrays: gathers the tokens of many rows at once and fills every field of the batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bertjax.data.stream.masking import Layout, TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.data.stream.whole_words import ranges
 
-# Rows are worked on in groups of about this many tokens, so that the arrays of a group stay in the cache.
+# Rows are made in groups of about this many tokens, so that the arrays of a group stay in the cache.
 GROUP_TOKENS = 1 << 16
 
 
@@ -24,16 +24,16 @@ def assemble(
     facts: TokenFacts,
     word_starts: np.ndarray | None = None,
 ) -> None:
-    """Writes the ``rows`` (numbers inside the plan) into ``batch``, from its row ``at`` on.
+    """Writes the ``rows`` (their numbers in the plan) into ``batch``, starting at its row ``at``.
 
-    ``batch`` is as ``bertjax.batch.empty`` makes it (contiguous), with B at least ``at + len(rows)``; ``tokens``,
+    ``batch`` comes from ``bertjax.batch.empty`` (contiguous), with B at least ``at + len(rows)``; ``tokens`` and
     ``word_starts`` are those of the corpus.
     """
     tokens = np.asarray(tokens)  # a plain view: np.memmap is slow to index
     step = max(1, GROUP_TOKENS // settings.sequence_length)
     for first in range(0, len(rows), step):
         part = rows[first : first + step]
-        # Whole rows of the batch, flattened: views, not copies.
+        # Flattened views of whole rows, not copies.
         flat = {name: field[at + first : at + first + len(part)].reshape(-1) for name, field in batch.items()}
         layout = gather(flat, tokens, plan, part, settings, facts, word_starts)
         mask(flat, layout, plan, settings, facts)
@@ -48,9 +48,9 @@ def gather(
     facts: TokenFacts,
     word_starts: np.ndarray | None = None,
 ) -> Layout:
-    """Writes the text of the rows ``numbers`` and everything about it but the masks; says where examples lie.
+    """Fills everything but the masks of the rows ``numbers``; returns where their examples are.
 
-    ``flat``: the fields of just these rows, each flattened to one dimension.
+    ``flat``: the fields of these rows only, flattened to one dimension.
     """
     rows, length = len(numbers), settings.sequence_length
     row_start = np.arange(rows) * length
@@ -69,7 +69,7 @@ def gather(
     b_run, pad_run, runs = a_run + 1, 2 * (first + per_row) + np.arange(rows), 2 * len(chosen) + rows
     run_length = np.empty(runs, np.int64)
     run_length[a_run], run_length[b_run], run_length[pad_run] = a_length + 2, size - a_length - 2, length - used
-    # What to add to a place to get the position of its token in the corpus.
+    # Added to a place, gives the position of its token in the corpus.
     source = np.zeros(runs, np.int64)
     source[a_run] = plan.examples.a_start[chosen] - 1 - start
     source[b_run] = plan.examples.b_start[chosen] - 2 - start - a_length
@@ -84,7 +84,7 @@ def gather(
     index = np.repeat(source, run_length)
     index += places
     ids = flat["input_ids"]
-    # ``take`` is the faster one, but copies the whole of an array that is not contiguous.
+    # ``take`` is faster, but copies an array that is not contiguous as a whole.
     contiguous = tokens.flags.c_contiguous
     ids[:] = tokens.take(index, mode="clip") if contiguous else tokens[np.clip(index, 0, len(tokens) - 1)]
     separators = [start + a_length + 1] if settings.objective == "mlm" else [start + a_length + 1, start + size - 1]
@@ -108,7 +108,7 @@ def gather(
 
 
 def bits_at(packed: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """bool: bits of ``packed`` (little-endian bytes); of an index beyond it, which is padding, any."""
+    """bool: bits of ``packed`` (lowest first); anything for an index beyond it, which is padding."""
     bits = np.asarray(packed).take(index >> 3, mode="clip") >> (index & 7).astype(np.uint8)
     return (bits & 1).astype(bool)
 
@@ -126,5 +126,5 @@ def mask(
     flat["masked_lm_positions"][:] = positions.reshape(-1)
     flat["masked_lm_ids"][:] = (original * in_use).reshape(-1)
     flat["masked_lm_weights"][:] = in_use.reshape(-1)
-    # Unused slots point at the row's first place, which is a [CLS] and is written back as it is.
+    # Unused slots point at the row's first place, a [CLS], which is written back unchanged.
     ids[masked] = np.where(in_use, masking.replace(original, layout.row, facts, plan.key), original)

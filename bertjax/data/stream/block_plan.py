@@ -1,4 +1,4 @@
-"""The plan of a block: which examples it holds and how they lie in rows, over all phases that read from it.
+"""The plan of a block: which examples it holds and how they are packed in rows, for all phases that read from it.
 
 A plan is a pure function of (corpus, settings of the phases, seed, epoch, block, cuts); it holds no tokens.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """The rows of a block that are left for a phase, in the order in which they are read."""
+    """The rows of a block that are left for a phase, in reading order."""
 
     examples: Examples
     rows: Rows
-    # Text tokens and specials of each example.
+    # Tokens of each example, specials included.
     lengths: np.ndarray
-    # For the masks: no two rows of a run share (key, row number).
+    # For the masks: no two rows of a run have the same (key, row number).
     key: int
 
     def __len__(self) -> int:
@@ -48,9 +48,8 @@ def plan_block(
 ) -> BlockPlan:
     """The plan of a block for phase ``phase_index``, after the phases in ``cuts`` have read their rows of it.
 
-    ``cuts``: (phase index, rows read) in order, see ``Cursor``. Every phase is planned in turn; the sentences of the
-    rows that it did not read are what the next one is planned with. Raises DataError for a block, phase or number of
-    rows that the corpus and the phases do not have.
+    ``cuts``: (phase index, rows read) in order, see ``Cursor``. Every phase is planned in turn, from the sentences
+    in rows that the one before did not read. Raises DataError for a block, phase or number of rows that does not exist.
     """
     block_tokens = phases[phase_index].block_tokens
     if not 0 <= block < num_blocks(corpus, block_tokens):
@@ -78,7 +77,7 @@ def plan_block(
 
 
 def _unread(sentences: Sentences, examples: Examples, rows: Rows, read: int) -> Sentences:
-    """The sentences that the examples in the rows from number ``read`` on would have used."""
+    """The sentences of the examples in the rows from number ``read`` on."""
     if read > len(rows):
         raise DataError(f"the data position counts {read} rows in a block that has {len(rows)}")
     left = rows.examples[rows.bounds[read] :]

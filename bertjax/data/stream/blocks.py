@@ -1,7 +1,7 @@
-"""Blocks: the slices of a shuffled corpus that are planned at once, seen as tables of sentences.
+"""Blocks: slices of a shuffled corpus that are planned at once, as tables of sentences.
 
-The documents of an epoch follow a keyed permutation, which is cut into ``num_blocks`` slices of equal size. What is
-read here are sentence lengths only, no tokens.
+The documents of an epoch are in the order of a keyed permutation, cut into ``num_blocks`` slices of equal size. Only
+sentence lengths are read here, no tokens.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bertjax.data.stream.permutation import permute
 if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import Corpus
 
-# A block of few long documents borrows others, so that random next sentences come from more than a handful.
+# A block of few long documents borrows others, so that random next sentences come from at least so many.
 _LEAST_DOCUMENTS_TO_DRAW_FROM = 16
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """A table of sentences (or pieces of such), one row each.
+    """A table of sentences (or pieces of sentences), one row each.
 
     ``start`` int64: position of the first token in ``corpus.tokens``; ``length`` int64: tokens, at least 1;
     ``document`` int64: number of the document inside the block, ascending.
@@ -37,11 +37,11 @@ class Sentences:
         return len(self.start)
 
     def select(self, chosen: np.ndarray | slice) -> Sentences:
-        """The rows that a mask, index array or slice names."""
+        """The rows chosen by a mask, index array or slice."""
         return Sentences(self.start[chosen], self.length[chosen], self.document[chosen])
 
     def first_of_fragment(self) -> np.ndarray:
-        """bool: True where a sentence does not follow the one before it in the same document's text."""
+        """bool: True if a sentence does not directly follow the one before it in the text of the same document."""
         first = np.ones(len(self), bool)
         follows = self.start[1:] == self.start[:-1] + self.length[:-1]
         first[1:] = ~follows | (self.document[1:] != self.document[:-1])
@@ -50,7 +50,7 @@ class Sentences:
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its own sentences, and the documents that a random next sentence is drawn from.
+    """One block: its own sentences, and the documents that random next sentences are drawn from.
 
     ``pool`` holds whole documents: those of the block first, in order, then borrowed ones. ``pool_bounds`` int64
     [documents + 1]: document i of the pool is rows bounds[i] : bounds[i+1] of ``pool``.
@@ -62,13 +62,13 @@ class Block:
 
 
 def num_blocks(corpus: Corpus, block_tokens: int) -> int:
-    """Blocks in an epoch: as many as makes them about ``block_tokens`` tokens each, at most one a document."""
+    """Blocks in an epoch, of about ``block_tokens`` tokens each; at most one per document."""
     wanted = round(corpus.num_tokens / block_tokens)
     return max(1, min(wanted, corpus.num_documents))
 
 
 def block_documents(corpus: Corpus, block_tokens: int, seed: int, epoch: int, block: int) -> tuple[np.ndarray, int]:
-    """Indices of the documents of a block in their order, borrowed ones after them, and how many are its own."""
+    """(indices of the documents of a block in order, then borrowed ones; how many are its own)."""
     total, blocks = corpus.num_documents, num_blocks(corpus, block_tokens)
     begin, end = block * total // blocks, (block + 1) * total // blocks
     size = min(total, max(end - begin, _LEAST_DOCUMENTS_TO_DRAW_FROM))
@@ -77,7 +77,7 @@ def block_documents(corpus: Corpus, block_tokens: int, seed: int, epoch: int, bl
 
 
 def read_block(corpus: Corpus, block_tokens: int, seed: int, epoch: int, block: int) -> Block:
-    """The sentences of a block, from the corpus' sentence lengths alone."""
+    """The sentences of a block. Reads sentence lengths, no tokens."""
     documents, own = block_documents(corpus, block_tokens, seed, epoch, block)
     bounds_in_corpus = np.asarray(corpus.document_sentences)
     first = bounds_in_corpus[documents]
@@ -86,7 +86,7 @@ def read_block(corpus: Corpus, block_tokens: int, seed: int, epoch: int, block: 
     rows = np.arange(bounds[-1]) + np.repeat(first - bounds[:-1], count)
     length = np.asarray(corpus.sentence_lengths)[rows].astype(np.int64)
     before = np.cumsum(length) - length
-    # Token offset of a document in the corpus, less its offset in this table.
+    # Token offset of a document in the corpus minus its offset in this table.
     shift = np.asarray(corpus.document_tokens)[documents] - before[bounds[:-1]]
     pool = Sentences(before + np.repeat(shift, count), length, np.repeat(np.arange(len(documents)), count))
     return Block(pool.select(slice(0, int(bounds[own]))), pool, bounds)

@@ -1,4 +1,4 @@
-"""Where a run stands in its data: a few integers, the same on every process, kept in the checkpoint."""
+"""The position of a run in its data: a few integers, the same in every process, saved in the checkpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cursor:
-    """The next row to be read: row ``row`` of the plan of block ``block`` in epoch ``epoch``.
+    """The next row to read: row ``row`` of the plan of block ``block`` in epoch ``epoch``.
 
-    ``cuts`` is empty in all blocks but one in which a phase ended. There it holds (phase index, rows read in that
-    phase) for each phase that ended in the block, in order; ``row`` then counts in the plan of what they left over.
+    ``cuts`` is empty except in a block in which a phase ended. There it holds (phase index, rows read by that phase)
+    for each phase that ended in the block, in order; ``row`` then counts in the plan of what they left.
     """
 
     epoch: int = 0
@@ -41,9 +41,9 @@ def _count(value: Any) -> int:
 
 
 def switch_phase(cursor: Cursor, old_phase_index: int) -> Cursor:
-    """The cursor with which the next phase goes on exactly where phase ``old_phase_index`` stopped.
+    """The cursor with which the next phase continues exactly where phase ``old_phase_index`` stopped.
 
-    What the old phase read of the current block is noted as a cut; at the start of a block there is nothing to note.
+    The rows that the old phase read of the current block become a cut, unless there are none.
     """
     if cursor.row == 0:
         return cursor

@@ -1,8 +1,8 @@
-"""Counter-based random draws: every draw is a hash of a key and a counter, no generator has a state.
+"""Counter-based random draws: every draw is a hash of a key and a counter, without any state.
 
 A key is a 64-bit integer that ``derive`` mixes from the seed, a purpose and further numbers (epoch, block). A draw
-mixes a key with a counter that names what is drawn for (a sentence, a token position). So a draw depends neither on
-the order of the draws nor on who asks, and the same arithmetic on uint64 gives the same bits on every numpy version.
+mixes a key with a counter that says what the draw is for (a sentence, a token position). So a draw does not depend on
+the order of draws or on who draws, and uint64 arithmetic gives the same bits on every version of numpy.
 The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, with Stafford's variant 13 constants).
 """
 
@@ -20,7 +20,7 @@ _ALL = (1 << 64) - 1
 
 
 class Purpose(IntEnum):
-    """What a key is for. The numbers are part of the order of the data: never change or reuse one."""
+    """What a key is for. The numbers are part of the data order: never change or reuse one."""
 
     DOCUMENT_ORDER = 1
     TARGET_LENGTH = 2

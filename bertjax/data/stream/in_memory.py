@@ -1,4 +1,4 @@
-"""Masked batches straight from a list of texts, for people with a training loop of their own."""
+"""Masked batches straight from a list of texts, for your own training loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bertjax.data.corpus.staging import tokenize
 from bertjax.data.stream.pair_cautions import check_pairs, phase_pairs
 from bertjax.data.stream.pipeline import evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.data.stream.word_cautions import check_words
+from bertjax.data.stream.word_warnings import check_words
 from bertjax.errors import ConfigError
 from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
@@ -36,14 +36,14 @@ def masked_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """One pass over the texts as training batches (fields: ``bertjax.batch``), in an order drawn from ``seed``.
 
-    Every text is a document. objective: "mlm" cuts it into runs of sentences; "mlm_nsp" makes next-sentence pairs and
-    needs two documents. packing: several examples share a row without seeing each other. max_predictions: masked
-    tokens a row, at most; by default masked_lm_prob of its length. whole_word_masking: the pieces of a word are
-    masked together. All batches have batch_size rows; in the last
-    one, rows beyond the end are empty and weigh nothing. Equal arguments give equal batches; another seed gives
-    another order and other masks, so take a new one for every epoch.
+    Every text is a document. objective: "mlm" splits it into runs of sentences; "mlm_nsp" makes next-sentence pairs and
+    needs two documents. packing: several examples share a row without seeing each other. max_predictions: the
+    most masked tokens per row; by default masked_lm_prob of its length. whole_word_masking: the pieces of a word are
+    masked together. All batches have batch_size rows; in the last one, rows beyond the end are empty and have weight
+    0. Equal arguments give equal batches; another seed gives another order and other masks, so use a new one for
+    every epoch.
 
-    Raises ConfigError (a ValueError) that names the argument, DataError where there is no text.
+    Raises ConfigError (a ValueError) that names the argument, DataError if there is no text.
     """
     if isinstance(texts, str):
         raise ConfigError("texts must be a list of strings, not one string")
@@ -82,12 +82,12 @@ def _check_whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def corpus_of(texts: Sequence[str], tokenizer: Tokenizer) -> Corpus:
-    """The texts, tokenised, one document each; without those that hold no token."""
+    """The texts, tokenised, one document each, without those that have no tokens."""
     return corpus_of_documents((sentences for text in texts if (sentences := split_sentences(text))), tokenizer)
 
 
 def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) -> Corpus:
-    """Documents given as their sentences, tokenised; without those that hold no token."""
+    """Documents given as lists of sentences, tokenised, without those that have no tokens."""
     with tempfile.TemporaryDirectory() as folder:
         staged = tokenize(documents, tokenizer, Path(folder))
         names = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")

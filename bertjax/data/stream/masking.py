@@ -1,9 +1,9 @@
-"""Masked language modelling: which tokens are to be predicted, and what the model sees in their place.
+"""Masked language modelling: which tokens are predicted, and what the model sees in their place.
 
 The rules are those of ``create_masked_lm_predictions`` in create_pretraining_data.py of google-research/bert: 15 % of
-an example's length with special tokens counted, never [CLS] or [SEP]; of these 80 % become [MASK], 10 % a random
-token, 10 % stay. The draws are keyed by (plan, row, position), so that a row's masks do not depend on its batch, and
-change with every epoch.
+an example's length, special tokens included, but never [CLS] or [SEP]; 80 % of them become [MASK], 10 % a random
+token, 10 % stay. The draws are keyed by (plan, row, position), so that a row's masks do not depend on its batch and
+change in every epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bertjax.text.tokenizer import Tokenizer
     from bertjax.text.word_boundaries import WordBoundaries
 
-# Random bits in a position's sort key; above them one that puts special tokens last.
+# Random bits in a position's sort key; one bit above them puts special tokens last.
 _DRAW_BITS = 16
 _MASK_SHARE = round(0.8 * 2**32)
 _MASK_OR_RANDOM_SHARE = round(0.9 * 2**32)
@@ -44,12 +44,12 @@ class TokenFacts:
 
     @cached_property
     def marks(self) -> WordBoundaries | None:
-        """What ids tell of where words begin; None where they do not tell all."""
+        """Where words begin, as far as ids tell; None if they do not tell for all."""
         return self.tokenizer.word_boundaries()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenFacts:
-        """Reads them off; raises ValueError where the vocabulary holds nothing but special tokens."""
+        """Raises ValueError if the vocabulary has only special tokens."""
         special = [*tokenizer.special_ids, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
         replacements = np.setdiff1d(np.arange(tokenizer.vocab_size, dtype=np.int32), np.array(special, np.int32))
         if not len(replacements):
@@ -66,9 +66,9 @@ class TokenFacts:
 
 
 def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> np.ndarray | None:
-    """``corpus.word_starts`` where whole-word masking needs them; None where it is off, or ids tell.
+    """``corpus.word_starts`` if whole-word masking needs them; None if it is off, or the ids tell.
 
-    Raises DataError where a corpus that needs them has none.
+    Raises DataError if the corpus does not have them.
     """
     if not settings.whole_word_masking or settings.order == 1 or facts.marks is not None:
         return None
@@ -83,33 +83,33 @@ def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the examples of K rows of S tokens lie; places count through all K * S positions, row after row.
+    """Where the examples of K rows of S tokens are; places count through all K * S positions, row after row.
 
     Every row holds at least one example. int64 arrays.
     """
 
-    # An entry a row: its number inside the plan of the block, tokens in use, number of its first example.
+    # Per row: its number in the plan of the block, tokens in use, number of its first example.
     row: np.ndarray
     used: np.ndarray
     first: np.ndarray
-    # An entry an example, in the order of their places: row (0 .. K-1), place of [CLS], length with specials.
+    # Per example, in the order of their places: row (0 .. K-1), place of [CLS], length with specials.
     row_of: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    # Places of [CLS] and [SEP], in no order.
+    # Places of [CLS] and [SEP], in any order.
     special: np.ndarray
-    # Runs of places that belong to one example or to padding: number of the example in its row (1 .., 0 is padding)
-    # and length; a row after the other, K * S places in all.
+    # Runs of places that belong to one example or to padding, row after row, K * S places in all: number of the
+    # example in its row (1 .., 0 is padding), and length.
     run_number: np.ndarray
     run_length: np.ndarray
-    # bool, a place each, for whole words of a corpus that has them on record: a word of the text begins here.
+    # bool, per place: a word of the text begins here. For whole words in a corpus that records them.
     begins: np.ndarray | None = None
 
 
 def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
-    """int64: number of tokens to mask in each example.
+    """How many tokens to mask in each example, int64.
 
-    With one example a row, the original's min(max_predictions, max(1, round(prob * length))). With several, the
+    With one example per row, the original's min(max_predictions, max(1, round(prob * length))). With several, the
     cumulative length in the row is rounded with an offset keyed by the row: the sum over a row never exceeds
     max_predictions, and each example's expectation is prob * length (less where a row would overflow).
     """
@@ -129,13 +129,13 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
 
 
 def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
-    """int32 [K, P]: the positions to be predicted in each row, ascending; S in unused slots, which come last.
+    """int32 [K, P]: the positions to predict in each row, ascending; S in unused slots, which come last.
 
-    ``ids`` [K * S] is only read for whole-word masking, of which no example has less masked than without.
+    ``ids`` [K * S] is only read for whole-word masking, which masks as many tokens of each example as without it.
     """
     length, rows = settings.sequence_length, len(layout.row)
     position_bits = (length - 1).bit_length()
-    # Sort key of a place: example, special or not, draw, position. 32 bits where they suffice: they sort faster.
+    # Sort key of a place: example, special or not, draw, position. 32 bits if they suffice: they sort faster.
     example_shift = position_bits + _DRAW_BITS + 1
     narrow = example_shift + settings.max_examples_per_row.bit_length() <= 32
     kind = np.uint32 if narrow else np.uint64
@@ -152,7 +152,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
     keys.reshape(-1)[layout.special] |= kind(1 << (position_bits + _DRAW_BITS))
     keys.sort(axis=1)
 
-    # An example's places lie where they lay before the sort, specials last: the first of them are masked.
+    # Sorting keeps each example's places together, specials last: the first of them are masked.
     quota, in_row = quotas(layout, settings, key), kind((1 << position_bits) - 1)
     if words is None:
         count = np.add.reduceat(quota, layout.first)
@@ -174,7 +174,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
 def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
     """What the model sees in place of the masked ids [K, P]: [MASK], a random token or the token itself.
 
-    ``row`` [K]: numbers of the rows inside the plan.
+    ``row`` [K]: numbers of the rows in the plan.
     """
     bits = draw_rows(derive(key, Purpose.MASK_ACTION), row, original.shape[1])
     action = high(bits)
@@ -186,14 +186,14 @@ def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) 
 
 
 def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
-    """uint16 [K, length] draws; four to a hash, as hashing is a good part of the work."""
+    """uint16 [K, length] draws; four from each hash, as hashing is a large part of the work."""
     bits = draw_rows(key, row, -(-length // 4))
-    # Little-endian by name, so that other machines cut the same bits.
+    # Explicitly little-endian, so that all machines take the same bits.
     return bits.astype("<u8", copy=False).view("<u2")[:, :length]
 
 
 def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
-    """For every place the place where its word begins."""
+    """For every place, the place where its word begins."""
     begins = layout.begins
     if begins is None:
         assert facts.marks is not None  # or the corpus would have been refused
@@ -206,7 +206,7 @@ def _words_of_order_1(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.
 
 
 def _apart_from_specials(begins: np.ndarray, layout: Layout) -> np.ndarray:
-    """No word reaches over a special token."""
+    """``begins`` with words ended by special tokens."""
     begins[layout.special] = True
     begins[layout.special[layout.special + 1 < len(begins)] + 1] = True
     return begins

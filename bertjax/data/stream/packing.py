@@ -1,8 +1,8 @@
 """Examples -> rows: best-fit decreasing over a whole block, then a keyed shuffle of the rows.
 
-Best-fit decreasing places the longest example first, each into the row with the least room that still takes it
-(Johnson 1974). There are at most as many distinct lengths and rooms as tokens in a row, so that whole groups of rows
-of equal room are filled at once; the loop runs over groups, not over examples.
+Best-fit decreasing takes the longest example first and puts each into the row with the least room that still fits it
+(Johnson 1974). There are at most as many distinct lengths and rooms as tokens in a row, so whole groups of rows with
+equal room are filled at once; the loop runs over groups, not over examples.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Rows:
 
 
 def pack(lengths: np.ndarray, row_length: int, max_examples: int, tie_bits: np.ndarray, row_bits: np.ndarray) -> Rows:
-    """Packs examples of ``lengths`` tokens (1 .. row_length, specials counted) into rows and shuffles these.
+    """Packs examples of ``lengths`` tokens (1 .. row_length, specials included) into rows and shuffles the rows.
 
-    ``tie_bits`` and ``row_bits`` are uint64 draws, one for each example: the former order examples of equal length, so
-    that neighbours in a document do not stay together; the latter order the rows (row_bits[r] for the r-th row opened).
+    ``tie_bits`` and ``row_bits`` are uint64 draws, one per example: the former order examples of equal length, so that
+    neighbours in a document are separated; the latter order the rows (row_bits[r] for the r-th row opened).
     """
     if max_examples == 1:
         return Rows(_order(row_bits), np.arange(len(lengths) + 1))
@@ -44,21 +44,21 @@ def pack(lengths: np.ndarray, row_length: int, max_examples: int, tie_bits: np.n
 
 
 def _order(keys: np.ndarray) -> np.ndarray:
-    """int64 order of uint64 keys, equal ones as they come. The index takes the place of the lowest bits of the key:
-    a sort of plain integers is a good deal faster than an argsort."""
+    """int64 order of uint64 keys, stable. The index replaces the lowest bits of the key: sorting plain integers is much
+    faster than argsort."""
     bits = np.uint64(len(keys).bit_length())
     ordered = np.sort((keys >> bits << bits) | np.arange(len(keys), dtype=np.uint64))
     return (ordered & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
 def _best_fit(counts: np.ndarray, row_length: int, max_examples: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Row and place in it of each example, these in order of falling length; and the number of rows.
+    """(row, place in the row) of each example, longest first, and the number of rows.
 
     ``counts``: examples by length.
     """
     row_of = np.empty(int(counts.sum()), np.int64)
     slot_of = np.empty_like(row_of)
-    # Open rows by room: lists of (row numbers, examples in each); bit r of ``open_rooms`` says that room r has some.
+    # Open rows by room: lists of (row numbers, examples in each); bit r of ``open_rooms``: there are rows with room r.
     groups: list[list[tuple[np.ndarray, int]]] = [[] for _ in range(row_length + 1)]
     open_rooms = 0
     rows = done = 0

@@ -1,7 +1,7 @@
-"""A keyed permutation of 0 .. n-1 that needs no array of length n.
+"""A keyed permutation of 0 .. n-1 without an array of length n.
 
-A Feistel network permutes the integers of b bits, where 2**b is the least power of two that holds n; a value that
-falls outside n is sent through again until it falls inside (cycle walking: Black and Rogaway, "Ciphers with arbitrary
+A Feistel network permutes the integers of b bits, where 2**b is the smallest power of two that is at least n; a value
+outside n goes through it again until it is inside (cycle walking: Black and Rogaway, "Ciphers with arbitrary
 finite domains", 2002). As 2**b < 2n, a value takes less than two passes on average.
 """
 

@@ -1,7 +1,7 @@
-"""Corpus -> batches: the one stream of rows that a run reads, cut into global batches, read ahead by Grain.
+"""Corpus -> batches: the stream of rows that a run reads, in global batches, read ahead by Grain.
 
-The stream is, for every epoch and every block of it, the rows of the block's plan. A global batch of B rows is the
-next B rows of the stream, over the ends of blocks and epochs; a process assembles only its own rows of it.
+The stream is the rows of every block's plan, block after block, epoch after epoch. A global batch of B rows is the
+next B rows of the stream, across the ends of blocks and epochs; a process makes only its own rows of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EVALUATION_SEED = 20181011
 
 
 class RowStream:
-    """The endless stream of rows of a phase: a batch is a pure function of where it starts. Keeps the last plan."""
+    """The endless stream of rows of a phase: a batch is a pure function of its start. Keeps the last plan."""
 
     def __init__(
         self, corpus: Corpus, facts: TokenFacts, phases: Sequence[ExampleSettings], seed: int, phase_index: int
@@ -51,10 +51,10 @@ class RowStream:
         self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
 
     def plan(self, cursor: Cursor) -> BlockPlan:
-        """The plan of the block that the cursor stands in."""
+        """The plan of the block at the cursor."""
         where = (cursor.epoch, cursor.block, cursor.cuts)
         if self._kept is None or self._kept[0] != where:
-            self._kept = None  # the old plan goes before the new one comes
+            self._kept = None  # frees the old plan before the new one is made
             corpus = self._corpus
             check_lengths(corpus.sentence_lengths, corpus.document_sentences, corpus.document_tokens)
             self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
@@ -66,8 +66,8 @@ class RowStream:
         """``steps`` batches from the cursor on, each with the cursor after it.
 
         Of each global batch of ``batch_size`` rows only those numbered ``rows`` (ascending) are made. With
-        ``epoch_end`` the stream ends before that epoch; what is missing then is empty rows, of weight 0. Several small
-        batches are made in much less time together than one by one.
+        ``epoch_end`` the stream ends before that epoch, and missing rows are empty, with weight 0. Making several small
+        batches together takes much less time than one by one.
         """
         settings, size = self.settings, len(rows)
         whole = batch_fields.empty(
@@ -113,7 +113,7 @@ class RowStream:
 
 
 class _BatchDataset(grain.IterDataset):
-    """Grain's view of the stream. The element is a whole batch: per row, Grain would cost more than the work itself."""
+    """Grain's view of the stream. An element is a whole batch: per row, Grain would cost more than the work itself."""
 
     def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _BatchIterator(grain.DatasetIterator):
 
     def __next__(self) -> tuple[Batch, Cursor]:
         if not self._ready:
-            # Several small batches at once, but none of the next block before its time.
+            # Several small batches at once, but none of the next block.
             whole = (len(self._stream.plan(self._cursor)) - self._cursor.row) // self._batch_size
             steps = max(1, min(whole, self._most_steps))
             self._ready = self._stream.read(self._cursor, self._batch_size, self._rows, steps)[::-1]
@@ -151,12 +151,12 @@ class _BatchIterator(grain.DatasetIterator):
 class Batches(Iterator[tuple[Batch, Cursor]]):
     """An endless iterator over (batch, cursor after the batch); made by ``open_batches``.
 
-    The cursor belongs to the batch it comes with, however far batches have been made ahead: saved with the state
-    after that batch's update, it is where to go on. ``close`` stops the thread, which else happens at exit.
+    However far batches are made ahead, the cursor belongs to the batch it comes with: saved with the state after that
+    batch's update, it is where to continue. ``close`` stops the thread, which otherwise happens at exit.
     """
 
     def __init__(self, iterator: grain.DatasetIterator) -> None:
-        # The only reference, dropped on closing: Grain's own clean-up fails once the interpreter is half gone.
+        # The only reference, dropped on closing: Grain's own clean-up fails during interpreter shutdown.
         self._open = [iterator]
         self._finalizer = weakref.finalize(self, _close, self._open)
 
@@ -166,7 +166,7 @@ class Batches(Iterator[tuple[Batch, Cursor]]):
         return next(self._open[0])
 
     def close(self) -> None:
-        """Ends reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
+        """Stops reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
         self._finalizer()
 
     def __enter__(self) -> Batches:
@@ -192,19 +192,19 @@ def open_batches(
     rows: np.ndarray | None = None,
     prefetch: int = 4,
 ) -> Batches:
-    """The batches of a phase from a cursor on, without end.
+    """The batches of a phase from a cursor on, endless.
 
     ``phases``: settings of all phases of the run, ``phase_index`` the one that reads now. ``batch_size`` B: rows of
     a global batch. ``rows``: numbers, ascending, of the rows of every global batch to make here; all by default.
-    ``prefetch``: batches made ahead in a thread; 0 makes each one when it is asked for. What comes is the same for
-    every ``prefetch``, and the parts that processes read make up the same global batch for every number of them.
+    ``prefetch``: batches made ahead in a thread; 0 makes each one on demand. The batches are the same for every
+    ``prefetch``, and the parts of all processes make up the same global batch for any number of processes.
 
-    Raises ``ConfigError`` for settings that do not go together, ``DataError`` for a corpus that gives no examples. An
-    error while batches are made ahead is raised by ``next``.
+    Raises ``ConfigError`` for settings that conflict, ``DataError`` for a corpus that gives no examples. ``next``
+    raises errors that occur while batches are made ahead.
     """
     rows = np.arange(batch_size) if rows is None else np.asarray(rows)
     if len(rows) and not (rows[0] >= 0 and (np.diff(rows) > 0).all() and rows[-1] < batch_size):
-        raise ConfigError(f"rows {rows[0]} to {rows[-1]} are no ascending part of a batch of {batch_size} rows")
+        raise ConfigError(f"rows {rows[0]} to {rows[-1]} are not an ascending part of a batch of {batch_size} rows")
     if len({settings.block_tokens for settings in phases}) > 1:
         raise ConfigError("block_tokens must be the same in all phases")
     _check_corpus(corpus, phases[phase_index])
@@ -225,8 +225,8 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Held-out batches: one pass over the corpus or its first ``max_rows`` rows, always the same.
 
-    All batches hold ``batch_size`` rows; in the last one, rows beyond the end are empty and weigh nothing. A
-    held-out split of one document draws random next sentences from that document itself.
+    All batches have ``batch_size`` rows; in the last one, rows beyond the end are empty and have weight 0. A held-out
+    split of one document draws random next sentences from that document.
     """
     _check_corpus(corpus, settings, fewest_documents=1)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)

@@ -1,4 +1,4 @@
-"""How examples are made in one phase: the part of the config that decides the order and content of the batches."""
+"""How the examples of one phase are made: the part of the config that decides order and content of the batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bertjax.config import RunConfig
 from bertjax.errors import ConfigError
 
-# Version of the rules by which a corpus becomes examples; a run goes on with the one that it began with.
+# Version of the rules that turn a corpus into examples; a run keeps the one that it began with.
 # 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
 # 2: sentences that no pair has room for are split first (pairs.split_long); words as text.word_boundaries has them.
 ORDER = 2

@@ -1,4 +1,4 @@
-"""Measures the data pipeline: tokens a second, by stage, and what the batches are like."""
+"""Measures the data pipeline: tokens per second, time per stage, and statistics of the batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole-word masking: where words begin and end among the tokens of a row, and which of them fit into a quota."""
+"""Whole-word masking: where words begin and end in the tokens of a row, and which of them fit into a quota."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from bertjax.text.word_boundaries import WordBoundaries
 
-# A word of more pieces is masked piece by piece: the rest of a row's predictions would hardly ever hold it, and it is
-# mostly no word at all (a protein, an address, a run of signs). Of German, Turkish, Russian, Korean, Arabic, Hindi,
-# French and Japanese, in vocabularies of 8,000 pieces, up to 0.2 % of the tokens are in words of more than these.
+# A word of more pieces is masked piece by piece: it would hardly ever fit into what is left of a row's predictions,
+# and it is mostly not a word (a protein, an address, a run of signs). In German, Turkish, Russian, Korean, Arabic,
+# Hindi, French and Japanese, in vocabularies of 8,000 pieces, up to 0.2 % of the tokens are in words longer than this.
 MOST_PIECES = 8
 
 
@@ -28,7 +28,7 @@ def word_starts(ids: np.ndarray, marks: WordBoundaries) -> np.ndarray:
 
 
 def without_long_words(begins: np.ndarray) -> np.ndarray:
-    """``begins``, with every piece of a word of more than ``MOST_PIECES`` as a word of its own. The first is one."""
+    """``begins``, with every piece of a word of more than ``MOST_PIECES`` as its own word. ``begins[0]`` is True."""
     at = np.flatnonzero(begins)
     size = np.diff(at, append=len(begins))
     long = size > MOST_PIECES
@@ -37,16 +37,16 @@ def without_long_words(begins: np.ndarray) -> np.ndarray:
 
 
 def first_places(begins: np.ndarray) -> np.ndarray:
-    """For every place the place where its word begins, by ``begins`` (bool)."""
+    """For every place, the place where its word begins, by ``begins`` (bool)."""
     return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
 
 
 def chosen_pieces(begins: np.ndarray, sizes: np.ndarray, quota: np.ndarray, fill: bool) -> np.ndarray:
     """bool: which of the pieces, sorted by example and word, are masked.
 
-    As in the original, the words of an example are gone through in order, and one that would exceed the quota is
-    passed over. With ``fill`` the first of those gives pieces for what is left when no word is short enough, as with
-    an example that has but long words: the share of masked tokens is that of single pieces. ``begins``: first pieces
+    As in the original, the words of an example are taken in order, and a word that would exceed the quota is skipped.
+    With ``fill``, if no word fits into what is left, the first skipped word gives some of its pieces, so that as many
+    tokens are masked as without whole words. ``begins``: first pieces
     of words; ``sizes`` [examples]: pieces of each example.
     """
     word_of_piece = np.cumsum(begins) - 1

@@ -1,4 +1,4 @@
-"""Whether whole-word masking does anything on a corpus: it is refused where it does not."""
+"""Whether whole-word masking has an effect on a corpus: it is refused if not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bertjax.errors import ConfigError
 if TYPE_CHECKING:
     from bertjax.text.tokenizer import Tokenizer
 
-# Share of the tokens in words of several pieces, under which a run is told that the option hardly does anything.
+# Share of the tokens in words of several pieces below which a run is warned that the option has little effect.
 _LITTLE = 0.01
 _CHUNK = 1 << 20  # tokens
 
 
 def share_in_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings) -> float:
-    """Share of the tokens that are masked with others of their word, in the first million tokens that have such, or 0
-    where the whole corpus has none. Raises DataError where the corpus does not tell."""
+    """Share of the tokens that are masked with others of their word, in the first million tokens that have such words;
+    0 if the whole corpus has none. Raises DataError if the corpus does not tell."""
     facts = TokenFacts.of(tokenizer)
     kept = kept_words(corpus, facts, settings)
     tokens = np.asarray(corpus.tokens)
@@ -44,9 +44,9 @@ def share_in_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettin
 
 
 def check_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, key: str) -> list[str]:
-    """A warning where whole-word masking, if it is asked for by ``key``, hardly does anything.
+    """A warning if whole-word masking, switched on by ``key``, has little effect.
 
-    Raises ConfigError where it does nothing, DataError where the corpus does not tell where words begin.
+    Raises ConfigError if it has none, DataError if the corpus does not tell where words begin.
     """
     if not settings.whole_word_masking or settings.order == 1:
         return []

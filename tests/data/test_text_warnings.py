@@ -9,7 +9,7 @@ import pytest
 
 from bertjax.data.corpus.prepared import open_prepared, prepare
 from bertjax.data.corpus.sources import TextList
-from bertjax.data.corpus.text_cautions import TextCounts, check_known, text_cautions, text_line
+from bertjax.data.corpus.text_warnings import TextCounts, check_known, text_line, text_warnings
 from bertjax.errors import DataError
 from bertjax.prepare import main
 from bertjax.text import coverage
@@ -128,12 +128,12 @@ def test_a_few_long_words_are_a_warning_wherever_the_corpus_is_from(tmp_path, ca
     share = 400 / sum(len(text.replace(" ", "")) for text in ENGLISH + TEXTS["hexadecimal"][:2])
     assert f"{share:.2%} of the characters are [UNK]" in shown.out
     for corpus in (open_prepared(tmp_path / "out"), prepare([path], vocab_size=300), prepare([path], vocab_size=300)):
-        assert line.removeprefix("warning: ") in text_cautions(corpus)
+        assert line.removeprefix("warning: ") in text_warnings(corpus)
 
 
 def test_what_is_said_of_good_text(capsys, tmp_path):
     corpus = prepare(TextList(ENGLISH), vocab_size=300)
-    assert text_cautions(corpus) == []
+    assert text_warnings(corpus) == []
     counts = corpus.manifest["counts"]["text"]
     used = {int(i) for split in (corpus.train, corpus.held_out) for i in split.tokens}
     assert counts["unused_entries"] == 300 - 5 - len(used)
@@ -164,14 +164,14 @@ def test_the_fix_for_a_given_tokenizer_is_one_that_helps(pieces, settings, text,
     if "tokenizer_config.json" in str(error.value):
         name, path = str(error.value).split('"')[1], tmp_path / "tokenizer" / "tokenizer_config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {name: True}))
-        assert text_cautions(prepare(TextList([text] * 10), tokenizer=tmp_path / "tokenizer")) == []
+        assert text_warnings(prepare(TextList([text] * 10), tokenizer=tmp_path / "tokenizer")) == []
 
 
 def test_a_bare_vocabulary_reads_as_the_key_says(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*WORDPIECE_SPECIALS, "the", "river"]))
     with pytest.raises(DataError, match="--lowercase=true"):
         prepare(TextList(["The River"] * 10), tokenizer=tmp_path / "vocab.txt", lowercase=False)
-    assert text_cautions(prepare(TextList(["The River"] * 10), tokenizer=tmp_path / "vocab.txt", lowercase=True)) == []
+    assert text_warnings(prepare(TextList(["The River"] * 10), tokenizer=tmp_path / "vocab.txt", lowercase=True)) == []
 
 
 def test_corpora_of_earlier_versions_open_and_are_judged_by_tokens(tmp_path):
@@ -185,10 +185,10 @@ def test_corpora_of_earlier_versions_open_and_are_judged_by_tokens(tmp_path):
             manifest["counts"]["text"] = text
         (corpus.path / "manifest.json").write_text(json.dumps(manifest))
         old = open_prepared(corpus.path)
-        assert text_cautions(old) == []
+        assert text_warnings(old) == []
         assert text_line(old).startswith("0.00% of the tokens are [UNK]; ")
         old.token_counts[old.tokenizer.unk_id] = old.token_counts.sum()
-        assert "50.0% of the tokens of the corpus are [UNK]" in text_cautions(old)[0]
+        assert "50.0% of the tokens of the corpus are [UNK]" in text_warnings(old)[0]
         with pytest.raises(DataError, match=r"data\.tokenizer=sentencepiece"):
             check_known(TextCounts.of(old), old.tokenizer)
 

@@ -1,4 +1,4 @@
-"""What became of the text of a corpus when it was tokenised: a line for a person, and warnings with the way out."""
+"""How well a tokenizer suits the text of a corpus: a line for a person, and warnings that say what to do."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import PreparedCorpus
 
 
-def text_cautions(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
-    """A line for each thing about the text of a corpus that is hardly meant, with the way out.
+def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
+    """A warning for each thing about the text of a corpus that is probably a mistake.
 
-    ``lowercase``: whether lowercasing was asked for, and is not a mere default.
+    ``lowercase``: whether lowercasing was asked for, not just the default.
     """
     cleaning = _cleaning(corpus)
     counts = corpus.manifest["counts"]
@@ -33,7 +33,7 @@ def text_cautions(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
 
 
 def cleaning_line(corpus: PreparedCorpus) -> list[str]:
-    """How the text was cleaned and why, as a line; none where a given tokenizer says it, or it is not on record."""
+    """How the text was cleaned and why, as a line; none if a given tokenizer decided it, or it is not on record."""
     said = _cleaning(corpus).get("said")
     return [said] if isinstance(said, str) else []
 
@@ -45,8 +45,8 @@ def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """What is on record of the text of a corpus. share: the part of its ``unit`` that is unknown. too_long: the part of
-    that in words longer than the tokenizer looks at. unused: entries that never occur."""
+    """What is on record about the text of a corpus. share: of its ``unit`` that is unknown. too_long: share of these in
+    words longer than the tokenizer looks at. unused: entries that never occur."""
 
     share: float
     unused: int
@@ -62,8 +62,7 @@ class TextCounts:
 
     @classmethod
     def of(cls, corpus: PreparedCorpus) -> TextCounts:
-        """From the manifest. Corpora of earlier versions say nothing of characters there: tokens of their training text
-        are counted instead."""
+        """From the manifest. Earlier versions did not count characters: there it is tokens of the training text."""
         counts, tokenizer = corpus.manifest["counts"].get("text"), corpus.tokenizer
         used = corpus.token_counts
         if isinstance(counts, dict) and all(type(counts.get(name)) is int for name in _NUMBERS):
@@ -73,7 +72,7 @@ class TextCounts:
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, Any], tokenizer: Tokenizer, asked_size: Any) -> TextCounts:
-        """counts: ``text`` of a manifest's counts. asked_size: entries of a vocabulary that was learned."""
+        """counts: ``text`` in the counts of a manifest. asked_size: of a vocabulary that was learned."""
         unknown, known_if = counts["unknown_characters"], counts.get("known_if")
         return cls(
             share=unknown / max(counts["characters"], 1),
@@ -105,7 +104,7 @@ _REMEDIES = {
 
 
 def counts_of_text(known: Coverage, used: np.ndarray, tokenizer: Tokenizer, trained: bool) -> dict[str, Any]:
-    """What a manifest keeps of a text. used: int64 [vocab_size], how often each entry occurs in all of it."""
+    """What a manifest records about a text. used: int64 [vocab_size], how often each entry occurs in it."""
     return {
         "characters": known.characters,
         "words": known.words,
@@ -119,7 +118,7 @@ def counts_of_text(known: Coverage, used: np.ndarray, tokenizer: Tokenizer, trai
 
 
 def _unused(used: np.ndarray, tokenizer: Tokenizer) -> tuple[int, int]:
-    """(entries that never occur, all entries), without those of the special roles; ``[unusedN]`` are such, too."""
+    """(entries that never occur, all entries), without the special roles; ``[unusedN]`` are among them."""
     roles = {getattr(tokenizer, f"{role}_id") for role in ROLES}
     never = set(np.flatnonzero(used == 0).tolist())
     return len(never - roles), tokenizer.vocab_size - len(roles)
@@ -136,7 +135,7 @@ def text_line(corpus: PreparedCorpus) -> str:
 
 
 def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
-    """How much of the text is unknown, why as far as is known, and the way out."""
+    """How much of the text is unknown, why if that is known, and what to do."""
     examples = ", ".join(map(repr, text.examples))
     line = f"{text.share:.1%} of the {text.unit} of the corpus are {_piece(tokenizer)}"
     line += f", such as {examples}" if examples else ""
@@ -156,7 +155,7 @@ def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
 
 
 def check_known(text: TextCounts, tokenizer: Tokenizer) -> None:
-    """Raises DataError where more than a fifth of a text is unknown: a model would learn to say so, and little else."""
+    """Raises DataError if more than a fifth of a text is unknown: a model would learn little but that."""
     if text.share > REFUSE_ABOVE:
         raise DataError(unknown_line(text, tokenizer))
 
@@ -166,5 +165,5 @@ def _piece(tokenizer: Tokenizer) -> str:
 
 
 def _strings(found: object) -> Iterator[str]:
-    """What is a list of strings; corpora of earlier versions have none, and anything may stand in a file."""
+    """The strings of a list; earlier versions wrote none, and a file may contain anything."""
     yield from (line for line in found if isinstance(line, str)) if isinstance(found, list) else ()
