@@ -317,7 +317,7 @@ def test_a_huge_document_is_tokenised_in_parts(tmp_path, monkeypatch):
 
 
 def test_texts_of_parquet_that_are_too_long_are_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.data.corpus.sources.LONGEST_LINE", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.formats.LONGEST_LINE", 1000)
     path = written(tmp_path / "a.parquet", ["short", "x" * 2000, "last"])
     report = Report()
     assert texts_of(path, report) == ["short", "last"] and report.skipped_lines == 1

@@ -142,7 +142,7 @@ def test_a_file_of_bad_json_lines_only(write):
 
 def test_too_long_lines(write, monkeypatch):
     monkeypatch.setattr(reading_files, "LONGEST_LINE", 1000)
-    monkeypatch.setattr("bertjax.data.corpus.sources.LONGEST_LINE", 1000)
+    monkeypatch.setattr("bertjax.data.corpus.formats.LONGEST_LINE", 1000)
     report = Report()
     path = write("a.jsonl", jsonl({"text": "x" * 2500}, {"text": "short"}))
     assert texts(path, report=report) == ["short"]
