@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bertjax.cluster.clock import RunningClock
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.handshake import NotAuthenticated, authenticate
 from bertjax.cluster.messages import FROM_SERVER, MESSAGE_LIMIT, LineReader, Malformed, failure, line, parse
 from bertjax.cluster.server import BEAT_SECONDS, Server, silence_limit
-from bertjax.cluster.watchdog import Heartbeat
+from bertjax.cluster.watchdog import Heartbeat, RunningClock
 from bertjax.errors import LOST
 
 CONNECT_SECONDS = 10.0

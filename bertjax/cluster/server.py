@@ -9,11 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from bertjax.cluster.clock import RunningClock
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.handshake import Authenticator
 from bertjax.cluster.messages import FROM_CLIENT, MESSAGE_LIMIT, LineReader, Malformed, failure, line, parse
-from bertjax.cluster.watchdog import IN_STEP
+from bertjax.cluster.watchdog import IN_STEP, RunningClock
 from bertjax.errors import LOST, USAGE
 
 BEAT_SECONDS = 0.5

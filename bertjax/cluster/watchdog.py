@@ -7,13 +7,13 @@ import faulthandler
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bertjax.cli.command import fail
 from bertjax.cli.showing import note
-from bertjax.cluster.clock import RunningClock
 from bertjax.cluster.interrupt import Interruption
 from bertjax.errors import LOST, Stalled
 
@@ -25,6 +25,24 @@ LOOK_SECONDS = 1.0
 LONGEST_GAP = 4
 # After which a run that was asked to end says why it does not.
 RELUCTANT_SECONDS = 10.0
+
+
+class RunningClock:
+    """Somebody looks at it all the time. Where nobody did for longer than ``longest_gap`` seconds the process itself
+    stood still - by SIGSTOP, or because its machine slept - and that time counts as ``longest_gap``."""
+
+    def __init__(self, longest_gap: float, clock: Callable[[], float] = time.monotonic):
+        self.longest_gap = longest_gap
+        self._clock, self._lock = clock, threading.Lock()
+        self._last, self._stopped = clock(), 0.0
+
+    def now(self) -> float:
+        """Seconds since an arbitrary moment."""
+        with self._lock:
+            now = self._clock()
+            self._stopped += max(0.0, now - self._last - self.longest_gap)
+            self._last = now
+            return now - self._stopped
 
 
 @dataclass

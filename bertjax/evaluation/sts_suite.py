@@ -27,8 +27,7 @@ from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
 from bertjax.model.pooling import POOLINGS
 from bertjax.tasks.delimited_files import DELIMITED
-from bertjax.tasks.examples import TextExample, text_examples
-from bertjax.tasks.incomplete import Warn
+from bertjax.tasks.examples import TextExample, Warn, text_examples
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.tasks.undefined_scores import undefined_scores
 from bertjax.text.coverage import unknown_warning

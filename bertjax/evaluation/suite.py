@@ -13,8 +13,7 @@ import jax
 from bertjax.config import nearest
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert
-from bertjax.tasks.intervals import bootstrap, score_intervals
-from bertjax.tasks.scores import SCORES
+from bertjax.tasks.scores import SCORES, bootstrap, score_intervals
 
 LEVEL = 0.95  # of the confidence intervals
 SAMPLES = 1000  # drawn for each of them

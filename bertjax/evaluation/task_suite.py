@@ -25,8 +25,7 @@ from bertjax.model.task import TaskModel
 from bertjax.tasks.answer_tokens import counted_in_characters
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
-from bertjax.tasks.labels import label_ids
-from bertjax.tasks.positive_label import positive_label
+from bertjax.tasks.labels import label_ids, positive_label
 from bertjax.tasks.qa_windows import N_BEST
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import per_class

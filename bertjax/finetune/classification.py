@@ -18,8 +18,7 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.model.task import TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
-from bertjax.tasks.labels import label_ids, label_map, unused
-from bertjax.tasks.positive_label import positive_label
+from bertjax.tasks.labels import label_ids, label_map, positive_label, unused
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.undefined_scores import always_undefined, never_predicted, undefined_scores
 from bertjax.text.tokenizer import Tokenizer

@@ -11,8 +11,7 @@ from bertjax.config_schema import nearest
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll_columns import Line, Tagged, read_columns
-from bertjax.tasks.examples import TaggedExample, not_empty
-from bertjax.tasks.incomplete import Warn, silent
+from bertjax.tasks.examples import TaggedExample, Warn, not_empty, silent
 from bertjax.tasks.numbered_lines import numbered_lines
 
 # https://universaldependencies.org/format.html

@@ -17,7 +17,7 @@ from bertjax.cli.digits import whole_number
 from bertjax.cli.showing import quoted
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.entities import are_entities
-from bertjax.tasks.incomplete import Warn
+from bertjax.tasks.examples import Warn
 
 _DOCUMENT = "-DOCSTART-"
 _COMMENT = re.compile(r"#\s*[\w.:]+\s+=\s|#\s*[\w.:]+\s*=\s*\S+$")

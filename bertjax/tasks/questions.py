@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from bertjax.cli.showing import quoted
 from bertjax.errors import DataError
-from bertjax.tasks.examples import Answer, QuestionExample, check_text, named, not_empty, python_value
-from bertjax.tasks.incomplete import Warn, silent
+from bertjax.tasks.examples import Answer, QuestionExample, Warn, check_text, named, not_empty, python_value, silent
 
 # A larger share of questions with a misplaced answer means that the file is wrong.
 MOST_MISALIGNED = 0.01

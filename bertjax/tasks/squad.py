@@ -12,8 +12,7 @@ from bertjax.cli.showing import quoted, short
 from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
-from bertjax.tasks.examples import QuestionExample, not_empty
-from bertjax.tasks.incomplete import Warn, silent
+from bertjax.tasks.examples import QuestionExample, Warn, not_empty, silent
 from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_binary
 from bertjax.tasks.questions import Row, checked_questions
 

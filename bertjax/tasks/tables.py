@@ -14,9 +14,18 @@ from bertjax.cli.showing import listed, quoted
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.delimited_files import DELIMITED
-from bertjax.tasks.examples import TextExample, check_text, checked_label, drop_unlabelled, not_empty
+from bertjax.tasks.examples import (
+    Incomplete,
+    TextExample,
+    Warn,
+    check_text,
+    checked_label,
+    drop_incomplete,
+    drop_unlabelled,
+    not_empty,
+    silent,
+)
 from bertjax.tasks.headers import check_is_example, is_again, with_width
-from bertjax.tasks.incomplete import Incomplete, Warn, drop_incomplete, silent
 from bertjax.tasks.numbered_lines import json_objects
 
 # The usual names of columns; the first of several that occur is taken.
@@ -33,7 +42,7 @@ _PAIRS = (
     ("query", "positive"),
 )
 _SINGLES = ("sentence", "text", "content", "review", "question", "tweet", "comment", "message", "utterance", "document")
-_LABELS = (
+_LABELS = [
     "gold_label",
     "label",
     "labels",
@@ -45,7 +54,7 @@ _LABELS = (
     "intent",
     "topic",
     "target",
-)
+]
 _NUMBERS = ("score", "similarity_score", "label", "gold_label")
 _LABEL_NAMES = {
     "classification": _LABELS,

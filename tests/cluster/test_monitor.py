@@ -9,12 +9,11 @@ import pytest
 from group import SECRET, Group, free_port
 
 from bertjax.cluster import processes
-from bertjax.cluster.clock import RunningClock
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.processes import distributed_run
 from bertjax.cluster.server import Peer, verdict
-from bertjax.cluster.watchdog import IN_STEP, Heartbeat, Watchdog
+from bertjax.cluster.watchdog import IN_STEP, Heartbeat, RunningClock, Watchdog
 from bertjax.errors import LOST, Lost, exit_code
 
 NOW = 1000.0
@@ -155,7 +154,6 @@ def test_time_in_which_the_process_was_stopped_does_not_count():
 
 STOPPED_FOR_A_WHILE = """
 import os, sys, time
-from bertjax.cluster.watchdog import Heartbeat, Watchdog
 progress = Heartbeat()
 watchdog = Watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71)))
 progress.at("in the step", 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from bertjax.errors import ConfigError
-from bertjax.tasks.positive_label import positive_label
+from bertjax.tasks.labels import positive_label
 
 
 @pytest.mark.parametrize(
