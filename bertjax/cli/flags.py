@@ -47,29 +47,28 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
 
     options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
     """
-    argv = _config_first(_with_files(argv))
+    file, argv = _take_config(argv)
+    config = None if file is None else _load(*file)
+    _check_digits(argv, options, config)
     values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file(
-        "config", None, "config file", flag_values=values, sys_argv=[program, *argv]
-    )
     holders = {}
     for name, (default, text) in options.items():
         define: Any = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
         holders[name] = define(name, default, text, flag_values=values)
-    loaded = _load_config_file(argv)
-    _check_digits(argv, options, loaded)
     try:
+        if config is not None:
+            config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=[program, *argv])
         rest = values([program, *argv])
     except flags.UnrecognizedFlagError as error:
         hint = nearest(error.flagname, ("config", "help", *options))
         raise FlagError(f"unknown flag --{error.flagname}; {hint}") from None
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FlagError(_explained(argv, error, loaded)) from None
+        raise FlagError(_explained(argv, error, config)) from None
     if len(rest) > 1:
         raise FlagError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
-    if config.value is None:
+    if config is None:
         raise FlagError("no config; give one, such as --config=tiny")
-    return config.value, {name: holder.value for name, holder in holders.items()}
+    return values["config"].value, {name: holder.value for name, holder in holders.items()}
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -79,11 +78,23 @@ def shipped_configs() -> dict[str, Path]:
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
-def config_file(given: str) -> str:
-    """The file that ``--config=given`` means: a path, or the name of a shipped config (``tiny``, ``configs/tiny.py``);
-    with the parameter of get_config after a colon where one is given.
+def _take_config(argv: list[str]) -> tuple[tuple[str, str | None] | None, list[str]]:
+    """((file, parameter) of the last ``--config``, None without one; the other arguments). Raises FlagError."""
+    found, rest, arguments = None, [], iter(argv)
+    for argument in arguments:
+        flag, equals, given = argument.partition("=")
+        if flag in ("--config", "-config"):
+            found = _config_file(given if equals else next(arguments, ""))
+        else:
+            rest.append(argument)
+    return found, rest
 
-    A file of that path goes before a shipped config of that name. Raises FlagError where there is neither.
+
+def _config_file(given: str) -> tuple[str, str | None]:
+    """The file that ``--config=given`` means: a path, or the name of a shipped config (``tiny``, ``configs/tiny.py``);
+    and the parameter of get_config that may stand after a colon.
+
+    A file of that path goes before a shipped config of that name. Raises FlagError if there is neither.
     """
     file, colon, parameter = str(given_path(given, "--config", FlagError)).partition(":")
     if not Path(file).is_file():
@@ -91,72 +102,53 @@ def config_file(given: str) -> str:
         if name not in shipped:
             raise FlagError(f"config file {file} does not exist; configs that come with bertjax: {', '.join(shipped)}")
         file = str(shipped[name])
-    return file + colon + parameter
+    return file, parameter if colon else None
 
 
-def _with_files(argv: list[str]) -> list[str]:
-    """The same with every ``--config`` as ``--config=PATH`` of an existing file. Raises FlagError where it is none."""
-    found, arguments = [], iter(argv)
-    for argument in arguments:
-        flag, equals, given = argument.partition("=")
-        is_config = flag in ("--config", "-config")
-        found.append(f"--config={config_file(given if equals else next(arguments, ''))}" if is_config else argument)
-    return found
-
-
-def _config_first(argv: list[str]) -> list[str]:
-    """The same with --config before its overrides, where ml_collections needs it."""
-    return sorted(argv, key=lambda argument: not argument.startswith("--config="))
-
-
-def _load_config_file(argv: list[str]) -> ConfigDict | None:
-    """The config without overrides, None where no file is given. Raises FlagError where the file gives no config."""
-    paths = [argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")]
-    if not paths:
-        return None
-    file, colon, _ = paths[-1].partition(":")
+def _load(file: str, parameter: str | None) -> ConfigDict:
+    """What a config file's ``get_config`` returns. Raises FlagError if that is no config."""
     try:
         get_config = runpy.run_path(file).get("get_config")
-        config: Any = get_config() if callable(get_config) and not colon else None
+        given = [] if parameter is None else [parameter]
+        config: Any = get_config(*given) if callable(get_config) else None
     except Exception as error:  # whatever the file itself raises
         raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
-    if not colon and not isinstance(config, ConfigDict):
+    if not isinstance(config, ConfigDict):
         raise FlagError(f"config file {file} must have a get_config() that returns a ConfigDict")
     return config
 
 
 def _check_digits(argv: list[str], options: dict[str, tuple[Any, str]], config: ConfigDict | None) -> None:
     """Raises FlagError for a number in other digits than 0 to 9, which Python would read as one."""
-    for argument, after in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, after in zip(argv, [*argv[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         name, value = name.removeprefix("--"), value if equals else after
-        kind = type(options[name][0]) if name in options else _type_at(name, config)
+        key = name.rpartition(".")[2]
+        node, missing = _find(config, name.removeprefix("config."))
+        kind = type(options[name][0]) if name in options else type(None) if missing else node.get_type(key)
         if issubclass(kind, int | float) and has_other_digits(value):
             raise FlagError(f"--{name} must be written in the digits 0 to 9, not {value!r}")
 
 
-def _type_at(name: str, config: ConfigDict | None) -> type:
-    """The type of ``config.a.b`` in the file, also where it holds None; None's where there is no such key."""
-    *sections, key = name.split(".")[1:] or [""]
-    node: Any = config
-    for part in sections:
-        node = node[part] if isinstance(node, ConfigDict) and part in node else None
-    return node.get_type(key) if isinstance(node, ConfigDict) and key in node else type(None)
+def _find(config: ConfigDict | None, path: str) -> tuple[Any, str | None]:
+    """(the section with the key ``a.b.c``, None), or if the config has no such key, (what it has instead, the part that
+    is missing there)."""
+    section, node = None, config
+    for part in path.split("."):
+        if not isinstance(node, ConfigDict) or part not in node:
+            return node, part
+        section, node = node, node[part]
+    return section, None
 
 
 def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> str:
     """One line for what absl or ml_collections said about an override."""
-    text = " ".join(str(error).replace("\\n", " ").split())
-    for argument in argv:
-        match = re.match(r"--(?:no)?config\.([\w.]+)", argument)
-        if match is None:
-            continue
-        if match[1] in RENAMED:
-            return f"config key config.{match[1]} is now called config.{RENAMED[match[1]]}"
-        node = config
-        for part in match[1].split("."):
-            if not isinstance(node, ConfigDict) or part not in node:
-                allowed = f"; {nearest(part, node)}" if isinstance(node, ConfigDict) else ""
-                return f"unknown config key config.{match[1]}{allowed}"
-            node = node[part]
-    return text.replace("flag --config.", "config override --config.")
+    matches = (re.match(r"--(?:no)?config\.([\w.]+)", argument) for argument in argv)
+    for name in (match[1] for match in matches if match):
+        if name in RENAMED:
+            return f"config key config.{name} is now called config.{RENAMED[name]}"
+        node, missing = _find(config, name)
+        if missing:
+            allowed = f"; {nearest(missing, node)}" if isinstance(node, ConfigDict) else ""
+            return f"unknown config key config.{name}{allowed}"
+    return " ".join(str(error).replace("\\n", " ").split()).replace("flag --config.", "config override --config.")
