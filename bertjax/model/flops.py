@@ -1,50 +1,42 @@
-"""Parameters and floating-point operations of the model, from the parameters that it declares."""
+"""How many parameters a model has, and how many floating-point operations it takes, from the shapes it declares."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+import math
 
 from flax import nnx
 from flax.traverse_util import flatten_dict
 
 from bertjax.config import ModelConfig
-from bertjax.model.bert import Bert
-from bertjax.model.parameters import parameter_specs
+from bertjax.model.bert import Bert, split_params
+
+_LAYER = "encoder/layers/"
+_OF_ALL_POSITIONS = tuple(f"{_LAYER}attention/{name}/kernel" for name in ("key", "value"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sizes(model: ModelConfig) -> dict[str, int]:
+    """Path of each parameter of a model with pretraining heads -> how many numbers it holds."""
+    params = split_params(nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0))))[1]
+    return {path: math.prod(x.shape) for path, x in flatten_dict(params, sep="/").items()}
 
 
 def train_flops_per_row(model: ModelConfig, length: int, predictions: int, num_positions: int | None = None) -> float:
-    """FLOPs of one row, forward and backward, nothing recomputed: two per multiply-add, the backward pass counted as
-    twice the forward.
+    """FLOPs of one row, forward and backward, nothing recomputed.
 
-    In the BERT of 2018 that is 3 * (S L (8 H^2 + 4 H F + 4 S H) + P (2 H^2 + 2 H V)). num_positions: how many the last
-    layer computes (None: all S); it still needs the keys and values of every position.
+    Two per multiply-add, the backward pass counted as twice the forward; for the layers of 2018 this is
+    3 * (S L (8 H^2 + 4 H F + 4 S H) + P (2 H^2 + 2 H V)). num_positions: how many the last layer computes (None: all
+    S); it still needs keys and values of every position.
     """
     H, L, V = model.hidden_size, model.num_hidden_layers, model.vocab_size
-    keys_and_values, others = _matrix_sizes(model)
+    kernels = {p: n // L for p, n in _sizes(model).items() if p.startswith(_LAYER) and p.endswith("/kernel")}
+    of_all = 2 * sum(kernels[path] for path in _OF_ALL_POSITIONS)
+    at_query = 2 * sum(kernels.values()) - of_all + 4 * length * H
     positions = length * L if num_positions is None else length * (L - 1) + min(num_positions, length)
-    at_query = 2 * others + 4 * length * H
-    return 3.0 * (length * L * 2 * keys_and_values + positions * at_query + predictions * (2 * H * H + 2 * H * V))
+    return 3.0 * (length * L * of_all + positions * at_query + predictions * (2 * H * H + 2 * H * V))
 
 
 def parameter_count(model: ModelConfig) -> int:
     """Numbers in the parameters of a model with its pretraining heads; the vocabulary counts as padded."""
-    return sum(size for _, size in _parameters(model).values())
-
-
-def _matrix_sizes(model: ModelConfig) -> tuple[int, int]:
-    """(numbers in the matrices of a layer that make keys and values, in all its others)."""
-    matrices = {
-        path: size for path, (axes, size) in _parameters(model).items() if axes[0] == "layers" and len(axes) > 2
-    }
-    keys_and_values = sum(size for path, size in matrices.items() if {"key", "value"} & set(path))
-    L = model.num_hidden_layers
-    return keys_and_values // L, (sum(matrices.values()) - keys_and_values) // L
-
-
-@functools.lru_cache(maxsize=64)
-def _parameters(model: ModelConfig) -> dict[Any, tuple[tuple[str, ...], int]]:
-    """Path -> (logical axes, numbers in it) of every parameter."""
-    abstract = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0)))
-    specs: dict[Any, Any] = flatten_dict(parameter_specs(abstract))
-    return {path: (specs[path].axes, leaf.get_value().size) for path, leaf in nnx.to_flat_state(nnx.state(abstract))}
+    return sum(_sizes(model).values())
