@@ -20,8 +20,7 @@ from bertjax.engine.step import make_train_step
 from bertjax.model.bert import merge_params
 from bertjax.model.parameters import logical_axes
 from bertjax.model.precision import precision_named
-from bertjax.parallel.lookup import divided_lookup
-from bertjax.parallel.sharding import batch_sharding
+from bertjax.parallel.sharding import batch_sharding, divided_lookup
 
 
 @dataclass(frozen=True)

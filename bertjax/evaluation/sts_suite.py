@@ -25,7 +25,7 @@ from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
-from bertjax.model.pooling import POOLINGS
+from bertjax.model.task import POOLINGS
 from bertjax.tasks.delimited_files import DELIMITED
 from bertjax.tasks.examples import TextExample, Warn, text_examples
 from bertjax.tasks.tables import Columns, read_texts

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx, struct
 from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
-from bertjax.model.batch_inputs import checked_ids, checked_mask
 from bertjax.model.block import Block, Pass
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings, plain_lookup
@@ -141,7 +141,7 @@ class Bert(nnx.Module):
     ) -> dict[str, Any]:
         """The arguments that every call has, as ``compute`` takes them. Raises ValueError, naming the argument."""
         config = self.config
-        input_ids = checked_ids("input_ids", input_ids, config.vocab_size, (None, None))
+        input_ids = _checked_ids("input_ids", input_ids, config.vocab_size, (None, None))
         shape, S = input_ids.shape, input_ids.shape[1]
         if position_ids is None and config.max_position_embeddings < S:
             raise ValueError(
@@ -151,8 +151,8 @@ class Bert(nnx.Module):
         position_ids = jnp.broadcast_to(jnp.arange(S)[None, :], shape) if position_ids is None else position_ids
         return {
             "input_ids": input_ids,
-            "token_type_ids": checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape),
-            "position_ids": checked_ids("position_ids", position_ids, config.max_position_embeddings, shape),
+            "token_type_ids": _checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape),
+            "position_ids": _checked_ids("position_ids", position_ids, config.max_position_embeddings, shape),
             "segments": _segments(example_ids, attention_mask, shape),
             "dropout_seed": dropout_seed,
         }
@@ -216,21 +216,67 @@ class Bert(nnx.Module):
         )
 
 
+def _checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]) -> jax.Array:
+    """``value`` as int32 of this shape (None: any size), all of it in 0 .. ``below`` - 1. Raises ValueError.
+
+    Values of arrays that are being traced cannot be seen; of these only shape and dtype are checked.
+    """
+    array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
+    if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape [{wanted}], not {list(array.shape)}")
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool):
+        raise ValueError(f"{name} must be integers, not {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: its shape is {list(array.shape)}")
+    if not isinstance(array, Tracer):
+        seen = np.asarray(array)
+        least, most = int(seen.min()), int(seen.max())
+        if least < 0 or most >= below:
+            raise ValueError(f"{name} must lie in 0 .. {below - 1}; found {least if least < 0 else most}")
+    return jnp.asarray(array, jnp.int32)
+
+
+def _checked_mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """A mask of ones and zeros, of any number type, as int32 of this shape. Raises ValueError."""
+    array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        if not isinstance(array, Tracer) and not np.isin(np.asarray(array), (0, 1)).all():
+            raise ValueError(f"{name} must hold ones and zeros")
+        array = array.astype(np.int32)
+    return _checked_ids(name, array, 2, shape)
+
+
+def _as_numpy(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        lengths = sorted({len(row) for row in value if hasattr(row, "__len__")}) if isinstance(value, list) else []
+        what = f"its rows have lengths {lengths}" if len(lengths) > 1 else f"got {type(value).__name__}"
+        raise ValueError(
+            f"{name} must be a rectangle of numbers ({what}); bertjax.encode(tokenizer, texts) pads texts of unequal "
+            f"length and gives the attention_mask"
+        )
+    return array
+
+
 def _segments(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> SegmentIds | None:
     if example_ids is not None and attention_mask is not None:
         raise ValueError("give example_ids or attention_mask, not both")
     if attention_mask is not None:
-        mask = checked_mask("attention_mask", attention_mask, shape)
+        mask = _checked_mask("attention_mask", attention_mask, shape)
         return SegmentIds(jnp.ones_like(mask), mask)
     if example_ids is not None:
-        ids = checked_ids("example_ids", example_ids, shape[1] + 1, shape)
+        ids = _checked_ids("example_ids", example_ids, shape[1] + 1, shape)
         return SegmentIds(ids, ids)
     return None
 
 
 def _positions(name: str, positions: Any, shape: tuple[int, ...]) -> jax.Array | None:
     """Positions int [B, P] in rows of ``shape`` [B, S], checked."""
-    return None if positions is None else checked_ids(name, positions, shape[1], (shape[0], None))
+    return None if positions is None else _checked_ids(name, positions, shape[1], (shape[0], None))
 
 
 def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,26 @@ from bertjax.model.block import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import Linear
 from bertjax.model.parameters import Maker, axis_sizes
-from bertjax.model.pooling import POOLINGS
 
 # Kinds of tasks by what their head stands on: the pooled output at [CLS], every position, or nothing at all.
 POOLED = ("classification", "multi_label", "regression")
 KINDS = (*POOLED, "tagging", "answering", "embedding")
+
+
+def _mean(sequence: jax.Array, present: jax.Array | None) -> jax.Array:
+    """The mean over the tokens, special ones included (Reimers and Gurevych 2019)."""
+    wide = sequence.astype(jnp.float32)
+    if present is None:
+        return wide.mean(axis=1)
+    weights = present.astype(jnp.float32)[:, :, None]
+    return (wide * weights).sum(axis=1) / jnp.maximum(weights.sum(axis=1), 1.0)
+
+
+# ``(sequence_output [B, S, H], which of it are tokens [B, S], None: all) -> float32 [B, H]``
+POOLINGS: dict[str, Callable[[jax.Array, jax.Array | None], jax.Array]] = {
+    "mean": _mean,
+    "cls": lambda sequence, present: sequence[:, 0].astype(jnp.float32),
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
+def _vote(mesh: Mesh, reduce: Callable[[jax.Array], jax.Array]) -> Callable[[bool], jax.Array]:
+    """``vote(mine) -> reduce`` over the votes of all devices, on its way; all processes call it together."""
+    divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
+    reduced = jax.jit(reduce, out_shardings=everywhere)
+    votes = lambda mine: jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([mine], np.int32))
+    return lambda mine: reduced(votes(mine))
+
+
 def any_of(mesh: Mesh, asks: Callable[[int], bool]) -> Callable[[int], bool]:
     """``agree(step)``, to be called by every process after every step: whether ``asks`` says yes in any of them.
 
@@ -20,15 +28,12 @@ def any_of(mesh: Mesh, asks: Callable[[int], bool]) -> Callable[[int], bool]:
     """
     if jax.process_count() == 1:
         return asks
-    divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
-    maximum = jax.jit(jnp.max, out_shardings=everywhere)
+    vote = _vote(mesh, jnp.max)
     pending: list[jax.Array] = []
 
     def agree(step: int) -> bool:
         answer = bool(pending) and bool(pending.pop())
-        asked = asks(step)
-        votes = jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([asked], np.int32))
-        pending.append(maximum(votes))
+        pending.append(vote(asks(step)))
         return answer
 
     return agree
@@ -38,11 +43,5 @@ def all_of(mesh: Mesh) -> Callable[[bool], bool]:
     """``agree(fine)``: whether all processes say so, once all have come here."""
     if jax.process_count() == 1:
         return lambda fine: fine
-    divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
-    minimum = jax.jit(jnp.min, out_shardings=everywhere)
-
-    def agree(fine: bool) -> bool:
-        votes = jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([fine], np.int32))
-        return bool(minimum(votes))
-
-    return agree
+    vote = _vote(mesh, jnp.min)
+    return lambda fine: bool(vote(fine))

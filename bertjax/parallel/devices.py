@@ -29,48 +29,36 @@ class Chip:
     devices_per_chip: int = 1
 
 
+_TPU, _GPU = "docs.cloud.google.com/tpu/docs/", "NVIDIA {} Tensor Core GPU data sheet ({})"
+
+
+def _gib(number: float, share: float = 1.0) -> int:
+    return int(share * number * GIB)
+
+
 # First match wins, so a longer kind stands before one that it begins with. Memory of TPUs: what libtpu's compiler lets
 # a program use ("available HBM" in its out-of-memory error), a little less than the data sheet's.
 CHIPS: tuple[Chip, ...] = (
-    Chip("v4", ("TPU v4",), 275e12, int(30.75 * GIB), 1200e9, 300e9, "docs.cloud.google.com/tpu/docs/v4"),
-    Chip(
-        *("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, int(15.75 * GIB), 819e9, 200e9),
-        source="docs.cloud.google.com/tpu/docs/v5e",
-    ),
-    Chip("v5p", ("TPU v5",), 459e12, int(95.74 * GIB), 2765e9, 600e9, "docs.cloud.google.com/tpu/docs/v5p"),
-    Chip(
-        *("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, int(31.25 * GIB), 1638e9, 400e9),
-        source="docs.cloud.google.com/tpu/docs/v6e",
-    ),
+    Chip("v4", ("TPU v4",), 275e12, _gib(30.75), 1200e9, 300e9, _TPU + "v4"),
+    Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, _gib(15.75), 819e9, 200e9, _TPU + "v5e"),
+    Chip("v5p", ("TPU v5",), 459e12, _gib(95.74), 2765e9, 600e9, _TPU + "v5p"),
+    Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, _gib(31.25), 1638e9, 400e9, _TPU + "v6e"),
     # Two devices a chip, each with half of what the data sheet gives for the chip.
+    Chip("tpu7x", ("TPU7x", "TPU v7"), 2307e12 / 2, _gib(94.75), 7380e9 / 2, 600e9 / 2, _TPU + "tpu7x", 2),
+    Chip("h200", ("NVIDIA H200",), 990e12, _gib(139, GPU_SHARE), 4800e9, 450e9, _GPU.format("H200", "SXM")),
+    Chip("h100", ("NVIDIA H100 80GB HBM3",), 990e12, _gib(79.1, GPU_SHARE), 3350e9, 450e9, _GPU.format("H100", "SXM")),
     Chip(
-        *("tpu7x", ("TPU7x", "TPU v7"), 2307e12 / 2, int(94.75 * GIB), 7380e9 / 2, 600e9 / 2),
-        source="docs.cloud.google.com/tpu/docs/tpu7x",
-        devices_per_chip=2,
+        *("a100", ("NVIDIA A100-SXM4-80GB",), 312e12, _gib(79.25, GPU_SHARE), 2039e9, 300e9),
+        _GPU.format("A100 80GB", "SXM"),
+    ),
+    Chip("h100-pcie", ("NVIDIA H100 PCIe",), 756e12, _gib(79.1, GPU_SHARE), 2000e9, 64e9, _GPU.format("H100", "PCIe")),
+    Chip(
+        *("a100-40", ("NVIDIA A100-SXM4-40GB",), 312e12, _gib(39.4, GPU_SHARE), 1555e9, 300e9),
+        _GPU.format("A100 40GB", "SXM"),
     ),
     Chip(
-        *("h200", ("NVIDIA H200",), 990e12, int(GPU_SHARE * 139 * GIB), 4800e9, 450e9),
-        source="NVIDIA H200 Tensor Core GPU data sheet (SXM)",
-    ),
-    Chip(
-        *("h100", ("NVIDIA H100 80GB HBM3",), 990e12, int(GPU_SHARE * 79.1 * GIB), 3350e9, 450e9),
-        source="NVIDIA H100 Tensor Core GPU data sheet (SXM)",
-    ),
-    Chip(
-        *("a100", ("NVIDIA A100-SXM4-80GB",), 312e12, int(GPU_SHARE * 79.25 * GIB), 2039e9, 300e9),
-        source="NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)",
-    ),
-    Chip(
-        *("h100-pcie", ("NVIDIA H100 PCIe",), 756e12, int(GPU_SHARE * 79.1 * GIB), 2000e9, 64e9),
-        source="NVIDIA H100 Tensor Core GPU data sheet (PCIe)",
-    ),
-    Chip(
-        *("a100-40", ("NVIDIA A100-SXM4-40GB",), 312e12, int(GPU_SHARE * 39.4 * GIB), 1555e9, 300e9),
-        source="NVIDIA A100 40GB Tensor Core GPU data sheet (SXM)",
-    ),
-    Chip(
-        *("a100-pcie", ("NVIDIA A100 80GB PCIe",), 312e12, int(GPU_SHARE * 79.25 * GIB), 1935e9, 32e9),
-        source="NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe)",
+        *("a100-pcie", ("NVIDIA A100 80GB PCIe",), 312e12, _gib(79.25, GPU_SHARE), 1935e9, 32e9),
+        _GPU.format("A100 80GB", "PCIe"),
     ),
 )
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bertjax.parallel.lookup import divided_lookup
 from bertjax.parallel.mesh import make_mesh
-from bertjax.parallel.sharding import batch_sharding
+from bertjax.parallel.sharding import batch_sharding, divided_lookup
 
 TABLE = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
 IDS = np.random.default_rng(1).integers(0, 64, (16, 5))
