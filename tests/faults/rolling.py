@@ -103,6 +103,9 @@ class _Noted:
     def __init__(self, batches: Any, texts: list[str]):
         self._batches, self._texts = batches, texts
 
+    def __iter__(self) -> _Noted:
+        return self
+
     def __next__(self) -> Any:
         batch, cursor = next(self._batches)
         ids = batch["input_ids"].copy()
