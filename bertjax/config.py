@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,38 +15,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax import config_schema as schema
+from bertjax import config_sections as shared
 from bertjax.attention_kernels import Demand, choose
-from bertjax.config_schema import (
-    LARGEST_INT,
-    build,
-    fingerprint,
-    follows,
-    identity,
-    identity_values,
-    keys_of,
-    named_sections,
-    nearest,
-    not_a_key,
-    not_set,
-    operational,
-    refuse_old_names,
-    section,
-)
-from bertjax.config_sections import (
-    CheckpointConfig,
-    GuardConfig,
-    LoggingConfig,
-    ParallelConfig,
-    UpdateConfig,
-    attention_key,
-    check_mesh_sizes,
-    deterministic_key,
-    precision_key,
-    remat_key,
-)
+from bertjax.config_schema import follows, identity, named_sections, nearest, not_a_key, operational, to_dict
+from bertjax.config_sections import CheckpointConfig, GuardConfig, LoggingConfig, ParallelConfig, UpdateConfig
 from bertjax.errors import ConfigError
 
-__all__ = ["CheckpointConfig", "GuardConfig", "ParallelConfig", "UpdateConfig", "nearest"]  # also imported from here
+__all__ = ["CheckpointConfig", "GuardConfig", "ParallelConfig", "UpdateConfig", "nearest", "to_dict"]  # also from here
 
 
 @dataclass(frozen=True)
@@ -73,9 +48,9 @@ class ModelConfig:
     position_embedding_type: str = identity(
         "absolute", "absolute: learned, as in 2018; sinusoidal: fixed", choices=("absolute", "sinusoidal")
     )
-    attention: str = attention_key()
+    attention: str = shared.attention_key()
     scan_layers: bool = operational(True, "compile one layer and run it for all; false unrolls them")
-    remat: str = remat_key()
+    remat: str = shared.remat_key()
 
 
 @dataclass(frozen=True)
@@ -163,8 +138,8 @@ class RunConfig:
 
     name: str = operational("run", "names the default workdir, runs/NAME")
     init_from: str | None = identity(None, "model folder or workdir to start from; by default new weights")
-    precision: str = precision_key("bfloat16")
-    deterministic: bool = deterministic_key()
+    precision: str = shared.precision_key("bfloat16")
+    deterministic: bool = shared.deterministic_key()
     seed: int = identity(0, "seed of the weights, the data order, masks and dropout", low=0, high=2**31 - 1)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -193,24 +168,22 @@ class RunConfig:
 
 def default_config() -> ConfigDict:
     """A ConfigDict with every section and key at its default, and no phases: what a config file starts from."""
-    config = section(RunConfig)
+    config = schema.section(RunConfig)
     config.phases = ConfigDict(sort_keys=False)  # in the order in which they are set and run
     return config
 
 
 def phase(**values: Any) -> ConfigDict:
     """A phase's section; keys that are not given have their defaults."""
-    config = section(PhaseConfig)
+    config = schema.section(PhaseConfig)
     config.update(values)
     return config
 
 
 def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
-    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    refuse_old_names(tree)
-    run = build(RunConfig, tree, "config.")
-    run = _with_predictions(dataclasses.replace(run, unset=not_set(run, tree)))
+    run, tree = schema.read(RunConfig, config)
+    run = _with_predictions(dataclasses.replace(run, unset=schema.not_set(run, tree)))
     _check_combinations(run)
     return run
 
@@ -234,15 +207,9 @@ def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
     """A model's config alone, checked; ``path`` stands before the keys' names in errors. Raises ConfigError."""
     for name in (name for name, value in values.items() if value is None):  # here there is nothing to follow
         raise ConfigError(f"{path}{name} is None; it must have a value")
-    model = build(ModelConfig, values, path)
+    model = schema.build(ModelConfig, values, path)
     _check_model(model, path)
     return model
-
-
-def to_dict(run: RunConfig) -> dict[str, Any]:
-    """The resolved config as plain JSON values, sections nested."""
-    tree = {f.name: getattr(run, f.name) for f in keys_of(run)}
-    return json.loads(json.dumps(tree, default=dataclasses.asdict))
 
 
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
@@ -257,12 +224,12 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 def identity_items(run: RunConfig) -> dict[str, Any]:
     """Dotted name -> JSON value of every identity key; ``phases`` is their order."""
-    return identity_values(run) | {"phases": list(run.phases)}
+    return schema.identity_values(run) | {"phases": list(run.phases)}
 
 
 def identity_fingerprint(run: RunConfig) -> str:
     """Hex SHA-256 over the identity keys."""
-    return fingerprint(identity_items(run))
+    return schema.fingerprint(identity_items(run))
 
 
 def _check_model(model: ModelConfig, path: str) -> None:
@@ -280,11 +247,11 @@ def _check_combinations(run: RunConfig) -> None:
     _check_model(model, "config.model.")
     if model.type_vocab_size < 2 and run.data.objective == "mlm_nsp":
         raise ConfigError("config.model.type_vocab_size must be 2 for config.data.objective = 'mlm_nsp'")
-    if run.total_steps > LARGEST_INT:
-        raise ConfigError(f"config.phases have {run.total_steps:,} steps; the most is {LARGEST_INT:,}")
+    if run.total_steps > schema.LARGEST_INT:
+        raise ConfigError(f"config.phases have {run.total_steps:,} steps; the most is {schema.LARGEST_INT:,}")
     if run.total_steps == 0:
         raise ConfigError("config.phases have no steps at all; set config.phases.<name>.steps")
-    check_mesh_sizes(run.parallel)
+    shared.check_mesh_sizes(run.parallel)
     for index, (name, phase) in enumerate(run.phases.items()):
         where = f"config.phases.{name}"
         if phase.sequence_length > model.max_position_embeddings:

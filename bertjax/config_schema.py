@@ -99,6 +99,19 @@ def section(kind: type) -> ConfigDict:
     return config
 
 
+def read(kind: type, config: Any) -> tuple[Any, dict[str, Any]]:
+    """(the dataclass ``kind`` from a ConfigDict or nested dict, checked; the nested dict). Raises ConfigError."""
+    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    _refuse_old_names(tree)
+    return build(kind, tree, "config."), tree
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The keys of a dataclass as plain JSON values, sections nested."""
+    tree = {f.name: getattr(config, f.name) for f in keys_of(config)}
+    return json.loads(json.dumps(tree, default=dataclasses.asdict))
+
+
 def build(kind: type, tree: Any, path: str) -> Any:
     """The dataclass ``kind`` from nested dicts, checked; error messages put ``path`` before the names of keys."""
     if not isinstance(tree, Mapping):
@@ -233,14 +246,12 @@ def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The config.json of a workdir, with ``config`` and ``identity`` by the names of today."""
-    new = {name: read(recorded[name]) for name, read in _READ.items() if isinstance(recorded.get(name), Mapping)}
+    parts = (("config", translated_tree), ("identity", translated))
+    new = {name: read(recorded[name]) for name, read in parts if isinstance(recorded.get(name), Mapping)}
     return dict(recorded) | new
 
 
-_READ = {"config": translated_tree, "identity": translated}
-
-
-def refuse_old_names(tree: Mapping[str, Any]) -> None:
+def _refuse_old_names(tree: Mapping[str, Any]) -> None:
     """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
     for name, value in _leaves(tree).items():
         new, new_value = _renamed(RENAMED, name, value)

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from bertjax import config_schema as schema
+from bertjax import config_sections as shared
 from bertjax.attention_kernels import Demand, choose
-from bertjax.config_schema import build, identity, identity_values, operational, refuse_old_names, section
-from bertjax.config_sections import (
-    CheckpointConfig,
-    GuardConfig,
-    LoggingConfig,
-    ParallelConfig,
-    UpdateConfig,
-    attention_key,
-    check_mesh_sizes,
-    deterministic_key,
-    precision_key,
-    remat_key,
-    update_rule_key,
-)
+from bertjax.config_schema import identity, operational, to_dict
+from bertjax.config_sections import CheckpointConfig, GuardConfig, LoggingConfig, ParallelConfig, UpdateConfig
 from bertjax.errors import ConfigError
+
+__all__ = ["to_dict"]  # also imported from here
 
 # Kinds of tasks; those of ``bertjax.model.task``, which would import jax.
 KINDS = ("classification", "multi_label", "regression", "tagging", "answering", "embedding")
@@ -49,9 +40,9 @@ class EncoderConfig:
     max_length: int = identity(
         128, "most tokens a row; longer texts are truncated, longer sentences and contexts come in windows", low=8
     )
-    attention: str = attention_key()
+    attention: str = shared.attention_key()
     scan_layers: bool | None = operational(None, "run one compiled layer L times; by default but for long runs on CPUs")
-    remat: str = remat_key()
+    remat: str = shared.remat_key()
     pooling: str = identity("mean", "how an embedding is made from the tokens of a text", choices=("mean", "cls"))
     stride: int = identity(128, "tokens that two windows of a context share (answering)", low=0)
     max_answer: int = identity(30, "most tokens of an answer (answering)", low=1)
@@ -121,7 +112,7 @@ class OptimizerConfig(UpdateConfig):
     """The update rule and the shape of the learning rate."""
 
     # With bias correction: without it short runs on little data often fail (Mosbach et al. 2021).
-    name: str = update_rule_key("adamw")
+    name: str = shared.update_rule_key("adamw")
 
 
 @dataclass(frozen=True)
@@ -138,8 +129,8 @@ class FinetuneConfig:
 
     name: str = operational("finetune", "names the default workdir, runs/NAME")
     task: str = identity("classification", "the kind of task", choices=KINDS)
-    precision: str = precision_key("float32")
-    deterministic: bool = deterministic_key()
+    precision: str = shared.precision_key("float32")
+    deterministic: bool = shared.deterministic_key()
     model: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -165,18 +156,16 @@ class Trial:
 
 def default_config(task: str) -> ConfigDict:
     """A ConfigDict with every key at its default: what a config file starts from."""
-    config = section(FinetuneConfig)
+    config = schema.section(FinetuneConfig)
     config.task = config.name = task
     return config
 
 
 def resolve(config: Any) -> FinetuneConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
-    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    refuse_old_names(tree)
-    run = build(FinetuneConfig, tree, "config.")
+    run, _ = schema.read(FinetuneConfig, config)
     choose(run.model.attention, Demand(run.model.attention_probs_dropout_prob != 0.0), "config.model.")
-    check_mesh_sizes(run.parallel)
+    shared.check_mesh_sizes(run.parallel)
     if run.task in ("answering", "embedding", "regression") and run.training.class_weights is not None:
         raise ConfigError(f"config.training.class_weights: {run.task} has no classes")
     if run.task != "classification" and run.data.positive_label is not None:
@@ -214,11 +203,6 @@ DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints, and what the
     data decided, by name."""
-    return {name: value for name, value in identity_values(run).items() if name not in DECIDED_BY_DATA} | dict(
+    return {name: value for name, value in schema.identity_values(run).items() if name not in DECIDED_BY_DATA} | dict(
         begins_with
     )
-
-
-def to_dict(run: FinetuneConfig) -> dict[str, Any]:
-    """The resolved config as plain JSON values, sections nested."""
-    return json.loads(json.dumps(dataclasses.asdict(run)))
