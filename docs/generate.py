@@ -24,9 +24,18 @@ ELSEWHERE = {"index.md": "README.md", "launch.md": "launch/README.md"}
 
 
 def config_tables(module: str, kind: str) -> str:
-    from bertjax.cli.config_help import as_markdown
+    """A table of keys for each section of a config."""
+    from bertjax.cli.config_help import sections
 
-    return as_markdown(getattr(importlib.import_module(module), kind))
+    parts = []
+    for section in sections(getattr(importlib.import_module(module), kind)):
+        if section.keys:
+            rows = ["| key | default | values | on resume | meaning |", "|---|---|---|---|---|"]
+            for key in section.keys:
+                name, meaning = key.name.removeprefix(section.name + "."), key.meaning.replace("|", "\\|")
+                rows.append(f"| `{name}` | `{key.default}` | {key.values} | {key.on_resume} | {meaning} |")
+            parts.append(f"### `{section.name}`\n\n{section.meaning.replace('``', '`')}\n\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
 
 
 def commands() -> str:

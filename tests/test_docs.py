@@ -151,6 +151,13 @@ def test_generated_parts_are_up_to_date(page):
     assert (ROOT / "docs" / page).read_text() == generator().generated(page), "run python docs/generate.py"
 
 
+def test_the_tables_of_keys_have_every_key_once():
+    table = generator().config_tables("bertjax.finetune.settings", "FinetuneConfig")
+    rows = re.findall(r"^\| `\w+` \|", table, re.MULTILINE)
+    assert len(rows) == sum(len(section.keys) for section in sections(settings.FinetuneConfig)) > 50
+    assert all(line.count("|") == 6 for line in table.splitlines() if line.startswith("|"))
+
+
 def test_every_page_is_in_the_navigation():
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)) == pages

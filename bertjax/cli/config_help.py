@@ -1,4 +1,4 @@
-"""The config reference, from the declarations of the keys: for ``--help=config`` and for the manual."""
+"""``--help=config``: the config reference, from the declarations of the keys. docs/generate.py makes tables of it."""
 
 from __future__ import annotations
 
@@ -93,16 +93,3 @@ def as_text(kind: Any) -> str:
             lines += textwrap.wrap(key.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         lines += [""] * bool(section.keys)
     return "\n".join(lines).rstrip()
-
-
-def as_markdown(kind: Any) -> str:
-    """The whole reference as tables, a section each."""
-    parts = []
-    for section in sections(kind):
-        if section.keys:
-            rows = ["| key | default | values | on resume | meaning |", "|---|---|---|---|---|"]
-            for key in section.keys:
-                name, meaning = key.name.removeprefix(section.name + "."), key.meaning.replace("|", "\\|")
-                rows.append(f"| `{name}` | `{key.default}` | {key.values} | {key.on_resume} | {meaning} |")
-            parts.append(f"### `{section.name}`\n\n{section.meaning.replace('``', '`')}\n\n" + "\n".join(rows))
-    return "\n\n".join(parts) + "\n"
