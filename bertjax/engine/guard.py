@@ -1,4 +1,4 @@
-"""Numbers that go wrong: the batches of bad steps are kept, and after too many the run goes back."""
+"""The guard: keeps the batches of bad steps, and rolls the run back after too many."""
 
 from __future__ import annotations
 

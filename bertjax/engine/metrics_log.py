@@ -16,7 +16,7 @@ from bertjax.errors import WorkdirGone
 if TYPE_CHECKING:
     from bertjax.engine.event_files import EventFiles
 
-# A line that is longer is no row, and is taken in pieces.
+# A longer line is not a row, and is read in pieces.
 _LONGEST = 1 << 24
 
 
@@ -74,7 +74,7 @@ class MetricsLog:
     def write(self, row: dict[str, Any]) -> None:
         """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not.
 
-        Raises WorkdirGone where the workdir is gone; a file that somebody else removed or shortened is gone on
+        Raises WorkdirGone if the workdir is gone; a file that somebody else removed or shortened is gone on
         with, and that is said.
         """
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
@@ -137,7 +137,7 @@ class MetricsLog:
 
 def keep_rows_up_to(path: Path, step: int, evaluated: bool = True) -> None:
     """Takes the rows of later steps out of a metrics.jsonl, and a last line that was never finished. A line that is
-    no row at all stays where it is. evaluated: whether an evaluation of ``step`` itself stays. Takes the memory of a
+    not a row stays. evaluated: whether an evaluation of ``step`` itself stays. Takes the memory of a
     line."""
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""Keeps the books of a run: metrics a step late, rows, throughput, totals over restarts."""
+"""Records a run: metrics one step late, rows of the log, throughput, totals over restarts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Stage(NamedTuple):
 
 
 class StepCost(NamedTuple):
-    """What a step has to do: token places of its rows, and FLOPs of these rows were they full."""
+    """What a step takes: token slots of its rows, and the FLOPs of full rows."""
 
     slots: int
     flops: float
 
 
 class Recorder:
-    """Takes every step's metrics; writes rows, shows them, and adds up what the run has done so far.
+    """Takes every step's metrics; writes rows, shows them, and adds up the totals of the run.
 
     The metrics of a step are fetched when those of the next come in, so that the device always has work.
     """
@@ -68,7 +68,7 @@ class Recorder:
         }
 
     def rolled_back(self, step: int, real_tokens: int, reason: str) -> None:
-        """The run goes on from an earlier step: its books are those of then, but for the time."""
+        """The run continues from an earlier step: everything is counted as it was then, except the time."""
         self._pending, self._start, self._real_tokens = None, step, real_tokens
         self._log.rewind(step)
         self._log.write({"kind": "event", "event": "went back", "step": step, "reason": reason})
@@ -88,7 +88,7 @@ class Recorder:
         self._log.sync()
 
     def evaluated(self, step: int, values: dict[str, float], line: str) -> None:
-        """Records a held-out evaluation after ``step`` updates, and says ``line``. Raises Diverged where a value is
+        """Records a held-out evaluation after ``step`` updates, and says ``line``. Raises Diverged if a value is
         not finite."""
         if not all(map(math.isfinite, values.values())):
             raise Diverged(f"the held-out evaluation after step {step} is not finite: {values}")

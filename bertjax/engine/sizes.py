@@ -57,7 +57,7 @@ def check_model(
 def check_batch(
     key: str, batch_size: int, row: tuple[int, int, int], mesh: Mesh, prefetch: int, times: int = 1
 ) -> None:
-    """Raises ConfigError where the batches that lie ready do not fit in the host's memory, nor one on the devices."""
+    """Raises ConfigError if the prefetched batches do not fit in the host's memory, or one batch on the devices."""
     of_row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes(1, *row).values())
     own = max(1, len({d.process_index for d in mesh.devices.flat}))  # each process makes its part
     limits = {
@@ -115,7 +115,7 @@ ACTIVATION_SHARE = 0.7
 
 
 def check_divides(model: ModelConfig, mesh: Mesh) -> None:
-    """Raises ConfigError where an axis of the mesh does not divide what it is to divide."""
+    """Raises ConfigError if an axis of the mesh does not divide the sizes that it shards."""
     divided = {
         "fsdp": {"hidden_size": model.hidden_size},
         "tensor": {
@@ -152,7 +152,7 @@ def rows_that_fit(
 
 
 def own_device(mesh: Mesh) -> Any:
-    """A device of this process, where there is one: others do not say how much memory they have."""
+    """A device of this process if the mesh has one: others do not report their memory."""
     return next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
 
 

@@ -25,7 +25,7 @@ def run(
     bind: str | None = None,
     on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> dict[str, Any]:
-    """Fine-tunes a model for a task and returns the summary; resumes where the workdir has a checkpoint.
+    """Fine-tunes a model for a task and returns the summary; resumes if the workdir has a checkpoint.
 
     config: a ConfigDict (or nested dict) of ``bertjax.finetune.settings``. model: a model folder, the workdir of a
     pretraining run, or one of its checkpoints. train, eval: labelled files; or lists of texts (or pairs of texts, or

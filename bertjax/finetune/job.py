@@ -160,7 +160,7 @@ def make_job(
 ) -> TrialJob:
     """programs: one dict for all trials of a run, empty at first.
 
-    Raises ConfigError where the model or the batch cannot be divided as the config says.
+    Raises ConfigError if the model or the batch cannot be divided as the config says.
     """
     model = start.model
     check_divides(model, mesh)

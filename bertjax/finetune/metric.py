@@ -31,7 +31,7 @@ def with_metric(family: Family, run: FinetuneConfig) -> Family:
     metric = names[0] if given is None else given
     if metric not in (*names, LOSS):
         raise ConfigError(
-            f"config.training.metric = {given!r} is no score here; there are {', '.join(names)}, and loss"
+            f"config.training.metric = {given!r} is not a score here; there are {', '.join(names)}, and loss"
         )
     if metric in family.never_defined:
         others = [name for name in (*names, LOSS) if name not in family.never_defined]
@@ -52,7 +52,7 @@ def _names_of_scores(family: Family) -> list[str]:
 
 
 def of_run(metric: str | None, scores: Mapping[str, float], undefined: Mapping[str, str], loss: float) -> float | None:
-    """The value of a metric (None: the first score) as one that is better the higher it is; None where it has none."""
+    """The value of a metric (None: the first score) as one that is better the higher it is; None if it has none."""
     name = next(iter({**scores, **undefined})) if metric is None else metric
     value = loss if name == LOSS else scores[name] if name in scores and name not in undefined else math.nan
     if not math.isfinite(value):

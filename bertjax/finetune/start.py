@@ -63,14 +63,14 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
     """A model folder, a finished run's workdir, the newest checkpoint of an unfinished one, or the folder of a
     checkpoint, WORKDIR/checkpoints/STEP.
 
-    Raises ModelFileError, and ConfigError where the model does not take rows as long as the config's.
+    Raises ModelFileError, and ConfigError if the model does not take rows as long as the config's.
     """
     path, _ = folder_path(path)
     workdir = path.parent.parent
     is_step = step_number(path.name) is not None and path.parent.name == "checkpoints" and is_run(workdir)
     if is_step or (is_run(path) and not (path / "model" / "config.json").is_file()):
         stored = open_run(workdir if is_step else path)
-        # At once: a run that goes on may delete the step any time.
+        # At once: a run that is still training may delete the step at any time.
         (step, params), tokenizer = stored.weights(step_number(path.name) if is_step else None), stored.tokenizer()
         rows = min(stored.config.model.vocab_size, tokenizer.vocab_size)  # as an export has them
         config = replace(stored.config.model, vocab_size=rows)

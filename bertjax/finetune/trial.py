@@ -56,7 +56,7 @@ def train(
     processes: Processes,
     programs: dict[Any, Any],
 ) -> dict[str, Any]:
-    """Trains one trial in ``workdir`` to its end and returns its summary; resumes where there is a checkpoint.
+    """Trains one trial in ``workdir`` to its end and returns its summary; resumes if there is a checkpoint.
 
     identity: all that must be the same on resume. programs: what trials before it have compiled. Every process goes
     through all of it; what is written, the first one writes. Raises Stopped, Diverged, CheckpointError, ConfigError.
@@ -201,7 +201,7 @@ def evaluate(
 ) -> tuple[float, Outcome]:
     """(loss over all examples, outcome). Every process gets the same.
 
-    stop: asked before every batch, in all processes, which must all answer alike. Raises Interrupted where it says so.
+    stop: asked before every batch, in all processes, which must all answer alike. Raises Interrupted if it says so.
     """
     batches, rows = job.eval_batches, job.family.eval
     own = process_rows(batches.rows, job.mesh)

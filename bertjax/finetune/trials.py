@@ -1,4 +1,4 @@
-"""From files to trained models: what all trials of a run share is opened once, then each is trained."""
+"""Trials: what they share is opened once, each is trained, the best becomes the model, mean and spread are kept."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def train_all(
     )
     begins_with = {
         "model": start.fingerprint,
-        # By what decides the ids, as versions before had it: their runs go on.
+        # The fingerprint of earlier versions, so that their runs resume.
         "tokenizer": start.tokenizer.former_fingerprint or start.tokenizer.fingerprint,
         "train": examples_fingerprint(data.train),
         "eval": examples_fingerprint(data.eval),
@@ -85,7 +85,7 @@ def train_all(
     family = with_metric(FAMILIES[run.task](run, data), run)
     if run.task not in ("regression", "answering", "embedding"):
         family = replace(family, notes=[label_counts(family.task.labels, data.train, data.eval), *family.notes])
-    begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # others go on as they began
+    begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # a resumed run keeps what it began with
     doubts = [
         *label_warnings(run.task, family.task.labels, data.train, data.eval, run.data.separator),
         *data_warnings(data.train, data.eval),
@@ -230,7 +230,7 @@ _NO_LONGER = ("data.too_long",)
 def identity_when_begun(recorded: Mapping[str, Any] | None, identity: dict[str, Any]) -> dict[str, Any]:
     """``identity`` (dotted name -> JSON value) as the version that began the run in ``recorded`` would have it.
 
-    recorded: config.json of a trial, None where there is none. A key that was not there then is left out where it is
+    recorded: config.json of a trial, None if there is none. A key that was not there then is left out where it is
     None, which stands for what was done before there was such a key.
     """
     if recorded is None:

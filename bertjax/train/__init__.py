@@ -25,7 +25,7 @@ def run(
     bind: str | None = None,
     on_stall: Callable[[Heartbeat], None] | None = None,
 ) -> dict[str, Any]:
-    """Trains to the end of the config's phases and returns the summary; resumes where the workdir has a checkpoint.
+    """Trains to the end of the config's phases and returns the summary; resumes if the workdir has a checkpoint.
 
     config: a ConfigDict (or nested dict). should_stop: asked after every step, and before every batch of an
     evaluation, with the number of completed updates; where it answers True the run saves and raises ``Stopped``, and

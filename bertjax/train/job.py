@@ -53,7 +53,7 @@ class PretrainingJob(Job):
 
 
 def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
-    """Raises ConfigError, with what would fit, where model, batch or rows are beyond ``times`` the memory there is."""
+    """Raises ConfigError, with what would fit, if model, batch or rows are beyond ``times`` the memory there is."""
     examples = examples_per_row(run)
     for name, phase in run.phases.items():
         row = (phase.sequence_length, phase.max_predictions, examples)
@@ -62,7 +62,7 @@ def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
 
 
 def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
-    """Raises ConfigError where the model or a batch cannot be divided over the mesh."""
+    """Raises ConfigError if the model or a batch cannot be divided over the mesh."""
     check_divides(run.model, mesh)
     for phase in run.phases.values():
         accumulation_steps(run, phase, mesh)

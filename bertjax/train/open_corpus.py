@@ -88,7 +88,7 @@ def open_corpus(
 def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
     """The folder of the recorded corpus: where the config says, if that is a prepared corpus, else as on record.
 
-    Raises ConfigError where another corpus lies there now.
+    Raises ConfigError if another corpus lies there now.
     """
     given = corpora.given_manifest(specs)
     if given is None:
@@ -152,7 +152,7 @@ def open_corpus_together(
 ) -> PreparedCorpus:
     """The corpus of the run in every process: process 0 prepares it, the others wait and open what it made.
 
-    Raises ConfigError, DataError; the latter where a process does not see the folder.
+    Raises ConfigError, DataError; the latter if a process does not see the folder.
     """
     place, corpus = None, None
     if processes.first:

@@ -25,7 +25,7 @@ class CorpusPosition:
         return {"phase": self.phase, "cursor": self.cursor.to_json()}
 
     def in_stage(self, index: int) -> CorpusPosition:
-        """The documents go on where the phase before stopped in them; after a rollback that may be a later one."""
+        """Documents continue where the phase before stopped; after a rollback that may be a later phase."""
         here = self
         while here.phase < index:
             here = CorpusPosition(switch_phase(here.cursor, here.phase), here.phase + 1)

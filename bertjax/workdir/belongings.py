@@ -1,4 +1,4 @@
-"""What in a workdir is the run's own. All else is somebody's, and is never deleted, moved or overwritten.
+"""Which files of a workdir are the run's own. All others are never deleted, moved or overwritten.
 
 A folder is a run's from its config.json on, which is the first file that a run writes. Its other files are known by
 what is in them.
@@ -29,7 +29,7 @@ _BEGINNING = 1 << 16
 
 
 def check_workdir(workdir: Path) -> None:
-    """Raises ConfigError where a run would have to share the folder with, or write over, what is not a run's.
+    """Raises ConfigError if a run would have to share the folder with, or write over, what is not a run's.
 
     Reads only. A folder that is not there, is empty or holds what a run leaves that never began is any run's.
     """

@@ -24,9 +24,9 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpus")) -> dict[str, Any] | None:
-    """The config.json of the run in this workdir, or None where there is no run to go on with.
+    """The config.json of the run in this workdir, or None if there is no run to go on with.
 
-    needed: the objects that it must hold. Raises ConfigError where it cannot be read.
+    needed: the objects that it must hold. Raises ConfigError if it cannot be read.
     """
     path = workdir / "config.json"
     if not has_checkpoint(workdir):
@@ -100,7 +100,7 @@ def _tokenizer_on_record(workdir: Path) -> Any:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """The hash of every file below a folder; what is no file, or a link, has a word that is no hash."""
+    """The hash of every file below a folder; anything else, links too, has a word instead."""
     found = {}
     for path in sorted(folder.rglob("*")):
         is_plain = path.is_file() and not path.is_symlink()

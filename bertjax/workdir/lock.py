@@ -37,7 +37,7 @@ Lost = Callable[[Exception], None]
 
 @contextlib.contextmanager
 def workdir_lock(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
-    """Holds the workdir for this process. Raises ConfigError where another running job holds it.
+    """Holds the workdir for this process. Raises ConfigError if another running job holds it.
 
     Takes no time where nobody held it, or its owner was on this machine; where the owner was on another one and may
     have died, ``DEAD_AFTER_SECONDS``. A process that finds its lease in other hands - it stood still for too long, or
@@ -95,16 +95,16 @@ def _leased(workdir: Path, handle: int, lost: Lost) -> Iterator[None]:
 
 
 class _Holder:
-    """The lease of this process, and the file and folder that it lies in."""
+    """The lease of this process, and its file and folder."""
 
     def __init__(self, workdir: Path, handle: int, lease: dict[str, Any]):
         self.workdir, self.handle, self._lease = workdir, handle, lease
         self._renewed, self._taken_again = 0, False
-        # Kept open: where it lies may get another name, and the name another folder.
+        # Kept open: the folder may be renamed, and another one take its name.
         self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
 
     def renew(self) -> None:
-        """Raises ConfigError where another job has the workdir, WorkdirGone where it is gone, OSError where the
+        """Raises ConfigError if another job has the workdir, WorkdirGone where it is gone, OSError where the
         disk does not let it be seen."""
         now = _read(self.workdir)
         if now and now.get("owner") != self._lease["owner"]:

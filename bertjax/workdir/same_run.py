@@ -1,4 +1,4 @@
-"""Whether a config goes on with the run of a workdir: keys are compared by value, what they point to by content."""
+"""Whether a config continues the run of a workdir: keys are compared by value, paths by what they lead to."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fingerprints(recorded: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def origin_fingerprint(path: str) -> str | None:
     """Hex SHA-256 of what the first weights come from, wherever it lies: the identity of a run, which may have gone
-    on since, or the files of a model folder; None where there is nothing."""
+    on since, or the files of a model folder; None if there is nothing."""
     try:
         folder = Path(path).expanduser()
         if (folder / "checkpoints").is_dir():
@@ -86,7 +86,7 @@ def _digest(file: Path) -> bytes:
 
 
 def place_of(spec: str) -> str:
-    """Where a SPEC or path leads, whatever its spelling; what is no path stays as it is."""
+    """Where a SPEC or path leads, however it is spelled; anything that is not a path is returned unchanged."""
     kind, colon, rest = spec.partition(":") if spec.startswith("tfds:") else ("", "", spec)
     try:
         path = Path(rest).expanduser()
@@ -97,7 +97,7 @@ def place_of(spec: str) -> str:
 
 
 def check_same_corpus(fingerprint: str, recorded: Mapping[str, Any]) -> None:
-    """Raises ConfigError where a corpus is not the recorded one."""
+    """Raises ConfigError if a corpus is not the recorded one."""
     there = recorded["corpus"]["fingerprint"]
     if fingerprint != there:
         raise ConfigError(
@@ -110,7 +110,7 @@ _NOTHING = object()
 
 
 def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Mapping[str, Any], workdir: Path) -> None:
-    """Raises ModelFileError where the config.json of a workdir is another than the checkpoint's.
+    """Raises ModelFileError if the config.json of a workdir is another than the checkpoint's.
 
     recorded: the config.json; run: the config in it where it is one of pretraining, else None; record: of the
     checkpoint.

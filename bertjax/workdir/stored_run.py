@@ -1,5 +1,5 @@
-"""A run as it lies on disk, perhaps still going on: its config, steps, parameters and tokenizer, proved to belong
-together. All that reads weights of a workdir but the run itself reads them here."""
+"""A run on disk, perhaps still training: its config, steps, parameters and tokenizer, verified to belong together.
+Everything but the run itself reads the weights of a workdir here."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ def is_run(path: Path) -> bool:
 
 
 def open_run(path: str | Path) -> StoredRun:
-    """The run in a workdir. Raises ModelFileError where there is none, or no checkpoint yet."""
+    """The run in a workdir. Raises ModelFileError if there is none, or no checkpoint yet."""
     path, _ = folder_path(path)
     if not is_run(path):
-        raise ModelFileError(f"{path} is no workdir of a run: it holds no config.json and checkpoints")
+        raise ModelFileError(f"{path} is not the workdir of a run: it has no config.json and checkpoints")
     recorded = read_json(path / "config.json")
     try:
         recorded = translated_record(recorded)

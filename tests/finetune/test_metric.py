@@ -85,7 +85,9 @@ def test_any_score_may_choose(task, labels, metric, main, made):
         assert family.metric == name and family.decided["training.metric"] == (name, "")
     # The first score by its name is what runs without the key have.
     assert "training.metric" not in made(task, labels, labels, training={"metric": main}).decided
-    with pytest.raises(ConfigError, match=rf"training.metric = 'auc' is no score here; there are {main}, .*and loss"):
+    with pytest.raises(
+        ConfigError, match=rf"training.metric = 'auc' is not a score here; there are {main}, .*and loss"
+    ):
         made(task, labels, labels, training={"metric": "auc"})
 
 

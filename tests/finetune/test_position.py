@@ -55,3 +55,23 @@ def test_a_checkpoint_of_another_run_is_refused():
         other.position(
             (0, STATE, {**RECORDS.constants, **RECORDS.changes(RunPosition(STATE, NextBatch()), None, False)})
         )
+
+
+def test_a_record_of_earlier_versions_is_read():
+    """As version 0.1 wrote it: the keys on disk stay, and whether an evaluation is due was not always among them."""
+    before = {
+        "identity": RECORDS.constants["identity"],
+        "random": {"data": "counter hash", "dropout": "counter hash", "initial weights": "threefry", "seed": 3},
+        "versions": {"bertjax": "0.1.0", "jax": "0.10.2"},
+        "step": 20,
+        "offset": 3,
+        "totals": {"seconds": 4.5, "real_tokens": 900},
+        "best": {"step": 19, "score": 0.5},
+        "since_best": 1,
+        "skipped": [{"step": 8, "reason": "bad", "from": 8, "to": 11}],
+        "held_out_loss": None,
+    }
+    here = RECORDS.position((20, STATE, before))
+    assert (here.step, here.data, here.best, here.is_due) == (20, NextBatch(23), Best(19, 0.5, 1), False)
+    assert here.skipped == before["skipped"] and here.totals == before["totals"]
+    assert RECORDS.position((20, STATE, before | {"evaluation_due": True, "best": None})).is_due

@@ -92,7 +92,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
         """Begins to save; the arrays are copied before it returns, so the state may be donated to the next step.
 
-        record: plain JSON about the step; the checksums are added to it. Raises CheckpointError where there is no
+        record: plain JSON about the step; the checksums are added to it. Raises CheckpointError if there is no
         space, Diverged where a number of the state is not finite.
         """
         self.wait()
@@ -115,7 +115,7 @@ class Checkpoints:
 
     def amend(self, step: int, changes: dict[str, Any]) -> None:
         """Replaces values in the record of a step that is whole, such as those of an evaluation that came after it was
-        saved. Raises CheckpointError where that cannot be written."""
+        saved. Raises CheckpointError if that cannot be written."""
         self.wait()
         if self._first:
             try:
@@ -130,7 +130,7 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> None:
-        """Returns when everything is on disk and read back. Raises CheckpointError where a save failed."""
+        """Returns when everything is on disk and read back. Raises CheckpointError if a save failed."""
         if self._pending is None:
             return
         (step, saved), self._pending = self._pending, None
@@ -213,10 +213,10 @@ class Checkpoints:
 
     def restore_newest(self, shapes: State) -> tuple[int, State, dict[str, Any]] | None:
         """(step, state, record) of the newest whole checkpoint, laid out as ``shapes`` (ShapeDtypeStructs with
-        shardings); None where there is no checkpoint at all.
+        shardings); None if there is no checkpoint at all.
 
         Newer ones that are damaged are moved to ``workdir/damaged`` with one line each, and what killed runs left
-        half done is deleted. Raises CheckpointError where none is whole, or where the state is of other arrays.
+        half done is deleted. Raises CheckpointError if none is whole, or where the state is of other arrays.
         """
         self.wait()
         self._all(True)  # the first process has named what it waited for
@@ -240,7 +240,7 @@ class Checkpoints:
         return None
 
     def restore(self, step: int, shapes: State) -> tuple[State, dict[str, Any]]:
-        """State, laid out as ``shapes``, and record of one step. Raises CheckpointError where it is not whole."""
+        """State, laid out as ``shapes``, and record of one step. Raises CheckpointError if it is not whole."""
         self.wait()
         self._all(True)
         state, record, damage = self._restored(step, shapes)

@@ -1,4 +1,4 @@
-"""What Orbax and its storage print of failures that the run tells in one line of its own."""
+"""Silences what Orbax and its storage print about failures that the run reports in one line of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _is_not_told_twice(record: logging.LogRecord) -> bool:
 class _WithoutLateWrites:
     """The hook for errors that nobody can catch, without those of tensorstore's callbacks into a loop that has ended.
 
-    There is no object to them; a coroutine or a destructor of ours would be named.
+    They name no object; a coroutine or a destructor of ours would be named.
     """
 
     def __init__(self, before: Callable[[Any], object]):

@@ -28,7 +28,7 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_record(step_folder: Path) -> dict[str, Any]:
-    """The record of a checkpoint. Raises Damaged where it is missing, cut, or not what was written."""
+    """The record of a checkpoint. Raises Damaged if it is missing, truncated, or not what was written."""
     path = step_folder / ITEM / FILE
     try:
         record = json.loads(path.read_bytes())
@@ -47,7 +47,7 @@ def read_record(step_folder: Path) -> dict[str, Any]:
 def whole_record(step_folder: Path, step: int | None = None) -> dict[str, Any]:
     """``read_record`` of a folder that is complete. step: whose it has to be; None: that of any step.
 
-    Raises Damaged; CheckpointError where the record is as it was written, but not one that a run writes.
+    Raises Damaged; CheckpointError if the record is as it was written, but not one that a run writes.
     """
     try:
         size = (step_folder / MARKER).stat().st_size

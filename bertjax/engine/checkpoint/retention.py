@@ -10,7 +10,7 @@ from bertjax.config import CheckpointConfig
 
 
 class Saved(NamedTuple):
-    """What of a checkpoint decides whether it is kept. loss: on held-out data, None where it was not evaluated; of
+    """What of a checkpoint decides whether it is kept. loss: on held-out data, None if it was not evaluated; of
     phases that read rows of other lengths losses cannot be compared."""
 
     loss: float | None = None

@@ -17,7 +17,7 @@ _STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 # A step on its way out, and a save that never ended. Anything else in there may be a person's own.
 _LEFTOVER = re.compile(r"[0-9]{1,18}(\.deleted|\.orbax-checkpoint-tmp(-[0-9]+)?)", re.ASCII)
 
-# A run deletes no faster than that; a folder that cannot be listed is no step that goes.
+# A run never deletes faster than that; a folder that cannot be listed is not one of its steps.
 _MOST_ATTEMPTS = 100
 
 
@@ -27,7 +27,7 @@ def step_number(name: str) -> int | None:
 
 
 def step_numbers(folder: Path) -> list[int]:
-    """The steps that have a folder in ``folder``, ascending; none where that is no folder. Raises OSError."""
+    """The steps that have a folder in ``folder``, ascending; empty if that is not a folder. Raises OSError."""
     if not folder.is_dir():
         return []
     # The listing itself says what is a folder: asked afterwards, a step that is renamed meanwhile would be none.
@@ -57,7 +57,7 @@ def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[
     """``use(step)`` of the newest step in a folder that a run may be saving to and deleting from.
 
     Where that raises one of ``errors``, and the step's folder is no longer the one that it was, the newest that is
-    there now is taken. Raises the error of a step that is still there, or of the last one where none is left.
+    there now is taken. Raises the error of a step that is still there, or of the last one if none is left.
     """
     if not (steps := _seen_steps(folder)):
         raise errors[0](f"{folder} holds no checkpoint any more")
@@ -85,7 +85,7 @@ def _seen_steps(folder: Path) -> list[int]:
 
 
 def _files(folder: Path) -> set[tuple[Path, int, int, int]] | None:
-    """All that a folder holds, another file or folder of the same name told apart; None where it is being deleted."""
+    """All that a folder holds, another file or folder of the same name told apart; None if it is being deleted."""
     try:
         found = [(path, path.lstat()) for path in (folder, *folder.rglob("*"))]
     except OSError:

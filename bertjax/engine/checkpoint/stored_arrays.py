@@ -55,7 +55,7 @@ def list_arrays(step_folder: Path) -> dict[str, StoredArray]:
 
 
 def check_arrays(found: dict[str, StoredArray], record: dict[str, Any]) -> None:
-    """Raises Damaged where a state holds other arrays than its record says."""
+    """Raises Damaged if a state holds other arrays than its record says."""
     told = {name: (array["dtype"], tuple(array["shape"])) for name, array in record["arrays"].items()}
     there = {name: (array.dtype, array.shape) for name, array in found.items()}
     for name in sorted(told.keys() | there.keys()):
