@@ -11,8 +11,8 @@ import numpy as np
 from bertjax.errors import DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows, joined
-from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.answer_tokens import answer_tokenizer, counted_in_characters
 from bertjax.tasks.examples import QuestionExample, named
@@ -30,7 +30,7 @@ from bertjax.tasks.squad_metrics import (
 from bertjax.text.tokenizer import Tokenizer
 
 
-def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
+def answering_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError where the answers of a question are not known."""
     model = run.model
     task = TaskConfig(
@@ -71,7 +71,7 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> Family:
             f"answers are compared by characters, not by words, in {by_character:,} of the {len(data.eval):,} "
             f"evaluation questions, whose contexts are in Chinese, Japanese or another script without spaces"
         )
-    return Family(
+    return TaskSetup(
         task,
         objectives.answering(None),
         ("accuracy",),

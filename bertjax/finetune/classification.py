@@ -12,9 +12,9 @@ from scipy.special import expit, softmax
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
-from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
@@ -37,7 +37,7 @@ _PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def text_family(run: FinetuneConfig, data: Labelled) -> Family:
+def text_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
     names, kind = labels_of(run, data.train), run.task
     positive = positive_label(names, run.data.positive_label) if kind == "classification" else None
@@ -73,7 +73,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> Family:
     notes = truncated_notes(truncated, len(train), truncated_there, len(evaluation), room)
     if positive is not None:
         notes.append(f"f1, precision and recall are of the label {positive!r} (config.data.positive_label)")
-    return Family(
+    return TaskSetup(
         task,
         _OBJECTIVES[kind](**weights),
         () if kind == "regression" else ("accuracy",),

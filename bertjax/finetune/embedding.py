@@ -9,7 +9,6 @@ import numpy as np
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.embedding_losses import contrastive, cosent
-from bertjax.finetune.family import Decided, Family, Labelled, Outcome
 from bertjax.finetune.fitting import room_of, truncated_notes
 from bertjax.finetune.pairs import (
     Pairs,
@@ -22,6 +21,7 @@ from bertjax.finetune.pairs import (
     scores_of,
 )
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.scores import SCORES
@@ -37,7 +37,7 @@ _USED = {
 }
 
 
-def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
+def embedding_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Pairs with scores have the CoSENT loss, pairs without the contrastive one, unless the config says which.
 
     Evaluation pairs with scores are scored by the correlation of their cosines; without, by how often the nearest of
@@ -79,7 +79,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> Family:
     if loss == "contrastive" and train.scores is not None:
         notes.append("the scores of the training pairs are not used")
     make = lambda name: _LOSSES[name](run.training.temperature, per_pair)
-    return Family(
+    return TaskSetup(
         task,
         make(loss),
         ("accuracy",) if loss == "contrastive" else (),

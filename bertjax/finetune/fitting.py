@@ -9,8 +9,8 @@ import numpy as np
 
 from bertjax.errors import DataError
 from bertjax.finetune.batching import Rows, joined
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import Labelled
 from bertjax.inference.encoding import Text, encode_texts
 from bertjax.text.tokenizer import Tokenizer
 

@@ -35,10 +35,10 @@ from bertjax.engine.step import Batch, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
-from bertjax.finetune.family import Family
 from bertjax.finetune.rates import held, multipliers, scale_by_rates
 from bertjax.finetune.settings import FinetuneConfig, Trial
 from bertjax.finetune.start import Start
+from bertjax.finetune.task_setup import TaskSetup
 from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
@@ -64,7 +64,7 @@ class TrialJob(Job):
 
     run: FinetuneConfig
     trial: Trial
-    family: Family
+    family: TaskSetup
     model_config: ModelConfig
     params: Any
     rates: Any
@@ -156,7 +156,7 @@ class TrialJob(Job):
 
 
 def make_job(
-    run: FinetuneConfig, trial: Trial, start: Start, family: Family, mesh: Mesh, programs: dict[Any, Any]
+    run: FinetuneConfig, trial: Trial, start: Start, family: TaskSetup, mesh: Mesh, programs: dict[Any, Any]
 ) -> TrialJob:
     """programs: one dict for all trials of a run, empty at first.
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from bertjax.errors import ConfigError, DataError
-from bertjax.finetune.family import Decided, Family
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import Decided, TaskSetup
 from bertjax.model.task import POOLED
 
 LOSS = "loss"
 _LOWER_IS_BETTER = (LOSS, "mse")
 
 
-def with_metric(family: Family, run: FinetuneConfig) -> Family:
+def with_metric(family: TaskSetup, run: FinetuneConfig) -> TaskSetup:
     """The family with the metric of the config, the first score where it names none.
 
     Raises ConfigError for a name that is no score of the task, DataError for one that is undefined on its evaluation
@@ -43,7 +43,7 @@ def with_metric(family: Family, run: FinetuneConfig) -> Family:
     return replace(family, metric=metric, decided={**family.decided, **decided})
 
 
-def _names_of_scores(family: Family) -> list[str]:
+def _names_of_scores(family: TaskSetup) -> list[str]:
     """By scoring a model that says nothing of any row: which scores there are depends on the data."""
     width = 2 if family.task.kind == "answering" else max(len(family.task.labels), 1)
     shape = lambda length: (width,) if family.task.kind in (*POOLED, "embedding") else (length, width)

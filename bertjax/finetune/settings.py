@@ -196,7 +196,7 @@ def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
     return dataclasses.replace(run, training=one)
 
 
-# Identity keys that the data decides if they are not set; see ``Family.decided``.
+# Identity keys that the data decides if they are not set; see ``TaskSetup.decided``.
 DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding_loss")
 
 

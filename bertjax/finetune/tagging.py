@@ -12,8 +12,8 @@ from scipy.special import softmax
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
 from bertjax.finetune.classification import class_weights, labels_of, unused_labels
-from bertjax.finetune.family import MOST_ERRORS, Decided, Family, Labelled, Outcome
 from bertjax.finetune.settings import FinetuneConfig
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import TaggedExample
@@ -25,7 +25,7 @@ from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words
 
 
-def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
+def tagging_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError for missing tags, and unknown ones of the training data; ConfigError for class weights that do
     not fit."""
     names = labels_of(run, data.train)
@@ -55,7 +55,7 @@ def tagging_family(run: FinetuneConfig, data: Labelled) -> Family:
         notes.append(f"{longer} make {windows:,} further windows")
     if not odd and not are_entities(names):
         notes.append("the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy")
-    return Family(
+    return TaskSetup(
         task,
         objectives.tagging(weights),
         ("accuracy",),

@@ -23,11 +23,11 @@ from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_family
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.family import Family, Labelled
 from bertjax.finetune.metric import LOSS, of_summary, with_metric
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.start import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.tagging import tagging_family
+from bertjax.finetune.task_setup import Labelled, TaskSetup
 from bertjax.finetune.trial import train
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
@@ -42,7 +42,7 @@ from bertjax.workdir.belongings import RUNS, check_workdir
 from bertjax.workdir.files import has_checkpoint, recorded_config
 from bertjax.workdir.same_run import check_same_items
 
-FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], Family]] = {
+FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], TaskSetup]] = {
     "classification": text_family,
     "multi_label": text_family,
     "regression": text_family,

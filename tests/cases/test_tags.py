@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bertjax.errors import DataError
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_family
+from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.conll import read_tagged
 from bertjax.text.wordpiece import WordPieceTokenizer
 

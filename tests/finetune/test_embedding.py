@@ -9,9 +9,9 @@ import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import examples_fingerprint
+from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.tables import Columns, read_texts

@@ -13,9 +13,9 @@ from bertjax.finetune.answering import answering_family
 from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_family
+from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.retrieval import ranks, retrieval_scores

@@ -9,9 +9,9 @@ import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.finetune.classification import text_family
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import open_start, read_examples
+from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import TextExample, tagged_examples, text_examples
 
 

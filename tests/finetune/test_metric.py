@@ -11,9 +11,9 @@ from bertjax.engine.position import Best
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.classification import text_family
 from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.metric import of_run, of_summary, with_metric
 from bertjax.finetune.settings import Trial, resolve
+from bertjax.finetune.task_setup import Labelled
 from bertjax.finetune.trials import combined
 from bertjax.tasks.examples import text_examples
 

@@ -8,9 +8,9 @@ import bertjax
 from bertjax.cli.flags import parse
 from bertjax.errors import DataError
 from bertjax.finetune.classification import text_family
-from bertjax.finetune.family import Labelled
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import read_examples
+from bertjax.finetune.task_setup import Labelled
 
 CONFIG = Path(__file__).parents[2] / "configs/finetune/classification.py"
 

@@ -1,4 +1,4 @@
-"""What a kind of task brings to the machine that trains them all."""
+"""What a kind of task brings to training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Decided(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Family:
+class TaskSetup:
     """A task on its data.
 
     objective: the loss. fields: what it records besides the loss. train, eval: the rows; ``per_example`` of them make
