@@ -45,18 +45,25 @@ def _run(options: argparse.Namespace) -> None:
 
 def walk(model: Any, tokenizer: Any, sentence: str) -> float:
     """Prints the walk and returns the loss of the masked word, in nats."""
+    import jax
+
     from bertjax.model.bert import split_params
+    from bertjax.model.embeddings import sinusoidal_positions
 
-    config, params = model.config, _as_numpy(split_params(model)[1])
+    # In float64, so that the differences shown are the model's rounding, not ours.
+    config, params = model.config, jax.tree.map(lambda p: np.asarray(p, np.float64), split_params(model)[1])
+    eps, bend = config.layer_norm_eps, ACTIVATIONS[config.hidden_act]
+    # The arrays of the encoder hold all layers, stacked.
+    layers = [jax.tree.map(lambda p, i=i: p[i], params["encoder"]["layers"]) for i in range(config.num_hidden_layers)]
 
-    # 1. Text -> ids. The text is cut into pieces that the vocabulary knows; [CLS] and [SEP] stand around them.
+    # 1. Text -> ids. The text is split into pieces of the vocabulary, between [CLS] and [SEP].
     ids = tokenizer.encode(sentence)
     input_ids = np.array([[tokenizer.cls_id, *ids, tokenizer.sep_id]])  # [B=1, S]
     title("1. A sentence becomes ids")
     show("pieces", " ".join(tokenizer.token(int(i)) for i in input_ids[0]))
     show("input_ids", input_ids)
 
-    # 2. One piece is hidden: its id is replaced by that of [MASK]. What stood there is the label.
+    # 2. One piece is hidden: the id of [MASK] replaces its own, which is the label.
     position = 1 + len(ids) // 2
     label = int(input_ids[0, position])
     input_ids[0, position] = tokenizer.mask_id
@@ -64,51 +71,44 @@ def walk(model: Any, tokenizer: Any, sentence: str) -> float:
     show("position and label", f"{position}: {tokenizer.token(label)!r} = {label}")
     output = model(input_ids, output_hidden_states=True, output_attentions=True)
 
-    # 3. Embeddings: for every token the sum of three table rows - which piece, which position, which sentence (all of
-    #    them 0 here) - and a layer norm.
+    # 3. Embeddings: for every token the sum of three table rows - its piece, its position, its sentence (0 for all of
+    #    them here) - and a layer norm. Positions are learned, or sines and cosines.
     embeddings = params["embeddings"]
-    x = embeddings["word_embeddings"][input_ids]  # [1, S, H]
-    x = x + positions_of(embeddings, config)[np.arange(input_ids.shape[1])][None]
-    x = x + embeddings["token_type_embeddings"][np.zeros_like(input_ids)]
-    x = layer_norm(x, embeddings["layer_norm"], config.layer_norm_eps)
+    positions = embeddings.get("position_embeddings")
+    if positions is None:
+        positions = np.asarray(sinusoidal_positions(config.max_position_embeddings, config.hidden_size))
+    x = embeddings["word_embeddings"][input_ids] + positions[None, : input_ids.shape[1]]  # [1, S, H]
+    x = layer_norm(x + embeddings["token_type_embeddings"][np.zeros_like(input_ids)], embeddings["layer_norm"], eps)
     title("3. Ids become vectors: piece + position + sentence, then layer norm")
     show("embeddings", x)
     same("hidden_states[0]", x, output.hidden_states[0])
 
-    # 4. One attention head of the first layer. Every token asks (query), is asked (key) and answers (value): with D
-    #    numbers each. How well a question fits a key, over sqrt(D), through a softmax, is what is heard of its answer.
-    layer = layer_params(params, 0)
-    attention, N = layer["attention"], config.num_attention_heads
-    D = config.hidden_size // N
-    query, key, value = (affine(x, attention[name])[0, :, :D] for name in ("query", "key", "value"))  # head 0: [S, D]
-    scores = query @ key.T / math.sqrt(D)  # [S, S]
-    probabilities = softmax(scores, axis=-1)
+    # 4. Attention: every token has a query, a key and a value of D numbers a head. The products of its query with
+    #    all keys, over sqrt(D) and through a softmax, are the weights with which it takes up the values.
+    probabilities, heads = attention(x, layers[0]["attention"], config.num_attention_heads)
     title("4. One head of attention: softmax(q k^T / sqrt(D)) v")
-    show("query, key, value of head 0", query)
-    show("probabilities; each row sums to 1", probabilities)
-    same("attentions[0], head 0", probabilities, output.attentions[0][0, 0])
-    show("what the head hears: probabilities @ value", probabilities @ value)
-    looks_at = int(probabilities[position].argmax())
-    show("[MASK] looks most at", repr(tokenizer.token(int(input_ids[0, looks_at]))))
+    show("probabilities; each row sums to 1", probabilities[0])
+    same("attentions[0], head 0", probabilities[0], output.attentions[0][0, 0])
+    show("probabilities @ value", heads[0])
+    show("[MASK] looks most at", repr(tokenizer.token(int(input_ids[0, probabilities[0, position].argmax()]))))
 
-    # 5. A whole layer: all heads side by side, mixed by one more matrix, added to what came in (the residual), normed;
-    #    then the same for two matrices with a bend between them, on every token by itself.
-    x = one_layer(x, layer, config)
+    # 5. A layer: the heads side by side, mixed by one more matrix, added to the input (the residual), normed; then the
+    #    same for two matrices with a nonlinearity between them, on every token by itself.
+    x = one_layer(x, layers[0], config)
     title("5. A layer: all heads, residual, norm; MLP, residual, norm")
     show("output of layer 1", x)
     same("hidden_states[1]", x, output.hidden_states[1])
 
     # 6. The encoder is more of the same.
-    for number in range(1, config.num_hidden_layers):
-        x = one_layer(x, layer_params(params, number), config)
+    for layer in layers[1:]:
+        x = one_layer(x, layer, config)
     title(f"6. The encoder: {config.num_hidden_layers} such layers")
     show("sequence_output", x)
     same("sequence_output", x, output.sequence_output)
 
     # 7. The masked-LM head: the vector at [MASK] is transformed once more and compared with the vector of every piece.
     head = params["mlm_head"]
-    bend = ACTIVATIONS[config.hidden_act]
-    at_mask = layer_norm(bend(affine(x[:, position], head["transform"])), head["layer_norm"], config.layer_norm_eps)
+    at_mask = layer_norm(bend(affine(x[:, position], head["transform"])), head["layer_norm"], eps)
     logits = (at_mask @ embeddings["word_embeddings"].T + head["bias"])[0, : config.vocab_size]  # [V]
     title("7. The masked-LM head: a score for every piece of the vocabulary")
     show("logits", logits)
@@ -133,16 +133,21 @@ def walk(model: Any, tokenizer: Any, sentence: str) -> float:
     return loss
 
 
+def attention(x: np.ndarray, weights: dict[str, Any], N: int) -> tuple[np.ndarray, np.ndarray]:
+    """x [1, S, H] -> probabilities [N, S, S] and what each head takes up, [N, S, D]."""
+    heads = lambda name: np.stack(np.split(affine(x, weights[name])[0], N, axis=-1))  # [N, S, D]
+    query, key, value = heads("query"), heads("key"), heads("value")
+    probabilities = softmax(query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1]), axis=-1)
+    return probabilities, probabilities @ value
+
+
 def one_layer(x: np.ndarray, layer: dict[str, Any], config: Any) -> np.ndarray:
     """x [1, S, H] -> [1, S, H]: attention, residual, norm, MLP, residual, norm (post-LN, as in 2018)."""
-    attention, mlp, N = layer["attention"], layer["mlp"], config.num_attention_heads
-    heads = lambda name: np.stack(np.split(affine(x, attention[name])[0], N, axis=-1))  # [N, S, D]
-    query, key, value = heads("query"), heads("key"), heads("value")
-    probabilities = softmax(query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1]), axis=-1)  # [N, S, S]
-    heard = np.concatenate(list(probabilities @ value), axis=-1)[None]  # [1, S, H]
-    x = layer_norm(x + affine(heard, attention["output"]), attention["layer_norm"], config.layer_norm_eps)
+    own, mlp, eps = layer["attention"], layer["mlp"], config.layer_norm_eps
+    heads = np.concatenate(list(attention(x, own, config.num_attention_heads)[1]), axis=-1)[None]  # [1, S, H]
+    x = layer_norm(x + affine(heads, own["output"]), own["layer_norm"], eps)
     inner = ACTIVATIONS[config.hidden_act](affine(x, mlp["intermediate"]))  # [1, S, F]
-    return layer_norm(x + affine(inner, mlp["output"]), mlp["layer_norm"], config.layer_norm_eps)
+    return layer_norm(x + affine(inner, mlp["output"]), mlp["layer_norm"], eps)
 
 
 def affine(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
@@ -163,29 +168,6 @@ ACTIVATIONS = {
 }
 
 
-def positions_of(embeddings: dict[str, Any], config: Any) -> np.ndarray:
-    """The position table [max, H]: learned, or sines and cosines."""
-    from bertjax.model.embeddings import sinusoidal_positions
-
-    learned = embeddings.get("position_embeddings")
-    return (
-        np.asarray(sinusoidal_positions(config.max_position_embeddings, config.hidden_size))
-        if learned is None
-        else learned
-    )
-
-
-def layer_params(params: dict[str, Any], number: int) -> dict[str, Any]:
-    """The weights of one layer, out of the arrays in which all layers lie stacked."""
-    pick = lambda tree: {k: pick(v) if isinstance(v, dict) else v[number] for k, v in tree.items()}
-    return pick(params["encoder"]["layers"])
-
-
-def _as_numpy(tree: dict[str, Any]) -> dict[str, Any]:
-    # float64, so that what differs in the comparisons is the model's rounding, not ours.
-    return {k: _as_numpy(v) if isinstance(v, dict) else np.asarray(v, np.float64) for k, v in tree.items()}
-
-
 def title(text: str) -> None:
     say()
     say(text)
@@ -193,7 +175,7 @@ def title(text: str) -> None:
 
 
 def show(name: str, value: Any) -> None:
-    """An array as its shape and first numbers, anything else as it is."""
+    """Prints an array as its shape and first numbers."""
     if isinstance(value, np.ndarray):
         few = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:5])
         value = f"{list(value.shape)}  {few}{', ...' if value.size > 5 else ''}"
@@ -201,9 +183,9 @@ def show(name: str, value: Any) -> None:
 
 
 def same(name: str, mine: np.ndarray, theirs: Any) -> None:
-    """Says how far the hand-made value is from the model's. Raises ArithmeticError where they are not the same."""
+    """Prints how far the formula is from the model. Raises ArithmeticError if they differ."""
     difference = float(np.abs(mine - np.asarray(theirs, np.float64)).max())
-    if not difference <= 1e-3:  # nor where it is no number
+    if not difference <= 1e-3:  # also if it is NaN
         raise ArithmeticError(f"{name}: the formula and the model differ by {difference}")
     say(f"{'  = the model, ' + name:<38} largest difference {difference:.1e}")
 
