@@ -22,7 +22,7 @@ from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of
-from bertjax.inference.placement import ONE_DEVICE, Placement
+from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text

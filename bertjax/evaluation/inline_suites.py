@@ -9,7 +9,7 @@ from flax import nnx
 from bertjax.config import EvaluationConfig, ModelConfig
 from bertjax.evaluation.suite import checked_options
 from bertjax.evaluation.suites import suite_named
-from bertjax.inference.placement import Placement
+from bertjax.inference.batches import Placement
 from bertjax.model.bert import Bert
 from bertjax.text.tokenizer import Tokenizer
 

@@ -28,7 +28,7 @@ from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of
-from bertjax.inference.placement import ONE_DEVICE, Placement
+from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.objectives.losses import weighted_cross_entropy

@@ -16,7 +16,7 @@ import numpy as np
 
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.config import ModelConfig
-from bertjax.inference.placement import ONE_DEVICE, Placement
+from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.inference.row_lengths import best_lengths
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.flops import train_flops_per_row

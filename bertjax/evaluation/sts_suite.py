@@ -20,8 +20,8 @@ from bertjax.config import nearest
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, column_names, scored
+from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.inference.embed import embed_placed
-from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Encoded, check_text
-from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.tasks.qa_windows import AnswerCandidate, RankedAnswers, find_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer

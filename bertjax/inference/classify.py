@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Text, encode_truncated, is_single
-from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import POOLED, TaskConfig, TaskModel
 from bertjax.text.tokenizer import Tokenizer
 

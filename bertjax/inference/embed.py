@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertjax.config import nearest
-from bertjax.inference.batches import run_by_length
+from bertjax.inference.batches import ONE_DEVICE, Placement, run_by_length
 from bertjax.inference.encoding import Text, encode_texts, encode_truncated, is_single
-from bertjax.inference.placement import ONE_DEVICE, Placement
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.task import POOLINGS, TaskModel
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer

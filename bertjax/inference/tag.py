@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Encoded, check_text
-from bertjax.inference.task_outputs import check_task, task_logits
 from bertjax.model.task import TaskModel
 from bertjax.tasks.entities import scheme_of
 from bertjax.tasks.spans import word_rows

@@ -12,10 +12,60 @@ from bertjax.config import RunConfig
 from bertjax.engine.sizes import rows_that_fit
 from bertjax.model.flops import train_flops_per_row
 from bertjax.objectives.losses import batch_loss
-from bertjax.parallel.devices import chip_of, memory_limit
-from bertjax.planning.estimate import StepTime, step_time
+from bertjax.parallel.devices import Chip, chip_of, memory_limit
 from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
 from bertjax.train.job import examples_per_row, make_job
+
+# What the slow end of the range assumes: shares of the bfloat16 peak, and of the bandwidths of memory and links, that
+# plain programs reach (published BERT runs have 20 to 50 % of the peak).
+PEAK_SHARE, BANDWIDTH_SHARE = 0.35, 0.7
+ASSUMED = f"{PEAK_SHARE:.0%} of the peak, {BANDWIDTH_SHARE:.0%} of the bandwidths, no communication hidden"
+SECONDS_PER_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step by each resource at full rates. ``low``: the roofline, the slowest; ``high``: ``ASSUMED``."""
+
+    compute: float
+    memory: float
+    communication: float
+
+    @property
+    def low(self) -> float:
+        return max(self.compute, self.memory, self.communication)
+
+    @property
+    def high(self) -> float:
+        return max(self.compute / PEAK_SHARE, self.memory / BANDWIDTH_SHARE) + self.communication / BANDWIDTH_SHARE
+
+    @property
+    def bound(self) -> str:
+        """The slowest resource."""
+        return max(("compute", "memory", "communication"), key=lambda name: getattr(self, name))
+
+
+def step_time(chip: Chip, flops: float, bytes_accessed: float, bytes_sent: float) -> StepTime:
+    """The work is that of one device in one step."""
+    return StepTime(flops / chip.flops, bytes_accessed / chip.bandwidth, bytes_sent / chip.interconnect)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """For the whole run, each as (low, high)."""
+
+    days: tuple[float, float]
+    chip_hours: tuple[float, float]
+    cost: tuple[float, float] | None
+
+
+def totals(seconds: tuple[float, float], chips: float, price: float | None) -> Totals:
+    """seconds: for all steps of all phases, (low, high); price: for one chip and hour."""
+    low, high = seconds
+    hours = low / 3600 * chips, high / 3600 * chips
+    cost = None if price is None else (hours[0] * price, hours[1] * price)
+    return Totals((low / SECONDS_PER_DAY, high / SECONDS_PER_DAY), hours, cost)
+
 
 # ``(what it is, lowered program, quick) -> analysis``
 Compile = Callable[[str, Any, bool], Analysis]

@@ -9,8 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bertjax.cli.showing import plain, short
-from bertjax.planning.estimate import ASSUMED
-from bertjax.planning.phases import PhasePlan
+from bertjax.planning.phases import ASSUMED, PhasePlan
 from bertjax.planning.runs import RunPlan
 
 _UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.engine.fit import Interrupted
-from bertjax.inference.placement import Placement
+from bertjax.inference.batches import Placement
 from bertjax.objectives.losses import MLM_WEIGHT_EPSILON
 from bertjax.objectives.unigram import unigram_sums
 from bertjax.parallel.mesh import batch_shards

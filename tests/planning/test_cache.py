@@ -2,8 +2,7 @@
 
 import pytest
 
-from bertjax.planning.cache import cached_analysis, program_key
-from bertjax.planning.programs import Analysis
+from bertjax.planning.programs import Analysis, cached_analysis, program_key
 
 FOUND = Analysis(12, 1.5, 2.5, ({"kind": "all-reduce", "bytes_sent": 3.0},))
 pytestmark = pytest.mark.smoke

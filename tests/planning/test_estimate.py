@@ -3,8 +3,7 @@
 import pytest
 
 from bertjax.parallel.devices import CHIPS
-from bertjax.planning.estimate import BANDWIDTH_SHARE, PEAK_SHARE, step_time, totals
-from bertjax.planning.phases import largest_rows
+from bertjax.planning.phases import BANDWIDTH_SHARE, PEAK_SHARE, largest_rows, step_time, totals
 
 pytestmark = pytest.mark.smoke
 V5E = next(chip for chip in CHIPS if chip.name == "v5e")

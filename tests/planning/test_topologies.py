@@ -4,8 +4,16 @@ import pytest
 
 from bertjax.errors import ConfigError
 from bertjax.parallel.devices import CHIPS, chip_of
-from bertjax.planning.gpu_targets import GPU_TARGETS
-from bertjax.planning.topologies import EXAMPLES, FAMILIES, LOCAL, TPUS, devices_of, read_topology, shapes_of
+from bertjax.planning.topologies import (
+    EXAMPLES,
+    FAMILIES,
+    GPU_TARGETS,
+    LOCAL,
+    TPUS,
+    devices_of,
+    read_topology,
+    shapes_of,
+)
 
 pytestmark = pytest.mark.smoke
 
