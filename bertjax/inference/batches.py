@@ -1,4 +1,4 @@
-"""Texts of different lengths through a compiled model: batches of similar lengths in few shapes, on one device or a mesh."""
+"""Texts through a compiled model: batches of similar lengths in few shapes, on one device or a mesh."""
 
 from __future__ import annotations
 
