@@ -15,8 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from bertjax.data.stream.hashing import Purpose, derive
-from bertjax.data.stream.permutation import permute
+from bertjax.data.stream.hashing import Purpose, derive, permute
 from bertjax.inference.row_lengths import best_lengths, by_length, row_length
 
 # Batches sorted together. With more there is less padding, but examples keep the same neighbours in every epoch.

@@ -10,10 +10,10 @@ from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig, with_values
 from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.files import hash_file
 from bertjax.data.corpus.manifest import FILE
 from bertjax.data.corpus.own_settings import own_values
 from bertjax.data.corpus.prepared import PreparedCorpus
-from bertjax.data.corpus.raw_files import hash_file
 from bertjax.data.corpus.sources import open_sources
 from bertjax.data.corpus.text_warnings import TextCounts, check_known, cleaning_line, text_line
 from bertjax.errors import ConfigError, DataError

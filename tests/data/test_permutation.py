@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.data.stream.permutation import permute
+from bertjax.data.stream.hashing import permute
 
 
 @given(n=st.integers(1, 600), key=st.integers(0, 2**64 - 1))

@@ -16,9 +16,8 @@ import zstandard
 
 from bertjax.data.corpus import sources as source_files
 from bertjax.data.corpus.compressed import decompressed
-from bertjax.data.corpus.files import Report, lines
+from bertjax.data.corpus.files import Content, HashedFile, Report, hash_file, lines
 from bertjax.data.corpus.prepared import prepare
-from bertjax.data.corpus.raw_files import Content, HashedFile, hash_file
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences, tokenize
 from bertjax.errors import DataError

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertjax.data.corpus.held_out import split
-from bertjax.data.corpus.staging import Spool, token_dtype, tokenize
+from bertjax.data.corpus.staging import Spool, split, token_dtype, tokenize
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 

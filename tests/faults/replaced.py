@@ -37,7 +37,7 @@ def replaced(count: int, seed: int) -> Result:
 
 
 def _tried(seed: int, folder: Path, outcomes: dict[str, int]) -> str:
-    from bertjax.data.corpus import raw_files
+    from bertjax.data.corpus import files
     from bertjax.data.corpus.prepared import prepare
     from bertjax.errors import DataError
 
@@ -47,9 +47,9 @@ def _tried(seed: int, folder: Path, outcomes: dict[str, int]) -> str:
     path.write_bytes(first)
     change = draw.choice([_rename, _overwrite, _append, _truncate, _touch, _flip])
     what = f"{ending}, {change.__name__[1:]}"
-    real, moment = raw_files.HashedFile.readinto, draw.randint(1, MOST_READS)
+    real, moment = files.HashedFile.readinto, draw.randint(1, MOST_READS)
 
-    def reading(self: raw_files.HashedFile, buffer: memoryview) -> int:
+    def reading(self: files.HashedFile, buffer: memoryview) -> int:
         nonlocal moment
         moment -= 1
         if moment == 0:
@@ -57,7 +57,7 @@ def _tried(seed: int, folder: Path, outcomes: dict[str, int]) -> str:
         return real(self, buffer)
 
     try:
-        with mock.patch.object(raw_files.HashedFile, "readinto", reading):
+        with mock.patch.object(files.HashedFile, "readinto", reading):
             corpus = _prepare(prepare, path, folder / "cache")
     except DataError as error:
         outcomes["refused"] += 1
@@ -68,7 +68,7 @@ def _tried(seed: int, folder: Path, outcomes: dict[str, int]) -> str:
     for content in (first, second, path.read_bytes(), path.read_bytes()[: len(first)]):
         same = folder / f"same{ending}"
         same.write_bytes(content)
-        if raw_files.hash_file(same).sha256 == said:
+        if files.hash_file(same).sha256 == said:
             again = _prepare(prepare, same, folder / "fresh")
             return "" if again.fingerprint == corpus.fingerprint else f"{what}: other text than its source's hash says"
     return f"{what}: its source is said to have a content that the file never had"
@@ -81,9 +81,9 @@ def _prepare(prepare, path: Path, cache: Path):
 
 @contextlib.contextmanager
 def _small_reads() -> Iterator[None]:
-    from bertjax.data.corpus import files, raw_files
+    from bertjax.data.corpus import files
 
-    with mock.patch.object(files, "_CHUNK", CHUNK), mock.patch.object(raw_files, "_CHUNK", CHUNK):
+    with mock.patch.object(files, "_CHUNK", CHUNK):
         yield
 
 

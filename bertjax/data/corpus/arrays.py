@@ -12,8 +12,7 @@ import numpy as np
 from bertjax.errors import DataError
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.held_out import Ranges
-    from bertjax.data.corpus.staging import Staged
+    from bertjax.data.corpus.staging import Ranges, Staged
 
 FOLDER, TOKEN_COUNTS = "index", "token_counts.npy"
 SPLITS = ("train", "held_out")

@@ -12,9 +12,8 @@ from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import token_counts, write_arrays
 from bertjax.data.corpus.files import Report
-from bertjax.data.corpus.held_out import split
 from bertjax.data.corpus.sources import Source
-from bertjax.data.corpus.staging import Spool, Staged, read_sentences, tokenize
+from bertjax.data.corpus.staging import Spool, Staged, read_sentences, split, tokenize
 from bertjax.data.corpus.text_warnings import TextCounts, check_known, counts_of_text
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide

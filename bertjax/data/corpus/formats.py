@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.data.corpus.compressed import ending
-from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
-from bertjax.data.corpus.raw_files import Content, HashedFile, check_unchanged, hash_file, opened
+from bertjax.data.corpus.files import (
+    LONGEST_LINE,
+    Content,
+    HashedFile,
+    Report,
+    check_unchanged,
+    hash_file,
+    lines,
+    opened,
+)
 from bertjax.errors import DataError
 
 # A longer text without a blank line is split into several documents.

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bertjax.data.corpus.arrays import FOLDER, SPLITS
-from bertjax.data.corpus.raw_files import hash_file
+from bertjax.data.corpus.files import hash_file
 from bertjax.errors import DataError
 
 FILE = "manifest.json"

@@ -19,9 +19,8 @@ from bertjax.cli.showing import plain
 from bertjax.config import nearest
 from bertjax.data.corpus import docstrings
 from bertjax.data.corpus.encodings import Decoded, fix_of_file, fix_of_values, warning_of
-from bertjax.data.corpus.files import Report
+from bertjax.data.corpus.files import Content, Report, check_is_regular, check_unchanged, hash_file, reading
 from bertjax.data.corpus.formats import READERS, Document, kind_of
-from bertjax.data.corpus.raw_files import Content, check_is_regular, check_unchanged, hash_file, reading
 from bertjax.data.corpus.tfds_folders import find_folder, open_builder
 from bertjax.errors import DataError
 

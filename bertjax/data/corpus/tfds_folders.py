@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.cli.paths import given_path
-from bertjax.data.corpus.raw_files import check_is_regular, reading
+from bertjax.data.corpus.files import check_is_regular, reading
 from bertjax.errors import DataError
 
 INFO, FEATURES = "dataset_info.json", "features.json"

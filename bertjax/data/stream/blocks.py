@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertjax.data.stream.hashing import Purpose, derive
-from bertjax.data.stream.permutation import permute
+from bertjax.data.stream.hashing import Purpose, derive, permute
 
 if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import Corpus

@@ -1,4 +1,4 @@
-"""Counter-based random draws: every draw is a hash of a key and a counter, without any state.
+"""Counter-based random draws and permutations: every draw is a hash of a key and a counter, without any state.
 
 A key is a 64-bit integer that ``derive`` mixes from the seed, a purpose and further numbers (epoch, block). A draw
 mixes a key with a counter that says what the draw is for (a sentence, a token position). So a draw does not depend on
@@ -17,6 +17,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
 _ALL = (1 << 64) - 1
+_FEISTEL_ROUNDS = 8
 
 
 class Purpose(IntEnum):
@@ -97,3 +98,42 @@ def below(bits32: np.ndarray, bound: np.ndarray | int) -> np.ndarray:
 def chance(bits32: np.ndarray, probability: float) -> np.ndarray:
     """bool, True with the given probability, from 32 random bits (held in uint64)."""
     return bits32 < np.uint64(round(probability * 2**32))
+
+
+def permute(indices: np.ndarray, n: int, key: int) -> np.ndarray:
+    """Places of ``indices`` (integers in [0, n), any order) under a permutation of 0 .. n-1 keyed by ``key``; int64,
+    same shape. No array of length n is needed.
+
+    A Feistel network permutes the integers of b bits, where 2**b is the smallest power of two that is at least n; a
+    value outside n goes through it again until it is inside (cycle walking: Black and Rogaway, "Ciphers with arbitrary
+    finite domains", 2002). As 2**b < 2n, a value takes less than two passes on average.
+    """
+    values = np.asarray(indices).astype(np.uint64)
+    if n <= 1:
+        return values.astype(np.int64)
+    bits = (n - 1).bit_length()
+    outside = slice(None)
+    walking = values
+    while walking.size:
+        walking = _feistel(walking, bits, key)
+        values[outside] = walking
+        still = walking >= np.uint64(n)
+        where = np.flatnonzero(still)
+        outside = where if isinstance(outside, slice) else outside[where]
+        walking = walking[still]
+    return values.astype(np.int64)
+
+
+def _feistel(values: np.ndarray, bits: int, key: int) -> np.ndarray:
+    # The halves differ by a bit when b is odd; each round changes one half by a hash of the other, which can be undone.
+    right_bits = np.uint64((bits + 1) // 2)
+    left, right = values >> right_bits, values & ((np.uint64(1) << right_bits) - np.uint64(1))
+    left_mask = np.uint64((1 << (bits // 2)) - 1)
+    right_mask = np.uint64((1 << ((bits + 1) // 2)) - 1)
+    for number in range(_FEISTEL_ROUNDS):
+        round_key = derive(key, number)
+        if number % 2:
+            left = left ^ (draw(round_key, right) & left_mask)
+        else:
+            right = right ^ (draw(round_key, left) & right_mask)
+    return (left << right_bits) | right

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertjax import batch as batch_fields
+from bertjax.data.stream import assembly, block_plan, blocks, masking, pairs
+from bertjax.data.stream.cursor import Cursor
+from bertjax.data.stream.pair_cautions import phase_pairs
+from bertjax.data.stream.pipeline import open_batches
+
 if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import Corpus
+    from bertjax.data.corpus.arrays import Corpus
     from bertjax.data.stream.settings import ExampleSettings
     from bertjax.text.tokenizer import Tokenizer
 
 _SEEKS = 9
+_PASSES = 3
 
 
 def measure(
@@ -24,47 +32,38 @@ def measure(
     seconds: float,
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Speed of the host's part of the work, in one thread, and what the batches are like.
+    """Speed of the host's part of the work, in one thread, and statistics of the batches.
 
-    Reads batches of ``batch_size`` rows for about ``seconds``, planning of blocks included; then times the stages one
-    by one on the first block, and the way from a cursor to its first batch. Padding does not count as tokens.
+    Reads batches of ``batch_size`` rows for about ``seconds``, planning of blocks included; then times each stage on
+    the first block, and the way from a cursor to its first batch. Padding does not count as tokens.
 
     Returns ``sequence_length, batch_size, batches, real_tokens, tokens_per_second, padding_fraction,
     predictions_filled`` (share of the P slots in use), ``random_next_share``, ``examples_per_row``, ``seek_seconds``
     (median), ``shown_share`` (of the tokens in an epoch, see ``PairFacts.coverage``; masked LM alone truncates nothing)
-    and ``stages``: nanoseconds a token by name.
+    and ``stages``: nanoseconds per token by name.
     """
-    from bertjax.data.stream.pair_cautions import phase_pairs
-    from bertjax.data.stream.pipeline import open_batches
-
     paired = phase_pairs(corpus, {"": settings}, seed)
-    busy = 0.0
-    totals = dict.fromkeys(("places", "tokens", "slots", "masked", "examples", "random", "pairs"), 0)
-    batches = 0
+    busy, batches, totals = 0.0, 0, np.zeros(7, np.int64)
     with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, prefetch=0) as reader:
         next(reader)  # imports and the first touch of the files are not what is measured
         while busy < seconds or not batches:
-            began = time.perf_counter()
-            batch, _ = next(reader)
-            busy += time.perf_counter() - began
-            batches += 1
-            totals["places"] += batch["example_ids"].size
-            totals["tokens"] += int(np.count_nonzero(batch["example_ids"]))
-            totals["slots"] += batch["masked_lm_weights"].size
-            totals["masked"] += int(np.count_nonzero(batch["masked_lm_weights"]))
-            totals["examples"] += int(batch["example_ids"].max(axis=1).sum())
-            totals["random"] += int(batch["next_sentence_labels"].sum())
-            totals["pairs"] += int(batch["next_sentence_weights"].sum())
+            (batch, _), took = _timed(next, reader)
+            busy, batches = busy + took, batches + 1
+            ids, weights = batch["example_ids"], batch["masked_lm_weights"]
+            examples = ids.max(axis=1).sum(), batch["next_sentence_labels"].sum(), batch["next_sentence_weights"].sum()
+            used = np.count_nonzero(ids), np.count_nonzero(weights)
+            totals += np.array([ids.size, weights.size, *used, *examples], np.int64)
+    places, slots, tokens, masked, examples, random, pairs_seen = totals.tolist()
     return {
         "sequence_length": settings.sequence_length,
         "batch_size": batch_size,
         "batches": batches,
-        "real_tokens": totals["tokens"],
-        "tokens_per_second": totals["tokens"] / busy,
-        "padding_fraction": 1 - totals["tokens"] / totals["places"],
-        "predictions_filled": totals["masked"] / totals["slots"],
-        "random_next_share": totals["random"] / max(1, totals["pairs"]),
-        "examples_per_row": totals["examples"] / (batches * batch_size),
+        "real_tokens": tokens,
+        "tokens_per_second": tokens / busy,
+        "padding_fraction": 1 - tokens / places,
+        "predictions_filled": masked / slots,
+        "random_next_share": random / max(1, pairs_seen),
+        "examples_per_row": examples / (batches * batch_size),
         "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
         "shown_share": paired[""].coverage if paired else 1.0,
         "stages": _stages(corpus, tokenizer, settings, seed),
@@ -73,14 +72,11 @@ def measure(
 
 def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int, batch_size: int) -> float:
     """Median time from a cursor somewhere in a late epoch to its first batch."""
-    from bertjax.data.stream.blocks import num_blocks
-    from bertjax.data.stream.cursor import Cursor
-    from bertjax.data.stream.pipeline import open_batches
-
     times = []
     for number in range(_SEEKS):
-        cursor = Cursor(epoch=100 + number, block=number * 7919 % num_blocks(corpus, settings.block_tokens), row=number)
+        block = number * 7919 % blocks.num_blocks(corpus, settings.block_tokens)
         began = time.perf_counter()
+        cursor = Cursor(epoch=100 + number, block=block, row=number)
         with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, cursor, prefetch=0) as reader:
             next(reader)
         times.append(time.perf_counter() - began)
@@ -88,26 +84,17 @@ def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSetting
 
 
 def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int) -> dict[str, float]:
-    """Nanoseconds a token of each stage over the first block; the median of three passes."""
-    from bertjax import batch as batch_fields
-    from bertjax.data.stream import assembly, block_plan, blocks, masking, pairs
-
+    """Nanoseconds per token of each stage over the first block; the median of some passes."""
     facts = masking.TokenFacts.of(tokenizer)
     plan = block_plan.plan_block(corpus, [settings], seed, 0, 0, 0)
-    tokens = int(plan.lengths.sum())
     text, words = np.asarray(corpus.tokens), masking.kept_words(corpus, facts, settings)
     rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
-    passes: dict[str, list[float]] = {"read_lengths": [], "pairs": [], "plan": [], "gather": [], "mask": []}
-    for _ in range(3):
-        clock = [time.perf_counter()]
-        table = blocks.read_block(corpus, settings.block_tokens, seed, 0, 0)
-        clock.append(time.perf_counter())
-        pairs.make_examples(*pairs.split_block(table, table.sentences, settings), settings, seed, 0)
-        clock.append(time.perf_counter())
-        block_plan.plan_block(corpus, [settings], seed, 0, 0, 0)
-        clock.append(time.perf_counter())
-        for name, begin, end in zip(("read_lengths", "pairs", "plan"), clock[:-1], clock[1:], strict=True):
-            passes[name].append(end - begin)
+    make = lambda t: pairs.make_examples(*pairs.split_block(t, t.sentences, settings), settings, seed, 0)
+    passes = []
+    for _ in range(_PASSES):
+        table, read = _timed(blocks.read_block, corpus, settings.block_tokens, seed, 0, 0)
+        _, paired = _timed(make, table)
+        _, planned = _timed(block_plan.plan_block, corpus, [settings], seed, 0, 0, 0)
         gathered = masked = 0.0
         for begin in range(0, len(plan), rows):
             numbers = np.arange(begin, min(begin + rows, len(plan)))
@@ -115,15 +102,17 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
                 len(numbers), settings.sequence_length, settings.max_predictions, settings.max_examples_per_row
             )
             flat = {name: field.reshape(-1) for name, field in batch.items()}
-            began = time.perf_counter()
-            layout = assembly.gather(flat, text, plan, numbers, settings, facts, words)
-            middle = time.perf_counter()
-            assembly.mask(flat, layout, plan, settings, facts)
-            gathered, masked = gathered + middle - began, masked + time.perf_counter() - middle
-        passes["gather"].append(gathered)
-        passes["mask"].append(masked)
-    times = {name: statistics.median(values) for name, values in passes.items()}
-    # What a plan takes beyond the stages before it is the packing.
-    times["pack"] = max(0.0, times.pop("plan") - times["read_lengths"] - times["pairs"])
-    order = ("read_lengths", "pairs", "pack", "gather", "mask")
-    return {name: times[name] / tokens * 1e9 for name in order}
+            layout, took = _timed(assembly.gather, flat, text, plan, numbers, settings, facts, words)
+            gathered += took
+            masked += _timed(assembly.mask, flat, layout, plan, settings, facts)[1]
+        # What a plan takes beyond the stages before it is the packing.
+        passes.append((read, paired, max(0.0, planned - read - paired), gathered, masked))
+    names, tokens = ("read_lengths", "pairs", "pack", "gather", "mask"), int(plan.lengths.sum())
+    return {name: statistics.median(t) / tokens * 1e9 for name, t in zip(names, zip(*passes, strict=True), strict=True)}
+
+
+def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What a call returns, and the seconds that it took."""
+    began = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - began
