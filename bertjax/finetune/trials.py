@@ -141,7 +141,7 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
         same = recorded["identity"] == json.loads(json.dumps(identity_when_begun(recorded, identity)))
         summary = json.loads((workdir / "summary.json").read_text())
         has_scores = of_summary(summary) is not None or summary["main_score"] in summary.get("undefined", ())
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     whole = same and (workdir / "model" / "config.json").is_file()
     return summary if whole and has_scores else None

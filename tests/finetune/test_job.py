@@ -27,7 +27,7 @@ def test_layers_are_unrolled_in_long_runs_on_cpus(asked, is_long, scanned, confi
     steps_of_an_epoch = -(-len(moods[0][0]) // config.training.batch_size)
     config.training.epochs = str(-(-UNROLLED_FROM["cpu"] // steps_of_an_epoch) - (not is_long))
     config.model.scan_layers = asked
-    assert laid_out(config, model_folder, moods[0]).model.scan_layers is scanned
+    assert laid_out(config, model_folder, moods[0]).model_config.scan_layers is scanned
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 1.0])

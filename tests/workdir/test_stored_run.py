@@ -23,6 +23,7 @@ from bertjax.finetune.settings import resolve as resolve_finetuning
 from bertjax.finetune.start import open_start
 from bertjax.text.tokenizer import WordPieceTokenizer, load_tokenizer
 from bertjax.train.first_weights import _told_weights, open_origin
+from bertjax.workdir import description
 from bertjax.workdir.stored_run import open_run
 
 FINETUNING = resolve_finetuning({"task": "classification", "model": {"max_length": 32}})
@@ -169,6 +170,7 @@ def test_of_a_run_that_deletes_steps_the_newest_that_stays_is_taken(workdir, tmp
         return listed(step_folder)
 
     monkeypatch.setattr(stored_arrays, "list_arrays", vanishing)
+    monkeypatch.setattr(description, "list_arrays", vanishing)
     with pytest.raises(ModelFileError, match="10 cannot be read"):
         open_run(workdir).weights(10)
     (workdir / "checkpoints/10.deleted").rename(workdir / "checkpoints/10")
@@ -179,7 +181,7 @@ def test_of_a_run_that_deletes_steps_the_newest_that_stays_is_taken(workdir, tmp
     assert export.main([f"--workdir={workdir}", f"--output={tmp_path / 'out'}"]) == 0
     assert "step 9 of" in capsys.readouterr().out
     (workdir / "checkpoints/10.deleted").rename(workdir / "checkpoints/10")
-    assert describe.describe(workdir)["contents"]["step"] == 9
+    assert description.describe(workdir)["contents"]["step"] == 9
 
 
 def test_of_a_run_that_saves_and_deletes_all_the_time_something_whole_is_read(workdir):
@@ -208,7 +210,7 @@ def test_of_a_run_that_saves_and_deletes_all_the_time_something_whole_is_read(wo
         run, end, found = open_run(workdir), time.monotonic() + 3, []
         while time.monotonic() < end:
             found.append(run.weights()[0])
-            found.append(describe.describe(workdir)["contents"]["step"])
+            found.append(description.describe(workdir)["contents"]["step"])
     finally:
         ended.set()
         thread.join()
