@@ -104,7 +104,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global
-    from bertjax.train.job import accumulation_steps, cost_of_step, make_job
+    from bertjax.train.pretraining_job import accumulation_steps, cost_of_step, make_job
 
     name, phase = list(run.phases.items())[phase_index]
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)

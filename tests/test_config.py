@@ -9,7 +9,7 @@ from bertjax import config_schema, config_sections
 from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.finetune import settings
-from bertjax.train.job import config_cautions as cautions
+from bertjax.train.pretraining_job import config_cautions as cautions
 from bertjax.workdir.same_run import check_config, check_same_run
 
 

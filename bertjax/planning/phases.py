@@ -14,7 +14,7 @@ from bertjax.model.flops import train_flops_per_row
 from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.devices import Chip, chip_of, memory_limit
 from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
-from bertjax.train.job import examples_per_row, make_job
+from bertjax.train.pretraining_job import examples_per_row, make_job
 
 # What the slow end of the range assumes: shares of the bfloat16 peak, and of the bandwidths of memory and links, that
 # plain programs reach (published BERT runs have 20 to 50 % of the peak).

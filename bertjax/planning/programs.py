@@ -26,7 +26,7 @@ from bertjax.parallel.sharding import batch_sharding
 from bertjax.planning.collectives import collectives
 from bertjax.planning.hlo import read_program
 from bertjax.planning.work import main_memory_bytes, matrix_flops
-from bertjax.train.job import PretrainingJob, accumulation_steps, examples_per_row, make_job
+from bertjax.train.pretraining_job import PretrainingJob, accumulation_steps, examples_per_row, make_job
 
 # Memories of a TPU that are on the chip itself: vector memory, semaphores, scalar memory.
 FAST_SPACES = {"tpu": frozenset({1, 2, 6})}

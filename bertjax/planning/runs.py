@@ -16,7 +16,7 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.phases import ASSUMED, Compile, PhasePlan, Totals, plan_phase, totals
 from bertjax.planning.programs import Analysis, analyse, cached_analysis, lower_step, program_key, split_of
 from bertjax.planning.topologies import Topology, devices_of
-from bertjax.train.job import check_sizes, make_job
+from bertjax.train.pretraining_job import check_sizes, make_job
 
 SECONDS_BETWEEN_NOTES = 15.0  # while the compiler works
 MOST_TIMES_THE_MEMORY = 64  # a larger run is a mistake, and too large to be compiled

@@ -32,11 +32,18 @@ from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import batch_shards, make_mesh
 from bertjax.parallel.sharding import gathered, process_rows
 from bertjax.reporting import refresh_report
+from bertjax.train.corpus_position import CorpusPosition, data_order, records
 from bertjax.train.first_weights import initial_params, open_origin
 from bertjax.train.held_out_loss import evaluate, evaluation_line, over
-from bertjax.train.job import accumulation_steps, cautions, check_sizes, cost_of_step, describe_job, make_job
 from bertjax.train.open_corpus import open_corpus_together, settled
-from bertjax.train.position import CorpusPosition, data_order, records
+from bertjax.train.pretraining_job import (
+    accumulation_steps,
+    cautions,
+    check_sizes,
+    cost_of_step,
+    describe_job,
+    make_job,
+)
 from bertjax.train.summary import summarise, summary_lines
 from bertjax.workdir import files as folder
 from bertjax.workdir.same_run import fingerprints, origin_fingerprint

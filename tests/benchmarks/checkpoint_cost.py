@@ -64,7 +64,7 @@ def opened(options: argparse.Namespace, workdir: Path) -> tuple[Any, Any, Any]:
     from bertjax.config import resolve
     from bertjax.engine.checkpoint.checkpoints import Checkpoints
     from bertjax.parallel.mesh import make_mesh
-    from bertjax.train.job import make_job
+    from bertjax.train.pretraining_job import make_job
 
     run = resolve(runpy.run_path(options.config)["get_config"]())
     mesh = make_mesh(-1, 1, 1)

@@ -29,9 +29,9 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     """A function that takes one step and returns its real tokens."""
     import jax
 
-    from bertjax.finetune.job import make_job
     from bertjax.finetune.settings import default_config, resolve, trials
     from bertjax.finetune.start import open_start, read_examples
+    from bertjax.finetune.trial_job import make_job
     from bertjax.finetune.trials import FAMILIES, Labelled
     from bertjax.memory import keep_memory
     from bertjax.parallel.mesh import make_mesh

@@ -31,7 +31,7 @@ from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 from bertjax.interop.huggingface import export_model
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
-from bertjax.train.job import make_job
+from bertjax.train.pretraining_job import make_job
 
 BAR = 1e-3  # nats, at every step, of each loss
 LOSSES = ("mlm_loss", "nsp_loss", "loss")

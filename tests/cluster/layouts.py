@@ -20,7 +20,7 @@ from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 from bertjax.model.dropout import DropoutSeed, dropout_at, keep_mask
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import batch_sharding, gathered, process_rows, to_global
-from bertjax.train.job import make_job
+from bertjax.train.pretraining_job import make_job
 
 STEPS = 50
 VOCABULARY = 200

@@ -15,7 +15,7 @@ from bertjax.engine.optimizers import OPTIMIZERS
 from bertjax.errors import ConfigError
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
-from bertjax.train.job import accumulation_steps, make_job, split_cautions
+from bertjax.train.pretraining_job import accumulation_steps, make_job, split_cautions
 
 STEPS = 50
 MODEL = ModelConfig(

@@ -23,7 +23,7 @@ import bertjax.engine.checkpoint.checkpoints as checkpoints
 from bertjax.config import resolve
 from bertjax.errors import CheckpointError
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.job import make_job
+from bertjax.train.pretraining_job import make_job
 
 
 def try_all(trials: list[Trial], source: Path, scratch: Path, report: Path, config: Path, core: int) -> None:

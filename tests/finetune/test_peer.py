@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bertjax.finetune.batching import IGNORED
-from bertjax.finetune.job import make_job
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.start import open_start, read_examples
+from bertjax.finetune.trial_job import make_job
 from bertjax.finetune.trials import FAMILIES, Labelled
 from bertjax.interop.task_models import save_task_model
 from bertjax.parallel.mesh import make_mesh

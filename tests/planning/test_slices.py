@@ -16,7 +16,7 @@ from bertjax.parallel.devices import chip_of, memory_limit
 from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.programs import Split, analyse, lower_step, split_of, state_bytes
 from bertjax.planning.topologies import devices_of, prepare_environment, read_topology
-from bertjax.train.job import make_job
+from bertjax.train.pretraining_job import make_job
 
 ROWS, HIDDEN = 8, 128
 CONFIGS = Path(__file__).parents[2] / "configs"

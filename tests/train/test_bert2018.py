@@ -28,7 +28,7 @@ from bertjax.model.bert import Bert, split_params
 from bertjax.objectives.losses import batch_weights, mean_metrics, pretraining_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
-from bertjax.train.job import make_job
+from bertjax.train.pretraining_job import make_job
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PUBLISHED = ["base.py", "large.py"]

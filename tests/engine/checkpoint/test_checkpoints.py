@@ -21,7 +21,7 @@ from bertjax.engine.position import RANDOM
 from bertjax.engine.state import TrainState
 from bertjax.errors import CheckpointError, exit_code
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.position import records
+from bertjax.train.corpus_position import records
 
 CONSTANTS = {"identity": "a", "tokenizer": "b", "corpus": "c", "random": RANDOM | {"seed": 0}}
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from bertjax.finetune.job import UNROLLED_FROM, make_job
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.start import open_start, read_examples
+from bertjax.finetune.trial_job import UNROLLED_FROM, make_job
 from bertjax.finetune.trials import FAMILIES, Labelled
 from bertjax.parallel.mesh import make_mesh
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from bertjax.engine.machine import run_figures
 from bertjax.engine.position import RunPosition
-from bertjax.finetune.job import TrialJob
 from bertjax.finetune.task_setup import Outcome
+from bertjax.finetune.trial_job import TrialJob
 from bertjax.tasks.label_warnings import majority
 from bertjax.tasks.score_format import defined_scores, format_scores, score_title
 
