@@ -1,4 +1,4 @@
-"""Files and folders in the making: under names that only bertjax gives, and whole before they get their own name."""
+"""Files and folders that are being written: under temporary names of bertjax until they are complete."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import shutil
 import socket
 from pathlib import Path
 
-# Of a long name so many bytes are kept: the file system allows 255 for all.
+# How much of a long name is kept: the file system allows 255 bytes in all.
 _MOST_BYTES = 100
 _NAME = re.compile(r"\.(?P<target>.+)\.bertjax-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}", re.DOTALL)
-# In a folder in the making: where the folder that it replaces is put for a moment.
+# Inside an unfinished folder: the place of the folder that it is about to replace.
 REPLACED = "old"
 
 
 def new_name(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has, for what is going to be ``path``."""
+    """A unique name beside ``path`` for writing what will become ``path``."""
     target = os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
     return path.with_name(f".{target}.bertjax-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
 
@@ -29,7 +29,7 @@ def is_unfinished(name: str) -> bool:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file that is at any moment the old one or the new one. A link at ``path`` is replaced, not followed."""
+    """Writes a file atomically. A link at ``path`` is replaced, not followed."""
     temporary = new_name(path)
     try:
         with temporary.open("xb") as file:
@@ -44,14 +44,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Removes all that is unfinished in a folder that this process alone writes to."""
+    """Removes everything unfinished in a folder that only this process writes to."""
     for left in folder.iterdir() if folder.is_dir() else ():
         if is_unfinished(left.name):
             _remove(left)
 
 
 def clear_abandoned(path: Path) -> None:
-    """Removes what killed processes of this machine have left of ``path`` in the making."""
+    """Removes unfinished versions of ``path`` left by killed processes of this machine."""
     for left in path.parent.iterdir() if path.parent.is_dir() else ():
         match = _NAME.fullmatch(left.name)
         is_of_path = match is not None and match["target"] == os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])

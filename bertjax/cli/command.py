@@ -1,4 +1,4 @@
-"""What every command shares: a mistake becomes one line and an exit code (``bertjax.errors``)."""
+"""What every command shares: errors become one line and an exit code (``bertjax.errors``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bertjax.cli.showing import note, say
-from bertjax.cli.streams import Lasting, forget, open_standard_files, ready
+from bertjax.cli.streams import LastingStream, discard_output, open_standard_files, prepared_streams
 from bertjax.errors import DATA, INTERRUPTED, STOPPED, UNKNOWN, USAGE, exit_code
 
 
@@ -21,14 +21,14 @@ def fail(message: object, code: int) -> int:
     return code
 
 
-def _said(error: OSError) -> str:
-    place = "" if error.filename is None else f" {error.filename}"  # a write knows no name, an open does
+def _os_error(error: OSError) -> str:
+    place = "" if error.filename is None else f" {error.filename}"  # open() sets the name, write() does not
     what = "cannot open" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write"
     return f"{what}{place}: {error.strerror or error}"
 
 
 def guarded(job: Callable[[], object]) -> int:
-    """Runs ``job`` and returns the exit code; known mistakes become one line, unknown ones keep their traceback."""
+    """Runs ``job`` and returns the exit code; expected errors become one line, others keep their traceback."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: note(f"warning: {message}")
@@ -38,38 +38,32 @@ def guarded(job: Callable[[], object]) -> int:
         if code == UNKNOWN:
             raise
         if code != STOPPED:
-            return fail(_said(error) if isinstance(error, OSError) else error, code)
+            return fail(_os_error(error) if isinstance(error, OSError) else error, code)
         say(error)
         return code
     return 0
 
 
 def printing(job: Callable[[], int]) -> int:
-    """The exit code of a job whose results go to standard output, which may be closed, full or narrow."""
+    """The exit code of a job that prints to standard output, which may be closed, full or limited in characters."""
     try:
-        with ready():
+        with prepared_streams():
             code = job()
             sys.stdout.flush()
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except OSError as error:
-        if error.filename is not None:  # not of standard output
+        if error.filename is not None:  # not about standard output
             raise
-        # Standard output is closed or full; the interpreter would complain again when it flushes it at its end.
-        forget(sys.stdout)
-        has_enough = isinstance(error, BrokenPipeError)  # whoever reads, as in "| head"
-        return 0 if has_enough else fail(_said(error), DATA)
+        # Closed or full. Without this the interpreter fails again when it flushes at exit.
+        discard_output(sys.stdout)
+        return 0 if isinstance(error, BrokenPipeError) else fail(_os_error(error), DATA)  # a pipe such as "| head"
     return code
 
 
 def show_help(text: str, asked: bool) -> int:
-    """Prints how a command is used; the exit code. asked: whether that was what the user wanted."""
-
-    def show() -> int:
-        print(text)
-        return 0 if asked else USAGE
-
-    return printing(show)
+    """Prints a command's help; returns the exit code. asked: whether the user asked for it."""
+    return printing(lambda: print(text) or (0 if asked else USAGE))
 
 
 def run_as_process(main: Callable[[], int]) -> NoReturn:
@@ -83,16 +77,16 @@ def run_as_process(main: Callable[[], int]) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process. After an error at once: a library's thread that never ends must not keep it."""
+    """Ends the process; after an error without waiting for threads of libraries, which may never end."""
     for stream in (sys.stdout, sys.stderr):
-        Lasting(stream).flush()
+        LastingStream(stream).flush()
     if code:
         os._exit(code)
     sys.exit(0)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse whose mistakes are one line and exit code 2."""
+    """An argparse parser whose errors are one line and exit code 2."""
 
     def __init__(self, prog: str, description: str = "", epilog: str = "", **settings: Any):
         super().__init__(
@@ -108,12 +102,13 @@ class ArgumentParser(argparse.ArgumentParser):
         sys.exit(fail(f"{message}; see {self.prog} --help", USAGE))
 
     def run(self, argv: list[str] | None, job: Callable[[argparse.Namespace], int]) -> int:
-        """The exit code of ``job`` on the parsed options, or of what was wrong with them."""
-        return printing(lambda: self._run(argv, job))
+        """Parses the options and runs ``job`` on them; returns its exit code, or that of an error in the options."""
 
-    def _run(self, argv: list[str] | None, job: Callable[[argparse.Namespace], int]) -> int:
-        try:
-            options = self.parse_args(argv)
-        except SystemExit as stop:  # after the help, too
-            return int(stop.code or 0)
-        return job(options)
+        def parse_and_run() -> int:
+            try:
+                options = self.parse_args(argv)
+            except SystemExit as stop:  # also after --help
+                return int(stop.code or 0)
+            return job(options)
+
+        return printing(parse_and_run)

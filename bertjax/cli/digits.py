@@ -1,4 +1,4 @@
-"""Whole numbers as users and folders write them: with the digits 0 to 9, and with no more than there can be."""
+"""Whole numbers as users and folders write them: in the digits 0 to 9, and within 64 bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOST_DIGITS = 18  # within 64 bits
 
 
 def whole_number(text: str) -> int | None:
-    """The number that ``text`` is; None where it is anything else, also one of other digits or of far too many."""
+    """The number that ``text`` spells; None for anything else, including other digits or too many of them."""
     return int(text) if re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", text) else None
 
 
@@ -22,5 +22,5 @@ def integer(text: str) -> int:
 
 
 def has_other_digits(text: str) -> bool:
-    """Whether Python would take this for a number, though it has digits other than 0 to 9."""
+    """Whether Python would read this as a number although it has digits other than 0 to 9."""
     return not text.isascii() and re.fullmatch(r"[+-]?[\d_]*\.?[\d_]*([eE][+-]?[\d_]+)?", text) is not None

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bertjax.cli.showing import plain
-from bertjax.cli.streams import Lasting
+from bertjax.cli.streams import LastingStream
 
 SECONDS_BETWEEN_LINES = 10.0
 # Values of a row that are shown, each as the word before it.
@@ -22,12 +22,11 @@ _SHOWN = {"loss": "loss", "mlm_loss": "mlm", "nsp_loss": "nsp", "accuracy": "acc
 
 
 class Display:
-    """``say`` prints a line; ``show`` takes every train row and decides what of it is seen."""
+    """``say`` prints a line; ``show`` takes every train row and decides what to print of it."""
 
     def __init__(self, say: Callable[[str], None] | None = None):
-        """say: takes plain lines; default: standard output, live where that is a terminal."""
-        # Whoever watches may leave; the run does not end for that.
-        output: Any = Lasting(sys.stdout)
+        """say: takes plain lines; default: standard output, live if that is a terminal."""
+        output: Any = LastingStream(sys.stdout)  # the run goes on when nobody reads any more
         self._console = Console(highlight=False, soft_wrap=True, file=output)
         self._say = say
         self._progress: Progress | None = None
@@ -41,7 +40,7 @@ class Display:
             self._console.print(plain(line), markup=False)
 
     def table(self, table: Table) -> None:
-        """Prints a table; where lines are taken by ``say``, a line at a time."""
+        """Prints a table; if lines go to ``say``, one line at a time."""
         if self._say is None:
             self._console.print(table)
             return
@@ -51,7 +50,7 @@ class Display:
             self._say(line)
 
     def begin(self, step: int, total: int) -> None:
-        """The run goes on from ``step``; ``total`` steps are to be completed."""
+        """The run continues from ``step`` to ``total`` steps."""
         self._total = total
         self._started = (time.monotonic(), step)
         if self._say is None and self._console.is_terminal:
@@ -69,7 +68,7 @@ class Display:
             self._task = self._progress.add_task("compiling", total=total, completed=step)
 
     def show(self, row: dict[str, Any], milestone: bool) -> None:
-        """A train row. Plain output prints milestones, and at most one line in ten seconds beside them."""
+        """Shows a train row. Plain output has every milestone, and otherwise at most one line in ten seconds."""
         line = f"{row['phase']}  {describe(row)}"
         if self._progress is not None:
             self._progress.update(self._task, completed=row["step"], description=plain(line))

@@ -1,4 +1,4 @@
-"""Paths as users give them: ``~`` is the home, and what no file of this machine can be called is said in one line."""
+"""Paths as users give them: ``~`` is the home, and impossible paths are errors of one line."""
 
 from __future__ import annotations
 
@@ -15,47 +15,44 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 
 
 def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError) -> Path:
-    """The path that a user gave as ``what`` (an option, a key), ``~`` and ``~user`` as shells have them.
+    """The path that a user gave as ``what`` (an option, a key), with ``~`` and ``~user`` expanded.
 
-    Raises ``error``, one line, for the address of a bucket or server, for nothing at all, and for names that no file
-    can have.
+    Raises ``error`` for the address of a bucket or server, for an empty path, and for names that no file can have.
     """
     text = os.fspath(path)
-    if not text:  # of a shell's variable that is not set; it would be the current folder
-        raise error(f"{what} is '', which is no path")
+    if not text:  # from an unset shell variable; it would mean the current folder
+        raise error(f"{what} is '', which is not a path")
     if _ADDRESS.match(text):
         scheme = text.split(":", 1)[0]
         raise error(
-            f"{what} is {plain(text)!r}, an address; bertjax reads and writes files of this machine, so mount what "
-            f"{scheme} stands for as a folder, or copy it"
+            f"{what} is {plain(text)!r}, an address; bertjax reads and writes files of this machine, so mount the "
+            f"{scheme} storage as a folder, or copy the files"
         )
     try:
         expanded = Path(text).expanduser()
         names = [os.fsencode(part) for part in expanded.parts]
     except (RuntimeError, ValueError) as reason:  # a home that is unknown; a character that no name can have
-        raise error(f"{what} is {plain(text)!r}, which is no path: {' '.join(str(reason).split())}") from None
+        raise error(f"{what} is {plain(text)!r}, which is not a path: {' '.join(str(reason).split())}") from None
     if "\0" in text:
-        raise error(f"{what} is {plain(text)!r}, which holds a zero byte")
+        raise error(f"{what} is {plain(text)!r}, which contains a zero byte")
     longest = max(map(len, names), default=0)
     if longest > _LONGEST_NAME or len(os.fsencode(expanded)) > _LONGEST_PATH:
         raise error(
-            f"{what} is {plain(text[:60])!r} ..., which is too long: a name of {longest} bytes, where {_LONGEST_NAME} "
-            f"(and {_LONGEST_PATH} for a path) are the most there can be"
+            f"{what} is {plain(text[:60])!r} ..., which is too long: a name of {longest} bytes; a name may have "
+            f"{_LONGEST_NAME} bytes, a path {_LONGEST_PATH}"
         )
     return expanded
 
 
 def utf8_path(path: Path, what: str, error: type[Exception] = ConfigError) -> Path:
-    """The same path, checked to be one that the libraries for checkpoints and corpora take: in UTF-8 as a whole.
-
-    Raises ``error`` for any other name, before hours of work end there.
-    """
-    whole = path.absolute()
+    """The same path. Raises ``error`` if its absolute form is not UTF-8, with which the libraries for checkpoints and
+    corpora would fail after hours of work."""
+    absolute = path.absolute()
     try:
-        str(whole).encode()
+        str(absolute).encode()
     except UnicodeEncodeError:
         raise error(
-            f"{what} is {plain(whole)}, whose name is not UTF-8; checkpoints and corpora cannot be written there, so "
+            f"{what} is {plain(absolute)}, whose name is not UTF-8; checkpoints and corpora cannot be written there; "
             f"choose another folder"
         ) from None
     return path

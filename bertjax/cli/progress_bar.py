@@ -1,4 +1,4 @@
-"""How far a long job is: a bar where standard error is a terminal, now and then a plain line where it is not."""
+"""Progress of a long job: a bar if standard error is a terminal, else a plain line now and then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class ReportProgress(Protocol):
-    """Called with the name of the stage, how much is done, and how much there is in all (0 where nobody knows)."""
+    """Called with the name of the stage, how much is done, and how much there is (0 if unknown)."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Text that is safe to show: nothing in it can steer a terminal or hide what stands there."""
+"""Text that is safe to show: it cannot steer a terminal or hide what is there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UNSAFE_IN_TEXT = re.compile(_UNSAFE.pattern.replace("\x0a-\x1f", "\x0b-\x1f"))
 
 
 def plain(text: object) -> str:
-    """``text`` as one line in which whatever could steer a terminal is spelled out, as Python spells it: ``\\x1b``."""
+    """``text`` as one line, with whatever could steer a terminal escaped as in Python: ``\\x1b``."""
     return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def short(value: object, longest: int = 100) -> str:
-    """``plain`` of at most about ``longest`` characters; of an exception's message, whose line breaks become blanks."""
+    """``plain`` of at most about ``longest`` characters; line breaks in an exception's message become blanks."""
     text = " ".join(str(value).split()) if isinstance(value, BaseException) else str(value)
     return plain(text[:longest]) + " ..." * (len(text) > longest)
 
@@ -46,7 +46,7 @@ def plain_text(text: object) -> str:
 
 
 def plain_json(text: str) -> str:
-    """JSON with the same characters written as JSON's own escapes: the same value, safe to show."""
+    """JSON with these characters as JSON escapes: the same value, safe to show."""
     return _UNSAFE_IN_TEXT.sub(_as_json, text)
 
 
@@ -56,7 +56,7 @@ def _as_json(match: re.Match[str]) -> str:
 
 
 def say(line: object = "") -> None:
-    """Prints one line on standard output, at once. Raises OSError where that is closed or full."""
+    """Prints one line on standard output and flushes. Raises OSError if that is closed or full."""
     print(plain(line), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that hold, whoever has closed them, cannot show a character, or no longer reads."""
+"""Standard streams that survive being closed, a full disk, readers that leave, and characters they cannot encode."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 
-class Lasting(io.TextIOBase):
-    """A text stream that swallows what nobody can read any more: its file is full, its terminal or pipe is gone."""
+class LastingStream(io.TextIOBase):
+    """A text stream that drops output which cannot be written: its file is full, its terminal or pipe is gone."""
 
     def __init__(self, stream: TextIO | None):
         self._stream = stream
@@ -41,14 +41,14 @@ class Lasting(io.TextIOBase):
         try:
             return getattr(self._stream, what)(*arguments)
         except (OSError, ValueError):
-            # What is still buffered would fail again at every write and at the interpreter's end.
+            # The buffer would fail again at every write and when the interpreter exits.
             with contextlib.suppress(OSError, ValueError):
-                forget(self._stream)
+                discard_output(self._stream)
             return None
 
 
-def forget(stream: TextIO) -> None:
-    """Lets the rest of what goes to a file go nowhere. Raises OSError, ValueError where the stream has no file."""
+def discard_output(stream: TextIO) -> None:
+    """Redirects a stream's file to nowhere. Raises OSError or ValueError if the stream has no file."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())
@@ -58,23 +58,23 @@ def forget(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def lasting(*names: str) -> Iterator[None]:
-    """For the block the streams of ``sys`` with these names ("stdout", "stderr") never raise."""
+    """Within the block the streams of ``sys`` with these names ("stdout", "stderr") never raise."""
     before = {name: getattr(sys, name) for name in names}
     for name, stream in before.items():
         _take_any_character(stream)
-        setattr(sys, name, Lasting(stream))
+        setattr(sys, name, LastingStream(stream))
     try:
         yield
     finally:
         for name, stream in before.items():
-            Lasting(stream).flush()
+            LastingStream(stream).flush()
             setattr(sys, name, stream)
 
 
 @contextlib.contextmanager
-def ready() -> Iterator[None]:
-    """What every command begins with: standard files that are open, streams that are there and take any character;
-    a standard error that goes away ends nothing."""
+def prepared_streams() -> Iterator[None]:
+    """Within the block the standard files are open, the streams exist and take any character, and losing standard error
+    does not end the command."""
     open_standard_files()
     _take_any_character(sys.stdout)
     with lasting("stderr"):
@@ -82,9 +82,9 @@ def ready() -> Iterator[None]:
 
 
 def open_standard_files() -> None:
-    """Opens the standard files that whoever started the process has closed (``>&-``) on nothing.
+    """Opens standard files that the parent process has closed (``>&-``) on /dev/null.
 
-    The next file to be opened would else become standard output: a checkpoint with the run's messages in it.
+    Otherwise the next file opened becomes standard output, and a checkpoint gets the run's messages.
     """
     for number in range(3):
         try:

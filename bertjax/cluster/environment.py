@@ -1,4 +1,4 @@
-"""Who else takes part in this run: from flags, or from what a cluster's launcher says in the environment."""
+"""Finds the processes of a run: from flags, or from the environment variables of a cluster's launcher."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from bertjax.cli.digits import whole_number
 from bertjax.errors import ConfigError
 
-DEFAULT_PORT = 8482  # what jax itself takes on TPU slices
-_HIGH_PORTS = (61440, 4096)  # first and number: where two jobs of one machine rarely meet
+DEFAULT_PORT = 8482  # jax's own default on TPU slices
+_HIGH_PORTS = (61440, 4096)  # first and number: two jobs on one machine rarely get the same
 _METADATA = "http://{host}/computeMetadata/v1/instance/attributes/{key}"
 # How Linux shows the TPU chips of a machine: PCI vendor Google, and one of these devices (v3 to 7x).
 _PCI, _GOOGLE = Path("/sys/bus/pci/devices"), "0x1ae0"
@@ -25,7 +25,7 @@ _TPU_CHIPS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x007
 class ClusterMember:
     """Process ``process_id`` of ``num_processes``; process 0 listens at ``host``, ``port`` and ``port`` + 1.
 
-    local_devices: numbers of the GPUs that are this process's; None: all of its machine. found_by: who said so.
+    local_devices: numbers of this process's GPUs; None: all of its machine. found_by: the source of this.
     """
 
     host: str
@@ -42,11 +42,10 @@ def find_cluster(
     process_id: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> ClusterMember | None:
-    """The cluster that the arguments (HOST:PORT, N, I) name, else the environment; None for a single process.
+    """The place of this process by the arguments (HOST:PORT, N, I), else by the environment; None for a single process.
 
-    ``num_processes`` of 1 needs nothing else: whatever the environment says, this process is alone.
-
-    Raises ConfigError, one line, where what is said is not enough or cannot be.
+    With ``num_processes`` 1 this process is alone, whatever the environment says. Raises ConfigError for settings that
+    are incomplete or impossible.
     """
     if num_processes == 1 and coordinator is None and not process_id:
         return None
@@ -68,8 +67,8 @@ def find_cluster(
 def _checked(cluster: ClusterMember, source: str = "the flags") -> ClusterMember:
     if cluster.num_processes < 1 or not 0 <= cluster.process_id < cluster.num_processes:
         raise ConfigError(
-            f"{source}: process {cluster.process_id} of {cluster.num_processes} cannot be; "
-            f"processes are numbered from 0 to their number less one"
+            f"{source}: process {cluster.process_id} of {cluster.num_processes} is impossible; "
+            f"processes are numbered from 0 to their number minus one"
         )
     return cluster
 
@@ -105,7 +104,7 @@ def _port(environ: Mapping[str, str], job: int | None = None) -> int:
 
 
 def from_variables(environ: Mapping[str, str]) -> ClusterMember | None:
-    """BERTJAX_COORDINATOR, BERTJAX_NUM_PROCESSES and BERTJAX_PROCESS_ID: the flags, as variables."""
+    """BERTJAX_COORDINATOR, BERTJAX_NUM_PROCESSES and BERTJAX_PROCESS_ID: the flags as variables."""
     names = ("BERTJAX_COORDINATOR", "BERTJAX_NUM_PROCESSES", "BERTJAX_PROCESS_ID")
     there = [name for name in names if environ.get(name)]
     if names[1] not in there:  # a coordinator alone may be meant for Open MPI
@@ -119,7 +118,7 @@ def from_variables(environ: Mapping[str, str]) -> ClusterMember | None:
 
 
 def from_open_mpi(environ: Mapping[str, str]) -> ClusterMember | None:
-    """mpirun: rank and size; the coordinator from its own address, or 127.0.0.1 where all run on one machine."""
+    """mpirun: rank and size; the coordinator is at mpirun's own address, or 127.0.0.1 if all run on one machine."""
     if "OMPI_COMM_WORLD_SIZE" not in environ:
         return None
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
@@ -135,7 +134,7 @@ def from_open_mpi(environ: Mapping[str, str]) -> ClusterMember | None:
     elif uri:
         host = uri[1] or uri[2]
     else:
-        raise ConfigError("Open MPI does not say where process 0 is; set BERTJAX_COORDINATOR=HOST:PORT (mpirun -x)")
+        raise ConfigError("Open MPI does not report where process 0 is; set BERTJAX_COORDINATOR=HOST:PORT (mpirun -x)")
     own = (local_rank,) if local_size > 1 else None
     return ClusterMember(host, port, size, rank, "Open MPI", own)
 
@@ -151,9 +150,9 @@ def from_slurm(environ: Mapping[str, str]) -> ClusterMember | None:
     rank, tasks, local, job = _numbers(environ, "SLURM_PROCID", size, "SLURM_LOCALID", "SLURM_JOB_ID")
     first = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)  # node7 | node7,node9 | node[001-004,7],other
     if first is None:
-        raise ConfigError("SLURM does not say which nodes the step has: SLURM_STEP_NODELIST is not set")
+        raise ConfigError("SLURM does not report the nodes of the step: SLURM_STEP_NODELIST is not set")
     here = re.match(r"\d+", environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1")))
-    own = (local,) if here and int(here[0]) > 1 else None  # a task a GPU; else a task has all GPUs of its node
+    own = (local,) if here and int(here[0]) > 1 else None  # a GPU for each task, or all GPUs of the node for one task
     return ClusterMember(first[1] + (first[2] or ""), _port(environ, job), tasks, rank, "SLURM", own)
 
 
@@ -206,7 +205,7 @@ def _metadata(host: str, key: str) -> str:
         return response.read().decode().strip()
 
 
-# In the order in which they are asked: what a person set, then who started the process, then where it runs.
+# In order of precedence: what a person set, what started the process, where it runs.
 FINDERS: dict[str, Callable[[Mapping[str, str]], ClusterMember | None]] = {
     "BERTJAX_ variables": from_variables,
     "Open MPI": from_open_mpi,

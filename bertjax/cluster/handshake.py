@@ -1,7 +1,7 @@
-"""Who knocks at the monitor's port, and who answers there: both prove that they know the run's secret.
+"""Authentication at the monitor's port: both sides prove that they know the run's secret.
 
-The process greets with a nonce, process 0 answers with its own and a proof over both (HMAC-SHA256), the process with
-another. Until then no line may be longer than ``GREETING_LIMIT``, and nothing that it says is believed.
+The process sends a nonce, process 0 answers with its own and a proof over both (HMAC-SHA256), the process answers with
+another proof. Until then a line is at most ``GREETING_LIMIT`` bytes long, and its content is not trusted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.messages import FROM_SERVER, MESSAGE_LIMIT, LineReader, Malformed, Schema, is_count, line, parse
 
-GREETING_LIMIT = 1024  # bytes of a line of somebody who has not proved anything
+GREETING_LIMIT = 1024  # bytes of a line before authentication
 HANDSHAKE_SECONDS = 5.0
-MOST_UNAUTHENTICATED = 64  # connections that have not proved anything; beyond the processes of the run
+MOST_UNAUTHENTICATED = 64  # unauthenticated connections, besides the processes of the run
 _NONCE_BYTES = 32
 
 
@@ -35,7 +35,7 @@ _PROOF: Schema = ({"proof": _is_hex},)
 
 
 class NotAuthenticated(Exception):
-    """Whoever answers does not know the secret of the run."""
+    """The other side does not know the secret of the run."""
 
 
 def _proof(secret: bytes, side: str, greeting: dict[str, Any], nonce: str) -> str:
@@ -44,8 +44,8 @@ def _proof(secret: bytes, side: str, greeting: dict[str, Any], nonce: str) -> st
 
 
 class Authenticator:
-    """Process 0's part. Of too many that stand at the door the one that has stood there longest is sent away; the run's
-    own processes come again."""
+    """Process 0's side. If too many connections are unauthenticated, it drops the oldest; the run's own processes
+    connect again."""
 
     def __init__(self, secret: bytes, count: int):
         self._secret, self._most = secret, MOST_UNAUTHENTICATED + count
@@ -53,7 +53,7 @@ class Authenticator:
         self.rejected = 0
 
     async def admit(self, lines: LineReader, writer: asyncio.StreamWriter) -> dict[str, Any] | None:
-        """The greeting of a process that knows the secret, or None: the connection is of no use."""
+        """The greeting of a process that knows the secret, else None."""
         if len(self._waiting) >= self._most:
             longest = next(iter(self._waiting))
             del self._waiting[longest]
@@ -81,9 +81,9 @@ class Authenticator:
 async def authenticate(
     cluster: ClusterMember, machine: str, secret: bytes, lines: LineReader, writer: asyncio.StreamWriter
 ) -> dict[str, Any]:
-    """A process's part: the first message of process 0, which is a welcome or a failure.
+    """A process's side; returns the first message of process 0, a welcome or a failure.
 
-    Raises NotAuthenticated, Malformed, OSError or EOFError: then it is to be tried again.
+    Raises NotAuthenticated, Malformed, OSError or EOFError, after which the caller may try again.
     """
     greeting = {
         "bertjax": cluster.process_id,

@@ -1,4 +1,4 @@
-"""Ending a block of code from another thread, without ending the interpreter that it runs in."""
+"""Interrupts a block of code from another thread, without ending the interpreter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 class _Interrupted(BaseException):
-    """Raised within the block, past every ``except Exception``."""
+    """Raised in the block; no ``except Exception`` catches it."""
 
 
 # Whether the next SIGINT is one of ours.
@@ -18,14 +18,14 @@ _wanted = threading.Event()
 
 
 def _raise_if_wanted(*_: object) -> None:
-    """The handler of SIGINT where it was ignored, as in the background of a script: the user's Ctrl-C still is."""
+    """Handles SIGINT if the process ignored it, as in the background of a script; Ctrl-C is still ignored."""
     if _wanted.is_set():
         _wanted.clear()
         raise _Interrupted
 
 
 class Interruption:
-    """What other threads have of a block. ``left``: set once the block has been left."""
+    """Lets other threads interrupt a block. ``left``: set once the block has ended."""
 
     def __init__(self) -> None:
         self.left = threading.Event()
@@ -33,10 +33,10 @@ class Interruption:
         self._thread, self._lock = threading.get_ident(), threading.Lock()
 
     def interrupt(self, error: Exception) -> None:
-        """Raises ``error`` out of the block, as soon as its thread runs Python code again.
+        """Makes the block raise ``error`` as soon as its thread runs Python code again.
 
-        In the main thread also out of a wait for a lock or for data, unless the caller has a handler of SIGINT of its
-        own: only the handler of a signal can end these.
+        In the main thread this also ends a wait for a lock or for data, which only a signal handler can do, unless the
+        caller handles SIGINT itself.
         """
         with self._lock:
             if self.left.is_set():
@@ -50,7 +50,7 @@ class Interruption:
                 _set_exception(self._thread, _Interrupted)
 
     def leave(self) -> None:
-        """After it nothing is raised any more."""
+        """From now on nothing is raised."""
         with self._lock:
             self.left.set()
             if self.error is not None:
@@ -59,7 +59,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """A block of this thread that other threads can end; it raises what they give."""
+    """A block of this thread that other threads can interrupt; it raises the error they give."""
     interruption = Interruption()
     is_main = threading.current_thread() is threading.main_thread()
     ignored = is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other: JSON lines, each checked against a table before it is believed."""
+"""Messages between the processes of a run: JSON lines, each checked against a schema before it is used."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from bertjax.errors import DATA, DIVERGED, INTERRUPTED, LOST, UNKNOWN, USAGE
 
-# Bytes of a line. The longest is config.json of the run on record, which process 0 hands to all.
+# Bytes of a line. The longest is the stored config.json of the run, which process 0 shares with all.
 MESSAGE_LIMIT = 1 << 24
 _TEXT_LIMIT = 10_000
-# With which a process may end the others: never 0, as if the run were done, and never 75, as if it had saved.
+# Exit codes with which a process may end the others: neither 0 (done) nor 75 (saved).
 CODES = (UNKNOWN, USAGE, DATA, DIVERGED, LOST, INTERRUPTED)
 
 
 class Malformed(ValueError):
-    """A line that is no message."""
+    """A line that is not a message."""
 
 
 Check = Callable[[Any], bool]
@@ -33,7 +33,6 @@ _seconds: Check = lambda value: type(value) in (int, float) and 0 <= value < mat
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a number of something, such as a step."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
@@ -52,7 +51,6 @@ FROM_SERVER: Schema = (
 
 
 def failure(message: str, code: int) -> dict[str, Any]:
-    """The message that ends the others."""
     return {"failed": message[:_TEXT_LIMIT], "code": code if code in CODES else UNKNOWN}
 
 
@@ -60,15 +58,15 @@ def line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def parse(content: bytes, table: Schema) -> dict[str, Any]:
-    """The message that a line holds. Raises Malformed unless the table has one with these fields and such values."""
+def parse(content: bytes, schema: Schema) -> dict[str, Any]:
+    """The message in a line. Raises Malformed unless the schema allows its fields and their values."""
     try:
         message = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"no JSON: {type(error).__name__}") from None
+        raise Malformed(f"not JSON: {type(error).__name__}") from None
     if not isinstance(message, dict):
-        raise Malformed(f"{type(message).__name__} in place of an object")
-    fields = next((fields for fields in table if fields.keys() == message.keys()), None)
+        raise Malformed(f"{type(message).__name__} instead of an object")
+    fields = next((fields for fields in schema if fields.keys() == message.keys()), None)
     if fields is None:
         raise Malformed(f"no message has the fields {_shown(sorted(message))}")
     for name, check in fields.items():
@@ -82,7 +80,7 @@ def _shown(value: Any) -> str:
 
 
 class LineReader:
-    """The lines that come in over a connection; no more of one is kept than the reader asks for."""
+    """Lines from a connection, with a limit for each that the caller sets: before a handshake it is small."""
 
     def __init__(self, reader: asyncio.StreamReader):
         self._reader, self._kept = reader, bytearray()

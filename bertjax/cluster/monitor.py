@@ -1,9 +1,8 @@
-"""The processes of a run keep an eye on each other: over plain TCP, beside the collectives, which may hang.
+"""The processes of a run watch each other over plain TCP, since collectives may hang.
 
-Process 0 listens (``server``); every process (0 too) keeps a connection to it, on which both have proved that they
-belong to the run (``handshake``), and tells twice a second where it stands. A connection that breaks, a process that
-falls silent or does not move, and a failure that a process reports: each ends all processes at once, with the same
-message. Values that process 0 settles for all go the same way.
+Process 0 listens (``server``). Every process, including 0, keeps a connection to it, authenticates (``handshake``) and
+reports its stage twice a second. A broken connection, a process that falls silent or stalls, or a failure that a
+process reports ends all processes with the same message. Values that process 0 decides are shared over it too.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ CONNECT_SECONDS = 10.0
 class Monitor:
     """A process's connection to process 0, in a thread of its own.
 
-    ended: called with (message, code) when this process must end; from the thread, at any moment. secret: reads what
-    all processes of the run know, and may raise OSError or ValueError while it is not there.
+    ended: called with (message, code) from that thread when this process must end. secret: reads the run's secret; may
+    raise OSError or ValueError while there is none.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Monitor:
         self._connected = threading.Event()
 
     def join(self, seconds: float) -> None:
-        """Connects to process 0, which may still be starting. Raises TimeoutError; OSError where 0 cannot listen."""
+        """Connects to process 0, which may still be starting. Raises TimeoutError; OSError if 0 cannot listen."""
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(seconds,), name="monitor", daemon=True)
         self._thread.start()
@@ -64,14 +63,14 @@ class Monitor:
             raise self._error
 
     def share(self, name: str, value: Any, seconds: float | None = None) -> Any:
-        """Waits until every process has come here, and returns process 0's ``value`` (JSON). Each name is used once.
+        """Waits until every process calls this, and returns process 0's ``value`` (JSON). Each name is used once.
 
-        Raises TimeoutError after so many seconds; None: waits for ever. ValueError for a value of many megabytes.
+        Raises TimeoutError after so many seconds (None: never), ValueError for a value of many megabytes.
         """
         with self._progress.pause(f"waiting for the others at {name!r}"):
             message = {"share": name, "value": value if self._cluster.process_id == 0 else None}
             if len(line(message)) > MESSAGE_LIMIT // 2:
-                raise ValueError(f"{name!r} is too large to be told to the other processes")
+                raise ValueError(f"{name!r} is too large to share with the other processes")
             self._send(message)
             with self._news:
                 if not self._news.wait_for(lambda: name in self._shared, seconds):
@@ -80,13 +79,13 @@ class Monitor:
         return self._shared.pop(name)
 
     def report(self, message: str, code: int) -> None:
-        """Ends all other processes with this message; this one is about to end by itself."""
+        """Ends all other processes with this message; the caller then ends this one."""
         self._left = True
         self._send(failure(message, code))
         time.sleep(4 * BEAT_SECONDS if self._server is not None else BEAT_SECONDS)  # for the message to get out
 
     def leave(self) -> None:
-        """A good end: all processes wait for each other, and then nobody minds a closed connection."""
+        """Ends without a failure: all processes wait for each other before any connection closes."""
         self.share("the end", None)
         self._left = True
         self._send({"leaving": True})
@@ -142,14 +141,14 @@ class Monitor:
         except (OSError, EOFError):
             pass
         except Malformed as error:
-            self._end(f"process 0 sent what is no message of this program ({error})")
+            self._end(f"process 0 sent an unknown message ({error})")
         beats.cancel()
         self._end(f"process 0 was lost at step {self._first_step}")
 
     async def _admitted(
         self, host: str, port: int, seconds: float
     ) -> tuple[LineReader, asyncio.StreamWriter, dict[str, Any]]:
-        """A connection on which process 0 has welcomed this one, tried again until then, and its first message.
+        """Retries until process 0 welcomes this process; returns the connection and process 0's first message.
 
         Raises TimeoutError.
         """
@@ -164,7 +163,7 @@ class Monitor:
                     first = await authenticate(self._cluster, socket.gethostname(), secret, lines, writer)
                 return lines, writer, first
             except (NotAuthenticated, Malformed):
-                reason = f"whoever answers at {host}:{port} does not know the secret of this run"
+                reason = f"the process at {host}:{port} does not know the secret of this run"
             except ValueError as error:  # of the secret
                 reason = str(error)
             except OSError as error:
@@ -175,7 +174,7 @@ class Monitor:
                     reason = f"the secret of this run cannot be read: {error.filename}: {error.strerror}"
                 else:
                     reason = reason or f"process 0 at {host}:{port} breaks off"
-            except EOFError:  # too many others at the door
+            except EOFError:  # dropped among too many connections
                 reason = reason or f"process 0 at {host}:{port} breaks off"
             if writer is not None:
                 writer.transport.abort()
@@ -213,6 +212,6 @@ class Monitor:
 
 
 def _no_broken_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What a stranger's connection breaks with is nothing that a log should tell."""
+    """Does not log how unauthenticated connections break."""
     if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)

@@ -16,7 +16,7 @@ from bertjax.cli.digits import whole_number
 from bertjax.cli.flags import parse
 from bertjax.cli.showing import say
 from bertjax.cli.signals import StopRequest
-from bertjax.cli.streams import lasting, ready
+from bertjax.cli.streams import lasting, prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.cluster.watchdog import end_stalled
 from bertjax.errors import UNKNOWN, USAGE, ConfigError, FlagError
@@ -54,23 +54,23 @@ def training_command(
 
 
 def chosen_cluster(chosen: dict[str, Any]) -> ClusterMember | None:
-    """The processes that the values of ``CLUSTER_OPTIONS``, or the environment, speak of. Raises FlagError,
+    """The place of this process by the values of ``CLUSTER_OPTIONS``, or by the environment. Raises FlagError,
     ConfigError."""
     count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
     return find_cluster(chosen["coordinator"], count, index)
 
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:
-    """The exit code of a job, which signals ask to stop; one of several processes ends here.
+    """Runs a job that signals can stop; returns its exit code, or ends the process if it is one of several.
 
-    Nobody has to watch: what cannot be printed any more is lost, and the job goes on.
+    Output that can no longer be printed is dropped, and the job goes on.
     """
-    with ready(), lasting("stdout"), StopRequest() as stop:
+    with prepared_streams(), lasting("stdout"), StopRequest() as stop:
         return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 
 
 def _one_of_many(cluster: ClusterMember, job: Callable[[], object]) -> NoReturn:
-    """Runs the job of one process of several, and ends the process: nothing of jax may wait for the others then."""
+    """Runs the job and ends the process, so that nothing in jax waits for the others."""
     code = UNKNOWN
     sys.stdout, sys.stderr = (NumberedLines(stream, cluster.process_id) for stream in (sys.stdout, sys.stderr))
     try:

@@ -18,15 +18,15 @@ from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stall
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
-# jax would give up, after 100 s by its own clock, processes that were all stopped. The monitor sees sooner who is lost.
+# jax's default of 100 s would end a run whose processes were all stopped; the monitor detects a lost process sooner.
 HEARTBEAT_SECONDS = 86_400
-# The server decides first which process is to blame; a process alone with its stall waits a little longer.
+# The server should be the first to name the stalled process; each process's own watchdog waits a little longer.
 GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run. ``index`` 0 is the one that writes what belongs to all."""
+    """This process among those of the run. ``index`` 0 writes the files of the run."""
 
     index: int = 0
     count: int = 1
@@ -38,16 +38,16 @@ class Processes:
         return self.index == 0
 
     def share(self, name: str, value: Any) -> Any:
-        """Process 0's ``value`` (plain JSON) in all of them, once all have come here. Each name is used once."""
+        """Waits for all processes and returns process 0's ``value`` (plain JSON). Each name is used once."""
         return value if self.monitor is None else self.monitor.share(name, value)
 
     def must_equal(self, what: str, values: dict[str, Any]) -> None:
-        """Raises ConfigError that names every value (plain JSON) that is another one than in process 0."""
+        """Raises ConfigError that names every value (plain JSON) that differs from process 0's."""
         here, there = _flat(values), _flat(self.share(what, values))
         differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
         if differ:
             shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
-            raise ConfigError(f"the {what} is not that of process 0: {shown}; all processes must be started alike")
+            raise ConfigError(f"the {what} differs from that of process 0: {shown}; start all processes alike")
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -116,10 +116,10 @@ def _alone(stall_seconds: float, on_stall: Callable[[Heartbeat], None] | None) -
 
 
 def _meet(cluster: ClusterMember, bind: str, monitor: Monitor) -> None:
-    """Returns when all processes are there. Raises Lost where some are not, ConfigError where 0 cannot listen."""
+    """Waits for all processes. Raises Lost if some are missing, ConfigError if process 0 cannot listen."""
     try:
         monitor.join(JOIN_SECONDS)
-        # jax would abort the interpreter where one is missing.
+        # If one is missing, jax aborts the interpreter.
         monitor.share("all are there", None, JOIN_SECONDS)
     except TimeoutError as error:
         raise Lost(f"process {cluster.process_id} cannot join ({cluster.found_by}): {error}") from None
@@ -131,9 +131,9 @@ def _meet(cluster: ClusterMember, bind: str, monitor: Monitor) -> None:
 
 
 def _join_jax(cluster: ClusterMember, bind: str) -> None:
-    """Lets jax's processes meet. Raises ConfigError where its coordinator cannot listen, Lost where all do not meet."""
+    """Joins the processes of jax. Raises ConfigError if its coordinator cannot listen, Lost if not all of them join."""
     if cluster.process_id == 0:
-        # Tried before: jax, finding the port taken, may end the interpreter without a word.
+        # Try the port first: if it is taken, jax may end the interpreter silently.
         try:
             socket.create_server(
                 (bind, cluster.port), family=socket.AF_INET6 if ":" in bind else socket.AF_INET
@@ -145,7 +145,7 @@ def _join_jax(cluster: ClusterMember, bind: str) -> None:
             ) from None
     import jax
 
-    # Its handler would take SIGTERM from the command, which saves and stops all processes at the same step.
+    # Its signal handler would replace the command's, which saves and stops all processes at the same step.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -160,7 +160,7 @@ def _join_jax(cluster: ClusterMember, bind: str) -> None:
         )
     except RuntimeError as error:  # jax's own errors are of this kind
         reason = " ".join(str(error).split())[:200]
-        raise Lost(f"jax's processes do not meet at {cluster.host}:{cluster.port} ({reason})") from None
+        raise Lost(f"jax's processes cannot join at {cluster.host}:{cluster.port} ({reason})") from None
 
 
 def _bracketed(host: str) -> str:
@@ -168,7 +168,6 @@ def _bracketed(host: str) -> str:
 
 
 def _leave(monitor: Monitor) -> None:
-    """All processes are here before the first one goes."""
     import jax
 
     monitor.leave()

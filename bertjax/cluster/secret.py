@@ -1,4 +1,4 @@
-"""A secret that only the processes of one run have: an environment variable, or a private file in their workdir."""
+"""A secret that the processes of a run share: an environment variable, or a private file in their workdir."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MOST_BYTES = 4096
 
 @contextlib.contextmanager
 def shared_secret(workdir: Path, first: bool, environ: Mapping[str, str] = os.environ) -> Iterator[Callable[[], bytes]]:
-    """``read()``, the secret as it is now, for as long as the block lasts.
+    """Within the block ``read()`` returns the current secret.
 
-    Without the variable process 0 (``first``) makes a new file at every start and removes it after the block. A
-    process that starts late may still find the one of an earlier start, so it reads again when it is turned away:
-    ``read`` raises OSError or ValueError where there is no secret that can be trusted.
+    Without the variable, process 0 (``first``) makes a new file at every start and removes it after the block. A late
+    process may still find the file of an earlier start, so it reads again when it is rejected. ``read`` raises OSError
+    or ValueError if there is no secret to trust.
 
-    Raises ConfigError where the variable is too short, or the file cannot be written or kept private.
+    Raises ConfigError if the variable is too short, or if the file cannot be written or kept private.
     """
     if text := environ.get(VARIABLE):
         if len(text) < _LEAST_CHARACTERS:
@@ -38,7 +38,7 @@ def shared_secret(workdir: Path, first: bool, environ: Mapping[str, str] = os.en
         _check_writable(workdir)
         yield lambda: _read(workdir / FILE)
     else:
-        secret = _make(workdir)
+        secret = _write_secret(workdir)
         try:
             yield lambda: secret
         finally:
@@ -47,8 +47,8 @@ def shared_secret(workdir: Path, first: bool, environ: Mapping[str, str] = os.en
                     (workdir / FILE).unlink()
 
 
-def _make(workdir: Path) -> bytes:
-    """Writes a new secret: whoever reads the file finds the old one or the new one, whole."""
+def _write_secret(workdir: Path) -> bytes:
+    """Writes a new secret; readers find either the old one or the complete new one."""
     secret = secrets.token_hex(32).encode()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -69,14 +69,14 @@ def _make(workdir: Path) -> bytes:
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(
-            f"{error}: workdir {workdir} keeps no file private; set {VARIABLE} to the same random text "
-            f"in all processes of the run"
+            f"{error}: workdir {workdir} cannot keep a file private; set {VARIABLE} to the same random "
+            f"text in all processes of the run"
         ) from None
     return secret
 
 
 def _read(path: Path) -> bytes:
-    """Raises OSError, or ValueError where anybody else could have read or written the file."""
+    """Raises OSError, or ValueError if anybody else could have read or written the file."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(handle)
@@ -89,12 +89,12 @@ def _read(path: Path) -> bytes:
     finally:
         os.close(handle)
     if len(content) < _LEAST_CHARACTERS:
-        raise ValueError(f"{path} holds no secret")
+        raise ValueError(f"{path} does not hold a secret")
     return content
 
 
 def _check_writable(workdir: Path) -> None:
-    """What process 0 would find: it cannot tell the others before they have met."""
+    """The error that process 0 would report: it cannot tell the others before they have met."""
     there = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), Path("/"))
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         raise ConfigError(f"cannot write to workdir {workdir}: {os.strerror(errno.EACCES)}")

@@ -1,4 +1,4 @@
-"""Process 0's part of the monitor: it knows where every process stands, and ends all when one fails."""
+"""Process 0's side of the monitor: it tracks every process, and ends all when one fails."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bertjax.cluster.watchdog import IN_STEP, RunningClock
 from bertjax.errors import LOST, USAGE
 
 BEAT_SECONDS = 0.5
-# Connections that one turn of the loop takes in, before the door can send any away; it takes some turns to do so.
+# Connections that one turn of the event loop accepts, before the authenticator can drop any.
 ACCEPTED_AT_ONCE = 64
-SILENCE_SECONDS = 60.0  # without a beat: longer than any pause of a healthy machine
+SILENCE_SECONDS = 60.0  # without a beat; longer than any pause of a healthy machine
 
 
 @dataclass
 class Peer:
-    """What process 0 knows of a process. age: seconds it has not moved, by its own clock; heard: by the server's."""
+    """The state of a process. age: seconds without progress, by its own clock; heard: time of its last message."""
 
     rank: int
     machine: str
@@ -38,10 +38,10 @@ class Peer:
         return f"process {self.rank} on {self.machine}"
 
 
-def verdict(peers: list[Peer], now: float, stall_seconds: float, silence_seconds: float) -> str | None:
-    """What is wrong, in one line that names the process and its step, or None.
+def find_failure(peers: list[Peer], now: float, stall_seconds: float, silence_seconds: float) -> str | None:
+    """What failed, in one line that names the process and its step, or None.
 
-    When one stalls all soon wait for it: the one to blame is silent, or in the lowest step, or not yet in its step.
+    When one stalls, all soon wait for it: the one to blame is silent, or in the lowest step, or not yet in its step.
     """
     for peer in peers:
         if now - peer.heard > silence_seconds:
@@ -56,13 +56,11 @@ def verdict(peers: list[Peer], now: float, stall_seconds: float, silence_seconds
 
 
 def silence_limit(stall_seconds: float) -> float:
-    """Seconds without a beat after which a process is given up."""
+    """Seconds without a beat after which a process counts as lost."""
     return min(SILENCE_SECONDS, stall_seconds or SILENCE_SECONDS)
 
 
 class Server:
-    """Knows every process, hands out what process 0 shares, and ends all when one fails."""
-
     def __init__(self, cluster: ClusterMember, stall_seconds: float, secret: bytes):
         self._count = cluster.num_processes
         self._stall = stall_seconds
@@ -75,11 +73,11 @@ class Server:
 
     @property
     def rejected(self) -> int:
-        """Connections that did not prove that they belong to the run."""
+        """How many connections did not know the secret."""
         return self._authenticator.rejected
 
     async def start(self, host: str, port: int, seconds: float) -> None:
-        """Listens. Raises OSError where it cannot; a name that is not known yet is asked for again."""
+        """Listens, and retries for so many seconds while the host name is unknown. Raises OSError."""
         end = time.monotonic() + seconds
         while True:
             try:
@@ -91,14 +89,13 @@ class Server:
                 await asyncio.sleep(BEAT_SECONDS)
 
     async def watch(self) -> None:
-        """Looks at the processes, for ever."""
         async with self._listening:
             while True:
                 await asyncio.sleep(BEAT_SECONDS)
                 first = self._peers.get(0)
                 self._tell({"tick": first[0].step if first else 0})
                 peers = [peer for peer, _ in self._peers.values() if not peer.leaving]
-                wrong = verdict(peers, self._clock.now(), self._stall, self._silence)
+                wrong = find_failure(peers, self._clock.now(), self._stall, self._silence)
                 if wrong:
                     self._fail(wrong, LOST)
 
@@ -114,8 +111,8 @@ class Server:
             return
         rank, machine = greeting["bertjax"], greeting["machine"]
         if rank in self._peers or greeting["of"] != self._count or rank >= self._count:
-            again = f"process {rank} of {greeting['of']} from {machine} does not belong to these {self._count}"
-            writer.write(line(failure(f"{again}, or is there twice", USAGE)))
+            stray = f"process {rank} of {greeting['of']} from {machine} does not belong to these {self._count}"
+            writer.write(line(failure(f"{stray}, or is there twice", USAGE)))
             writer.close()
             return
         peer = Peer(rank, machine, self._clock.now())
@@ -131,13 +128,13 @@ class Server:
         except (OSError, EOFError):
             pass
         except Malformed as error:
-            self._fail(f"{peer} sent what is no message of this program ({error})", LOST)
+            self._fail(f"{peer} sent an unknown message ({error})", LOST)
         writer.close()
         if not peer.leaving:
             self._fail(f"{peer} was lost at step {peer.step} ({peer.stage})", LOST)
 
     async def others_gone(self, seconds: float) -> None:
-        """Returns when only process 0 is still connected, or after so many seconds."""
+        """Waits until only process 0 is connected, or for so many seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not all(w.is_closing() for rank, (_, w) in self._peers.items() if rank):
             await asyncio.sleep(BEAT_SECONDS / 10)

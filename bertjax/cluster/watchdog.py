@@ -1,4 +1,4 @@
-"""Where this process stands in its run, and a watchdog that ends it when it no longer moves."""
+"""The heartbeat of this process's run, and a watchdog that acts when the run no longer moves."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from bertjax.errors import LOST, Stalled
 
 T = TypeVar("T")
 
-IN_STEP = "in the step"  # a stage: it waits for the others
-# Seconds between two looks of a watchdog, at most; a gap of several looks means that the process itself was stopped.
+IN_STEP = "in the step"  # a stage: here a process waits for the others
+# Most seconds between two looks of a watchdog; a gap of several looks means that the process itself was stopped.
 LOOK_SECONDS = 1.0
 LONGEST_GAP = 4
-# After which a run that was asked to end says why it does not.
+# After which a run that was told to end and does not says why.
 RELUCTANT_SECONDS = 10.0
 
 
 class RunningClock:
-    """Somebody looks at it all the time. Where nobody did for longer than ``longest_gap`` seconds the process itself
-    stood still - by SIGSTOP, or because its machine slept - and that time counts as ``longest_gap``."""
+    """Seconds in which this process ran. Something must read it regularly: a gap of more than ``longest_gap`` seconds
+    between two looks means that the process was stopped, or its machine asleep, and counts as ``longest_gap``."""
 
     def __init__(self, longest_gap: float, clock: Callable[[], float] = time.monotonic):
         self.longest_gap = longest_gap
@@ -47,7 +47,7 @@ class RunningClock:
 
 @dataclass
 class Heartbeat:
-    """Written by the loop, read by whoever watches it. ``step``: the update at hand."""
+    """Written by the loop, read by watchdog and monitor. ``step``: the current update."""
 
     step: int = 0
     stage: str = "starting"
@@ -58,12 +58,12 @@ class Heartbeat:
         self._since = self.clock.now()
 
     def at(self, stage: str, step: int) -> None:
-        """The run has come to a stage of a step that should not take long."""
+        """The run enters a stage of a step that should not take long."""
         self.step, self.stage, self.paused, self._since = step, stage, False, self.clock.now()
 
     @contextlib.contextmanager
     def pause(self, stage: str) -> Iterator[None]:
-        """For work that may take as long as it likes: compiling, saving, waiting for others."""
+        """For work without a time limit: compiling, saving, waiting for others."""
         before = self.stage, self.paused
         self.stage, self.paused = stage, True
         try:
@@ -73,7 +73,7 @@ class Heartbeat:
             self.stage, self.paused = before
 
     def slow_at_first(self, function: Callable[..., T]) -> Callable[..., T]:
-        """The function, whose first call is a pause: it compiles."""
+        """The function; its first call, which compiles, is a pause."""
         pauses = iter([self.pause("compiling")])
 
         def call(*arguments: Any) -> T:
@@ -83,13 +83,13 @@ class Heartbeat:
         return call
 
     def age(self) -> float:
-        """Seconds since the last change of stage, without those that the process was stopped for; 0 in a pause."""
+        """Seconds since the last change of stage in which the process ran; 0 in a pause."""
         now = self.clock.now()
         return 0.0 if self.paused else max(0.0, now - self._since)
 
 
 def end_process(message: str, code: int) -> None:
-    """Ends this process at once, from any thread, with one line on standard error."""
+    """Ends this process immediately, from any thread, with one line on standard error."""
     fail(message, code)
     with contextlib.suppress(Exception):
         sys.stdout.flush()
@@ -97,10 +97,9 @@ def end_process(message: str, code: int) -> None:
 
 
 class Watchdog:
-    """A thread that calls ``stalled`` once ``progress`` has not moved for ``seconds``, and again once it has moved and
-    stands still again; 0: never.
+    """A thread that calls ``stalled`` each time ``progress`` has stopped moving for ``seconds``; 0: never.
 
-    It counts its own looks: a process that was stopped (SIGSTOP, a machine that slept) goes on afterwards.
+    It counts its own looks, so a process that was stopped (SIGSTOP, a machine asleep) continues afterwards.
     """
 
     def __init__(self, progress: Heartbeat, seconds: float, stalled: Callable[[], object]):
@@ -125,24 +124,22 @@ class Watchdog:
 
 
 def end_stalled(progress: Heartbeat) -> None:
-    """Shows where every thread stands, and ends the process."""
+    """Prints the stack of every thread and ends the process."""
     _show_threads()
     end_process(_stalled(progress), LOST)
 
 
 def raise_stalled(progress: Heartbeat, interruption: Interruption) -> None:
-    """Shows where every thread stands, and raises Stalled in the thread of the run.
+    """Prints the stack of every thread and raises Stalled in the thread of the run.
 
-    A thread within native code cannot be interrupted: that is said, and it raises when it comes back.
+    Native code cannot be interrupted: then a warning says so, and the thread raises when that code returns.
     """
     _show_threads()
     message = _stalled(progress)
     interruption.interrupt(Stalled(message))
     if not interruption.left.wait(RELUCTANT_SECONDS):
-        where = (
-            "the run is within native code and raises Stalled when that returns; end the interpreter if it never does"
-        )
-        note(f"warning: {message}. {where}")
+        advice = "the run is in native code and raises Stalled when that returns; end the interpreter if it never does"
+        note(f"warning: {message}. {advice}")
 
 
 def _stalled(progress: Heartbeat) -> str:
@@ -151,5 +148,5 @@ def _stalled(progress: Heartbeat) -> str:
 
 
 def _show_threads() -> None:
-    with contextlib.suppress(Exception):  # a notebook's standard error is no file
+    with contextlib.suppress(Exception):  # a notebook's standard error is not a file
         faulthandler.dump_traceback(all_threads=True)

@@ -13,7 +13,7 @@ import pytest
 from bertjax import __main__ as console
 from bertjax.cli.command import printing
 from bertjax.cli.display import Display
-from bertjax.cli.streams import Lasting, lasting, ready
+from bertjax.cli.streams import LastingStream, lasting, prepared_streams
 from bertjax.cluster.options import run_in_cluster
 from bertjax.errors import DATA, INTERRUPTED
 
@@ -51,7 +51,7 @@ def gone(request, broken_pipe):
 
 
 def test_a_stream_that_nobody_reads(gone):
-    stream = Lasting(gone)
+    stream = LastingStream(gone)
     for _ in range(3):
         assert print("x" * 100_000, file=stream, flush=True) is None
     assert stream.isatty() is False and stream.encoding
@@ -102,7 +102,7 @@ def test_a_job_ends_with_its_own_exit_code_whoever_watches(gone, monkeypatch):
 
 def test_streams_are_given_back(capsys):
     before = sys.stdout, sys.stderr
-    with ready(), lasting("stdout"):
+    with prepared_streams(), lasting("stdout"):
         print("seen", flush=True)
         print("caf\u00e9 \udcff")
     assert (sys.stdout, sys.stderr) == before

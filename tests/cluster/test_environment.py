@@ -50,8 +50,8 @@ def test_flags_come_first():
         ((None, 2, 0), "--coordinator must be given too"),
         (("10.0.0.1", 2, 0), "HOST:PORT"),
         (("10.0.0.1:99999", 2, 0), "HOST:PORT"),
-        (("10.0.0.1:8482", 2, 2), "process 2 of 2 cannot be"),
-        (("10.0.0.1:8482", 0, 0), "process 0 of 0 cannot be"),
+        (("10.0.0.1:8482", 2, 2), "process 2 of 2 is impossible"),
+        (("10.0.0.1:8482", 0, 0), "process 0 of 0 is impossible"),
     ],
 )
 def test_flags_that_cannot_be(arguments, words):

@@ -122,7 +122,7 @@ def test_a_thread_within_native_code_is_told_and_raises_when_it_comes_back(tmp_p
     monkeypatch.setattr("bertjax.cluster.watchdog.RELUCTANT_SECONDS", 0.3)
     with pytest.raises(Stalled):
         in_a_thread(lambda: stalls(tmp_path, lambda: time.sleep(1.5)))
-    assert "warning: no progress at step 5" in (said := capfd.readouterr().err) and "within native code" in said
+    assert "warning: no progress at step 5" in (said := capfd.readouterr().err) and "in native code" in said
 
 
 def test_ctrl_c_of_the_user_stays_what_it_is():

@@ -12,7 +12,7 @@ from bertjax.cluster import processes
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.processes import distributed_run
-from bertjax.cluster.server import Peer, verdict
+from bertjax.cluster.server import Peer, find_failure
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat, RunningClock, Watchdog
 from bertjax.errors import LOST, Lost, exit_code
 
@@ -24,13 +24,13 @@ def peer(rank, step, stage=IN_STEP, age=0.0, heard=NOW, paused=False):
 
 
 def blame(*peers):
-    return verdict(list(peers), NOW, stall_seconds=20, silence_seconds=10)
+    return find_failure(list(peers), NOW, stall_seconds=20, silence_seconds=10)
 
 
 def test_nothing_is_wrong_while_all_move_or_pause():
     assert blame(peer(0, 5, age=19), peer(1, 6, age=3)) is None
     assert blame(peer(0, 5, age=900), peer(1, 5, paused=True)) is None
-    assert verdict([peer(0, 5, age=900)], NOW, stall_seconds=0, silence_seconds=10) is None
+    assert find_failure([peer(0, 5, age=900)], NOW, stall_seconds=0, silence_seconds=10) is None
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,7 @@ def test_time_in_which_the_process_was_stopped_does_not_count():
 
 STOPPED_FOR_A_WHILE = """
 import os, sys, time
+from bertjax.cluster.watchdog import Heartbeat, Watchdog
 progress = Heartbeat()
 watchdog = Watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71)))
 progress.at("in the step", 1)

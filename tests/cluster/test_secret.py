@@ -57,7 +57,7 @@ def linked(path):
     [
         (lambda path: path.chmod(0o644), "mode 0644"),
         (lambda path: path.chmod(0o620), "mode 0620"),
-        (lambda path: path.write_bytes(b""), "holds no secret"),
+        (lambda path: path.write_bytes(b""), "does not hold a secret"),
         (lambda path: (path.unlink(), path.mkdir()), "not a file"),
         (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "not a file"),
         (lambda path: path.unlink(), "No such file"),
@@ -87,7 +87,7 @@ def test_a_file_system_that_keeps_nothing_private_is_told(tmp_path, monkeypatch)
         return handle, name
 
     monkeypatch.setattr(secrets.tempfile, "mkstemp", everybody_reads)
-    with pytest.raises(ConfigError, match=f"keeps no file private; set {VARIABLE}"):
+    with pytest.raises(ConfigError, match=f"cannot keep a file private; set {VARIABLE}"):
         shared_secret(tmp_path, first=True, environ={}).__enter__()
     assert names(tmp_path) == []
 

@@ -227,7 +227,7 @@ def test_a_process_of_the_run_that_speaks_nonsense_is_lost(said, capfd):
         odd.setblocking(True)
         odd.sendall(said)
         messages, codes = group.wait_for_end([0], 5)
-    assert codes == {LOST} and "process 1 on odd sent what is no message" in messages.pop()
+    assert codes == {LOST} and "process 1 on odd sent an unknown message" in messages.pop()
     assert capfd.readouterr() == ("", "")
 
 
