@@ -46,18 +46,12 @@ def training_command(
         return show_help(config_help(config_class), asked=True)
     try:
         config, chosen = parse(program, argv, options | CLUSTER_OPTIONS)
-        cluster = chosen_cluster(chosen)
+        count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
+        cluster = find_cluster(chosen["coordinator"], count, index)
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
     settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
     return run_in_cluster(cluster, lambda stop: start(config, chosen, should_stop=stop, **settings))
-
-
-def chosen_cluster(chosen: dict[str, Any]) -> ClusterMember | None:
-    """The place of this process by the values of ``CLUSTER_OPTIONS``, or by the environment. Raises FlagError,
-    ConfigError."""
-    count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
-    return find_cluster(chosen["coordinator"], count, index)
 
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:

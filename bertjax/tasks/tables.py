@@ -13,7 +13,7 @@ from bertjax.cli.digits import whole_number
 from bertjax.cli.showing import listed, quoted
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
-from bertjax.tasks.delimited_files import DELIMITED
+from bertjax.tasks.delimited_files import DELIMITED, check_is_example, is_again, with_width
 from bertjax.tasks.examples import (
     Incomplete,
     TextExample,
@@ -25,7 +25,6 @@ from bertjax.tasks.examples import (
     not_empty,
     silent,
 )
-from bertjax.tasks.headers import check_is_example, is_again, with_width
 from bertjax.tasks.numbered_lines import json_objects
 
 # The usual names of columns; the first of several that occur is taken.
