@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TextIO
 
 from bertjax.cli.command import fail, guarded, show_help
@@ -35,7 +35,7 @@ def training_command(
     argv: list[str] | None,
     help_text: str,
     config_class: type,
-    options: dict[str, tuple[str | None, str]],
+    options: Mapping[str, tuple[str | None, str]],
     start: Callable[..., object],
 ) -> int:
     """The exit code of a command that trains: ``start(config, values of the options, **settings of run)``."""
@@ -45,7 +45,7 @@ def training_command(
     if "--help=config" in argv:
         return show_help(config_help(config_class), asked=True)
     try:
-        config, chosen = parse(program, argv, options | CLUSTER_OPTIONS)
+        config, chosen = parse(program, argv, {**options, **CLUSTER_OPTIONS})
         count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
         cluster = find_cluster(chosen["coordinator"], count, index)
     except (FlagError, ConfigError) as error:

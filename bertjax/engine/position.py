@@ -61,7 +61,7 @@ class RunPosition:
     """
 
     state: TrainState
-    data: DataPosition
+    data: Any  # a DataPosition
     step: int = 0
     totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "real_tokens": 0})
     skipped: list[dict[str, Any]] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 
 from bertjax.engine.health import Health, initial_health
 from bertjax.engine.loss_scale import LossScale, initial_loss_scale
-from bertjax.parallel.sharding import tree_shardings
+from bertjax.parallel.sharding import shardings_of, tree_shardings
 
 
 @struct.dataclass
@@ -29,38 +30,32 @@ class TrainState:
     health: Health
 
 
-def abstract_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str):
-    """The state's shapes and dtypes, and the function that makes its initial value."""
-
-    def make() -> TrainState:
-        params = make_params()
-        return TrainState(
-            step=jnp.zeros([], jnp.int32),
-            params=params,
-            opt_state=optimizer.init(params),
-            loss_scale=initial_loss_scale(precision),
-            health=initial_health(),
-        )
-
-    return jax.eval_shape(make), make
-
-
-def initial_state(
-    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
-) -> TrainState:
-    """A new state, every array made where the logical axes of the parameters want it."""
-    shapes, make = abstract_state(make_params, optimizer, precision)
-    # Without out_shardings jit would silently replicate the moments.
-    return jax.jit(make, out_shardings=tree_shardings(shapes, axes, mesh))()
+def _new_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str) -> TrainState:
+    params = make_params()
+    return TrainState(
+        step=jnp.zeros([], jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        loss_scale=initial_loss_scale(precision),
+        health=initial_health(),
+    )
 
 
 def sharded_shapes(
     make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
 ) -> TrainState:
-    """ShapeDtypeStructs with shardings, for restoring a checkpoint into."""
-    shapes, _ = abstract_state(make_params, optimizer, precision)
+    """ShapeDtypeStructs of a state, laid out as the logical ``axes`` of the parameters want it."""
+    shapes = jax.eval_shape(partial(_new_state, make_params, optimizer, precision))
     shardings = tree_shardings(shapes, axes, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def initial_state(
+    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
+) -> TrainState:
+    """A new state, every array made where it belongs: without out_shardings jit would replicate the moments."""
+    shapes = sharded_shapes(make_params, optimizer, precision, axes, mesh)
+    return jax.jit(partial(_new_state, make_params, optimizer, precision), out_shardings=shardings_of(shapes))()
 
 
 def with_params(state: TrainState, params: Any) -> TrainState:

@@ -15,10 +15,10 @@ from jax.extend import core
 from bertjax import batch as batches
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.finetune import embedding_losses, objectives
-from bertjax.model.bert import merge_params
+from bertjax.model.bert import merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.precision import precision_named
-from bertjax.model.task import TaskConfig, TaskModel, split_params
+from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.parallel.mesh import make_mesh
 from bertjax.train import job as jobs
 

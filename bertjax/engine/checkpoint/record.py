@@ -65,7 +65,7 @@ def whole_record(step_folder: Path, step: int | None = None) -> dict[str, Any]:
 
 def amend_record(step_folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Replaces values of a record, in one go, and returns it. Raises Damaged, OSError."""
-    record = read_record(step_folder) | changes
+    record = read_record(step_folder) | dict(changes)
     path = step_folder / ITEM / FILE
     partial = path.with_name(f"{FILE}.tmp")
     with partial.open("w") as file:
