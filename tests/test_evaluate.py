@@ -121,7 +121,7 @@ def test_a_path_that_is_no_text_can_be_written(place, capsys, tmp_path):
         (["--model=PLACE/model", "--suite=mlm", "--data=PLACE/text.txt", "--limit=0"], 2, "limit = 0 must be"),
         (["--model=PLACE/model", "--suite=mlm", "--data=PLACE/text.txt", "--max_length=99"], 2, "max_length = 99"),
         (["--model=PLACE/model", "--suite=mlm", "--data=PLACE/text.txt", "--precision=fp8"], 2, "precision = 'fp8'"),
-        (["--model=PLACE/nowhere", "--suite=mlm", "--data=PLACE/text.txt"], 3, "nowhere is no model folder"),
+        (["--model=PLACE/nowhere", "--suite=mlm", "--data=PLACE/text.txt"], 3, "nowhere is not a model folder"),
         (["--model=PLACE/headless", "--suite=mlm", "--data=PLACE/text.txt"], 3, "no weights of a masked-LM head"),
         (["--model=PLACE/headless", "--suite=blimp", "--data=PLACE/pairs.jsonl"], 3, "no weights of a masked-LM head"),
         (["--model=PLACE/model", "--suite=blimp", "--data=PLACE/bad.jsonl"], 3, "bad.jsonl:2: no field 'sentence_bad'"),

@@ -1,7 +1,6 @@
-"""How bertjax knows the files that it exported: model.safetensors names them, with the hash of each.
+"""How bertjax recognises the files that it exported: by a record of their hashes in the header of model.safetensors.
 
-The record lies in the header of that file, where no reader of the format minds it. A file that is not on it, or is no
-longer what it was, is somebody's own.
+A file that is not in the record, or has changed since, is somebody's own.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from bertjax.cli.showing import plain
 from bertjax.errors import ModelFileError
 from bertjax.interop.safetensors_files import digest, opened
 
-# What sentence-transformers has beside a model that embeds; the last is a folder, with a config.json.
+# Of sentence-transformers, beside a model for embedding; the last is a folder with a config.json.
 MODULES_FILE, LENGTH_FILE, POOLING_FOLDER = "modules.json", "sentence_bert_config.json", "1_Pooling"
 _FOLDERS = (POOLING_FOLDER,)
-# Everything that a model folder of transformers or bertjax may hold.
+# All that a model folder of transformers or bertjax may hold.
 MODEL_FILES = ["model.safetensors", "model.safetensors.index.json", "config.json"]
 MODEL_FILES += [MODULES_FILE, LENGTH_FILE, POOLING_FOLDER]
 _KNOWN = [*MODEL_FILES, "generation_config.json", "README.md", ".gitattributes"]
@@ -39,13 +38,13 @@ _KEY = "bertjax"
 
 
 def header(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Metadata for model.safetensors, which vouches for the files ``names`` of the folder as they are now."""
+    """Metadata for model.safetensors: the record of the files ``names`` as they are now."""
     return {"format": "pt", _KEY: json.dumps({name: _digest(folder / name) for name in sorted(names)})}
 
 
 def sort_header(weights: Path) -> None:
-    """Puts the metadata of a safetensors file into one order, which the library draws by chance: equal models are to
-    have equal bytes."""
+    """Sorts the metadata of a safetensors file, which the library writes in random order, so that equal models have
+    equal bytes."""
     with weights.open("r+b") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         text = file.read(size).decode()
@@ -58,7 +57,7 @@ def sort_header(weights: Path) -> None:
 
 
 def vouched(folder: Path) -> set[str]:
-    """Names of the files of a folder that are as bertjax exported them; a link is not one of them."""
+    """Names of the files in a folder that are unchanged exports of bertjax; never links."""
     recorded = _recorded(folder / WEIGHTS)
     if recorded is None:
         return set()
@@ -71,7 +70,7 @@ def is_shard(name: str) -> bool:
 
 
 def is_without_record(folder: Path) -> bool:
-    """Whether the weights of a folder say nothing of who wrote them, as those of versions before the record do."""
+    """Whether the weights of a folder have no record, like those of early versions of bertjax."""
     weights = folder / WEIGHTS
     return weights.is_file() and not weights.is_symlink() and _recorded(weights) is None
 
@@ -82,15 +81,15 @@ def check_replaceable(
     replaced: Sequence[str] = (*MODEL_FILES, *TOKENIZER_FILES),
     copies: Sequence[Path] = (),
 ) -> Path:
-    """The absolute path of a model folder to be, whose files ``replaced`` are going to be written.
+    """The absolute path of a folder to write a model to. replaced: the files to be written.
 
-    copies: folders; a file that is the same in one of them is not lost. Raises ModelFileError where something would be
-    lost that bertjax did not export, and ``overwrite`` is not asked for.
+    copies: folders; a file that is the same in one of them is not lost. Raises ModelFileError if something would be
+    lost that bertjax did not export, without ``overwrite``.
     """
     path, exists = folder_path(directory)
     path = path.absolute()
     if path.is_symlink() or (path.exists() and not exists):
-        raise ModelFileError(f"{path} is no folder; choose another place for the model")
+        raise ModelFileError(f"{path} is not a folder; choose another place for the model")
     if exists and path.resolve() == Path.cwd():
         raise ModelFileError(f"{path} is the current folder; give the model one of its own")
     try:
@@ -107,7 +106,7 @@ def check_replaceable(
     others = [name for name in names if name not in (*_KNOWN, *TOKENIZER_FILES) and not is_shard(name)]
     if others:
         raise ModelFileError(
-            f"{path} holds {others[0]}, which is no file of a model; choose another folder, or replace only the "
+            f"{path} holds {others[0]}, which is not a file of a model; choose another folder, or replace only the "
             f"model's own files with --overwrite"
         )
     ours = vouched(path)
@@ -134,7 +133,7 @@ def _is_of_a_run(path: Path) -> bool:
 
 
 def folder_path(path: str | Path) -> tuple[Path, bool]:
-    """A path with ~ resolved, and whether it is a folder. Raises ModelFileError where it is no path at all."""
+    """A path with ~ resolved, and whether it is a folder. Raises ModelFileError for an impossible path."""
     path = given_path(path, "the folder", ModelFileError)
     try:
         return path, path.is_dir()
@@ -160,7 +159,7 @@ def _is(path: Path, digest: object) -> bool:
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether two files hold the same; of weights, whatever the metadata in their headers say."""
+    """Whether two files are the same; for weights, whatever their metadata."""
     try:
         is_kind = Path.is_dir if path.name in _FOLDERS else Path.is_file
         plain_files = all(is_kind(file) and not file.is_symlink() for file in (path, other))
@@ -177,7 +176,7 @@ def _tensors(weights: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    """Of a file, or of a folder of files alone. Raises OSError."""
+    """Of a file, or of a folder that holds only files. Raises OSError."""
     if path.name in _FOLDERS:
         inside = sorted(path.iterdir())
         if any(child.is_symlink() for child in inside):

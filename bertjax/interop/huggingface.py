@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bertjax import unfinished
-from bertjax.config import ModelConfig
-from bertjax.errors import ModelFileError
+from bertjax.cli.showing import short
+from bertjax.config import ModelConfig, resolve_model
+from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop import exported
 from bertjax.interop.exported import (
     MODEL_FILES,
@@ -26,11 +27,68 @@ from bertjax.interop.exported import (
     is_shard,
     is_without_record,
 )
-from bertjax.interop.model_config import from_config, to_config
 from bertjax.interop.names import canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
+
+_REQUIRED = [
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+]
+# With the defaults of ModelConfig, which are those of transformers; the configs of 2018 lack the last two.
+_OPTIONAL = ["hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"]
+# Other names of the activations there are.
+_ACTIVATIONS = {"gelu_python": "gelu", "gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new"}
+# What a BERT may say about itself, and what it must say there to be one that bertjax computes.
+_FIXED = {
+    "model_type": "bert",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+def to_config(config: ModelConfig, pad_token_id: int, for_pretraining: bool = True) -> dict[str, Any]:
+    """config.json of ``transformers.BertForPreTraining`` or ``BertModel``."""
+    return {
+        "architectures": ["BertForPreTraining" if for_pretraining else "BertModel"],
+        **{name: getattr(config, name) for name in (*_REQUIRED, *_OPTIONAL)},
+        **_FIXED,
+        "pad_token_id": pad_token_id,
+        "dtype": "float32",
+    }
+
+
+def from_config(values: Any, origin: str) -> ModelConfig:
+    """The ModelConfig of a parsed config.json. Raises ModelFileError that starts with ``origin``."""
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{origin} holds no JSON object")
+    if missing := [name for name in _REQUIRED if name not in values]:
+        raise ModelFileError(f"{origin} lacks {', '.join(missing)}; is it the config of a BERT?")
+    for name in (*_REQUIRED, *_OPTIONAL, *_FIXED):
+        value = values.get(name)
+        # Beyond 2**63 an integer may not fit in a float, nor its digits in a message.
+        if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= 1 << 63):
+            raise ModelFileError(f"{origin}: {name} must be a word, a truth value or a number below 2**63")
+    for name, wanted in _FIXED.items():
+        if values.get(name, wanted) != wanted:
+            raise ModelFileError(f"{origin}: {name} = {short(repr(values[name]))}, and bertjax reads only {wanted!r}")
+    known = {name: values[name] for name in (*_REQUIRED, *_OPTIONAL) if name in values}
+    if isinstance(known["hidden_act"], str):
+        known["hidden_act"] = _ACTIVATIONS.get(known["hidden_act"], known["hidden_act"])
+    try:
+        return resolve_model(known)
+    except ConfigError as error:
+        raise ModelFileError(f"{origin}: {short(error, 200)}") from None
+
 
 _NOTHING: Mapping[str, Any] = {}
 _INTEGERS = ("I64", "I32")  # of buffers that old versions of transformers stored
@@ -39,10 +97,8 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a folder holds, before any weight is read. ``tensors``: by canonical name.
-
-    values: the parsed config.json; head: the tensors of a task's head, "weight" and "bias", unchecked.
-    """
+    """What a folder holds; no weights have been read. tensors: by canonical name. values: the parsed config.json. head:
+    "weight" and "bias" of a task's head, unchecked."""
 
     path: Path
     config: ModelConfig
@@ -52,18 +108,18 @@ class ModelFolder:
     head: dict[str, TensorInfo]
 
     def read(self, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The nested float32 parameters, without missing heads and those in ``skip``. Raises ModelFileError."""
+        """The nested float32 parameters, but for missing heads and those in ``skip``. Raises ModelFileError."""
         read = lambda name: self.tensors[name].read()
         skip = (*self.missing_heads, *skip)
         return from_tensors(read, set(self.tensors), self.config, skip, str(self.path))
 
 
 def open_folder(path: str | Path) -> ModelFolder:
-    """Opens a Hugging Face BERT folder and checks that it is whole, or raises ModelFileError."""
+    """Opens a Hugging Face BERT folder and checks that it is complete, or raises ModelFileError."""
     path, exists = folder_path(path)
     if not exists:
         raise ModelFileError(
-            f"{path} is no model folder. bertjax downloads nothing: `hf download google-bert/bert-base-uncased "
+            f"{path} is not a model folder. bertjax downloads nothing: `hf download google-bert/bert-base-uncased "
             f"--local-dir bert-base-uncased` gets a folder; bertjax.create_model('bert-base') makes new weights"
         )
     if not (path / "config.json").is_file():
@@ -114,24 +170,22 @@ def export_model(
     """Writes a model folder. ``tokenizer`` may be None. Equal parameters give equal bytes.
 
     values: what a task adds to config.json; head: the tensors of its head, by their names there; write_beside(folder)
-    writes other ``MODEL_FILES`` that the model needs.
-    It appears under its name only when it is whole: the tensors have been read back and found equal, and
-    ``verify(folder)`` raised nothing. In a folder that is there already the files of the model are replaced where
-    bertjax exported them and nobody has changed them since, others only with ``overwrite``; what else it holds stays -
-    a README, and without a ``tokenizer`` the tokenizer's files. Without ``overwrite`` a folder that holds anything
-    that is no file of a model is refused (ModelFileError), and so is always a tokenizer that does not have
-    ``config.vocab_size`` entries.
+    writes other ``MODEL_FILES``. The folder appears under its name once the tensors have been read back and
+    ``verify(folder)`` has not raised. In a folder that exists, model files are replaced if they are an unchanged export
+    of bertjax, others only with ``overwrite``; everything else stays: a README, and without a ``tokenizer`` the
+    tokenizer's files. Raises ModelFileError, also for a folder that holds anything but a model, without ``overwrite``,
+    and for a tokenizer that does not have ``config.vocab_size`` entries.
     """
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
     replaced = [*MODEL_FILES, *(TOKENIZER_FILES if tokenizer is not None else [])]
-    of_before = is_without_record(folder_path(directory)[0])  # what is equal may go: told once there is what to compare
+    of_before = is_without_record(folder_path(directory)[0])  # compared with the new files below
     directory = check_replaceable(directory, overwrite or of_before, replaced)
     aside: Path | None = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         unfinished.clear_abandoned(directory)
-        aside = unfinished.new_name(directory)  # beside the folder, so that putting it there is a renaming
+        aside = unfinished.new_name(directory)  # beside the folder, so that a rename puts it in place
         aside.mkdir()
         building = aside / "new"
         building.mkdir()
@@ -150,13 +204,13 @@ def export_model(
         weights = building / exported.WEIGHTS
         save_file(tensors, weights, metadata=exported.header(building, ours) | checksums_of(tensors))
         exported.sort_header(weights)
-        weights.chmod((building / "config.json").stat().st_mode)  # the writer leaves it to its owner alone
+        weights.chmod((building / "config.json").stat().st_mode)  # the writer makes it private
         for tensor in list_tensors(building).values():
             tensor.read()  # compares it with its checksum
         verify(building)
         check_replaceable(directory, overwrite, replaced, [building])
         put_in_place(building, directory, aside / unfinished.REPLACED, [*written_files, exported.WEIGHTS])
-    except (OSError, SafetensorError) as error:  # the writer of the weights has errors of its own for a full disk
+    except (OSError, SafetensorError) as error:  # the latter for a full disk
         reason = getattr(error, "strerror", None) or error
         raise ModelFileError(f"{directory} cannot be written: {reason}") from None
     finally:
@@ -165,13 +219,13 @@ def export_model(
 
 
 def _set_longest(path: Path, positions: int) -> None:
-    """Tells ``transformers`` to how many tokens it has to truncate texts."""
+    """Tells ``transformers`` the length to truncate texts to."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(settings | {"model_max_length": positions}, ensure_ascii=False, indent=2) + "\n")
 
 
 def _carry_over(old: Path, new: Path, replaced: list[str]) -> None:
-    """What stays is linked into the new folder, not moved there: whatever happens, the old one is whole."""
+    """Links what stays into the new folder, so that the old one is complete whatever happens."""
     for child in old.iterdir():
         if child.name not in replaced and not is_shard(child.name) and not (new / child.name).exists():
             if child.is_dir() and not child.is_symlink():
@@ -188,7 +242,7 @@ def _link(old: Any, new: Any) -> None:
 
 
 def put_in_place(building: Path, directory: Path, retired: Path, written: list[str]) -> None:
-    """``building`` becomes ``directory``; what was there before goes to ``retired``, and back where that fails."""
+    """Renames ``building`` to ``directory``, and what was there to ``retired``; undone if it fails."""
     paths = [path for name in written for path in (*(building / name).glob("*"), building / name)]
     for path in (*paths, building):
         handle = os.open(path, os.O_RDONLY)

@@ -20,9 +20,9 @@ from bertjax.interop.names import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 
-# A few ids of a made-up batch are enough to see whether two models compute the same.
+# A small made-up batch shows whether two models compute the same.
 _SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
-# To multiples of what the rows of a vocabulary are rounded up, for fast products; any other surplus is a mistake.
+# Vocabularies are padded to a multiple of one of these, for fast products; any other surplus is a mistake.
 _MULTIPLES = (64, 128, 256, 512, 1024)
 
 
@@ -30,14 +30,13 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     """The model of a Hugging Face BERT folder or of a finished run's workdir, in float32.
 
     The folder holds config.json and model.safetensors (or several with an index) in float32, float16 or bfloat16.
-    Heads it lacks get new weights from ``seed`` and are named in a warning; ``for_pretraining=False`` leaves the
-    pretraining heads away. Rows of the embeddings that only round their number up, and stand for no entry of the
-    folder's tokenizer, are left away too, so that they are never predicted. Raises ModelFileError (a ValueError) for
-    anything else that is missing, unexpected or of the wrong shape, for pickled weights, and where there is no such
-    folder: nothing is ever downloaded.
+    Missing heads get new weights from ``seed``, with a warning; ``for_pretraining=False`` omits the pretraining heads.
+    Embedding rows that only pad the vocabulary, beyond the entries of the folder's tokenizer, are dropped, so that they
+    are never predicted. Raises ModelFileError (a ValueError) for anything else that is missing, unexpected or of the
+    wrong shape, and for pickled weights. Nothing is ever downloaded.
     """
     folder = open_folder(model_folder(path))
-    with contextlib.suppress(ModelFileError):  # the model may be wanted without its tokenizer
+    with contextlib.suppress(ModelFileError):  # a model may be used without its tokenizer
         folder = fitted(folder, tokenizer_of(folder.path))
     pretraining = ("mlm_head", "nsp_head")
     params = folder.read(skip=() if for_pretraining else pretraining)
@@ -54,10 +53,10 @@ def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None
     """Writes a folder that ``transformers.AutoModel``, ``AutoModelForPreTraining`` and, with a tokenizer,
     ``AutoTokenizer`` load as it is.
 
-    It counts as done only when it has been read back and computes the same as ``model``. A model that bertjax exported
-    to ``path`` and nobody has changed is replaced (without ``tokenizer``, the tokenizer's files stay); a folder that
-    holds anything else is refused, but with ``overwrite``: then the model's files are replaced, and all others stay.
-    The tokenizer must have ``model.config.vocab_size`` entries. Raises ModelFileError.
+    The folder appears once it has been read back and computes the same as ``model``. It replaces an unchanged export of
+    bertjax (without ``tokenizer``, the tokenizer's files stay). Any other folder is refused; with ``overwrite`` its
+    model files are replaced and all others stay. The tokenizer must have ``model.config.vocab_size`` entries. Raises
+    ModelFileError.
     """
     if tokenizer is not None:
         check_is_tokenizer(tokenizer)
@@ -67,10 +66,10 @@ def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None
 def export_params(
     path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer, *, overwrite: bool = False
 ) -> None:
-    """``save_model`` for the parameters of a run: nested dict of arrays.
+    """``save_model`` for the nested parameters of a run.
 
-    A vocabulary learned on little text may have fewer entries than the model has rows; the rows that stand for no
-    token are stripped, like the padding of the vocabulary.
+    A vocabulary learned on little text may have fewer entries than the model has rows; the other rows are stripped,
+    like the padding of the vocabulary.
     """
     exported = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
     _export(path, exported, params, tokenizer, overwrite)
@@ -91,7 +90,7 @@ def _export(
 
 
 def model_folder(path: str | Path) -> Path:
-    """``path`` itself, or the folder ``model`` in it where it is the workdir of a run, or of several trials."""
+    """``path`` itself, or the folder ``model`` in the workdir of a run or a search."""
     path, _ = folder_path(path)
     has_model = (path / "model" / "config.json").is_file()
     if has_model and (path / "runs").is_dir() and not (path / "model.safetensors").is_file():
@@ -107,7 +106,7 @@ def model_folder(path: str | Path) -> Path:
 
 
 def tokenizer_of(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a model folder, None where it has no file of one. Raises ModelFileError for a damaged one."""
+    """The tokenizer of a model folder, or None. Raises ModelFileError for a damaged one."""
     if not has_tokenizer(folder):
         return None
     try:
@@ -117,9 +116,9 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
 
 
 def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, ...] = ()) -> tuple[Bert, Tokenizer]:
-    """Model and tokenizer of one folder, checked to belong together. Raises ModelFileError.
+    """Model and tokenizer of a folder, checked to belong together. Raises ModelFileError.
 
-    required: heads ("mlm_head", ...) without whose weights the model is of no use.
+    required: heads ("mlm_head", ...) that must have weights.
     """
     folder, tokenizer = open_pair(path)
     for part in folder.missing_heads:
@@ -129,8 +128,8 @@ def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, .
 
 
 def open_pair(path: str | Path) -> tuple[ModelFolder, Tokenizer]:
-    """An opened model folder or finished run, without the rows of its embeddings that only round their number up, and
-    its tokenizer. Raises ModelFileError where it has none, or one that is not the model's."""
+    """An opened model folder or finished run, without padding of its vocabulary, and its tokenizer. Raises
+    ModelFileError for a missing tokenizer or that of another model."""
     folder = open_folder(model_folder(path))
     tokenizer = tokenizer_of(folder.path)
     if tokenizer is None:
@@ -139,9 +138,9 @@ def open_pair(path: str | Path) -> tuple[ModelFolder, Tokenizer]:
 
 
 def fitted(folder: ModelFolder, tokenizer: Tokenizer | None) -> ModelFolder:
-    """The folder with as many rows of embeddings as its tokenizer, which may be None, has entries.
+    """The folder with as many embedding rows as its tokenizer, which may be None, has entries.
 
-    Raises ModelFileError where there are fewer, or more than rounding up explains: it is another model's tokenizer.
+    Raises ModelFileError if there are fewer, or more than padding explains: the tokenizer is another model's.
     """
     rows, entries = folder.config.vocab_size, folder.config.vocab_size if tokenizer is None else tokenizer.vocab_size
     if rows < entries or not _rounds_up(entries, rows):
@@ -158,7 +157,7 @@ def _rounds_up(entries: int, rows: int) -> bool:
 
 
 def with_params(make: Callable[[], Any], params: dict[str, Any]) -> Any:
-    """The model that ``make`` would make, on other parameters than it would draw."""
+    """The model that ``make`` makes, with these parameters."""
     return merge_params(nnx.graphdef(nnx.eval_shape(make)), jax.tree.map(jax.numpy.asarray, params))
 
 
@@ -167,8 +166,8 @@ def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
 
 
 def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """New weights of whole parts of the model ("mlm_head", ...), as nested dicts."""
-    # Under jit only what is asked for is computed, not the rest of the model.
+    """New weights for parts of the model ("mlm_head", ...), as nested dicts."""
+    # Under jit nothing else is computed.
     make = lambda: {part: split_params(Bert(config, nnx.Rngs(seed)))[1][part] for part in parts}
     return jax.jit(make)()
 
@@ -179,6 +178,6 @@ def check_computes_same(folder: Path, written: Any, given: Any) -> None:
     ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % written.config.vocab_size
     outputs, expected = vars(written(ids)), vars(given(ids))
     for name, value in outputs.items():
-        # Not to the bit: rows that stand for no token, stripped now, were part of the products.
+        # Not to the bit: the stripped rows of the vocabulary were part of the products.
         if value is not None and not np.allclose(value, expected[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
             raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")

@@ -1,5 +1,5 @@
-"""What the library sentence-transformers keeps beside a model: the modules that make a vector of a text, and where
-texts are truncated. Read, and written for models that embed."""
+"""Files of the library sentence-transformers beside a model: the modules that make an embedding, and the length that
+texts are truncated to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bertjax.interop.safetensors_files import read_json
 from bertjax.model.task import TaskConfig
 
 _PACKAGE = "sentence_transformers."
-# Ways to pool by the keys of before one key named them; bertjax computes the first two.
+# Ways to pool, by the keys of early versions; bertjax computes the first two.
 _MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -29,14 +29,14 @@ _NORMALIZED = "sentence_embedding"  # what Normalize works on; another may be na
 
 
 def has_modules(folder: Path) -> bool:
-    """Whether a model folder is one of sentence-transformers."""
+    """Whether sentence-transformers wrote a model folder."""
     return (folder / MODULES_FILE).is_file()
 
 
 def embedding_settings(folder: Path, positions: int) -> dict[str, Any]:
-    """``pooling``, ``normalize`` and ``max_length`` of a folder, as far as its files say.
+    """``pooling``, ``normalize`` and ``max_length`` of a folder, those that its files name.
 
-    Raises ModelFileError, naming it, for a module or a way to pool that bertjax does not compute.
+    Raises ModelFileError for a module or a way to pool that bertjax does not compute.
     """
     settings: dict[str, Any] = {}
     pooling = folder / POOLING_FOLDER
@@ -82,7 +82,7 @@ def _modules(folder: Path) -> tuple[Path, bool]:
 
 
 def _kind(name: str) -> str:
-    """The class of a module; "" where it is none of the library's own, and may be anything."""
+    """The class of a module; "" if it is not the library's own."""
     return name.rpartition(".")[2] if name.startswith(_PACKAGE) else ""
 
 
@@ -101,7 +101,7 @@ def _pooling(path: Path) -> str:
 
 
 def write_modules(folder: Path, task: TaskConfig, hidden_size: int) -> None:
-    """Writes beside a model what sentence-transformers needs to make its vectors; as all its versions read it."""
+    """Writes the files that sentence-transformers needs, as all its versions read them."""
     kinds = [("", "Transformer"), (POOLING_FOLDER, "Pooling"), *([("2_Normalize", "Normalize")] * task.normalize)]
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}models.{kind}"}

@@ -1,4 +1,4 @@
-"""What a folder's config.json says of a model's task: architecture, labels, and bertjax's own settings."""
+"""The task of a model in its config.json: architecture, labels, and bertjax's own settings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bertjax.cli.showing import short
 from bertjax.errors import ModelFileError
 from bertjax.model.task import TaskConfig, head_name
 
-# Class of transformers -> the kinds of tasks that it is for.
+# Class of transformers -> its kinds of tasks.
 ARCHITECTURES = {
     "BertForSequenceClassification": ("classification", "multi_label", "regression"),
     "BertForTokenClassification": ("tagging",),
     "BertForQuestionAnswering": ("answering",),
     "BertModel": ("embedding",),
 }
-# Architectures with a pooler under their head; the others have none in transformers, or do without.
+# Architectures whose head stands on the pooler.
 WITH_POOLER = ("BertForSequenceClassification",)
 _PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -41,20 +41,20 @@ _MOST_LABELS = 1 << 20
 
 
 def architecture(values: Mapping[str, Any]) -> str | None:
-    """The name of the class of transformers that a parsed config.json is of; None where it does not say."""
+    """The class of transformers that a parsed config.json names, or None."""
     named = values.get("architectures")
     return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
 
 
 def head_of(name: str | None) -> str | None:
-    """The first part of the names of an architecture's head, "classifier" or "qa_outputs"; None where it has none."""
+    """The prefix of the tensors of an architecture's head, "classifier" or "qa_outputs", or None."""
     if name not in ARCHITECTURES or name == "BertModel":
         return None
     return head_name(ARCHITECTURES[name][0])
 
 
 def to_task_values(task: TaskConfig) -> dict[str, Any]:
-    """The keys of config.json by which ``transformers`` and ``from_task_values`` know the task."""
+    """The keys of config.json for the task, as ``transformers`` and ``from_task_values`` read them."""
     name = next(name for name, kinds in ARCHITECTURES.items() if task.kind in kinds)
     values: dict[str, Any] = {"architectures": [name]}
     if task.labels:
@@ -75,7 +75,7 @@ def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: 
     name = architecture(values)
     if name not in ARCHITECTURES:
         what = "names no architecture" if name is None else f"is of a {short(repr(name))}"
-        raise ModelFileError(f"{origin} {what}, which is no model for a task; there are {', '.join(ARCHITECTURES)}")
+        raise ModelFileError(f"{origin} {what}, which is not a model for a task; there are {', '.join(ARCHITECTURES)}")
     labels: tuple[str, ...] = ()
     kind = ARCHITECTURES[name][0]
     if kind in ("classification", "tagging"):
@@ -92,7 +92,7 @@ def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: 
     own = _own(values.get("bertjax", {}), positions, origin)
     if own.get("positive_label") is not None and own["positive_label"] not in labels:
         raise ModelFileError(
-            f"{origin}: bertjax.positive_label = {short(repr(own['positive_label']))} is none of the labels"
+            f"{origin}: bertjax.positive_label = {short(repr(own['positive_label']))} is not one of the labels"
         )
     return TaskConfig(kind, labels, classifier_dropout=dropout, **own)
 
@@ -135,7 +135,7 @@ def _own(settings: Any, positions: int, origin: str) -> dict[str, Any]:
         types, low = _OWN[name]
         is_wrong = type(value) not in types or (low is not None and not low <= value < 1 << 31)
         if is_wrong or (isinstance(value, float) and not math.isfinite(value)):
-            raise ModelFileError(f"{origin}: bertjax.{name} = {short(repr(value))} cannot be")
+            raise ModelFileError(f"{origin}: bertjax.{name} = {short(repr(value))} is not valid")
         found[name] = value
     if found["max_length"] > positions:
         raise ModelFileError(

@@ -1,4 +1,4 @@
-"""Models for tasks from and to folders: an encoder with a classifier, a tagger, an answer head, or none."""
+"""Models for tasks, from and to folders: an encoder with a head for classes, tags or answers, or without one."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ _PRETRAINING = ("mlm_head", "nsp_head")
 def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
     """A fine-tuned model and its tokenizer, from a Hugging Face folder or a finished run's workdir, in float32.
 
-    The folder is one of transformers' BertForSequenceClassification, BertForTokenClassification,
-    BertForQuestionAnswering or BertModel (embeddings), with the tokenizer's files. Raises ModelFileError (a ValueError)
-    for a missing head, labels that are not those of the classifier, another architecture, and what ``load_model``
-    refuses.
+    The folder holds transformers' BertForSequenceClassification, BertForTokenClassification, BertForQuestionAnswering
+    or BertModel (embeddings) and the tokenizer. Raises ModelFileError (a ValueError) for a missing head, labels that do
+    not fit the classifier, another architecture, and what ``load_model`` refuses.
     """
     folder, tokenizer = open_pair(path)
     task, params = _read(folder)
@@ -45,8 +44,8 @@ def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
 
 
 def is_task_model(path: str | Path) -> bool:
-    """Whether a model folder or workdir is one that ``load_task_model`` reads, by the architecture in its config.json
-    or as a folder of sentence-transformers."""
+    """Whether ``load_task_model`` reads a model folder or workdir: by the architecture in its config.json, or as a
+    folder of sentence-transformers."""
     file = model_folder(path) / "config.json"
     return file.is_file() and (has_modules(file.parent) or architecture(read_json(file)) in ARCHITECTURES)
 
@@ -55,8 +54,7 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
     """Writes a folder that ``transformers.AutoModelForSequenceClassification``, ``...TokenClassification``,
     ``...QuestionAnswering`` or ``AutoModel`` load as it is, and ``load_task_model``.
 
-    It counts as done only when it has been read back and computes the same as ``model``; what else is true of
-    ``save_model`` is true here. Raises ModelFileError.
+    It is read back, compared and put in place as by ``save_model``. Raises ModelFileError.
     """
     check_is_tokenizer(tokenizer)
     task = model.task
@@ -88,8 +86,8 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
 def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskModel, Tokenizer]:
     """The encoder of any model folder or finished run's workdir with a new head, and the folder's tokenizer.
 
-    The head's weights come from ``seed``, those of a pooler that the folder lacks too. Raises ModelFileError, and
-    ConfigError where the model has fewer positions than ``task.max_length``.
+    The weights of the head, and of a missing pooler, come from ``seed``. Raises ModelFileError, and ConfigError if the
+    model has fewer positions than ``task.max_length``.
     """
     folder, tokenizer = open_pair(path)
     encoder = folder.read(skip=_PRETRAINING)
@@ -101,9 +99,9 @@ def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskM
 
 
 def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig, seed: int) -> TaskModel:
-    """A model for a task on the encoder's nested parameters (of ``Bert``; pretraining heads are left out).
+    """A model for a task on nested parameters of ``Bert``, without its pretraining heads.
 
-    Raises ConfigError where the encoder has fewer positions than ``task.max_length``.
+    Raises ConfigError if the encoder has fewer positions than ``task.max_length``.
     """
     if task.max_length > config.max_position_embeddings:
         raise ConfigError(
@@ -118,10 +116,8 @@ def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig
 
 
 def task_of(folder: ModelFolder) -> TaskConfig:
-    """The task of an opened folder; its head, and a pooler where that needs one, are there and fit. Reads no weights.
-
-    Raises ModelFileError.
-    """
+    """The task of an opened folder. Reads no weights. Raises ModelFileError, also for a missing or unfitting head or
+    pooler."""
     origin, name = str(folder.path), head_of(architecture(folder.values))
     shapes = {part: info.shape for part, info in folder.head.items()}
     for part in ("weight", "bias") if name else ():
@@ -148,7 +144,6 @@ def task_of(folder: ModelFolder) -> TaskConfig:
 
 
 def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
-    """The task of a folder and its nested parameters."""
     task = task_of(folder)
     encoder = folder.read(skip=_PRETRAINING)
     if "pooler" in folder.missing_heads:

@@ -55,7 +55,7 @@ def test_the_positive_label_is_that_of_the_model_or_of_the_names(made, tokenizer
     assert bertjax.load_task_model(tmp_path / "model")[0].task.positive_label == "neg"
     config = tmp_path / "model" / "config.json"
     config.write_text(config.read_text().replace('"positive_label": "neg"', '"positive_label": "maybe"'))
-    with pytest.raises(ModelFileError, match="positive_label = 'maybe' is none of the labels"):
+    with pytest.raises(ModelFileError, match="positive_label = 'maybe' is not one of the labels"):
         bertjax.load_task_model(tmp_path / "model")
 
 

@@ -10,8 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bertjax.errors import ModelFileError
-from bertjax.interop.huggingface import open_folder
-from bertjax.interop.model_config import from_config
+from bertjax.interop.huggingface import from_config, open_folder
 from bertjax.interop.models import save_model
 from bertjax.interop.safetensors_files import INDEX
 from bertjax.interop.weights import from_tensors

@@ -131,7 +131,9 @@ def test_overwrite_replaces_the_files_of_the_model_and_no_others(model, tmp_path
     for name in ("notes.txt", "adapter.safetensors", "thesis/chapters/1.txt", "config.json"):
         (folder / name).write_text(OWN)
     (folder / "thesis/link").symlink_to("nowhere")
-    with pytest.raises(ModelFileError, match=r"holds adapter\.safetensors, which is no file of a model.*--overwrite"):
+    with pytest.raises(
+        ModelFileError, match=r"holds adapter\.safetensors, which is not a file of a model.*--overwrite"
+    ):
         export_model(folder, *model)
     export_model(folder, *model, overwrite=True)
     for name in ("notes.txt", "adapter.safetensors", "thesis/chapters/1.txt"):

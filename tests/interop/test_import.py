@@ -244,7 +244,7 @@ def test_pickled_weights_are_refused_with_the_line_that_converts(folder):
 
 def test_a_name_of_the_hub_says_how_to_get_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused("bert-base-uncased", "bert-base-uncased is no model folder", "hf download", "create_model")
+    refused("bert-base-uncased", "bert-base-uncased is not a model folder", "hf download", "create_model")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
