@@ -11,7 +11,6 @@ from bertjax.cli.showing import listed
 
 # Relative difference below which numbers are equal: what float32 and other padding of the rows may change.
 _ROUNDING = 5e-7
-_MOST_NAMED = 10  # labels
 
 
 def are_equal(values: np.ndarray) -> bool:
@@ -71,14 +70,10 @@ def undefined_scores(
 
 def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive: int | None = None) -> dict[str, str]:
     """Score -> reason, for scores that are undefined whatever the predictions are."""
-    labels = np.asarray(labels)
-    if kind == "classification":
-        few, own = len(np.unique(labels)) == 1, names[int(labels[0])]
-        found = {"mcc": f"all labels are {own!r}"} if few else {}
-        if positive is not None and positive not in labels:
-            found |= {"recall": f"no example has the label {names[positive]!r}"}
-        return found
-    return undefined_scores(kind, np.arange(len(labels)), labels) if kind in ("regression", "embedding") else {}
+    if kind == "multi_label":
+        return {}
+    every = np.arange(len(names) if kind == "classification" else len(labels))  # nothing is undefined due to these
+    return undefined_scores(kind, every, labels, names, positive)
 
 
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
@@ -91,7 +86,5 @@ def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[st
     else:
         return []
     missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
-    if not missed:
-        return []
-    count = f"{len(missed):,} of {len(names):,} labels"
-    return [f"never predicted, so that their F1 is 0: {listed(missed, _MOST_NAMED)} ({count})"]
+    line = f"never predicted, so that their F1 is 0: {listed(missed, 10)} ({len(missed):,} of {len(names):,} labels)"
+    return [line] if missed else []
