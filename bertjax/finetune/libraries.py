@@ -28,7 +28,7 @@ def library_examples(held_out: bool) -> list[TextExample]:
         for number, module in enumerate(modules):
             if (number % _HELD_OUT == 0) != held_out:
                 continue
-            for paragraphs in docstrings.paragraphs(module):
+            for paragraphs in docstrings.read_module(module)[0]:
                 text = " ".join(paragraphs)
                 if len(text) >= _SHORTEST and text not in seen:
                     seen.add(text)

@@ -20,8 +20,8 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 # The direct dependencies at the time when the figures of this corpus were measured, so that it stays the same.
 # Not read from bertjax's own metadata: a checkout has none.
@@ -72,8 +72,7 @@ _TABLE = re.compile(r"(?:\|.*){4}|(?:\\[a-z]+\b.*){3}")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """A source file: a name for sorting, and its path."""
 
     name: str
@@ -163,7 +162,7 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(cores, _PROCESSES))
     if count == 1:
-        yield from map(_read_module, modules())
+        yield from map(read_module, modules())
         return
     root = str(Path(__file__).resolve().parents[__name__.count(".")])  # that ``bertjax`` lies in
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
@@ -177,7 +176,7 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
             stream = children[index % count].stdout
             line = stream.readline() if stream else b""
             # If a child died, which it reports on standard error, its share is read here.
-            yield tuple(json.loads(line)) if line.endswith(b"\n") else _read_module(module)
+            yield tuple(json.loads(line)) if line.endswith(b"\n") else read_module(module)
     finally:
         for child in children:
             child.kill()
@@ -190,16 +189,12 @@ def write_modules(number: int, count: int) -> None:
     """Child process ``number`` of ``count``: writes one JSON line per module to standard output."""
     gc.disable()  # syntax trees have no cycles; looking for them takes a third of the time
     for module in modules()[number::count]:
-        sys.stdout.write(json.dumps(_read_module(module)) + "\n")
+        sys.stdout.write(json.dumps(read_module(module)) + "\n")
     sys.stdout.flush()
 
 
-def paragraphs(module: Module) -> list[list[str]]:
-    """The prose of each docstring of a module."""
-    return _read_module(module)[0]
-
-
-def _read_module(module: Module) -> tuple[list[list[str]], int]:
+def read_module(module: Module) -> tuple[list[list[str]], int]:
+    """(the paragraphs of each docstring of a module, its size in bytes)."""
     content = _read(module)
     return [prose(docstring) for docstring in _docstrings(content)], len(content)
 
@@ -218,8 +213,8 @@ def prose(docstring: str) -> list[str]:
     lines = inspect.cleandoc(docstring.replace("\r", "")).split("\n")
     code_indent: int | None = None  # inside a block that is indented more than this
     fenced = in_doctest = False
-    for index, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        indent, following_indent = (len(text) - len(text.lstrip()) for text in (line, following))
         blank = not line.strip()
         if _FENCE.match(line):
             fenced = not fenced
@@ -228,16 +223,9 @@ def prose(docstring: str) -> list[str]:
         if code_indent is not None and (blank or indent > code_indent):
             continue
         code_indent = None
-        if blank or fenced:
-            in_doctest = False
-            flush()
-            continue
-        if in_doctest or _DOCTEST.match(line):
-            in_doctest = True
-            flush()
-            continue
-        following = lines[index + 1] if index + 1 < len(lines) else ""
-        if _RULE.match(line) or (_RULE.match(following) and _SECTION.match(line)):
+        in_doctest = not (blank or fenced) and (in_doctest or bool(_DOCTEST.match(line)))
+        title = _RULE.match(line) or (_RULE.match(following) and _SECTION.match(line))
+        if blank or fenced or in_doctest or title:
             flush()
             continue
         if _DIRECTIVE.match(line):
@@ -247,7 +235,6 @@ def prose(docstring: str) -> list[str]:
             else:
                 code_indent = indent
             continue
-        following_indent = len(following) - len(following.lstrip())
         if following.strip() and following_indent > indent and _PARAMETER_LINE.match(line):
             flush()
             continue
