@@ -33,48 +33,35 @@ def main(argv: list[str] | None = None) -> int:
         "Tokenises a corpus once, into a folder that any number of runs can train on.",
         _EPILOG,
     )
-    parser.add_argument("--input", action="append", required=True, metavar="SPEC", help="a corpus; can be repeated")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
-    parser.add_argument(
+    add, boolean = parser.add_argument, {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+    add("--input", action="append", required=True, metavar="SPEC", help="a corpus; can be repeated")
+    add("--output", required=True, metavar="DIR", help="the folder to make")
+    add(
         "--tokenizer",
         default="wordpiece",
         metavar="KIND",
         help="wordpiece or sentencepiece (learned from the text), or the path of a vocab.txt, .model or folder",
     )
-    parser.add_argument(
-        "--vocab_size", type=integer, default=30522, metavar="N", help="entries to learn (default 30522)"
-    )
-    parser.add_argument(
-        "--lowercase",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        metavar="BOOL",
-        help="lowercase the text (default true)",
-    )
-    parser.add_argument(
+    add("--vocab_size", type=integer, default=30522, metavar="N", help="entries to learn (default 30522)")
+    add("--lowercase", **boolean, help="lowercase the text (default true)")
+    add(
         "--strip_accents",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        metavar="BOOL",
+        **boolean,
         help="take the marks off letters; by default decided from the text: if it is lowercased and Latin or Greek",
     )
-    parser.add_argument(
+    add(
         "--language",
         metavar="CODE",
         help="of the text, such as tr or de: whether marked letters are letters, and whether I is lowercased to ı",
     )
-    parser.add_argument(
+    add(
         "--character_coverage",
         type=_number_in(0.9, 1.0),
         metavar="F",
         help="the share of characters in the vocabulary (default 1, but 0.9995 of an alphabet of over 300)",
     )
-    parser.add_argument("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
-    parser.add_argument(
-        "--held_out_fraction", type=_number_in(0.0, 0.5), default=0.02, metavar="F", help="default 0.02"
-    )
+    add("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
+    add("--held_out_fraction", type=_number_in(0.0, 0.5), default=0.02, metavar="F", help="default 0.02")
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 
@@ -105,18 +92,8 @@ def _run(options: argparse.Namespace) -> None:
     from bertjax.data.stream.pair_cautions import pair_lines, phase_pairs
     from bertjax.data.stream.settings import ExampleSettings
 
-    corpus = prepare(
-        options.input,
-        options.output,
-        tokenizer=options.tokenizer,
-        vocab_size=options.vocab_size,
-        lowercase=options.lowercase,
-        strip_accents=options.strip_accents,
-        language=options.language,
-        character_coverage=options.character_coverage,
-        sentencepiece_type=options.sentencepiece_type,
-        held_out_fraction=options.held_out_fraction,
-    )
+    settings = {name: value for name, value in vars(options).items() if name not in ("input", "output")}
+    corpus = prepare(options.input, options.output, **settings)
     counts = corpus.manifest["counts"]
     say(f"{corpus.path}: {corpus.tokenizer.kind} tokenizer of {corpus.tokenizer.vocab_size:,} entries")
     for line in [*cleaning_line(corpus), text_line(corpus)]:

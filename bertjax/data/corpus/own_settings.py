@@ -11,17 +11,12 @@ from bertjax.text.languages import has_dotless_i
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 
 TRAINED = ("wordpiece", "sentencepiece")
-# Key of the config by setting.
-_KEYS = {
-    "tokenizer": "data.tokenizer",
-    "lowercase": "data.lowercase",
-    "strip_accents": "data.strip_accents",
-    "language": "data.language",
-    "character_coverage": "data.character_coverage",
-    "sentencepiece_type": "data.sentencepiece_type",
-    "held_out_fraction": "data.held_out_fraction",
-    "vocab_size": "model.vocab_size",
-}
+_RECORDED = ("language", "character_coverage", "sentencepiece_type", "held_out_fraction")
+
+
+def _key(setting: str) -> str:
+    """The key of the config."""
+    return f"model.{setting}" if setting == "vocab_size" else f"data.{setting}"
 
 
 def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,13 +31,9 @@ def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "tokenizer": tokenizer["kind"] if tokenizer["kind"] in TRAINED else str(path / "tokenizer"),
         "lowercase": tokenizer["lowercase"],
         "strip_accents": tokenizer.get("strip_accents", accents),
-        "language": settings.get("language"),
-        "character_coverage": settings.get("character_coverage"),
-        "sentencepiece_type": settings.get("sentencepiece_type"),
-        "held_out_fraction": settings.get("held_out_fraction"),
         "vocab_size": tokenizer["vocab_size"],
-    }
-    return {_KEYS[name]: value for name, value in own.items() if value is not None}
+    } | {name: settings.get(name) for name in _RECORDED}
+    return {_key(name): value for name, value in own.items() if value is not None}
 
 
 def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -51,11 +42,11 @@ def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, An
     wrong = {
         name: value
         for name, value in asked.items()
-        if value is not None and _KEYS[name] in own and not _agrees(name, value, own[_KEYS[name]], manifest)
+        if value is not None and _key(name) in own and not _agrees(name, value, own[_key(name)], manifest)
     }
     if wrong:
-        parts = [_difference(name, own[_KEYS[name]], value, manifest) for name, value in wrong.items()]
-        use = " ".join(f"--config.{_KEYS[n]}={own[_KEYS[n]]}" for n in wrong if own[_KEYS[n]] is not None)
+        parts = [_difference(name, own[_key(name)], value, manifest) for name, value in wrong.items()]
+        use = " ".join(f"--config.{_key(n)}={own[_key(n)]}" for n in wrong if own[_key(n)] is not None)
         them = "them" if len(wrong) > 1 else "it"
         way = f"use {use}, or leave" if use else "leave"
         raise ConfigError(

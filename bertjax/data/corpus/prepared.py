@@ -195,14 +195,15 @@ def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedC
     Raises DataError if it is nowhere else, and what is at ``path`` cannot be read now but may be intact.
     """
     unread: DataError | None = None
-    for folder in ([Path(path)] if path is not None else []) + cached():
+    place = [] if path is None else [Path(path)]
+    for folder in place + cached():
         try:
             if manifests.read(folder)["fingerprint"] == fingerprint:
                 return open_prepared(folder)
         except manifests.Damaged:
             continue
         except DataError as error:
-            unread = unread or (error if path is not None and folder == Path(path) else None)
+            unread = error if [folder] == place else unread
     if unread is not None:
         raise unread
     return None
@@ -227,8 +228,7 @@ def is_prepared(path: Path) -> bool:
 
 def is_prepared_spec(spec: str | Path) -> bool:
     """Whether a SPEC is the folder of a prepared corpus. Raises DataError for an impossible path."""
-    is_named = str(spec).startswith("tfds:")
-    return not is_named and is_prepared(given_path(spec, "corpus", DataError))
+    return not str(spec).startswith("tfds:") and is_prepared(given_path(spec, "corpus", DataError))
 
 
 def _open_given(
@@ -246,10 +246,8 @@ def _open_given(
 
 def given_manifest(specs: Sequence[str | Path | Source]) -> tuple[Path, dict[str, Any]] | None:
     """(folder, manifest) of the prepared corpus that a single SPEC is, else None. Raises DataError."""
-    if len(specs) != 1 or isinstance(specs[0], Source) or not is_prepared(Path(specs[0]).expanduser()):
-        return None
-    path = Path(specs[0]).expanduser()
-    return path, manifests.read(path)
+    path = None if len(specs) != 1 or isinstance(specs[0], Source) else Path(specs[0]).expanduser()
+    return None if path is None or not is_prepared(path) else (path, manifests.read(path))
 
 
 def recorded_manifest(fingerprint: str, path: str | Path) -> dict[str, Any] | None:
