@@ -56,13 +56,13 @@ def test_help_and_the_console_command(capsys):
     assert console(["finetune", "--help"]) == 0
 
 
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_configs_are_whole_and_begin_with_their_command(config):
     import runpy
 
     from bertjax.finetune.settings import resolve
 
-    assert config.read_text().startswith(f'"""python -m bertjax.finetune --config=configs/finetune/{config.name}')
+    assert config.read_text().startswith(f'"""python -m bertjax.finetune --config=finetune/{config.stem}')
     assert resolve(runpy.run_path(str(config))["get_config"]()).name == config.stem
 
 
