@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-# Parts that a folder may lack as a whole, by the first part of their paths here.
+# Parts that a folder may lack, by the first part of their parameters' paths.
 HEADS = {"pooler": "pooler", "mlm_head": "masked-LM head", "nsp_head": "next-sentence head"}
-# Never parameters: what old versions of transformers stored besides.
+# Stored by old versions of transformers; not parameters.
 BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
-# The output matrix is the word embeddings and its bias is the head's, whether or not they are stored a second time.
+# Copies that a folder may hold: the output matrix is the word embeddings, its bias is the head's.
 TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",

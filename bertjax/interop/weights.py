@@ -1,4 +1,4 @@
-"""Tensors of the Hugging Face layout <-> nested parameters; arrays only."""
+"""Tensors of the Hugging Face layout <-> nested parameters."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndar
         for name, part in zip(entry.names, array if entry.is_stacked else [array], strict=True):
             tensors[name] = np.ascontiguousarray(part.T if entry.transposed else part)
     if config.position_embedding_type == "sinusoidal":
-        # There it is a learned table; ours goes out as the values that it would have to hold.
+        # The layout has a learned table, which gets the fixed values.
         table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
         tensors[entries(absolute)["embeddings/position_embeddings"].names[0]] = np.asarray(table)
     return dict(sorted(tensors.items()))
 
 
 def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origin: str) -> list[str]:
-    """Compares what a folder holds - canonical name -> shape - with what its config needs.
+    """Compares the tensors of a folder, canonical name -> shape, with what its config needs.
 
-    Returns the heads that are missing as a whole ("pooler", ...). Raises ModelFileError that names the tensors
-    which are missing, unexpected or of another shape.
+    Returns the heads that are missing altogether ("pooler", ...). Raises ModelFileError that names missing
+    or unexpected tensors, or one of another shape.
     """
     layers = layers_in(set(shapes))
-    # First: everything below runs over the layers of the config, which may say any number.
+    # Checked first, because everything below loops over the layers of the config, whatever their number.
     if layers != set(range(config.num_hidden_layers)) or not layers:
         raise ModelFileError(f"{origin} holds {len(layers)} encoder layers, its config says {config.num_hidden_layers}")
     stored = dict(shapes)
@@ -107,7 +107,7 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
 
 
 def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterable[str], origin: str) -> dict[str, Any]:
-    """Tensors that ``check_tensors`` let pass -> nested float32 parameters, but for the parts in ``skip``."""
+    """Tensors that passed ``check_tensors`` -> nested float32 parameters, without the parts in ``skip``."""
     for copy, original in TIED.items():
         if copy in names and original in names and not np.array_equal(read(copy), read(original)):
             raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax has them tied")

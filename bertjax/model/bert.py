@@ -59,7 +59,7 @@ class Bert(nnx.Module):
     The model knows no mesh: how attention is computed, how the embedding table is looked up and where arrays are
     pinned to devices come in as functions.
 
-    precision: dtypes of the computation; float32 unless told otherwise.
+    precision: dtypes of the computation; by default float32.
     spec: what the layers are made of; by default those of 2018.
     attend: an attention function (``model.attention``); by default that of the kernel which the config names.
     backend: the platform it runs on, for a choice of the kernel; by default that of jax.
@@ -120,7 +120,7 @@ class Bert(nnx.Module):
         packed examples of a row from 1, 0 is padding; give one of the two or neither. dropout_seed turns dropout on
         (noise: its old name, for one release). masked_lm_positions int [B, P], cls_positions int [B, E]: see
         ``BertOutput``.
-        Raises ValueError, naming the argument.
+        Raises ValueError that names the argument.
         """
         dropout_seed = noise if dropout_seed is None else dropout_seed
         arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed)
@@ -139,7 +139,7 @@ class Bert(nnx.Module):
         attention_mask: Any,
         dropout_seed: DropoutSeed | None,
     ) -> dict[str, Any]:
-        """The arguments that every call has, as ``compute`` takes them. Raises ValueError, naming the argument."""
+        """The arguments as ``compute`` takes them. Raises ValueError that names the argument."""
         config = self.config
         input_ids = _checked_ids("input_ids", input_ids, config.vocab_size, (None, None))
         shape, S = input_ids.shape, input_ids.shape[1]
@@ -172,8 +172,8 @@ class Bert(nnx.Module):
     ) -> BertOutput:
         """The forward pass on checked arguments; see ``__call__``.
 
-        num_positions: for who wants no more of ``sequence_output`` than so many positions of each row (1: [CLS]), [B,
-        num_positions, H]; what the last layer would do at the others is left out. Not with hidden states or attentions.
+        num_positions: compute only the first positions of ``sequence_output`` (1: [CLS]), [B, num_positions, H]; the
+        last layer skips the others. Not with hidden states or attentions.
         """
         x = self.embeddings(
             input_ids, token_type_ids, position_ids, self.precision, dropout_seed, self.lookup, self.replicate
@@ -217,9 +217,9 @@ class Bert(nnx.Module):
 
 
 def _checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]) -> jax.Array:
-    """``value`` as int32 of this shape (None: any size), all of it in 0 .. ``below`` - 1. Raises ValueError.
+    """``value`` as int32 of this shape (None: any size) with values in 0 .. ``below`` - 1. Raises ValueError.
 
-    Values of arrays that are being traced cannot be seen; of these only shape and dtype are checked.
+    Of arrays that are being traced only shape and dtype are checked.
     """
     array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
     if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
@@ -281,7 +281,7 @@ def _positions(name: str, positions: Any, shape: tuple[int, ...]) -> jax.Array |
 
 def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
     """x [B, S, H], positions int [B, P] -> [B, P, H]."""
-    # In float32, as the gradient adds up what comes back to a position.
+    # In float32, because the gradient sums over repeated positions.
     return jnp.take_along_axis(x.astype(jnp.float32), positions[:, :, None], axis=1).astype(x.dtype)
 
 

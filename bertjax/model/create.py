@@ -27,10 +27,9 @@ PRESETS = {
 def create_model(preset: str | None = None, *, for_pretraining: bool = True, seed: int = 0, **dimensions: Any) -> Bert:
     """A BERT with new weights, in float32.
 
-    preset: bert-tiny, bert-mini, bert-small, bert-medium, bert-base or bert-large - dimensions only. dimensions:
-    fields of ``ModelConfig`` (names of Hugging Face's BertConfig, such as vocab_size, hidden_size,
-    num_hidden_layers, num_attention_heads, position_embedding_type="sinusoidal"); they go before the preset's.
-    A hidden_size without intermediate_size has four times as much, without num_attention_heads one head per 64.
+    preset: the dimensions of bert-tiny, bert-mini, bert-small, bert-medium, bert-base or bert-large. dimensions: fields
+    of ``ModelConfig``, such as vocab_size, hidden_size or position_embedding_type="sinusoidal"; they override the
+    preset. By default intermediate_size is 4 * hidden_size, and there is one attention head per 64 of hidden_size.
     for_pretraining: with the masked-LM and next-sentence heads.
 
     Raises ConfigError (a ValueError) that names the argument.

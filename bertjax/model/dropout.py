@@ -17,7 +17,7 @@ from flax import struct
 
 @struct.dataclass
 class DropoutSeed:
-    """What the dropout masks of one forward pass are drawn from.
+    """Determines the dropout masks of one forward pass.
 
     seed, step: uint32 scalars. rows: uint32 [B], number of each row in the step's global batch.
     """

@@ -46,8 +46,8 @@ class Encoder(nnx.Module):
     ) -> tuple[jax.Array, Any]:
         """x [B, S, H] -> ([B, S, H], what ``record`` returned, stacked over the layers [L, ...]).
 
-        ``constrain`` pins the sharding of the activations between layers. num_positions: of the last layer only so many
-        positions of each row are computed, [B, num_positions, H]; all of them are still keys and values there.
+        ``constrain`` pins the sharding of the activations between layers. num_positions: the last layer computes only
+        the first positions of each row, [B, num_positions, H]; it still attends to all of them.
         """
         config, windows = self.config, self.spec.windows
         graphdef, stacked = nnx.split(self.layers)
@@ -61,7 +61,7 @@ class Encoder(nnx.Module):
 
             policy = REMAT_POLICIES[config.remat]
             if policy is not None:
-                # Inside a scan nothing can be merged over the loop's edge: the costly guard against it is not needed.
+                # XLA merges nothing across the edge of a scan, so the costly guard against that is not needed there.
                 layer = jax.checkpoint(layer, policy=policy, prevent_cse=not in_scan)
             return layer(x, params_and_index)
 

@@ -1,7 +1,7 @@
 """Which dtypes the model computes in: one table, and the products that follow it.
 
-Parameters are float32 throughout; layer norms, softmax and losses, and every sum over tokens, are computed in float32
-whatever the precision: in bfloat16 a sum of ones ends at 256. The rest follows ``Precision``.
+Parameters are float32. Layer norms, softmax, losses and every sum over tokens are computed in float32 at any precision:
+in bfloat16 a sum of ones ends at 256. The rest follows ``Precision``.
 """
 
 from __future__ import annotations

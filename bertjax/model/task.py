@@ -1,4 +1,4 @@
-"""A model for a task: the encoder and one head, as transformers has them."""
+"""A model for a task: the encoder with one head, as in transformers; and how token vectors become a text's vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import Linear
 from bertjax.model.parameters import Maker, axis_sizes
 
-# Kinds of tasks by what their head stands on: the pooled output at [CLS], every position, or nothing at all.
+# Kinds of tasks whose head reads the pooled output at [CLS]; the others read every position, or have no head.
 POOLED = ("classification", "multi_label", "regression")
 KINDS = (*POOLED, "tagging", "answering", "embedding")
 
@@ -41,14 +41,14 @@ POOLINGS: dict[str, Callable[[jax.Array, jax.Array | None], jax.Array]] = {
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What a model was made for: kept with it, so that predictions read texts as training did.
+    """What a model was fine-tuned for; kept with it, so that predictions read texts as training did.
 
-    labels: names by id; ("score",) for regression, none for answering and embedding. max_length: tokens of a row, with
-    special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. positive_label: of two
-    labels, the one that F1, precision and recall are of; None: by the names. pooling ("mean" or "cls") and normalize,
-    to length 1: of embedding. The rest is of answering: stride, tokens that two windows of a context share;
-    max_question, tokens beyond which questions are cut; max_answer, the most tokens of an answer; null_threshold, by
-    how much the score of no answer must exceed that of the best one to be given, None: there always is an answer.
+    labels: names by id; ("score",) for regression, none for answering and embedding. max_length: most tokens of a row,
+    with special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. positive_label: which
+    of two labels F1, precision and recall are for; None: chosen by the names. Embedding: pooling ("mean" or "cls");
+    normalize scales to length 1. Answering: stride, tokens that two windows of a context share; max_question, tokens
+    that a question is truncated to; max_answer, most tokens of an answer; null_threshold, how far the score of "no
+    answer" must exceed that of the best answer to be given (None: always answer).
     """
 
     kind: str
@@ -65,21 +65,21 @@ class TaskConfig:
 
     @property
     def num_positions(self) -> int | None:
-        """How many positions of a row, the first ones, the head stands on; None: all."""
+        """How many of a row's first positions the head reads; None: all."""
         return 1 if self.kind in POOLED or (self.kind == "embedding" and self.pooling == "cls") else None
 
 
 @struct.dataclass
 class TaskOutput:
-    """logits, float32: [B, C] of classification, multi_label and regression, [B, S, C] of tagging, [B, S, 2] of
-    answering (start, end); None of embedding, which has embeddings float32 [B, H], pooled but not normalised."""
+    """logits, float32: [B, C] for classification, multi_label and regression, [B, S, C] for tagging, [B, S, 2] for
+    answering (start, end). Embedding has embeddings instead: float32 [B, H], pooled, not normalised."""
 
     logits: jax.Array | None = None
     embeddings: jax.Array | None = None
 
 
 class TaskModel(nnx.Module):
-    """``bert`` with ``classifier`` or ``qa_outputs`` (a ``Linear``) on it, or neither for embedding.
+    """``bert`` with a ``Linear`` on it, ``classifier`` or ``qa_outputs``; without one for embedding.
 
     hooks: ``precision``, ``spec``, ``attend``, ``backend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``.
     """
@@ -103,7 +103,7 @@ class TaskModel(nnx.Module):
         attention_mask: Any = None,
         dropout_seed: DropoutSeed | None = None,
     ) -> TaskOutput:
-        """Arguments: those of ``Bert``; a row is one example. Raises ValueError, naming the argument."""
+        """Arguments as for ``Bert``; a row is one example. Raises ValueError that names the argument."""
         arguments = self.bert.checked(
             input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed
         )

@@ -29,8 +29,8 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array, "SegmentIds | None", int | N
 class SegmentIds(NamedTuple):
     """A position attends to those whose key number equals its query number; both int32 [B, S].
 
-    Packed rows have their example ids as both. Under an attention mask every query is 1 and the mask is the keys:
-    padding sees the tokens too, which changes nothing for these and is how other implementations have it.
+    For packed rows both are the example ids. For an attention mask the queries are 1 and the keys are the mask: padding
+    attends to tokens, as in other implementations, and no token attends to padding.
     """
 
     query: jax.Array
