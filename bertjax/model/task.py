@@ -44,7 +44,7 @@ class TaskConfig:
     """What a model was fine-tuned for; kept with it, so that predictions read texts as training did.
 
     labels: names by id; ("score",) for regression, none for answering and embedding. max_length: most tokens of a row,
-    with special tokens. classifier_dropout: before the head; None: the encoder's hidden_dropout_prob. positive_label: which
+    with special tokens. classifier_dropout: before the head; None: hidden_dropout_prob. positive_label: which
     of two labels F1, precision and recall are for; None: chosen by the names. Embedding: pooling ("mean" or "cls");
     normalize scales to length 1. Answering: stride, tokens that two windows of a context share; max_question, tokens
     that a question is truncated to; max_answer, most tokens of an answer; null_threshold, how far the score of "no
