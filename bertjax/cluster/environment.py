@@ -124,9 +124,9 @@ def from_open_mpi(environ: Mapping[str, str]) -> ClusterMember | None:
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
     rank, size, local_rank, local_size = _numbers(environ, *(f"OMPI_COMM_WORLD_{name}" for name in names))
     # Such as 1531576320.0;tcp://10.96.0.1,10.148.0.1:34911 (Open MPI 4; version 5 no longer says)
-    said = environ.get("OMPI_MCA_orte_hnp_uri", "")
-    uri = re.search(r"tcp://([^,:]+)|tcp6://\[([^,\]]+)", said)
-    port = _port(environ, zlib.crc32((said or environ.get("PMIX_NAMESPACE", "")).encode()))
+    hnp_uri = environ.get("OMPI_MCA_orte_hnp_uri", "")
+    uri = re.search(r"tcp://([^,:]+)|tcp6://\[([^,\]]+)", hnp_uri)
+    port = _port(environ, zlib.crc32((hnp_uri or environ.get("PMIX_NAMESPACE", "")).encode()))
     if environ.get("BERTJAX_COORDINATOR"):
         host, port = _address(environ["BERTJAX_COORDINATOR"], "BERTJAX_COORDINATOR")
     elif local_size == size:

@@ -35,12 +35,12 @@ class Monitor:
         self,
         cluster: ClusterMember,
         bind: str,
-        progress: Heartbeat,
+        heartbeat: Heartbeat,
         stall_seconds: float,
         ended: Callable[[str, int], None],
         secret: Callable[[], bytes],
     ):
-        self._cluster, self._bind, self._progress, self._ended = cluster, bind, progress, ended
+        self._cluster, self._bind, self._heartbeat, self._ended = cluster, bind, heartbeat, ended
         self._secret = secret
         self._server = Server(cluster, stall_seconds, secret()) if cluster.process_id == 0 else None
         self._silence = silence_limit(stall_seconds)
@@ -67,7 +67,7 @@ class Monitor:
 
         Raises TimeoutError after so many seconds (None: never), ValueError for a value of many megabytes.
         """
-        with self._progress.pause(f"waiting for the others at {name!r}"):
+        with self._heartbeat.pause(f"waiting for the others at {name!r}"):
             message = {"share": name, "value": value if self._cluster.process_id == 0 else None}
             if len(line(message)) > MESSAGE_LIMIT // 2:
                 raise ValueError(f"{name!r} is too large to share with the other processes")
@@ -192,7 +192,7 @@ class Monitor:
 
     async def _beat(self) -> None:
         while True:
-            p = self._progress
+            p = self._heartbeat
             self._write({"step": p.step, "stage": p.stage, "paused": p.paused, "age": p.age()})
             silence = self._clock.now() - self._first_heard
             if silence > self._silence + BEAT_SECONDS:

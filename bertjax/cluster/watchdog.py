@@ -97,18 +97,18 @@ def end_process(message: str, code: int) -> None:
 
 
 class Watchdog:
-    """A thread that calls ``stalled`` each time ``progress`` has stopped moving for ``seconds``; 0: never.
+    """A thread that calls ``stalled`` each time ``heartbeat`` has stopped moving for ``seconds``; 0: never.
 
     It counts its own looks, so a process that was stopped (SIGSTOP, a machine asleep) continues afterwards.
     """
 
-    def __init__(self, progress: Heartbeat, seconds: float, stalled: Callable[[], object]):
-        self._progress, self._seconds, self._stalled = progress, seconds, stalled
+    def __init__(self, heartbeat: Heartbeat, seconds: float, stalled: Callable[[], object]):
+        self._heartbeat, self._seconds, self._stalled = heartbeat, seconds, stalled
         self._look_seconds = min(LOOK_SECONDS, seconds / 10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         if seconds:
-            progress.clock.longest_gap = LONGEST_GAP * self._look_seconds
+            heartbeat.clock.longest_gap = LONGEST_GAP * self._look_seconds
             self._thread.start()
 
     def close(self) -> None:
@@ -117,33 +117,33 @@ class Watchdog:
     def _watch(self) -> None:
         called = False
         while not self._stop.wait(self._look_seconds):
-            stands = self._progress.age() > self._seconds
-            if stands and not called:
+            is_stalled = self._heartbeat.age() > self._seconds
+            if is_stalled and not called:
                 self._stalled()
-            called = stands
+            called = is_stalled
 
 
-def end_stalled(progress: Heartbeat) -> None:
+def end_stalled(heartbeat: Heartbeat) -> None:
     """Prints the stack of every thread and ends the process."""
     _show_threads()
-    end_process(_stalled(progress), LOST)
+    end_process(_stalled(heartbeat), LOST)
 
 
-def raise_stalled(progress: Heartbeat, interruption: Interruption) -> None:
+def raise_stalled(heartbeat: Heartbeat, interruption: Interruption) -> None:
     """Prints the stack of every thread and raises Stalled in the thread of the run.
 
     Native code cannot be interrupted: then a warning says so, and the thread raises when that code returns.
     """
     _show_threads()
-    message = _stalled(progress)
+    message = _stalled(heartbeat)
     interruption.interrupt(Stalled(message))
     if not interruption.left.wait(RELUCTANT_SECONDS):
         advice = "the run is in native code and raises Stalled when that returns; end the interpreter if it never does"
         note(f"warning: {message}. {advice}")
 
 
-def _stalled(progress: Heartbeat) -> str:
-    stalled = f"no progress at step {progress.step} ({progress.stage}) for {progress.age():.0f} s"
+def _stalled(heartbeat: Heartbeat) -> str:
+    stalled = f"no progress at step {heartbeat.step} ({heartbeat.stage}) for {heartbeat.age():.0f} s"
     return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
 
 

@@ -1,4 +1,4 @@
-"""Names of labels that a person takes for one and the same: they differ in invisible characters, spaces, the form of a
+"""Names of labels that a person takes for the same: they differ in invisible characters, spaces, the form of a
 number, or case."""
 
 from __future__ import annotations

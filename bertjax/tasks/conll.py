@@ -20,7 +20,7 @@ _TAGS = ("upos", "xpos", "feats", "deprel")
 _WORDS = ("form", "lemma")
 _RANGE_OR_EMPTY_NODE = re.compile(r"\d+[-.]\d+")
 _JSON = re.compile(r'\[?\s*\{\s*"[^"]*"\s*:|\[\[\s*"')  # how an object, or a list of them or of lists, begins
-_LONGEST_SENTENCE = 1000  # words; a file that is one longer sentence has hardly been divided into sentences
+_LONGEST_SENTENCE = 1000  # words; a file of one longer sentence probably lacks blank lines
 
 
 def read_tagged(
