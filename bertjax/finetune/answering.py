@@ -30,16 +30,10 @@ from bertjax.tasks.squad_metrics import (
 from bertjax.text.tokenizer import Tokenizer
 
 
-def answering_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
+def answering_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError where the answers of a question are not known."""
-    model = run.model
-    task = TaskConfig(
-        "answering",
-        max_length=model.max_length,
-        classifier_dropout=model.classifier_dropout,
-        stride=model.stride,
-        max_answer=model.max_answer,
-    )
+    keys = ("max_length", "classifier_dropout", "stride", "max_answer")
+    task = TaskConfig("answering", **{key: getattr(run.model, key) for key in keys})
     train, learned = _rows(data.train, data.tokenizer, task)
     evaluation, asked = _rows(data.eval, data.tokenizer, task)
     with_none = has_unanswerable(data.train) or has_unanswerable(data.eval)
@@ -52,10 +46,11 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
             find_answers(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, with_none)
             for one in asked
         ]
-        texts = {q.id: one.best(threshold).text for q, one in zip(data.eval, found, strict=True)}
-        scores = SCORES["answering"](texts, data.eval)
-        if has_unanswerable(data.eval):
-            scores |= _best_scores(found, data.eval)
+        texts = lambda above: {q.id: one.best(above).text for q, one in zip(data.eval, found, strict=True)}
+        scores = SCORES["answering"](texts(threshold), data.eval)
+        if has_unanswerable(data.eval):  # with the best thresholds for these questions, as the official evaluation
+            answered = has_answer(data.eval), null_margins([one.null_margin for one in found])
+            scores |= best_scores(*question_scores(texts(None), data.eval), *answered)
         details = lambda: {"labels": [], "errors": _errors(data.eval, found, threshold)}
         return Outcome(scores, details, {"null_threshold": threshold})
 
@@ -71,35 +66,33 @@ def answering_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
             f"answers are compared by characters, not by words, in {by_character:,} of the {len(data.eval):,} "
             f"evaluation questions, whose contexts are in Chinese, Japanese or another script without spaces"
         )
+    # Runs that chose their best checkpoint by other scores do not go on: none of theirs could be compared.
+    ways = [*["no answer above 0"] * with_none, *["by characters"] * bool(by_character)]
     return TaskSetup(
         task,
-        objectives.answering(None),
+        objectives.answering(),
         ("accuracy",),
         train,
         evaluation,
         outcome,
         notes,
-        cautions=_never_answered(data.train) + _out_of_reach(data.train, learned, train.labels["labels"], task),
-        decided=_decided(with_none, bool(by_character)),
+        cautions=_cautions(data.train, learned, train.labels["labels"], task),
+        decided={"scores": Decided(", ".join(ways))} if ways else {},
     )
 
 
-def _decided(with_none: bool, by_character: bool) -> dict[str, Decided]:
-    """Runs that chose their best checkpoint by other scores do not go on: none of theirs could be compared."""
-    ways = [*(["no answer above 0"] if with_none else []), *(["by characters"] if by_character else [])]
-    return {"scores": Decided(", ".join(ways))} if ways else {}
-
-
-def _out_of_reach(
+def _cautions(
     examples: Sequence[QuestionExample], asked: Sequence[QuestionWindows], labels: np.ndarray, task: TaskConfig
 ) -> list[str]:
-    """Lines on answers that are not learned, or never given, because of their length. labels: [rows, 2]."""
-    places, row = [], 0
-    for one in asked:
-        places.append(labels[row : row + len(one.rows)])
-        row += len(one.rows)
-    lengths = [int((own[:, 1] - own[:, 0]).max()) + 1 if own[:, 1].any() else 0 for own in places]
+    """Lines on answers that are not learned, or never given: none, or too long. labels: [rows, 2]."""
     answered = [bool(example.answers) for example in examples]
+    if not any(answered):
+        return [
+            f"{examples[0].where}: none of the {len(examples):,} training questions has an answer: that there is none "
+            f"is all that is learned; an answer is an object in the list 'answers', with 'text' and 'answer_start'"
+        ]
+    places = np.split(labels, np.cumsum([len(one.rows) for one in asked])[:-1])
+    lengths = [int((own[:, 1] - own[:, 0]).max()) + 1 if own[:, 1].any() else 0 for own in places]
     lost = [n for n, there in enumerate(answered) if there and not lengths[n]]
     longer = [n for n, there in enumerate(answered) if there and lengths[n] > task.max_answer]
     lines = []
@@ -138,15 +131,6 @@ def _rows(
     return rows, asked
 
 
-def _never_answered(train: Sequence[QuestionExample]) -> list[str]:
-    if any(example.answers for example in train):
-        return []
-    return [
-        f"{train[0].where}: none of the {len(train):,} training questions has an answer: that there is none is all "
-        f"that is learned; an answer is an object in the list 'answers', with 'text' and 'answer_start'"
-    ]
-
-
 def _label(example: QuestionExample, asked: QuestionWindows, row: QuestionRow) -> tuple[int, int]:
     """Places in the row of the first and the last token of the first answer; of [CLS] where the row has none of it,
     or not all."""
@@ -160,14 +144,6 @@ def _label(example: QuestionExample, asked: QuestionWindows, row: QuestionRow) -
         return 0, 0
     first = row.first - row.window.begin
     return tokens[0] + first, tokens[-1] + first
-
-
-def _best_scores(found: Sequence[RankedAnswers], examples: Sequence[QuestionExample]) -> dict[str, float]:
-    """The scores with the thresholds that are the best on these questions, as the official evaluation finds them."""
-    texts = {q.id: one.best(None).text for q, one in zip(examples, found, strict=True)}
-    return best_scores(
-        *question_scores(texts, examples), has_answer(examples), null_margins([one.null_margin for one in found])
-    )
 
 
 def _errors(

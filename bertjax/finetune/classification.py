@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,37 +12,58 @@ from scipy.special import expit, softmax
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
-from bertjax.finetune.fitting import Room, fitted_rows, room_of, truncated_notes
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, Room, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
-from bertjax.tasks.labels import label_ids, label_map, positive_label, unused
+from bertjax.tasks.labels import label_ids, label_map, positive_label, unused_labels
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.undefined_scores import always_undefined, never_predicted, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 
-_OBJECTIVES: dict[str, Callable[..., Objective]] = {
-    "classification": objectives.classification,
-    "multi_label": objectives.multi_label,
-    "regression": objectives.regression,
-}
 _LISTED = "; a label that training has not counts as an error where config.data.labels lists it with all others"
-# Logits -> predictions as the scores take them.
-_PREDICTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "classification": lambda logits: logits.argmax(axis=1),
-    "multi_label": lambda logits: (logits > 0).astype(np.int32),
-    "regression": lambda logits: logits[:, 0],
+
+
+class _Kind(NamedTuple):
+    """objective: of what ``_weights`` returns. predicted: logits -> predictions as the scores take them. wrongness: of
+    logits, predictions and labels [N], 0 for what is right: a probability, or of numbers the distance. named: a label
+    or prediction, by the names, as the summary has it."""
+
+    objective: Callable[..., Objective]
+    predicted: Callable[[np.ndarray], np.ndarray]
+    wrongness: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    named: Callable[[Any, Sequence[str]], Any]
+
+
+_KINDS = {
+    "classification": _Kind(
+        objectives.classes,
+        lambda logits: logits.argmax(axis=1),
+        lambda logits, ours, labels: np.where(ours != labels, softmax(logits, axis=-1).max(axis=1), 0.0),
+        lambda label, names: names[int(label)],
+    ),
+    "multi_label": _Kind(
+        objectives.multi_label,
+        lambda logits: (logits > 0).astype(np.int32),
+        lambda logits, ours, labels: np.where(ours != labels, expit(np.abs(logits)), 0.0).max(axis=1),
+        lambda label, names: [name for name, there in zip(names, label, strict=True) if there],
+    ),
+    "regression": _Kind(
+        objectives.regression,
+        lambda logits: logits[:, 0],
+        lambda logits, ours, labels: np.abs(ours - labels),
+        lambda label, names: float(label),
+    ),
 }
 
 
-def text_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
+def text_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError for missing and unknown labels, ConfigError for class weights that do not fit."""
-    names, kind = labels_of(run, data.train), run.task
+    names, kind, own_kind = labels_of(run, data.train), run.task, _KINDS[run.task]
     positive = positive_label(names, run.data.positive_label) if kind == "classification" else None
     task = TaskConfig(kind, names, run.model.max_length, run.model.classifier_dropout, positive_label=positive)
-    room = room_of(run, data)
+    room = Room.of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names, _LISTED)
     train, truncated = text_rows(data.train, data.tokenizer, room, labels=own)
     evaluation, truncated_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
@@ -56,7 +77,7 @@ def text_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
         logits = np.stack(outputs)
-        predictions = _PREDICTIONS[kind](logits)
+        predictions = own_kind.predicted(logits)
         scores = SCORES[kind](predictions, held_out, names, **own_scores)
         details = lambda: (
             per_class(kind, predictions, held_out, names)
@@ -70,12 +91,12 @@ def text_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         )
 
     none = always_undefined(kind, held_out, names, **own_scores)
-    notes = truncated_notes(truncated, len(train), truncated_there, len(evaluation), room)
+    notes = room.notes(truncated, len(train), truncated_there, len(evaluation))
     if positive is not None:
         notes.append(f"f1, precision and recall are of the label {positive!r} (config.data.positive_label)")
     return TaskSetup(
         task,
-        _OBJECTIVES[kind](**weights),
+        own_kind.objective(**weights),
         () if kind == "regression" else ("accuracy",),
         train,
         evaluation,
@@ -83,34 +104,31 @@ def text_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         notes=notes,
         # A squared error is as large as the square of the scale; where all labels are equal there is none.
         loss_unit=float(np.var(own, dtype=np.float64)) if kind == "regression" and np.ptp(own) else 1.0,
-        cautions=[*unused_labels(data.train, names), *_one_value(kind, own, names, none), *_no_weight(weights, names)],
+        cautions=[*unused_labels(data.train, names), *_cautions(kind, own, names, none, weights.get("class_weights"))],
         decided=decided,
         never_defined=none,
     )
 
 
-def _one_value(kind: str, train: np.ndarray, names: Sequence[str], undefined: Mapping[str, str]) -> list[str]:
-    """Lines on labels that are all the same."""
+def _cautions(
+    kind: str, train: np.ndarray, names: Sequence[str], undefined: Mapping[str, str], weights: Any
+) -> list[str]:
+    """Lines on labels that are all the same, and on those without a weight."""
+    quoted = lambda kept: ", ".join(repr(name) for name, there in zip(names, np.atleast_1d(kept), strict=True) if there)
     lines = [f"the evaluation data leaves {name} undefined: {why}" for name, why in undefined.items()]
     if kind == "regression" and np.ptp(train) == 0:
         lines.append(f"all training labels are {train[0]:g}: nothing but this number is learned")
-    if kind == "multi_label":
-        every = [repr(name) for name, there in zip(names, np.atleast_1d(train.all(axis=0)), strict=True) if there]
-        if every:
-            lines.append(f"every training example has the label {', '.join(every)}: it tells nothing of a text")
+    if kind == "multi_label" and (every := quoted(train.all(axis=0))):
+        lines.append(f"every training example has the label {every}: it tells nothing of a text")
+    if weights is not None and (without := quoted(np.asarray(weights) == 0)):
+        lines.append(f"config.training.class_weights: the weight of {without} is 0: nothing is learned of it")
     return lines
-
-
-def _no_weight(weights: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    given = weights.get("class_weights")
-    without = [] if given is None else [repr(name) for name, w in zip(names, np.asarray(given), strict=True) if not w]
-    if not without:
-        return []
-    return [f"config.training.class_weights: the weight of {', '.join(without)} is 0: nothing is learned of it"]
 
 
 def _weights(run: FinetuneConfig, data: Labelled, names: Sequence[str], counts: np.ndarray) -> dict[str, Any]:
     """The arguments of the objective: "balanced" is a positive weight where a text may have several labels."""
+    if run.task == "regression":
+        return {}
     if run.task == "multi_label" and run.training.class_weights == "balanced":
         return {"class_weights": None, "positive_weights": _positive_weights(data.train, names, counts)}
     return {"class_weights": class_weights(run, names, counts)}
@@ -132,16 +150,7 @@ def _positive_weights(train: Sequence[Any], names: Sequence[str], counts: np.nda
 
 def labels_of(run: FinetuneConfig, train: Sequence[Any]) -> tuple[str, ...]:
     """The label map: the config's, or that of the training examples. Raises DataError."""
-    if run.task == "regression" or run.data.labels is None:
-        return label_map(train)
-    return run.data.labels
-
-
-def unused_labels(train: Sequence[Any], names: Sequence[str]) -> list[str]:
-    """One line on labels that no training example has, if there are any. Raises DataError where all have the same."""
-    missing = unused(train, names)
-    listed = ", ".join(map(repr, missing))
-    return [f"no training example has the label {listed}, of which nothing is learned"] if missing else []
+    return label_map(train) if run.task == "regression" or run.data.labels is None else run.data.labels
 
 
 def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray) -> Any:
@@ -172,7 +181,7 @@ def text_rows(
 ) -> tuple[Rows, int]:
     """(rows, how many were truncated). Raises DataError."""
     texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
-    return fitted_rows(texts, [example.where for example in examples], tokenizer, room, **labels)
+    return room.rows(texts, [example.where for example in examples], tokenizer, **labels)
 
 
 def _errors(
@@ -185,31 +194,12 @@ def _errors(
 ) -> list[dict[str, Any]]:
     """The examples that are most surely wrong: text, label, predicted, probability; of numbers (no probability) the
     furthest off."""
-    if kind == "regression":
-        badness = np.abs(predictions - labels)
-        said = lambda i: {"label": float(labels[i]), "predicted": float(predictions[i])}
-    elif kind == "multi_label":
-        probability = expit(np.abs(logits.astype(np.float64)))
-        wrong = predictions != labels
-        badness = np.where(wrong, probability, 0.0).max(axis=1)
-        listed = lambda row: [name for name, there in zip(names, row, strict=True) if there]
-        said = lambda i: {
-            "label": listed(labels[i]),
-            "predicted": listed(predictions[i]),
-            "probability": float(badness[i]),
-        }
-    else:
-        probability = softmax(logits.astype(np.float64), axis=-1)
-        badness = np.where(predictions != labels, probability.max(axis=1), 0.0)
-        said = lambda i: {
-            "label": names[int(labels[i])],
-            "predicted": names[int(predictions[i])],
-            "probability": float(badness[i]),
-        }
-    worst = [int(i) for i in np.argsort(-badness, kind="stable")[:MOST_ERRORS] if badness[i] > 0]
-    return [shown_text(examples[i]) | said(i) for i in worst]
-
-
-def shown_text(example: TextExample) -> dict[str, Any]:
-    """The text of an example as an entry of the summary's errors."""
-    return {"text": example.text} | ({} if example.second is None else {"second": example.second})
+    wrongness, named = _KINDS[kind].wrongness(logits.astype(np.float64), predictions, labels), _KINDS[kind].named
+    found = []
+    for i in map(int, np.argsort(-wrongness, kind="stable")[:MOST_ERRORS]):
+        if wrongness[i] > 0:
+            said = {"text": examples[i].text, "second": examples[i].second}
+            said |= {"label": named(labels[i], names), "predicted": named(predictions[i], names)}
+            said |= {} if kind == "regression" else {"probability": float(wrongness[i])}
+            found.append({name: value for name, value in said.items() if value is not None})
+    return found

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.batching import Rows
-from bertjax.finetune.embedding_losses import contrastive, cosent
-from bertjax.finetune.fitting import room_of, truncated_notes
-from bertjax.finetune.pairs import (
-    Pairs,
-    most_negatives,
-    pair_cautions,
-    pair_notes,
-    pair_rows,
-    refuse_constant,
-    refuse_one_candidate,
-    scores_of,
-)
+from bertjax.finetune.objectives import contrastive, cosent
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import Decided, Labelled, Outcome, TaskSetup
+from bertjax.finetune.task_setup import Decided, Labelled, Outcome, Room, TaskSetup
 from bertjax.model.task import TaskConfig
+from bertjax.tasks.examples import TextExample
 from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.scores import SCORES
 from bertjax.tasks.undefined_scores import undefined_scores
+from bertjax.text.tokenizer import Tokenizer
 
 _LOSSES = {"contrastive": contrastive, "cosent": cosent}
 _KEY = "config.training.embedding_loss"
@@ -37,7 +30,7 @@ _USED = {
 }
 
 
-def embedding_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
+def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Pairs with scores have the CoSENT loss, pairs without the contrastive one, unless the config says which.
 
     Evaluation pairs with scores are scored by the correlation of their cosines; without, by how often the nearest of
@@ -50,7 +43,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     per_pair = 2 + max(
         most_negatives(data.train) if loss == "contrastive" else 0, 0 if scored else most_negatives(data.eval)
     )
-    room = room_of(run, data)
+    room = Room.of(run, data)
     train = pair_rows(data.train, data.tokenizer, room, per_pair)
     evaluation = pair_rows(data.eval, data.tokenizer, room, per_pair)
     _refuse_what_tells_nothing(run, data, loss, train, evaluation)
@@ -66,12 +59,10 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         return Outcome(SCORES["embedding"](cosines, evaluation.scores), dict, undefined=none)
 
     of_train, of_eval = (int((pairs.texts >= 0).sum()) for pairs in (train, evaluation))
-    notes = [
-        *truncated_notes(train.truncated, of_train, evaluation.truncated, of_eval, room),
-        _USED[loss],
-        *pair_notes(train, "training"),
-        *pair_notes(evaluation, "evaluation"),
-    ]
+    train_notes, train_cautions = _said_of(train, "training")
+    eval_notes, eval_cautions = _said_of(evaluation, "evaluation")
+    truncated = room.notes(train.truncated, of_train, evaluation.truncated, of_eval)
+    notes = [*truncated, _USED[loss], *train_notes, *eval_notes]
     if loss != eval_loss:
         notes.append(
             f"the loss of the evaluation pairs is {_NAMES[eval_loss]}, as they have {'a' if scored else 'no'} score"
@@ -90,7 +81,7 @@ def embedding_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         per_example=per_pair,
         # A pair in the wrong place adds its difference of cosines by the temperature, which one batch in many has.
         loss_unit=1.0 if loss == "contrastive" else max(1.0, 0.5 / run.training.temperature),
-        cautions=[*pair_cautions(train, "training"), *pair_cautions(evaluation, "evaluation")],
+        cautions=[*train_cautions, *eval_cautions],
         eval_objective=None if loss == eval_loss else make(eval_loss),
         decided=_decided(loss, eval_loss, train_rows, eval_rows),
     )
@@ -111,16 +102,24 @@ def _loss_of(run: FinetuneConfig, data: Labelled) -> str:
 
 
 def _refuse_what_tells_nothing(run: FinetuneConfig, data: Labelled, loss: str, train: Pairs, evaluation: Pairs) -> None:
-    """Raises DataError, ConfigError where nothing can be learned, or nothing be known of it."""
-    if loss == "contrastive":
-        refuse_one_candidate(train, data.train)
-    elif train.scores is not None:
-        refuse_constant(train.scores, data.train, f"where every pair belongs together, use {_CONTRASTIVE}")
-    if evaluation.scores is None:
-        refuse_one_candidate(evaluation, data.eval)
-    else:
-        way_out = "a correlation needs pairs with different ones; without scores, pairs are scored by the nearest text"
-        refuse_constant(evaluation.scores, data.eval, way_out)
+    """Raises DataError, ConfigError where nothing can be learned, or nothing be known of it: one second text, all
+    scores the same, or one pair a batch."""
+    of_train = f"where every pair belongs together, use {_CONTRASTIVE}"
+    of_eval = "a correlation needs pairs with different ones; without scores, pairs are scored by the nearest text"
+    for pairs, examples, scores, way_out in (
+        (train, data.train, None if loss == "contrastive" else train.scores, of_train),
+        (evaluation, data.eval, evaluation.scores, of_eval),
+    ):
+        first, count = examples[0].where, len(examples)
+        if scores is None and pairs.candidates == 1:
+            what = "is one pair" if count == 1 else f"are {count:,} pairs with the same second text"
+            raise DataError(
+                f"{first}: there {what}; a text is told from those of other pairs, so that two different second "
+                "texts, or a negative, are the least"
+            )
+        if scores is not None and np.ptp(scores) == 0:
+            which = f"all {count:,} scores are" if count > 1 else "the score of the only pair is"
+            raise DataError(f"{first}: {which} {scores[0]:g}, which is no order of pairs; {way_out}")
     if run.training.batch_size == 1 and not (loss == "contrastive" and most_negatives(data.train)):
         raise ConfigError(
             "config.training.batch_size = 1: an embedding is learned from the pairs of a batch beside each other; use "
@@ -160,3 +159,90 @@ def _decided(loss: str, eval_loss: str, train: Rows, evaluation: Rows) -> dict[s
         if "texts" in rows.labels:
             found[f"equal texts in {name}"] = Decided("not told from each other")
     return found
+
+
+class Pairs(NamedTuple):
+    """rows: ``per_pair`` of them a pair, the first text, the second, its negatives, and rows without tokens where it
+    has fewer. texts: int32 [N, per_pair], equal where the model is given the same tokens, -1 where there is no text.
+    scores: float32 [N], None of pairs without. truncated: texts."""
+
+    rows: Rows
+    texts: np.ndarray
+    scores: np.ndarray | None
+    truncated: int
+
+    @property
+    def has_equal_texts(self) -> bool:
+        there = self.texts[self.texts >= 0]
+        return len(np.unique(there)) < len(there)
+
+    @property
+    def candidates(self) -> int:
+        """How many different texts are second ones or negatives."""
+        return len(np.unique(self.texts[:, 1:][self.texts[:, 1:] >= 0]))
+
+
+def scores_of(examples: Sequence[TextExample]) -> np.ndarray | None:
+    """float32 [N], or None where no pair has a score. Raises DataError where only some have one."""
+    with_score = [example for example in examples if example.label is not None]
+    if with_score and len(with_score) < len(examples):
+        without = next(example for example in examples if example.label is None)
+        raise DataError(
+            f"{without.where}: the pair has no score, while {len(with_score):,} of {len(examples):,} pairs have one, "
+            f"the first at {with_score[0].where}; give every pair a score, or none"
+        )
+    return np.array([example.label for example in with_score], np.float32) if with_score else None
+
+
+def pair_rows(examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room, per_pair: int) -> Pairs:
+    """Raises DataError for a text without a second one, and see ``scores_of``."""
+    texts, places, there = [], [], np.zeros((len(examples), per_pair), bool)
+    for number, example in enumerate(examples):
+        if example.second is None:
+            raise DataError(f"{example.where}: an embedding is learned from pairs; there is one text")
+        own = [example.text, example.second, *example.negatives][:per_pair]
+        there[number, : len(own)] = True
+        texts += own
+        places += [example.where] * len(own)
+    rows, truncated = room.rows(texts, places, tokenizer)
+    numbers: dict[bytes, int] = {}
+    equal = [numbers.setdefault(ids.tobytes(), len(numbers)) for ids in np.split(rows.input_ids, rows.starts[1:-1])]
+    found = np.full(there.shape, -1, np.int32)
+    found[there] = equal
+    lengths = np.zeros(there.shape, np.int64)
+    lengths[there] = rows.lengths
+    starts = np.concatenate([[0], np.cumsum(lengths.reshape(-1))])
+    return Pairs(replace(rows, starts=starts), found, scores_of(examples), truncated)
+
+
+def most_negatives(examples: Sequence[TextExample]) -> int:
+    return max(len(example.negatives) for example in examples)
+
+
+def _said_of(pairs: Pairs, what: str) -> tuple[list[str], list[str]]:
+    """(notes on pairs that repeat others, and on negatives; cautions on texts that are equal). what: "training" or
+    "evaluation"."""
+    notes, cautions, texts, count = [], [], pairs.texts, len(pairs.texts)
+    repeated = count - len(np.unique(texts[:, :2], axis=0))
+    several = int((np.unique(texts[texts >= 0], return_counts=True)[1] > 1).sum())
+    if several:
+        notes.append(
+            f"{repeated:,} of {count:,} {what} pairs repeat an earlier one, {several:,} texts occur more than once: "
+            "equal texts, and what they are paired with, are not told from each other"
+        )
+    if texts.shape[1] > 2:
+        negatives = texts[:, 2:] >= 0
+        notes.append(
+            f"{int(negatives.any(axis=1).sum()):,} of {count:,} {what} pairs have negatives, {int(negatives.sum()):,} "
+            "in all, which every pair of their batch is told from"
+        )
+    if same := int((texts[:, 0] == texts[:, 1]).sum()):
+        cautions.append(
+            f"{same:,} of {count:,} {what} pairs are a text and itself: their cosine is 1 whatever the model has "
+            "learned, but for dropout"
+        )
+    if wrong := int((texts[:, :2, None] == texts[:, None, 2:]).any(axis=(1, 2)).sum()):
+        cautions.append(
+            f"{wrong:,} of {count:,} {what} pairs have a negative that is one of their own texts; it is not used"
+        )
+    return notes, cautions

@@ -23,20 +23,18 @@ __all__ = ["to_dict"]  # also imported from here
 KINDS = ("classification", "multi_label", "regression", "tagging", "answering", "embedding")
 
 
+def _dropout_key(meaning: str) -> Any:
+    return identity(None, meaning, low=0.0, high=0.99)
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """The encoder that is fine-tuned, and how it is run."""
 
     path: str | None = operational(None, "the model to start from; --model")
-    hidden_dropout_prob: float | None = identity(
-        None, "dropout on layer outputs; by default the model's", low=0.0, high=0.99
-    )
-    attention_probs_dropout_prob: float | None = identity(
-        None, "dropout on attention; by default the model's", low=0.0, high=0.99
-    )
-    classifier_dropout: float | None = identity(
-        None, "dropout before the task's head; by default hidden_dropout_prob", low=0.0, high=0.99
-    )
+    hidden_dropout_prob: float | None = _dropout_key("dropout on layer outputs; by default the model's")
+    attention_probs_dropout_prob: float | None = _dropout_key("dropout on attention; by default the model's")
+    classifier_dropout: float | None = _dropout_key("dropout before the task's head; by default hidden_dropout_prob")
     max_length: int = identity(
         128, "most tokens a row; longer texts are truncated, longer sentences and contexts come in windows", low=8
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,9 +14,9 @@ import numpy as np
 from bertjax.cli.paths import given_path
 from bertjax.config import ModelConfig, resolve_model
 from bertjax.config_schema import fingerprint, identity_values
+from bertjax.data.corpus import docstrings
 from bertjax.engine.checkpoint.step_folders import step_number
 from bertjax.errors import ConfigError, DataError, ModelFileError
-from bertjax.finetune import libraries
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.interop.huggingface import folder_path
 from bertjax.interop.models import open_pair
@@ -23,13 +24,7 @@ from bertjax.interop.task_models import new_task_model, with_new_head
 from bertjax.model.embeddings import padded_rows
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.tasks.conll import read_tagged
-from bertjax.tasks.examples import (
-    QuestionExample,
-    TaggedExample,
-    TextExample,
-    tagged_examples,
-    text_examples,
-)
+from bertjax.tasks.examples import QuestionExample, TaggedExample, TextExample, tagged_examples, text_examples
 from bertjax.tasks.questions import question_examples
 from bertjax.tasks.squad import read_questions
 from bertjax.tasks.tables import Columns, read_texts
@@ -46,6 +41,15 @@ _READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
     "answering": lambda path, run, warn: read_questions(path, warn),
 }
 _EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
+
+# Labelled text that is on every machine: docstrings, and which library each comes from.
+LIBRARY_DOCS = "installed-docs"
+# The standard library and direct dependencies with enough text; top folder -> label.
+LIBRARIES = ("flax", "jax", "numpy", "optax", "orbax", "python", "rich", "scipy")
+_MODULES = 90  # of each library, those that its hash has first
+_DOCSTRINGS = 450  # of each library
+_SHORTEST = 60  # characters
+_HELD_OUT = 6  # one module in so many is for evaluation
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
         rows = min(stored.config.model.vocab_size, tokenizer.vocab_size)  # as an export has them
         config = replace(stored.config.model, vocab_size=rows)
         origin = f"step {step} of the run {fingerprint(stored.recorded['identity'])}"
-        make = lambda task, seed: with_new_head(config, _with_rows(params, rows), task, seed)
+        words = padded_rows(params["embeddings"]["word_embeddings"][:rows])
+        params |= {"embeddings": params["embeddings"] | {"word_embeddings": words}}
+        make = lambda task, seed: with_new_head(config, params, task, seed)
     else:
         folder, tokenizer = open_pair(path)
         config = folder.config
@@ -89,12 +95,6 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
             f"positions of the model in {path}"
         )
     return Start(path, _as_run(config, run), tokenizer, origin, make)
-
-
-def _with_rows(params: dict[str, Any], vocabulary: int) -> dict[str, Any]:
-    """The parameters of a run with so many entries in their vocabulary."""
-    words = padded_rows(params["embeddings"]["word_embeddings"][:vocabulary])
-    return params | {"embeddings": params["embeddings"] | {"word_embeddings": words}}
 
 
 def _digest(file: Path) -> bytes:
@@ -113,10 +113,10 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: War
     """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
     libraries' docstrings is meant. warn: gets what was passed over or is hardly meant. Raises DataError, ConfigError.
     """
-    if source == libraries.SOURCE:
+    if source == LIBRARY_DOCS:
         if run.task != "classification":
-            raise ConfigError(f"{libraries.SOURCE} is for classification, which library a text is of, not {run.task}")
-        return libraries.library_examples(held_out)
+            raise ConfigError(f"{LIBRARY_DOCS} is for classification, which library a text is of, not {run.task}")
+        return library_examples(held_out)
     if isinstance(source, str | Path):
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator, run.data.no_label)
         reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task, warn))
@@ -145,3 +145,31 @@ def examples_fingerprint(examples: Sequence[Any]) -> str:
         content = said.encode("utf-8", "backslashreplace")
         digest.update(np.uint64(len(content)).tobytes() + content)
     return digest.hexdigest()
+
+
+@functools.cache
+def library_examples(held_out: bool) -> list[TextExample]:
+    """The docstrings to train on, or those of other modules to evaluate on. Raises DataError where there are none."""
+    found: list[TextExample] = []
+    for library, modules in _by_library().items():
+        own: dict[str, TextExample] = {}
+        for module in (m for number, m in enumerate(modules) if (number % _HELD_OUT == 0) == held_out):
+            for text in map(" ".join, docstrings.paragraphs(module)):
+                if len(text) >= _SHORTEST:
+                    own.setdefault(text, TextExample(str(module.path), text, None, library))
+        found += list(own.values())[: _DOCSTRINGS // (_HELD_OUT - 1 if held_out else 1)]
+    if not found:
+        raise DataError("no installed library has docstrings")
+    return found
+
+
+def _by_library() -> dict[str, list[docstrings.Module]]:
+    """The modules of each library in an order of their names' hashes."""
+    groups: dict[str, list[docstrings.Module]] = {library: [] for library in LIBRARIES}
+    for module in docstrings.modules():
+        top, *rest = module.name.split("/")
+        library = "python" if top == "python" else rest[0]
+        if library in groups and "array_api_compat" not in rest:  # a copy that several libraries hold
+            groups[library].append(module)
+    hashed = lambda module: hashlib.blake2b(module.name.encode(), digest_size=8).digest()
+    return {library: sorted(own, key=hashed)[:_MODULES] for library, own in groups.items()}

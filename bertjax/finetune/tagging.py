@@ -11,13 +11,13 @@ from scipy.special import softmax
 
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
-from bertjax.finetune.classification import class_weights, labels_of, unused_labels
+from bertjax.finetune.classification import class_weights, labels_of
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import TaggedExample
-from bertjax.tasks.labels import label_ids
+from bertjax.tasks.labels import label_ids, unused_labels
 from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.spans import WordRow, word_rows
 from bertjax.tasks.tag_names import TagNames, why_no_entities
@@ -25,7 +25,7 @@ from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words
 
 
-def tagging_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
+def tagging_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     """Raises DataError for missing tags, and unknown ones of the training data; ConfigError for class weights that do
     not fit."""
     names = labels_of(run, data.train)
@@ -50,29 +50,25 @@ def tagging_family(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         return Outcome(SCORES["tagging"](predictions, held_out, scored), details)
 
     notes, windows, odd = [], len(train) - len(data.train), why_no_entities(names, data.train)
+    now = are_entities(names)
     if windows:
         longer = f"sentences longer than config.model.max_length = {task.max_length} tokens"
         notes.append(f"{longer} make {windows:,} further windows")
-    if not odd and not are_entities(names):
+    if not odd and not now:
         notes.append("the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy")
+    # Runs that chose their best checkpoint by words, as all but these tags were scored, do not go on by entities.
+    of_before = "O" in names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in names)
     return TaskSetup(
         task,
-        objectives.tagging(weights),
+        objectives.classes(weights),
         ("accuracy",),
         train,
         evaluation,
         outcome,
         notes,
-        decided=_decided(names),
+        decided={} if now == of_before else {"scores": Decided("of entities" if now else "of words")},
         cautions=[*unused_labels(data.train, names), *([odd] if odd else []), *scored.lines(data.eval)],
     )
-
-
-def _decided(names: Sequence[str]) -> dict[str, Decided]:
-    """Runs that chose their best checkpoint by words, as all but these tags were scored, do not go on by entities."""
-    of_before = "O" in names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in names)
-    now = are_entities(names)
-    return {} if now == of_before else {"scores": Decided("of entities" if now else "of words")}
 
 
 def _rows(

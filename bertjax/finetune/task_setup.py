@@ -1,21 +1,27 @@
-"""What a kind of task brings to training."""
+"""What a kind of task brings to the machine that trains them all."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertjax.finetune.batching import Rows
-from bertjax.model.task import TaskConfig
+from bertjax.errors import ConfigError, DataError
+from bertjax.finetune.batching import Rows, joined
+from bertjax.finetune.settings import FinetuneConfig
+from bertjax.inference.encoding import Text, encode_texts
+from bertjax.model.task import POOLED, TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.text.tokenizer import Tokenizer
 
 # Examples of errors that a summary holds.
 MOST_ERRORS = 50
+LOSS = "loss"
+_LOWER_IS_BETTER = (LOSS, "mse")
 
 
 class Outcome(NamedTuple):
@@ -74,3 +80,88 @@ class Labelled(NamedTuple):
     eval: list[Any]
     tokenizer: Tokenizer
     positions: int | None = None
+
+
+class Room(NamedTuple):
+    """Tokens of a row; texts over ``max_length`` are truncated, those over ``most`` refused (None: truncated, too).
+    positions: the longest row that the model takes."""
+
+    max_length: int
+    most: int | None
+    positions: int | None = None
+
+    @classmethod
+    def of(cls, run: FinetuneConfig, data: Labelled) -> Room:
+        """What has more tokens than the model has positions can be refused: no longer rows would hold it."""
+        return cls(run.model.max_length, data.positions if run.data.too_long == "refuse" else None, data.positions)
+
+    def rows(
+        self, texts: Sequence[Text], places: Sequence[str], tokenizer: Tokenizer, **labels: np.ndarray
+    ) -> tuple[Rows, int]:
+        """(a row for each text or pair, how many were truncated, the longer text of a pair first).
+
+        places: where each stands. Raises DataError.
+        """
+        encoded = encode_texts(tokenizer, texts, self.max_length)
+        for one, place in zip(encoded, places, strict=True):
+            if self.most is not None and one.full_length > self.most:
+                raise DataError(
+                    f"{place}: {one.full_length:,} tokens are more than the {self.most:,} positions of the model; "
+                    "shorten the text, or have such texts truncated with --config.data.too_long=truncate"
+                )
+        rows = joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels)
+        return rows, sum(one.is_truncated for one in encoded)
+
+    def notes(self, train: int, of_train: int, evaluation: int, of_eval: int) -> list[str]:
+        """One line on texts that were truncated, if any were."""
+        if not train + evaluation:
+            return []
+        more = f"; the model has {self.positions} positions, --config.model.max_length={self.positions} uses them all"
+        return [
+            f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts have more than "
+            f"config.model.max_length = {self.max_length} tokens and are truncated to these"
+            + more
+            * (self.positions is not None and self.positions > self.max_length)
+        ]
+
+
+def with_metric(setup: TaskSetup, run: FinetuneConfig) -> TaskSetup:
+    """The setup with the metric of the config, the first score where it names none.
+
+    Raises ConfigError for a name that is no score of the task, DataError for one that is undefined on its evaluation
+    data whatever is predicted.
+    """
+    given = run.training.metric
+    if given is None and not setup.never_defined:
+        return setup
+    # Which scores there are depends on the data: those of a model that says nothing of any row.
+    width = 2 if setup.task.kind == "answering" else max(len(setup.task.labels), 1)
+    shape = lambda length: (width,) if setup.task.kind in (*POOLED, "embedding") else (length, width)
+    names = list(setup.outcome([np.zeros(shape(length), np.float32) for length in setup.eval.lengths]).scores)
+    metric = names[0] if given is None else given
+    if metric not in (*names, LOSS):
+        raise ConfigError(
+            f"config.training.metric = {given!r} is no score here; there are {', '.join(names)}, and loss"
+        )
+    if metric in setup.never_defined:
+        others = [name for name in (*names, LOSS) if name not in setup.never_defined]
+        raise DataError(
+            f"the evaluation data leaves {metric} undefined ({setup.never_defined[metric]}), which chooses the best "
+            f"checkpoint; give other data, or use --config.training.metric={others[0]}"
+        )
+    decided = {} if metric == names[0] else {"training.metric": Decided(metric)}
+    return replace(setup, metric=metric, decided={**setup.decided, **decided})
+
+
+def of_run(metric: str | None, scores: Mapping[str, float], undefined: Mapping[str, str], loss: float) -> float | None:
+    """The value of a metric (None: the first score) as one that is better the higher it is; None where it has none."""
+    name = next(iter({**scores, **undefined})) if metric is None else metric
+    value = loss if name == LOSS else scores[name] if name in scores and name not in undefined else math.nan
+    if not math.isfinite(value):
+        return None
+    return -value if name in _LOWER_IS_BETTER else value
+
+
+def of_summary(summary: Mapping[str, Any]) -> float | None:
+    """``of_run`` from what ``summary.json`` says."""
+    return of_run(summary["main_score"], summary["scores"], summary.get("undefined", {}), summary.get(LOSS, math.nan))

@@ -25,12 +25,11 @@ from bertjax.engine.checkpoint.record import is_count
 from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, report_error, restore
 from bertjax.engine.machine import versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
-from bertjax.finetune.metric import of_run
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
-from bertjax.finetune.task_setup import Outcome, TaskSetup
 from bertjax.finetune.trial_job import TrialJob, describe_job, make_job
 from bertjax.finetune.trial_summary import summarise, summary_lines
+from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
 from bertjax.model.task import POOLED, TaskModel
@@ -47,7 +46,7 @@ def train(
     run: FinetuneConfig,
     trial: Trial,
     start: Start,
-    family: TaskSetup,
+    setup: TaskSetup,
     identity: dict[str, Any],
     mesh: Mesh,
     workdir: Path,
@@ -62,7 +61,7 @@ def train(
     through all of it; what is written, the first one writes. Raises Stopped, Diverged, CheckpointError, ConfigError.
     """
     # --- Steps ----------------------------------------------------------------------------------------------------
-    job = make_job(run, trial, start, family, mesh, programs)
+    job = make_job(run, trial, start, setup, mesh, programs)
     processes.must_equal(f"split of the batch of {trial.name}", {"parts": job.parts})
     for line in describe_job(job):
         display.say(line)
@@ -104,10 +103,10 @@ def train(
     def evaluate_all(here: RunPosition, index: int) -> Evaluation:
         """The loss and the scores, and whether they are the best so far."""
         loss, outcome = scored(here.state.params)
-        score = of_run(family.metric, outcome.scores, outcome.undefined, loss)
+        score = of_run(setup.metric, outcome.scores, outcome.undefined, loss)
         here.best = here.best.after(here.step, score)
         is_best = here.best.step == here.step
-        line = evaluation_line(here.step, stages[index].name, loss, outcome, is_best, family.task.positive_label)
+        line = evaluation_line(here.step, stages[index].name, loss, outcome, is_best, setup.task.positive_label)
         values = {"loss": loss, **defined_scores(outcome.scores, outcome.undefined)}
         return Evaluation(values, line, None if score is None else -score, (loss, outcome))
 
@@ -128,8 +127,8 @@ def train(
         state_shapes=job.state_shapes,
         guard=job.guard,
         logging=run.logging,
-        fields=(*ROW_FIELDS, *family.fields),
-        events=[*(("data", line) for line in family.notes), *(("warning", line) for line in job.cautions)],
+        fields=(*ROW_FIELDS, *setup.fields),
+        events=[*(("data", line) for line in setup.notes), *(("warning", line) for line in job.cautions)],
         has_ended=has_ended,
     )
     is_over = here.step >= job.steps or has_ended(here)
@@ -168,7 +167,7 @@ def train(
 
 def _plain(job: TrialJob, settings: Mapping[str, Any], params: Any) -> TaskModel:
     """The model without its mesh; settings: of the task, as the evaluation has them."""
-    task = dataclasses.replace(job.family.task, **settings)
+    task = dataclasses.replace(job.setup.task, **settings)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model_config, task, nnx.Rngs(0))))
     return merge_params(graphdef, params)
 
@@ -203,9 +202,9 @@ def evaluate(
 
     stop: asked before every batch, in all processes, which must all answer alike. Raises Interrupted if it says so.
     """
-    batches, rows = job.eval_batches, job.family.eval
+    batches, rows = job.eval_batches, job.setup.eval
     own = process_rows(batches.rows, job.mesh)
-    by_token = job.family.task.kind not in (*POOLED, "embedding")
+    by_token = job.setup.task.kind not in (*POOLED, "embedding")
     outputs: list[Any] = [None] * len(rows)
     totals: list[dict[str, Any]] = [{}, {}]
     pending = None
@@ -228,7 +227,7 @@ def evaluate(
         pending = (numbers, results)
     if pending is not None:
         finish(*pending)
-    return float(job.eval_objective.total(*totals)), job.family.outcome(outputs)
+    return float(job.eval_objective.total(*totals)), job.setup.outcome(outputs)
 
 
 def evaluation_line(

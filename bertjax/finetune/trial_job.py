@@ -64,7 +64,7 @@ class TrialJob(Job):
 
     run: FinetuneConfig
     trial: Trial
-    family: TaskSetup
+    setup: TaskSetup
     model_config: ModelConfig
     params: Any
     rates: Any
@@ -81,7 +81,7 @@ class TrialJob(Job):
 
     @property
     def eval_objective(self) -> Objective:
-        return self.family.eval_objective or self.family.objective
+        return self.setup.eval_objective or self.setup.objective
 
     def stages(self) -> list[Stage]:
         """The epochs."""
@@ -151,12 +151,12 @@ class TrialJob(Job):
         """Token places and FLOPs of a step with rows of this length."""
         rows = self.train_batches.rows
         return StepCost(
-            rows * length, rows * train_flops_per_row(self.model_config, length, 0, self.family.task.num_positions)
+            rows * length, rows * train_flops_per_row(self.model_config, length, 0, self.setup.task.num_positions)
         )
 
 
 def make_job(
-    run: FinetuneConfig, trial: Trial, start: Start, family: TaskSetup, mesh: Mesh, programs: dict[Any, Any]
+    run: FinetuneConfig, trial: Trial, start: Start, setup: TaskSetup, mesh: Mesh, programs: dict[Any, Any]
 ) -> TrialJob:
     """programs: one dict for all trials of a run, empty at first.
 
@@ -166,28 +166,28 @@ def make_job(
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
     check_model(model, run.precision, mesh, row, batch_loss)
-    check_batch("config.training.batch_size", run.training.batch_size * family.per_example, row, mesh, 0)
-    first = start.make(family.task, trial.seed)
+    check_batch("config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, 0)
+    first = start.make(setup.task, trial.seed)
     params = jax.tree.map(np.asarray, split_params(first)[1])
     training = run.training
     if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:
         raise ConfigError(
             f"config.training.frozen_layers = {training.frozen_layers}, but the model has {model.num_hidden_layers}"
         )
-    rates = multipliers(params, model, family.task.kind, training.layer_decay, training.frozen_layers)
+    rates = multipliers(params, model, setup.task.kind, training.layer_decay, training.frozen_layers)
     shards, positions = batch_shards(mesh), model.max_position_embeddings
     worth = worth_a_length(model, mesh) / trial.epochs
     make_batches = lambda rows: Batches(
-        rows, training.batch_size, positions, start.tokenizer.pad_id, family.per_example, shards, worth
+        rows, training.batch_size, positions, start.tokenizer.pad_id, setup.per_example, shards, worth
     )
-    train_batches = make_batches(family.train)
+    train_batches = make_batches(setup.train)
     steps = trial.epochs * train_batches.per_epoch
     if steps > LARGEST_INT:
         most = LARGEST_INT // train_batches.per_epoch
         raise ConfigError(f"config.training.epochs = {trial.epochs} are {steps:,} steps, too many; the most is {most}")
     if run.model.scan_layers is None:
         model = replace(model, scan_layers=steps < UNROLLED_FROM.get(mesh.devices.flat[0].platform, math.inf))
-    abstract = nnx.eval_shape(lambda: TaskModel(model, family.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
+    abstract = nnx.eval_shape(lambda: TaskModel(model, setup.task, nnx.Rngs(0), **hooks(run.precision, mesh)))
     specs = parameter_specs(abstract)
     shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
     warmup = round(training.warmup_fraction * steps)
@@ -195,7 +195,7 @@ def make_job(
         model, run.precision, mesh, train_batches.longest, 0, batch_loss
     )
     parts = parts_of(train_batches.rows // shards, most)
-    if parts > 1 and family.per_example > 1:
+    if parts > 1 and setup.per_example > 1:
         raise ConfigError(
             f"an embedding batch cannot be done in {parts} parts, as its pairs are compared with each other; "
             f"use a smaller config.training.batch_size, or more devices, or config.parallel.rows_per_device = 0"
@@ -203,23 +203,23 @@ def make_job(
     return TrialJob(
         mesh,
         run.precision,
-        replace(run.guard, loss_rise=run.guard.loss_rise * family.loss_unit),
+        replace(run.guard, loss_rise=run.guard.loss_rise * setup.loss_unit),
         nnx.graphdef(abstract),
         specs,
-        family.objective,
+        setup.objective,
         optax.chain(make_optimizer(run.optimizer, specs), scale_by_rates(rates)),
         make_params=lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params),
         run=run,
         trial=trial,
-        family=family,
+        setup=setup,
         model_config=model,
         params=params,
         rates=rates,
         schedule=lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
         train_batches=train_batches,
-        eval_batches=make_batches(family.eval),
+        eval_batches=make_batches(setup.eval),
         parts=parts,
-        cautions=[*family.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
+        cautions=[*setup.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
         programs=programs,
     )
 
@@ -254,7 +254,7 @@ def describe_job(job: TrialJob) -> list[str]:
     device, batches = job.mesh.devices.flat[0], job.train_batches
     split = f" in {job.parts} parts" if job.parts > 1 else ""
     return [
-        f"{job.family.task.kind}: {count:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
+        f"{job.setup.task.kind}: {count:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
         f"device{'s' * (job.mesh.size != 1)}, jax {jax.__version__}",
         f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
         f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",

@@ -16,25 +16,25 @@ from bertjax.tasks.score_format import defined_scores, format_scores, score_titl
 
 def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -> dict[str, Any]:
     """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
-    trial, family = job.trial, job.family
+    trial, setup = job.trial, job.setup
     slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
     left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
     slots = slots_between(0, here.data.number) - left_out
     return {
         "name": job.run.name,
-        "task": job.family.task.kind,
-        "main_score": family.metric or next(iter(outcome.scores)),
+        "task": job.setup.task.kind,
+        "main_score": setup.metric or next(iter(outcome.scores)),
         "scores": defined_scores(outcome.scores, outcome.undefined),
         "undefined": dict(outcome.undefined),
         "remarks": list(outcome.remarks),
-        "positive_label": family.task.positive_label,
+        "positive_label": setup.task.positive_label,
         "loss": loss,
         "best_step": here.best.step,
         **outcome.details(),
         "learning_rate": trial.learning_rate,
         "epochs": trial.epochs,
         "seed": trial.seed,
-        "rows": {"train": len(job.family.train), "eval": len(job.family.eval)},
+        "rows": {"train": len(job.setup.train), "eval": len(job.setup.eval)},
         **run_figures(here.step, here.totals, slots),
     }
 

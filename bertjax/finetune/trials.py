@@ -20,14 +20,13 @@ from bertjax.config_schema import translated_record
 from bertjax.engine.machine import versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.errors import ConfigError
-from bertjax.finetune.answering import answering_family
-from bertjax.finetune.classification import text_family
-from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.metric import LOSS, of_summary, with_metric
+from bertjax.finetune.answering import answering_setup
+from bertjax.finetune.classification import text_setup
+from bertjax.finetune.embedding import embedding_setup
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
 from bertjax.finetune.start import examples_fingerprint, open_start, read_examples
-from bertjax.finetune.tagging import tagging_family
-from bertjax.finetune.task_setup import Labelled, TaskSetup
+from bertjax.finetune.tagging import tagging_setup
+from bertjax.finetune.task_setup import LOSS, Labelled, TaskSetup, of_summary, with_metric
 from bertjax.finetune.trial import train
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
@@ -42,13 +41,13 @@ from bertjax.workdir.belongings import RUNS, check_workdir
 from bertjax.workdir.files import has_checkpoint, recorded_config
 from bertjax.workdir.same_run import check_same_items
 
-FAMILIES: dict[str, Callable[[FinetuneConfig, Labelled], TaskSetup]] = {
-    "classification": text_family,
-    "multi_label": text_family,
-    "regression": text_family,
-    "tagging": tagging_family,
-    "answering": answering_family,
-    "embedding": embedding_family,
+TASK_SETUPS: dict[str, Callable[[FinetuneConfig, Labelled], TaskSetup]] = {
+    "classification": text_setup,
+    "multi_label": text_setup,
+    "regression": text_setup,
+    "tagging": tagging_setup,
+    "answering": answering_setup,
+    "embedding": embedding_setup,
 }
 
 
@@ -82,25 +81,26 @@ def train_all(
     }
     processes.must_equal("model or data", begins_with)
     processes.must_equal("installation", versions())
-    family = with_metric(FAMILIES[run.task](run, data), run)
-    if run.task not in ("regression", "answering", "embedding"):
-        family = replace(family, notes=[label_counts(family.task.labels, data.train, data.eval), *family.notes])
+    setup = with_metric(TASK_SETUPS[run.task](run, data), run)
+    labels = setup.task.labels
+    counts = [label_counts(labels, data.train, data.eval)] if labels and run.task != "regression" else []
     begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # a resumed run keeps what it began with
     doubts = [
-        *label_warnings(run.task, family.task.labels, data.train, data.eval, run.data.separator),
+        *label_warnings(run.task, labels, data.train, data.eval, run.data.separator),
         *data_warnings(data.train, data.eval),
         *unknown_text_warnings(start.tokenizer, data.train, "the training data", begins),
         *unknown_text_warnings(start.tokenizer, data.eval, "the evaluation data", begins),
     ]
-    family = replace(family, cautions=[*dict.fromkeys(warnings), *doubts, *family.cautions])
-    for rows in (family.train, family.eval):
+    cautions = [*dict.fromkeys(warnings), *doubts, *setup.cautions]
+    setup = replace(setup, notes=[*counts, *setup.notes], cautions=cautions)
+    for rows in (setup.train, setup.eval):
         if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
             raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
     display.say(f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on")
-    for note in family.notes:
+    for note in setup.notes:
         display.say(note)
     programs: dict[Any, Any] = {}
-    decided = {name: one.value for name, one in family.decided.items()}
+    decided = {name: one.value for name, one in setup.decided.items()}
     identity_of = lambda trial: identity_items(of_trial(run, trial), begins_with | decided)
 
     def train_one(trial: Trial, own: Path) -> dict[str, Any]:
@@ -113,11 +113,11 @@ def train_all(
             if recorded is not None:
                 longer = recorded["identity"].get("training.epochs") != identity["training.epochs"]
                 advice = f" --model={own / 'model'}: a run keeps its epochs, another can begin with its model" * longer
-                ways = [one.as_before for name, one in family.decided.items() if name not in recorded["identity"]]
+                ways = [one.as_before for name, one in setup.decided.items() if name not in recorded["identity"]]
                 advice += "".join(f", or go on as it began with {way}" for way in ways if way)
                 check_same_items(recorded["identity"], identity, own, advice)
         identity = processes.share(f"identity of {trial.name}", identity)
-        return train(run, trial, start, family, identity, mesh, own, should_stop, display, processes, programs)
+        return train(run, trial, start, setup, identity, mesh, own, should_stop, display, processes, programs)
 
     todo = trials(run)
     if len(todo) == 1 and not (workdir / RUNS).is_dir():

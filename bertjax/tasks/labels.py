@@ -63,13 +63,15 @@ def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> An
     return several
 
 
-def unused(examples: Labelled, labels: Sequence[str]) -> list[str]:
-    """The labels of the map that no example has. Raises DataError if all texts, or all words, have the same label."""
+def unused_labels(examples: Labelled, labels: Sequence[str]) -> list[str]:
+    """One line on the labels of the map that no training example has, if there are any. Raises DataError if all texts,
+    or all words, have the same label."""
     if isinstance(_label(examples[0]), float):
         return []
     names = {name for example in examples for name in _names(example)}
     _check_two(examples, names)
-    return [name for name in labels if name not in names]
+    missing = ", ".join(repr(name) for name in labels if name not in names)
+    return [f"no training example has the label {missing}, of which nothing is learned"] if missing else []
 
 
 def _check_two(examples: Labelled, names: set[str]) -> None:

@@ -32,7 +32,7 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     from bertjax.finetune.settings import default_config, resolve, trials
     from bertjax.finetune.start import open_start, read_examples
     from bertjax.finetune.trial_job import make_job
-    from bertjax.finetune.trials import FAMILIES, Labelled
+    from bertjax.finetune.trials import TASK_SETUPS, Labelled
     from bertjax.memory import keep_memory
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import to_global
@@ -45,9 +45,9 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     run = resolve(config)
     start = open_start(options.model, run)
     examples = read_examples(options.train, run, held_out=False)
-    family = FAMILIES[run.task](run, Labelled(examples, examples[:64], start.tokenizer))
+    setup = TASK_SETUPS[run.task](run, Labelled(examples, examples[:64], start.tokenizer))
     mesh = make_mesh(-1, 1, 1)
-    job = make_job(run, trials(run)[0], start, family, mesh, {})
+    job = make_job(run, trials(run)[0], start, setup, mesh, {})
     step = job.train_step()
     state = job.initial_state()
     numbers = itertools.count()
@@ -60,7 +60,7 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
                 break
         state, metrics = step(length, state, to_global(job.train_batches.make(rows, length), mesh), *job.constants)
         jax.block_until_ready(metrics)
-        return int(family.train.lengths[rows[rows >= 0]].sum())
+        return int(setup.train.lengths[rows[rows >= 0]].sum())
 
     for length in job.train_batches.row_lengths:  # each is compiled once
         take(int(length))

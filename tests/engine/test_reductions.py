@@ -14,7 +14,7 @@ from jax.extend import core
 
 from bertjax import batch as batches
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
-from bertjax.finetune import embedding_losses, objectives
+from bertjax.finetune import objectives
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.precision import precision_named
@@ -105,13 +105,13 @@ def test_pretraining(precision, model, rows, mesh):
 
 
 WHAT_IS_LEARNED = {
-    "classification": (objectives.classification, np.zeros(ROWS, np.int32)),
+    "classification": (objectives.classes, np.zeros(ROWS, np.int32)),
     "multi_label": (objectives.multi_label, np.zeros((ROWS, LABELS), np.float32)),
-    "regression": (objectives.regression, np.zeros(ROWS, np.float32)),
-    "tagging": (objectives.tagging, np.zeros((ROWS, LENGTH), np.int32)),
-    "answering": (objectives.answering, np.zeros((ROWS, 2), np.int32)),
-    "scored pairs": (lambda _: embedding_losses.cosent(0.05), np.zeros(ROWS, np.int32)),
-    "embedding": (lambda _: embedding_losses.contrastive(0.05), np.zeros(ROWS, np.int32)),
+    "regression": (lambda _: objectives.regression(), np.zeros(ROWS, np.float32)),
+    "tagging": (objectives.classes, np.zeros((ROWS, LENGTH), np.int32)),
+    "answering": (lambda _: objectives.answering(), np.zeros((ROWS, 2), np.int32)),
+    "scored pairs": (lambda _: objectives.cosent(0.05), np.zeros(ROWS, np.int32)),
+    "embedding": (lambda _: objectives.contrastive(0.05), np.zeros(ROWS, np.int32)),
 }
 
 

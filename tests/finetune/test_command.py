@@ -192,7 +192,7 @@ def log_of(workdir):
 
 def test_long_texts_are_truncated_and_counted_in_one_line(model_folder, files):
     from bertjax.finetune.classification import text_rows
-    from bertjax.finetune.fitting import Room
+    from bertjax.finetune.task_setup import Room
     from bertjax.tasks.examples import text_examples
     from bertjax.text.tokenizer import load_tokenizer
 

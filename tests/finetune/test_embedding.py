@@ -8,7 +8,7 @@ import pytest
 import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError
-from bertjax.finetune.embedding import embedding_family
+from bertjax.finetune.embedding import embedding_setup
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import examples_fingerprint
 from bertjax.finetune.task_setup import Labelled
@@ -27,25 +27,25 @@ def tokenizer(model_folder):
 
 @pytest.fixture
 def made(tokenizer):
-    """``made(train, eval, **training)``: the family; train and eval are pairs, or (pairs, scores)."""
+    """``made(train, eval, **training)``: the setup; train and eval are pairs, or (pairs, scores)."""
 
     def make(train, evaluation=PAIRS, **training):
         run = resolve({"task": "embedding", "model": {"max_length": 16}, "training": training})
         examples = lambda data: text_examples(*(data if isinstance(data, tuple) else (data,)), kind="embedding")
-        return embedding_family(run, Labelled(examples(train), examples(evaluation), tokenizer))
+        return embedding_setup(run, Labelled(examples(train), examples(evaluation), tokenizer))
 
     return make
 
 
-def said(family):
-    return " / ".join(family.notes)
+def said(setup):
+    return " / ".join(setup.notes)
 
 
 def test_pairs_with_scores_are_learned_in_their_order(made):
-    family = made((PAIRS, [0.0, 1.0, 2.5, 5.0]))
-    assert "the loss is CoSENT's" in said(family) and "evaluation pairs is the contrastive one" in said(family)
-    assert family.train.labels["scores"].tolist() == [0, 0, 1, 1, 2.5, 2.5, 5, 5]
-    assert family.decided["training.embedding_loss"] == ("cosent", "--config.training.embedding_loss=contrastive")
+    setup = made((PAIRS, [0.0, 1.0, 2.5, 5.0]))
+    assert "the loss is CoSENT's" in said(setup) and "evaluation pairs is the contrastive one" in said(setup)
+    assert setup.train.labels["scores"].tolist() == [0, 0, 1, 1, 2.5, 2.5, 5, 5]
+    assert setup.decided["training.embedding_loss"] == ("cosent", "--config.training.embedding_loss=contrastive")
     without = made(PAIRS)
     assert "the loss is the contrastive one" in said(without) and not without.decided
     forced = made((PAIRS, [0.0, 1.0, 2.5, 5.0]), embedding_loss="contrastive")
@@ -55,10 +55,10 @@ def test_pairs_with_scores_are_learned_in_their_order(made):
 
 def test_a_loss_of_scores_is_no_loss_of_pairs_that_all_belong_together(made):
     """Evaluation pairs of a low score were counted as belonging together."""
-    family = made(PAIRS, (PAIRS, [0.0, 1.0, 2.5, 5.0]))
-    assert family.eval_objective is not None and "scores" in family.eval.labels and "scores" not in family.train.labels
-    assert "the loss of the evaluation pairs is CoSENT's, as they have a score" in said(family)
-    assert list(family.decided) == ["loss of the evaluation pairs"]
+    setup = made(PAIRS, (PAIRS, [0.0, 1.0, 2.5, 5.0]))
+    assert setup.eval_objective is not None and "scores" in setup.eval.labels and "scores" not in setup.train.labels
+    assert "the loss of the evaluation pairs is CoSENT's, as they have a score" in said(setup)
+    assert list(setup.decided) == ["loss of the evaluation pairs"]
     assert made(PAIRS, (PAIRS, [0.0, 1.0, 2.5, 5.0]), embedding_loss="contrastive").decided == {}
 
 
@@ -95,32 +95,32 @@ def test_the_ways_out_of_the_refusals_work(made):
 
 def test_negatives_are_rows_of_their_pair(made):
     train = [(*PAIRS[0], "the song", "a book"), PAIRS[1], (*PAIRS[2], "the song"), PAIRS[3]]
-    family = made(train)
-    assert family.per_example == 4 and family.train.lengths.reshape(4, 4)[:, 2:].tolist() == [
+    setup = made(train)
+    assert setup.per_example == 4 and setup.train.lengths.reshape(4, 4)[:, 2:].tolist() == [
         [4, 4],
         [0, 0],
         [4, 0],
         [0, 0],
     ]
-    texts = family.train.labels["texts"].reshape(4, 4)
+    texts = setup.train.labels["texts"].reshape(4, 4)
     assert (texts[:, 2:] >= 0).tolist() == [[True, True], [False, False], [True, False], [False, False]]
     assert texts[0, 2] == texts[2, 2] != texts[0, 3]
-    assert "2 of 4 training pairs have negatives, 3 in all" in said(family)
+    assert "2 of 4 training pairs have negatives, 3 in all" in said(setup)
     # Evaluation pairs without have room for them, and none.
-    assert len(family.eval) == 16 and set(family.eval.lengths.reshape(4, 4)[:, 2:].flat) == {0}
+    assert len(setup.eval) == 16 and set(setup.eval.lengths.reshape(4, 4)[:, 2:].flat) == {0}
 
 
 def test_equal_texts_are_counted(made):
     train = [*PAIRS, PAIRS[0], (PAIRS[0][0], "the plot"), ("the story", "the story")]
-    family = made(train, [*PAIRS, ("the plot", "the plot")])
-    assert "1 of 7 training pairs repeat an earlier one, 3 texts occur more than once" in said(family)
-    assert "texts" in family.train.labels and set(family.decided) == {
+    setup = made(train, [*PAIRS, ("the plot", "the plot")])
+    assert "1 of 7 training pairs repeat an earlier one, 3 texts occur more than once" in said(setup)
+    assert "texts" in setup.train.labels and set(setup.decided) == {
         "equal texts in training",
         "equal texts in evaluation",
     }
-    assert len(family.cautions) == 2
-    assert "1 of 7 training pairs are a text and itself" in family.cautions[0]
-    assert "1 of 5 evaluation pairs are a text and itself" in family.cautions[1]
+    assert len(setup.cautions) == 2
+    assert "1 of 7 training pairs are a text and itself" in setup.cautions[0]
+    assert "1 of 5 evaluation pairs are a text and itself" in setup.cautions[1]
     negative = made([(*PAIRS[0], PAIRS[0][1]), PAIRS[1]])
     assert "1 of 2 training pairs have a negative that is one of their own texts" in negative.cautions[0]
 

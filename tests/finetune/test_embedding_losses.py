@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bertjax.finetune.embedding_losses import contrastive, cosent
+from bertjax.finetune.objectives import contrastive, cosent
 
 T = 0.1
 

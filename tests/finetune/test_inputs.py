@@ -8,7 +8,7 @@ import pytest
 import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError, ModelFileError
-from bertjax.finetune.classification import text_family
+from bertjax.finetune.classification import text_setup
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.task_setup import Labelled
@@ -25,10 +25,10 @@ def test_the_demo_bears_docstrings_of_any_length(model_folder, monkeypatch):
     source = Path(__file__).parents[2] / "configs/finetune/demo.py"
     run = resolve(runpy.run_path(str(source))["get_config"]())
     examples = [TextExample(f"{name}.py", "good film " * 60, None, name) for name in ("flax", "jax")]
-    monkeypatch.setattr("bertjax.finetune.libraries.library_examples", lambda held_out: examples)
+    monkeypatch.setattr("bertjax.finetune.start.library_examples", lambda held_out: examples)
     found = [read_examples(part, run, held_out=False) for part in (run.data.train, run.data.eval)]
-    family = text_family(run, Labelled(*found, bertjax.load_tokenizer(model_folder), positions=64))
-    assert family.train.lengths.tolist() == [64, 64]
+    setup = text_setup(run, Labelled(*found, bertjax.load_tokenizer(model_folder), positions=64))
+    assert setup.train.lengths.tolist() == [64, 64]
 
 
 def test_examples_are_those_of_the_task():

@@ -1,4 +1,4 @@
-"""The score that chooses, the positive label, and scores that mean nothing: in families and in whole runs."""
+"""The score that chooses, the positive label, and scores that mean nothing: in setups and in whole runs."""
 
 import json
 
@@ -9,11 +9,10 @@ import bertjax
 import bertjax.finetune
 from bertjax.engine.position import Best
 from bertjax.errors import ConfigError, DataError
-from bertjax.finetune.classification import text_family
-from bertjax.finetune.embedding import embedding_family
-from bertjax.finetune.metric import of_run, of_summary, with_metric
+from bertjax.finetune.classification import text_setup
+from bertjax.finetune.embedding import embedding_setup
 from bertjax.finetune.settings import Trial, resolve
-from bertjax.finetune.task_setup import Labelled
+from bertjax.finetune.task_setup import Labelled, of_run, of_summary, with_metric
 from bertjax.finetune.trials import combined
 from bertjax.tasks.examples import text_examples
 
@@ -27,14 +26,14 @@ def tokenizer(model_folder):
 
 @pytest.fixture
 def made(tokenizer):
-    """``made(task, train labels, eval labels, data={...}, training={...})``: the family of TEXTS, with its metric."""
+    """``made(task, train labels, eval labels, data={...}, training={...})``: the setup of TEXTS, with its metric."""
 
     def make(task, train, evaluation, **sections):
         run = resolve({"task": task, "model": {"max_length": 16}, **sections})
         texts = list(zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)) if task == "embedding" else TEXTS
         own, held_out = (text_examples(texts, labels, kind=task) for labels in (train, evaluation))
-        family = embedding_family if task == "embedding" else text_family
-        return with_metric(family(run, Labelled(own, held_out, tokenizer)), run)
+        setup = embedding_setup if task == "embedding" else text_setup
+        return with_metric(setup(run, Labelled(own, held_out, tokenizer)), run)
 
     return make
 
@@ -43,11 +42,11 @@ BINARY = ["neg", "pos", "neg", "pos"]
 
 
 def test_the_positive_label_is_chosen_said_and_kept(made):
-    family = made("classification", BINARY, BINARY)
-    assert family.task.positive_label == "pos" and not family.decided
-    assert "f1, precision and recall are of the label 'pos' (config.data.positive_label)" in family.notes
+    setup = made("classification", BINARY, BINARY)
+    assert setup.task.positive_label == "pos" and not setup.decided
+    assert "f1, precision and recall are of the label 'pos' (config.data.positive_label)" in setup.notes
     logits = [np.array(row, np.float32) for row in ([1, 0], [1, 0], [1, 0], [0, 1])]
-    assert family.outcome(logits).scores["recall"] == 0.5
+    assert setup.outcome(logits).scores["recall"] == 0.5
     other = made("classification", BINARY, BINARY, data={"positive_label": "neg"})
     assert other.task.positive_label == "neg" and other.outcome(logits).scores["recall"] == 1.0
     # Runs of before had F1 of the second label, and go on where it is said so.
@@ -81,13 +80,11 @@ def test_a_class_that_is_never_predicted_is_said(made):
 )
 def test_any_score_may_choose(task, labels, metric, main, made):
     for name in (metric, "loss"):
-        family = made(task, labels, labels, training={"metric": name})
-        assert family.metric == name and family.decided["training.metric"] == (name, "")
+        setup = made(task, labels, labels, training={"metric": name})
+        assert setup.metric == name and setup.decided["training.metric"] == (name, "")
     # The first score by its name is what runs without the key have.
     assert "training.metric" not in made(task, labels, labels, training={"metric": main}).decided
-    with pytest.raises(
-        ConfigError, match=rf"training.metric = 'auc' is not a score here; there are {main}, .*and loss"
-    ):
+    with pytest.raises(ConfigError, match=rf"training.metric = 'auc' is not a score of this task; it has {main}, "):
         made(task, labels, labels, training={"metric": "auc"})
 
 
@@ -111,8 +108,8 @@ def test_what_is_undefined_whatever_is_predicted_does_not_choose(task, labels, t
         made(task, train, labels, training=training)
     # The way out works, and what is undefined is said all the same.
     way_out = {"metric": "mse" if task == "regression" else "accuracy"}
-    family = made(task, train, labels, training=way_out)
-    assert any(line.startswith("the evaluation data leaves ") for line in family.cautions)
+    setup = made(task, train, labels, training=way_out)
+    assert any(line.startswith("the evaluation data leaves ") for line in setup.cautions)
 
 
 def test_labels_that_say_nothing_are_named(made):
@@ -140,35 +137,35 @@ def test_balance_needs_both_sides(labels, words, made):
 def test_balanced_of_several_labels_is_torchs_pos_weight(made):
     torch = pytest.importorskip("torch")
     labels = [["a"], ["a", "b"], ["a"], []]
-    family = made("multi_label", labels, labels, training={"class_weights": "balanced"})
-    assert family.decided["balanced"].as_before == ""
+    setup = made("multi_label", labels, labels, training={"class_weights": "balanced"})
+    assert setup.decided["balanced"].as_before == ""
     logits = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
-    own = family.train.labels["labels"]
+    own = setup.train.labels["labels"]
     weight = torch.tensor([1 / 3, 3.0])  # without over with: a 1 / 3, b 3 / 1
     theirs = torch.nn.BCEWithLogitsLoss(pos_weight=weight)(torch.tensor(logits), torch.tensor(own))
-    assert float(_loss(family, logits)) == pytest.approx(float(theirs), rel=1e-6)
+    assert float(_loss(setup, logits)) == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_balanced_of_several_labels_counts_both_sides_alike(made):
     """By its formula; without torch."""
     labels = [["a"], ["a", "b"], ["a"], []]
-    family = made("multi_label", labels, labels, training={"class_weights": "balanced"})
+    setup = made("multi_label", labels, labels, training={"class_weights": "balanced"})
     logits = np.random.default_rng(1).standard_normal((4, 2)).astype(np.float32)
-    own, weight = family.train.labels["labels"], np.array([1 / 3, 3.0])
+    own, weight = setup.train.labels["labels"], np.array([1 / 3, 3.0])
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    assert float(_loss(family, logits)) == pytest.approx(
+    assert float(_loss(setup, logits)) == pytest.approx(
         -(weight * own * np.log(p) + (1 - own) * np.log(1 - p)).mean(), rel=1e-5
     )
 
 
-def _loss(family, logits):
+def _loss(setup, logits):
     from types import SimpleNamespace
 
     import jax.numpy as jnp
 
-    batch = {"labels": jnp.asarray(family.train.labels["labels"]), "weights": jnp.ones(len(logits))}
-    sums = family.objective.sums(SimpleNamespace(logits=jnp.asarray(logits)), batch)
-    return family.objective.total(sums, family.objective.weights(batch))
+    batch = {"labels": jnp.asarray(setup.train.labels["labels"]), "weights": jnp.ones(len(logits))}
+    sums = setup.objective.sums(SimpleNamespace(logits=jnp.asarray(logits)), batch)
+    return setup.objective.total(sums, setup.objective.weights(batch))
 
 
 def test_values_of_a_metric_are_better_the_higher_they_are():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bertjax.finetune import objectives
-from bertjax.finetune.embedding_losses import contrastive
+from bertjax.finetune.objectives import contrastive
 
 RANDOM = np.random.default_rng(0)
 PRESENT = np.array([1, 1, 1, 1, 1, 0], np.float32)
@@ -40,7 +40,10 @@ def batch_of(kind, rows=slice(None)):
 
 
 def objective_of(kind, class_weights=None):
-    return getattr(objectives, kind)(None if class_weights is None else jnp.asarray(class_weights))
+    if kind not in OF_CLASSES:
+        return getattr(objectives, kind)()
+    of_classes = objectives.multi_label if kind == "multi_label" else objectives.classes
+    return of_classes(None if class_weights is None else jnp.asarray(class_weights))
 
 
 def loss_of(objective, logits, batch):

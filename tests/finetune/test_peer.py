@@ -13,7 +13,7 @@ from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.trial_job import make_job
-from bertjax.finetune.trials import FAMILIES, Labelled
+from bertjax.finetune.trials import TASK_SETUPS, Labelled
 from bertjax.interop.task_models import save_task_model
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
@@ -81,15 +81,15 @@ def test_losses_of_a_whole_run_without_dropout(task, peer, small_config, model_f
     config.training.learning_rate = learning_rate
     start = open_start(model_folder, resolve(config))
     examples = read_examples(data[task], resolve(config), held_out=False)
-    family = FAMILIES[task](resolve(config), Labelled(examples, examples, start.tokenizer))
-    steps = EPOCHS * -(-len(family.train) // config.training.batch_size)
+    setup = TASK_SETUPS[task](resolve(config), Labelled(examples, examples, start.tokenizer))
+    steps = EPOCHS * -(-len(setup.train) // config.training.batch_size)
     config.training.warmup_fraction = int(0.1 * steps) / steps  # the peer rounds down
     run = resolve(config)
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
-    job = make_job(run, trials(run)[0], start, family, mesh, {})
+    job = make_job(run, trials(run)[0], start, setup, mesh, {})
     assert job.steps == steps
 
-    save_task_model(start.make(family.task, job.trial.seed), tmp_path / "model", start.tokenizer)
+    save_task_model(start.make(setup.task, job.trial.seed), tmp_path / "model", start.tokenizer)
     model = getattr(peer.transformers, of_peer).from_pretrained(tmp_path / "model")
     for module in model.modules():
         if isinstance(module, peer.torch.nn.Dropout):

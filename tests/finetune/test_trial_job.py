@@ -7,7 +7,7 @@ import pytest
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.trial_job import UNROLLED_FROM, make_job
-from bertjax.finetune.trials import FAMILIES, Labelled
+from bertjax.finetune.trials import TASK_SETUPS, Labelled
 from bertjax.parallel.mesh import make_mesh
 
 
@@ -15,8 +15,8 @@ def laid_out(config, model_folder, path):
     run = resolve(config)
     start = open_start(model_folder, run)
     examples = read_examples(path, run, held_out=False)
-    family = FAMILIES[run.task](run, Labelled(examples, examples, start.tokenizer))
-    return make_job(run, trials(run)[0], start, family, make_mesh(1, 1, 1, devices=jax.devices()[:1]), {})
+    setup = TASK_SETUPS[run.task](run, Labelled(examples, examples, start.tokenizer))
+    return make_job(run, trials(run)[0], start, setup, make_mesh(1, 1, 1, devices=jax.devices()[:1]), {})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from bertjax.errors import DATA, DataError, exit_code
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.labels import label_ids, label_map, unused
+from bertjax.tasks.labels import label_ids, label_map, unused_labels
 from bertjax.tasks.tables import Columns, read_texts
 
 
@@ -61,11 +61,13 @@ def test_an_unknown_label_is_named_with_its_line(tmp_path):
 def test_labels_without_examples_are_told(tmp_path):
     (tmp_path / "train.tsv").write_text("label\ttext\npos\ta\nneg\tb\n")
     examples = read_texts(tmp_path / "train.tsv", Columns(), "classification")
-    assert unused(examples, ("neg", "pos")) == []
-    assert unused(examples, ("neg", "neutral", "pos", "?")) == ["neutral", "?"]
-    assert unused(text_examples(["a"], [1], kind="regression"), ("score",)) == []
+    assert unused_labels(examples, ("neg", "pos")) == []
+    assert unused_labels(examples, ("neg", "neutral", "pos", "?")) == [
+        "no training example has the label 'neutral', '?', of which nothing is learned"
+    ]
+    assert unused_labels(text_examples(["a"], [1], kind="regression"), ("score",)) == []
     with pytest.raises(DataError, match=r"train\.tsv:2: up to here all examples have the label 'pos'") as caught:
-        unused(examples[:1], ("neg", "pos"))
+        unused_labels(examples[:1], ("neg", "pos"))
     assert exit_code(caught.value) == DATA
 
 

@@ -9,12 +9,12 @@ import pytest
 import bertjax
 import bertjax.finetune
 from bertjax.errors import DataError
-from bertjax.finetune.answering import answering_family
+from bertjax.finetune.answering import answering_setup
 from bertjax.finetune.batching import IGNORED
-from bertjax.finetune.classification import text_family
-from bertjax.finetune.embedding import embedding_family
+from bertjax.finetune.classification import text_setup
+from bertjax.finetune.embedding import embedding_setup
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.tagging import tagging_family
+from bertjax.finetune.tagging import tagging_setup
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.questions import question_examples
@@ -74,80 +74,78 @@ def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
     sentence = ["films", "was", "singing"] * 6  # "films" is film ##s
     tags = [("A", "B", "C")[i % 3] for i in range(18)]
     data = Labelled(*[tagged_examples([sentence], [tags])] * 2, tokenizer)
-    family = tagging_family(run, data)
-    rows, labels = family.train, family.train.token_labels["labels"]
-    assert len(rows) > 1 and rows.lengths.max() == 8 and "further windows" in family.notes[0]
-    assert family.notes[1:] == [
-        "the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy"
-    ]
+    setup = tagging_setup(run, data)
+    rows, labels = setup.train, setup.train.token_labels["labels"]
+    assert len(rows) > 1 and rows.lengths.max() == 8 and "further windows" in setup.notes[0]
+    assert setup.notes[1:] == ["the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy"]
     firsts = {"film": 0, "was": 1, "[UNK]": 2}
     pieces = [tokenizer.token(int(i)) for i in rows.input_ids]
     assert all(label in (IGNORED, firsts.get(piece)) for piece, label in zip(pieces, labels, strict=True))
     assert (labels != IGNORED).sum() == len(sentence)
     # What the rows say, word by word, is what the outcome reads.
     outputs = [np.eye(3)[np.maximum(own, 0)] for own in np.split(labels, rows.starts[1:-1])]
-    assert family.outcome(outputs).scores["accuracy"] == 1.0
+    assert setup.outcome(outputs).scores["accuracy"] == 1.0
 
 
-def family_of_tags(tokenizer, train, evaluation, labels=None):
-    """The family of sentences of known words with these tags."""
+def setup_of_tags(tokenizer, train, evaluation, labels=None):
+    """The setup of sentences of known words with these tags."""
     run = resolve({"task": "tagging", "data": {} if labels is None else {"labels": labels}})
     examples = [tagged_examples([["film"] * len(own) for own in tags], tags) for tags in (train, evaluation)]
-    return tagging_family(run, Labelled(*examples, tokenizer))
+    return tagging_setup(run, Labelled(*examples, tokenizer))
 
 
 def test_tags_of_the_evaluation_data_that_training_has_not_count_as_errors(tokenizer):
-    family = family_of_tags(tokenizer, [["O", "B-a", "I-a"]], [["B-a", "L-a", "O", "U-b"], ["O", "0"]])
-    (line,) = family.cautions
+    setup = setup_of_tags(tokenizer, [["O", "B-a", "I-a"]], [["B-a", "L-a", "O", "U-b"], ["O", "0"]])
+    (line,) = setup.cautions
     assert line.startswith(
         "sentences[0][1]: a tag that the model does not know; words with such tags count as errors: "
     )
     assert line.endswith("'L-a' 1, 'U-b' 1, '0' 1; it knows O, B-a, I-a")
-    assert (family.eval.token_labels["labels"] != IGNORED).sum() == 3  # what the loss is of
+    assert (setup.eval.token_labels["labels"] != IGNORED).sum() == 3  # what the loss is of
     ids = [[1, 2, 0, 0], [0, 1]]
     rows = [np.eye(3)[[0, *own, 0]] * 5 for own in ids]
-    outcome = family.outcome(rows)
+    outcome = setup.outcome(rows)
     # Found: a of two words, which is right however its end is spelled, and a wrong a; there: a, and b.
     assert outcome.scores == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "accuracy": 3 / 6}
     details = outcome.details()
     assert details["labels"] == ["O", "B-a", "I-a", "0", "L-a", "U-b"] and details["per_class"]["b"]["support"] == 1
     assert {error["label"] for error in details["errors"]} <= {"L-a", "U-b", "0"}
-    assert family.task.labels == ("O", "B-a", "I-a")
+    assert setup.task.labels == ("O", "B-a", "I-a")
 
 
 def test_what_is_said_of_tags(tokenizer):
     data = [["O", "B-a", "I-a", "0"]]
-    (line,) = family_of_tags(tokenizer, data, data).cautions
+    (line,) = setup_of_tags(tokenizer, data, data).cautions
     assert line == (
         "sentences[0][3]: the tag 0 is no entity tag among B-, I-, O; words are scored, by accuracy, and entities are "
         "not while it is there"
     )
-    family = family_of_tags(tokenizer, [["O", "B-a"]], [["O", "B-a"]], ("O", "B-a", "B-b"))
-    assert family.cautions == ["no training example has the label 'B-b', of which nothing is learned"]
-    assert family.task.labels == ("O", "B-a", "B-b") and "f1" in family.outcome([np.eye(3)[[0, 0, 1, 0]]]).scores
+    setup = setup_of_tags(tokenizer, [["O", "B-a"]], [["O", "B-a"]], ("O", "B-a", "B-b"))
+    assert setup.cautions == ["no training example has the label 'B-b', of which nothing is learned"]
+    assert setup.task.labels == ("O", "B-a", "B-b") and "f1" in setup.outcome([np.eye(3)[[0, 0, 1, 0]]]).scores
     with pytest.raises(DataError, match=r"sentences\[0\]: up to here all words have the tag 'O'; there must be two"):
-        family_of_tags(tokenizer, [["O", "O"]], [["O", "B-a"]])
-    (line,) = family_of_tags(tokenizer, [["O", "B-a"]], [["O", "O"], ["O"]]).cautions
+        setup_of_tags(tokenizer, [["O", "O"]], [["O", "B-a"]])
+    (line,) = setup_of_tags(tokenizer, [["O", "B-a"]], [["O", "O"], ["O"]]).cautions
     assert line == "sentences[0]: all 3 words have the tag 'O': scores of them say nothing"
     with pytest.raises(DataError, match=r"sentences\[0\]: the model knows no tag of the file \(NN, VB\)"):
-        family_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
+        setup_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
 
 
 def test_runs_that_were_scored_otherwise_do_not_go_on(tokenizer):
     """Their best score is of another kind: the identity tells."""
-    decided = lambda *tags: family_of_tags(tokenizer, [[*tags]], [[*tags]]).decided
+    decided = lambda *tags: setup_of_tags(tokenizer, [[*tags]], [[*tags]]).decided
     assert decided("O", "B-a", "I-a", "S-a") == decided("NN", "VB") == decided("O", "0", "B-a") == {}
     assert decided("O", "B-a", "L-a") == decided("B", "I", "O") == {"scores": ("of entities", "")}
     context = {"question": "where ?", "context": "anna lives in rome"}
     answered, none = (
         {"id": str(n), "answers": own} | context for n, own in enumerate(([{"text": "rome", "answer_start": 14}], []))
     )
-    assert family_of_questions(tokenizer, [answered]).decided == {}
-    assert family_of_questions(tokenizer, [answered, none]).decided == {"scores": ("no answer above 0", "")}
+    assert setup_of_questions(tokenizer, [answered]).decided == {}
+    assert setup_of_questions(tokenizer, [answered, none]).decided == {"scores": ("no answer above 0", "")}
     chinese = {"question": "?", "context": "元朝的郭守敬", "answers": [{"text": "郭守敬", "answer_start": 3}]}
-    family = family_of_questions(tokenizer, [chinese])
-    assert family.decided == {"scores": ("by characters", "")}
-    assert family.notes == [
+    setup = setup_of_questions(tokenizer, [chinese])
+    assert setup.decided == {"scores": ("by characters", "")}
+    assert setup.notes == [
         "answers are compared by characters, not by words, in 1 of the 1 evaluation questions, whose contexts are in "
         "Chinese, Japanese or another script without spaces"
     ]
@@ -156,9 +154,9 @@ def test_runs_that_were_scored_otherwise_do_not_go_on(tokenizer):
 def test_a_class_without_examples_is_said(tokenizer):
     examples = text_examples(["good film"] * 4, ["a", "b", "a", "b"])
     run = resolve({"data": {"labels": ("a", "b", "c")}})
-    family = text_family(run, Labelled(examples, examples, tokenizer))
-    assert family.task.labels == ("a", "b", "c")
-    assert family.cautions == ["no training example has the label 'c', of which nothing is learned"]
+    setup = text_setup(run, Labelled(examples, examples, tokenizer))
+    assert setup.task.labels == ("a", "b", "c")
+    assert setup.cautions == ["no training example has the label 'c', of which nothing is learned"]
 
 
 # --- Answering ----------------------------------------------------------------------------------------------------
@@ -185,8 +183,8 @@ def test_labels_of_windows_are_the_answer_or_cls(tokenizer):
     context = "the film was very good . anna lives in rome . the book was not good . it is a great song"
     question = {"question": "where lives anna ?", "context": context, "id": "1"}
     question["answers"] = [{"text": "in rome", "answer_start": context.index("in rome")}]
-    family = answering_family(run, Labelled(*[question_examples([question])] * 2, tokenizer))
-    rows, labels = family.train, family.train.labels["labels"]
+    setup = answering_setup(run, Labelled(*[question_examples([question])] * 2, tokenizer))
+    rows, labels = setup.train, setup.train.labels["labels"]
     assert len(rows) > 2
     texts = []
     for row, (first, last) in zip(np.split(rows.input_ids, rows.starts[1:-1]), labels, strict=True):
@@ -198,13 +196,13 @@ def test_labels_of_windows_are_the_answer_or_cls(tokenizer):
         logits = np.zeros((size, 2), np.float32)
         logits[first, 0] = logits[last, 1] = 9.0 if first else 0.0
         outputs.append(logits)
-    outcome = family.outcome(outputs)
+    outcome = setup.outcome(outputs)
     assert outcome.scores == {"f1": 1.0, "exact_match": 1.0} and outcome.settings == {"null_threshold": None}
 
 
-def family_of_questions(tokenizer, questions, **model):
+def setup_of_questions(tokenizer, questions, **model):
     run = resolve({"task": "answering", "model": {"max_length": 16, "stride": 4} | model})
-    return answering_family(run, Labelled(*[question_examples(questions)] * 2, tokenizer))
+    return answering_setup(run, Labelled(*[question_examples(questions)] * 2, tokenizer))
 
 
 def test_no_answer_is_given_where_its_score_is_higher_and_the_best_threshold_is_told_beside_it(tokenizer):
@@ -214,14 +212,14 @@ def test_no_answer_is_given_where_its_score_is_higher_and_the_best_threshold_is_
         {"id": str(n), "question": "where ?", "context": context, "answers": [answer] if n < 2 else []}
         for n in range(4)
     ]
-    family = family_of_questions(tokenizer, questions)
+    setup = setup_of_questions(tokenizer, questions)
     leads, outputs = (0.5, 2.0, 3.0, -0.5), []
-    for size, lead in zip(family.eval.lengths, leads, strict=True):
+    for size, lead in zip(setup.eval.lengths, leads, strict=True):
         logits = np.full((size, 2), -9.0)
         logits[size - 2] = 5.0  # the last word
         logits[0] = 5.0 + lead / 2
         outputs.append(logits)
-    outcome = family.outcome(outputs)
+    outcome = setup.outcome(outputs)
     assert outcome.settings == {"null_threshold": 0.0}
     scores = outcome.scores
     assert next(iter(scores)) == "f1" and scores["f1"] == scores["exact_match"] == 0.25
@@ -240,24 +238,22 @@ def test_answers_that_are_too_long_are_told(tokenizer):
         "answers": [answer(text)],
     }
     one = [ask(0, "in rome")]
-    assert family_of_questions(tokenizer, one).cautions == []
-    (line,) = family_of_questions(tokenizer, [one[0] | {"answers": []}]).cautions
+    assert setup_of_questions(tokenizer, one).cautions == []
+    (line,) = setup_of_questions(tokenizer, [one[0] | {"answers": []}]).cautions
     assert line.startswith("questions[0]: none of the 1 training questions has an answer: that there is none is all")
-    family = family_of_questions(tokenizer, [*one, ask(1, "anna lives in rome")], max_answer=3)
-    (line,) = family.cautions
+    setup = setup_of_questions(tokenizer, [*one, ask(1, "anna lives in rome")], max_answer=3)
+    (line,) = setup.cautions
     assert line.startswith(
         "questions[1]: the answer of question 1 has 4 tokens; 1 of 2 have more than config.model.max_"
     )
-    (line,) = family_of_questions(tokenizer, [*one, ask(1, "lives in rome . the book was not good .")]).cautions
+    (line,) = setup_of_questions(tokenizer, [*one, ask(1, "lives in rome . the book was not good .")]).cautions
     assert line.startswith(
         "questions[1]: no row of config.model.max_length = 16 tokens holds the whole answer of question 1"
     )
     assert "1 of 2 answers are not learned" in line
     # As the line says.
     assert (
-        family_of_questions(
-            tokenizer, [*one, ask(1, "lives in rome . the book was not good .")], max_length=32
-        ).cautions
+        setup_of_questions(tokenizer, [*one, ask(1, "lives in rome . the book was not good .")], max_length=32).cautions
         == []
     )
 
@@ -266,12 +262,12 @@ def test_an_answer_far_beyond_the_first_window_is_learned(tokenizer):
     context = "the film was very good . " * 20 + "anna lives in rome . " + "it is a great song . " * 20
     answer = {"text": "rome", "answer_start": context.index("rome")}
     question = {"id": "0", "question": "where lives anna ?", "context": context, "answers": [answer]}
-    family = family_of_questions(tokenizer, [question])
-    labels = family.train.labels["labels"]
+    setup = setup_of_questions(tokenizer, [question])
+    labels = setup.train.labels["labels"]
     there = [n for n, (first, _) in enumerate(labels) if first]
-    assert len(labels) > 20 and there and family.cautions == []
+    assert len(labels) > 20 and there and setup.cautions == []
     for n in there:
-        row = family.train.input_ids[family.train.starts[n] : family.train.starts[n + 1]]
+        row = setup.train.input_ids[setup.train.starts[n] : setup.train.starts[n + 1]]
         assert tokenizer.token(int(row[labels[n][0]])) == "rome"
 
 
@@ -302,7 +298,7 @@ def test_numbers(tuned):
 def test_a_rise_of_a_squared_error_is_counted_in_the_variance(tokenizer):
     def unit(task, labels):
         examples = text_examples(["good film"] * 4, labels, kind=task)
-        return text_family(resolve({"task": task}), Labelled(examples, examples, tokenizer)).loss_unit
+        return text_setup(resolve({"task": task}), Labelled(examples, examples, tokenizer)).loss_unit
 
     assert unit("regression", [0.0, 100.0, 0.0, 100.0]) == pytest.approx(2500.0)
     assert unit("regression", [0.1] * 4) == 1.0
@@ -327,7 +323,7 @@ def test_scored_pairs_are_scored_by_the_correlation_of_cosines(tokenizer):
     )
     angles = np.array([1.2, 0.6, 0.1])
     vectors = [v for a in angles for v in (np.array([1.0, 0.0]), np.array([np.cos(a), np.sin(a)]))]
-    assert embedding_family(run, data).outcome(vectors).scores["spearman"] == pytest.approx(1.0)
+    assert embedding_setup(run, data).outcome(vectors).scores["spearman"] == pytest.approx(1.0)
 
 
 def test_retrieval_counts_ranks():
