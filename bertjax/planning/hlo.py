@@ -171,7 +171,7 @@ def read_instruction(line: str) -> Instruction:
     type_end = _end(rest)
     shapes, rest = read_shapes(rest[:type_end]), rest[type_end:].lstrip()
     opcode, _, rest = rest.partition("(")
-    close = _close(rest)
+    close = _end(rest, ")")
     arguments = rest[:close]
     # Operands may be printed with their types in front; names alone begin with %.
     return Instruction(
@@ -199,24 +199,11 @@ def _bits(dtype: str) -> int:
     return int(found[1]) if found else 0  # a token has no data
 
 
-def _end(text: str) -> int:
-    """Index of the first blank or comma outside all brackets."""
+def _end(text: str, stops: str = " ,") -> int:
+    """Index of the first of ``stops`` outside all brackets that are opened in the text."""
     depth = 0
     for index, letter in enumerate(text):
-        if letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-        elif letter in " ," and depth == 0:
+        if depth == 0 and letter in stops:
             return index
-    return len(text)
-
-
-def _close(text: str) -> int:
-    """Index of the bracket that closes one opened just before the text."""
-    depth = 1
-    for index, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return index
+        depth += (letter in "([{") - (letter in ")]}")
     return len(text)

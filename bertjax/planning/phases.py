@@ -104,10 +104,7 @@ class PhasePlan:
     def to_json(self) -> dict[str, Any]:
         """The phase's part of ``plan --json``."""
         return {
-            "phase": self.phase,
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "sequence_length": self.sequence_length,
+            **{name: getattr(self, name) for name in ("phase", "steps", "batch_size", "sequence_length")},
             "rows_per_device": self.split.rows,
             "accumulation": self.split.accumulation,
             "largest_rows_per_device": self.largest_rows,
@@ -119,9 +116,7 @@ class PhasePlan:
                 "total": self.total,
                 "limit": self.limit,
             },
-            "flops": self.flops,
-            "flops_formula": self.flops_formula,
-            "bytes_accessed": self.bytes_accessed,
+            **{name: getattr(self, name) for name in ("flops", "flops_formula", "bytes_accessed")},
             "collectives": list(self.collectives),
             "step_seconds": self.step_seconds,
             "bound": self.time.bound if self.time else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 
@@ -33,16 +32,18 @@ def _flops(where: Computation, i: Instruction) -> float:
 
 
 def _dot(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
-    contracted = _numbers(i.attribute("lhs_contracting_dims"))
-    return 2.0 * i.shapes[0].elements * math.prod(operands[0][0].dims[d] for d in contracted)
+    return _product(i, operands, _numbers(i.attribute("lhs_contracting_dims")))
 
 
 def _custom_call(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
     """A product handed to a GPU library."""
     if "$gemm" not in i.attributes and "$lt$matmul" not in i.attributes:
         return 0.0
-    found = re.search(r'"lhs_contracting_dimensions":(\[[^\]]*\])', i.attributes)
-    contracted = [int(d) for d in json.loads(found[1])] if found else []
+    found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', i.attributes)
+    return _product(i, operands, _numbers(found[1]) if found else [])
+
+
+def _product(i: Instruction, operands: list[tuple[Shape, ...]], contracted: list[int]) -> float:
     return 2.0 * i.shapes[0].elements * math.prod(operands[0][0].dims[d] for d in contracted)
 
 
