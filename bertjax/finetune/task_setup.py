@@ -141,7 +141,7 @@ def with_metric(setup: TaskSetup, run: FinetuneConfig) -> TaskSetup:
     metric = names[0] if given is None else given
     if metric not in (*names, LOSS):
         raise ConfigError(
-            f"config.training.metric = {given!r} is no score here; there are {', '.join(names)}, and loss"
+            f"config.training.metric = {given!r} is not a score of this task; it has {', '.join(names)}, and loss"
         )
     if metric in setup.never_defined:
         others = [name for name in (*names, LOSS) if name not in setup.never_defined]

@@ -43,7 +43,7 @@ def test_bilou_is_scored_by_its_four_entities(cases):
 def test_a_zero_for_o_is_told(cases):
     setup, _ = setup_of(cases / "tags_zero_for_o.conll")
     (line,) = setup.cautions
-    assert line.startswith(f"{cases / 'tags_zero_for_o.conll'}:3: the tag 0 is no entity tag among B-, I-, O")
+    assert line.startswith(f"{cases / 'tags_zero_for_o.conll'}:3: the tag 0 is not an entity tag like B-, I-, O")
     assert right_scores(setup)[0] == {"accuracy": 1.0}
 
 

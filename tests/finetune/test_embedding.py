@@ -163,7 +163,7 @@ def test_scores_and_labels_of_pairs_are_found(tmp_path):
     assert labels("a.csv", "question1,question2,is_duplicate\na,b,0\nc,d,1\n") == [0.0, 1.0]
     assert labels("a.csv", "sentence1,sentence2,score\na,b,0\nc,d,\n") == [0.0, None]
     assert labels("a.jsonl", '{"sentence1": "a", "sentence2": "b", "score": null}') == [None]
-    with pytest.raises(DataError, match=r"a\.jsonl:2: the pair has a score, while that of line 1 has none"):
+    with pytest.raises(DataError, match=r"a\.jsonl:2: the pair has a score, but that of line 1 has none"):
         read(
             tmp_path,
             "a.jsonl",

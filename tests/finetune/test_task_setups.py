@@ -117,8 +117,8 @@ def test_what_is_said_of_tags(tokenizer):
     data = [["O", "B-a", "I-a", "0"]]
     (line,) = setup_of_tags(tokenizer, data, data).cautions
     assert line == (
-        "sentences[0][3]: the tag 0 is no entity tag among B-, I-, O; words are scored, by accuracy, and entities are "
-        "not while it is there"
+        "sentences[0][3]: the tag 0 is not an entity tag like B-, I-, O; with it there, the accuracy of words is "
+        "scored, and entities are not"
     )
     setup = setup_of_tags(tokenizer, [["O", "B-a"]], [["O", "B-a"]], ("O", "B-a", "B-b"))
     assert setup.cautions == ["no training example has the label 'B-b', of which nothing is learned"]
