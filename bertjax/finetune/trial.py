@@ -27,9 +27,9 @@ from bertjax.engine.machine import versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
+from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
 from bertjax.finetune.trial_job import TrialJob, describe_job, make_job
 from bertjax.finetune.trial_summary import summarise, summary_lines
-from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
 from bertjax.model.task import POOLED, TaskModel
