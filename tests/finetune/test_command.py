@@ -129,10 +129,7 @@ def test_bad_texts_are_told_with_file_and_line(train, evaluation, words, model_f
 def test_one_tag_for_all_words(model_folder, files, capsys):
     (files / "one.conll").write_text("anna\tB-per\tO\nlives\tO\tO\n")
     code, line = error_of(capsys, command("tagging", model_folder, files, "one.conll", "one.conll"))
-    assert (
-        code == 3
-        and "one.conll:1: up to here all words have the tag 'O'; there must be two; choose another column" in line
-    )
+    assert code == 3 and "one.conll:1: up to here all words have the tag 'O'; there must be two; choose another" in line
 
 
 def test_one_label_for_all_beside_others_of_the_config(model_folder, files, capsys):

@@ -126,7 +126,7 @@ def test_what_is_said_of_tags(tokenizer):
     with pytest.raises(DataError, match=r"sentences\[0\]: up to here all words have the tag 'O'; there must be two"):
         setup_of_tags(tokenizer, [["O", "O"]], [["O", "B-a"]])
     (line,) = setup_of_tags(tokenizer, [["O", "B-a"]], [["O", "O"], ["O"]]).cautions
-    assert line == "sentences[0]: all 3 words have the tag 'O': scores of them say nothing"
+    assert line == "sentences[0]: all 3 words have the tag 'O': their scores mean nothing"
     with pytest.raises(DataError, match=r"sentences\[0\]: the model knows no tag of the file \(NN, VB\)"):
         setup_of_tags(tokenizer, [["O", "B-a"]], [["NN", "VB"]])
 
