@@ -154,7 +154,7 @@ def library_examples(held_out: bool) -> list[TextExample]:
     for library, modules in _by_library().items():
         own: dict[str, TextExample] = {}
         for module in (m for number, m in enumerate(modules) if (number % _HELD_OUT == 0) == held_out):
-            for text in map(" ".join, docstrings.paragraphs(module)):
+            for text in map(" ".join, docstrings.read_module(module)[0]):
                 if len(text) >= _SHORTEST:
                     own.setdefault(text, TextExample(str(module.path), text, None, library))
         found += list(own.values())[: _DOCSTRINGS // (_HELD_OUT - 1 if held_out else 1)]
