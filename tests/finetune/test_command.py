@@ -149,7 +149,7 @@ def test_one_label_for_all_beside_others_of_the_config(model_folder, files, caps
             "anna B-city\nlives X\n",
             "bad.conll:1: the model knows no tag of the file (B-city, X)",
         ),
-        ("answering", "bad.json", squad("anna lives in rome", "paris", 14), "'paris' is not at 14 of its context"),
+        ("answering", "bad.json", squad("anna lives in rome", "paris", 14), "'paris' is not at 14 in its context"),
         ("answering", "bad.json", "{}", "bad.json"),
         ("regression", "bad.tsv", "sentence\tscore\ngood\t3\nbad\tlow\n", "bad.tsv:3: the label must be a number"),
         ("embedding", "bad.tsv", "sentence\ngood\n", "bad.tsv:2: an embedding is learned from pairs"),
