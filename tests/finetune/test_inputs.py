@@ -43,7 +43,7 @@ def test_examples_are_those_of_the_task():
 
 
 def test_a_home_that_nobody_has():
-    with pytest.raises(ModelFileError, match="no path"):
+    with pytest.raises(ModelFileError, match="not a path"):
         read_examples("~nobody-of-this-name/x.tsv", resolve({}), held_out=False)
 
 
