@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -23,20 +24,20 @@ from bertjax.config_schema import fingerprint
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.checkpoint.record import is_count
 from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, report_error, restore
-from bertjax.engine.machine import versions
+from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
 from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
 from bertjax.finetune.trial_job import TrialJob, describe_job, make_job
-from bertjax.finetune.trial_summary import summarise, summary_lines
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
 from bertjax.model.task import POOLED, TaskModel
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
-from bertjax.tasks.score_format import defined_scores, format_scores
+from bertjax.tasks.label_warnings import majority
+from bertjax.tasks.score_format import defined_scores, format_scores, score_title
 from bertjax.workdir import files as folder
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
@@ -238,3 +239,52 @@ def evaluation_line(
         [f"{format_scores(outcome.scores, outcome.undefined, positive)}, loss {loss:.4f}", *outcome.remarks]
     )
     return f"evaluation at step {step} ({name}): {shown}" + "  - the best so far" * is_best
+
+
+def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -> dict[str, Any]:
+    """summary.json of a trial: ``outcome`` and ``loss`` are those of its best checkpoint."""
+    trial, setup = job.trial, job.setup
+    slots_between = lambda first, last: job.train_batches.slots(trial.seed, first, last)
+    left_out = sum(slots_between(part["from"], part["to"]) for part in here.skipped)
+    slots = slots_between(0, here.data.number) - left_out
+    return {
+        "name": job.run.name,
+        "task": job.setup.task.kind,
+        "main_score": setup.metric or next(iter(outcome.scores)),
+        "scores": defined_scores(outcome.scores, outcome.undefined),
+        "undefined": dict(outcome.undefined),
+        "remarks": list(outcome.remarks),
+        "positive_label": setup.task.positive_label,
+        "loss": loss,
+        "best_step": here.best.step,
+        **outcome.details(),
+        **dataclasses.asdict(trial),
+        "rows": {"train": len(job.setup.train), "eval": len(job.setup.eval)},
+        **run_figures(here.step, here.totals, slots),
+    }
+
+
+def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
+    """The summary for a person."""
+    main, positive = summary["main_score"], summary.get("positive_label")
+    beside, undefined = {"accuracy": _by_majority(summary)}, summary.get("undefined", {})
+    shown = "; ".join([format_scores(summary["scores"], undefined, positive, beside), *summary["remarks"]])
+    chosen = score_title(main.replace("_", " "), positive)
+    by = f" by {chosen}" * (main != next(iter(summary["scores"]), main))
+    return [
+        f"best{by} at step {summary['best_step']}: {shown}"
+        if summary["best_step"] is not None
+        else f"warning: {chosen} has a value in no evaluation, so that none is the best: the model is that of the last "
+        f"step, {summary['steps']:,}: {shown}",
+        f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
+        f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.1%}",
+        f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}",
+    ]
+
+
+def _by_majority(summary: dict[str, Any]) -> str:
+    """The accuracy of saying the commonest label of the evaluation examples always, in brackets; of classes alone."""
+    if summary["task"] != "classification":
+        return ""
+    name, share = majority(Counter({name: figures["support"] for name, figures in summary["per_class"].items()}))
+    return f" ({share:.4f} is always {name!r})"

@@ -35,14 +35,13 @@ from bertjax.engine.step import Batch, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
-from bertjax.finetune.rates import held, multipliers, scale_by_rates
 from bertjax.finetune.settings import FinetuneConfig, Trial
 from bertjax.finetune.start import Start
 from bertjax.finetune.task_setup import TaskSetup
 from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
-from bertjax.model.task import TaskModel
+from bertjax.model.task import POOLED, TaskModel
 from bertjax.objectives.losses import Objective, Values, batch_loss
 from bertjax.parallel.mesh import batch_shards, one_of
 from bertjax.parallel.sharding import batch_sharding, shardings_of
@@ -259,3 +258,49 @@ def describe_job(job: TrialJob) -> list[str]:
         f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
         f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",
     ]
+
+
+def multipliers(params: Any, model: ModelConfig, kind: str, layer_decay: float, frozen_layers: int | None) -> Any:
+    """For every parameter (or ShapeDtypeStruct) a float, or for stacked layers an array [L, 1, ...].
+
+    layer_decay ** (L + 1 - depth), where the embeddings have depth 0, layer i (from 0) has i + 1, and what is above
+    has L + 1 (Howard and Ruder 2018; the sizes of steps as in ELECTRA's run_finetuning.py). 0 for the embeddings and
+    the first ``frozen_layers`` layers, and for a pooler that ``kind`` has no use for.
+    """
+    L = model.num_hidden_layers
+    rates = layer_decay ** (L + 1.0 - np.arange(L + 2))
+    if frozen_layers is not None:
+        rates[: frozen_layers + 1] = 0.0
+
+    def rate(path: tuple[Any, ...], x: Any) -> Any:
+        names = [key.key for key in path]
+        if "embeddings" in names:
+            return float(rates[0])
+        if "layers" in names:
+            return rates[1 : L + 1].astype(np.float32).reshape(L, *[1] * (len(x.shape) - 1))
+        if "pooler" in names and kind not in POOLED:
+            return 0.0
+        return float(rates[L + 1])
+
+    return jax.tree_util.tree_map_with_path(rate, params)
+
+
+def held(params: Any, rates: Any) -> Any:
+    """The parameters, those with rate 0 without a gradient: it is exactly 0 and in no norm."""
+
+    def hold(p: jax.Array, rate: Any) -> jax.Array:
+        if np.all(rate == 0):
+            return jax.lax.stop_gradient(p)
+        return p if np.all(rate != 0) else jnp.where(rate == 0, jax.lax.stop_gradient(p), p)
+
+    return jax.tree.map(hold, params, rates)
+
+
+def scale_by_rates(rates: Any) -> optax.GradientTransformation:
+    """Multiplies the updates, weight decay included."""
+
+    def update(updates: Any, state: Any, params: Any = None):
+        del params
+        return jax.tree.map(lambda u, rate: u * rate, updates, rates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +159,7 @@ def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tu
     scores = [summary["scores"] | ({LOSS: summary[LOSS]} if by_loss else {}) for summary in summaries]
     names = dict.fromkeys(name for one in scores for name in one)
     columns = {name: [one[name] for one in scores if name in one] for name in names}
-    runs = [
-        {"learning_rate": t.learning_rate, "epochs": t.epochs, "seed": t.seed, "scores": one}
-        for t, one in zip(trials, scores, strict=True)
-    ]
+    runs = [asdict(trial) | {"scores": one} for trial, one in zip(trials, scores, strict=True)]
     return best, summaries[best] | {
         "runs": runs,
         "mean": {name: statistics.fmean(values) for name, values in columns.items()},

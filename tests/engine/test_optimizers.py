@@ -10,7 +10,7 @@ from flax import nnx
 from bertjax.config import ModelConfig, OptimizerConfig
 from bertjax.engine.optimizers import OPTIMIZERS, decay_mask, make_optimizer, one_minus_power
 from bertjax.errors import ConfigError, exit_code
-from bertjax.finetune.rates import scale_by_rates
+from bertjax.finetune.trial_job import scale_by_rates
 from bertjax.model.bert import Bert
 from bertjax.model.parameters import ZEROS, ParameterSpec, parameter_specs
 from bertjax.parallel.sharding import path_name

@@ -8,7 +8,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 
 from bertjax.config import ModelConfig
-from bertjax.finetune.rates import held, multipliers, scale_by_rates
+from bertjax.finetune.trial_job import held, multipliers, scale_by_rates
 from bertjax.model.bert import split_params
 from bertjax.model.task import TaskConfig, TaskModel
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bertjax.finetune.trial_summary import summary_lines
+from bertjax.finetune.trial import summary_lines
 
 SUMMARY = {
     "best_step": 7,
