@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome,
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.answer_tokens import answer_tokenizer, counted_in_characters
 from bertjax.tasks.examples import QuestionExample, named
-from bertjax.tasks.qa_windows import QuestionWindows, RankedAnswers, find_answers, question_windows
+from bertjax.tasks.qa_windows import QuestionWindows, RankedAnswers, all_answers, question_windows
 from bertjax.tasks.scores import SCORES
 from bertjax.tasks.spans import QuestionRow
 from bertjax.tasks.squad_metrics import (
@@ -41,11 +40,7 @@ def answering_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     threshold = 0.0 if with_none else None
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
-        logits = iter(outputs)
-        found = [
-            find_answers(one, list(itertools.islice(logits, len(one.rows))), task.max_answer, with_none)
-            for one in asked
-        ]
+        found = all_answers(asked, outputs, task.max_answer, with_none)
         texts = lambda above: {q.id: one.best(above).text for q, one in zip(data.eval, found, strict=True)}
         scores = SCORES["answering"](texts(threshold), data.eval)
         if has_unanswerable(data.eval):  # with the best thresholds for these questions, as the official evaluation

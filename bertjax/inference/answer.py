@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.model.task import TaskConfig, TaskModel
-from bertjax.tasks.qa_windows import AnswerCandidate, RankedAnswers, find_answers, question_windows
+from bertjax.tasks.qa_windows import AnswerCandidate, RankedAnswers, all_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer
 
 
@@ -65,14 +64,8 @@ def answer(
     settings = {"max_length": task.max_length, "stride": task.stride, "max_question": task.max_question}
     asked = question_windows(tokenizer, questions, contexts, **settings)
     rows = [Encoded(row.input_ids, row.token_type_ids) for one in asked for row in one.rows]
-    logits = iter(task_logits(model, tokenizer, rows, batch_size))
-    found = (
-        find_answers(
-            one, list(itertools.islice(logits, len(one.rows))), task.max_answer, task.null_threshold is not None
-        )
-        for one in asked
-    )
-    return [_answer(one, task, n_best) for one in found]
+    logits, with_none = task_logits(model, tokenizer, rows, batch_size), task.null_threshold is not None
+    return [_answer(one, task, n_best) for one in all_answers(asked, logits, task.max_answer, with_none)]
 
 
 def _answer(found: RankedAnswers, task: TaskConfig, n_best: int) -> Answer:

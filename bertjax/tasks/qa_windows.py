@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,14 @@ def question_windows(
         rows = question_rows(question[:max_question], ids, tokenizer.cls_id, tokenizer.sep_id, max_length, stride)
         asked.append(QuestionWindows(context, spans, rows))
     return asked
+
+
+def all_answers(
+    asked: Sequence[QuestionWindows], logits: Iterable[np.ndarray], max_answer: int, with_none: bool
+) -> list[RankedAnswers]:
+    """``find_answers`` for each question; logits: those of all their rows, in order."""
+    rows = iter(logits)
+    return [find_answers(one, [next(rows) for _ in one.rows], max_answer, with_none) for one in asked]
 
 
 def find_answers(
