@@ -20,7 +20,7 @@ from bertjax.model.dropout import DropoutSeed
 from bertjax.model.precision import precision_named
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train import job as jobs
+from bertjax.train import pretraining_job as jobs
 
 # No product of rows with anything (6 rows, also in two parts of 3) is the size of a feature, so that an axis tells by
 # its size what it counts.

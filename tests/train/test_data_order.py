@@ -7,7 +7,7 @@ import pytest
 import bertjax.train
 from bertjax.data.stream.settings import ORDER
 from bertjax.errors import ConfigError
-from bertjax.train import position, pretraining
+from bertjax.train import corpus_position, pretraining
 
 
 def change_order(workdir, order):
@@ -23,7 +23,7 @@ def test_a_run_of_before_goes_on_by_the_rules_of_then(config, tmp_path, monkeypa
     del config.phases["phase2"]
     config.phases.phase1.steps = 4
     with monkeypatch.context() as earlier:
-        earlier.setattr(position, "ORDER", 1)
+        earlier.setattr(corpus_position, "ORDER", 1)
         with pytest.raises(bertjax.train.Stopped):
             bertjax.train.run(config, workdir, should_stop=lambda step: step == 3, say=lambda line: None)
 
