@@ -27,10 +27,9 @@ from bertjax.interop.exported import (
     is_shard,
     is_without_record,
 )
-from bertjax.interop.names import canonical
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
-from bertjax.interop.weights import check_tensors, from_tensors, to_tensors
+from bertjax.interop.weights import canonical, check_tensors, from_tensors, to_tensors
 
 _REQUIRED = [
     "vocab_size",

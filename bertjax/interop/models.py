@@ -16,7 +16,7 @@ from flax import nnx
 from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
-from bertjax.interop.names import HEADS
+from bertjax.interop.weights import HEADS
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 

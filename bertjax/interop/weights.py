@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -13,13 +14,36 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
-from bertjax.interop.names import BUFFERS, HEADS, TIED, layers_in
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.embeddings import padded_rows, sinusoidal_positions
 from bertjax.model.parameters import parameter_specs
 
 # Reads the tensor of a (canonical) name.
 Read = Callable[[str], np.ndarray]
+# Parts that a folder may lack, by the first part of their parameters' paths.
+HEADS = {"pooler": "pooler", "mlm_head": "masked-LM head", "nsp_head": "next-sentence head"}
+# Stored by old versions of transformers; not parameters.
+BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
+# Copies that a folder may hold: the output matrix is the word embeddings, its bias is the head's.
+TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+_LAYER = re.compile(r"^bert\.encoder\.layer\.(\d{1,6})\.")
+
+
+def canonical(name: str) -> str:
+    """A tensor's name in its newest form: with the prefix ``bert.``, ``weight`` and ``bias`` for gamma and beta."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        name = name.removesuffix(old) + new if name.endswith(f"LayerNorm{old}") else name
+    without_prefix = name.startswith(("embeddings.", "encoder.", "pooler."))
+    return f"bert.{name}" if without_prefix else name
+
+
+def layers_in(names: set[str]) -> set[int]:
+    """Numbers of the encoder layers that tensors with these (canonical) names belong to."""
+    return {int(match[1]) for name in names if (match := _LAYER.match(name))}
 
 
 class Entry(NamedTuple):

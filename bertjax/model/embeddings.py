@@ -12,7 +12,7 @@ from flax import nnx
 from bertjax.config import ModelConfig
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import LayerNorm
-from bertjax.model.parameters import Maker, Normal, padded_vocabulary
+from bertjax.model.parameters import Init, Maker, padded_vocabulary
 from bertjax.model.precision import Precision
 from bertjax.model.spec import BlockSpec
 
@@ -35,7 +35,7 @@ class Embeddings(nnx.Module):
 
     def __init__(self, config: ModelConfig, spec: BlockSpec, make: Maker):
         def table(axis: str, name: str, rows: int | None = None) -> nnx.Param:
-            init = Normal(make.stddev, rows)
+            init = Init(stddev=make.stddev, rows=rows)
             return make((axis, "hidden"), init, decay=True, bert=f"bert.embeddings.{name}.weight")
 
         # Rows beyond the vocabulary are zero and stay so: their logits are masked, so they get no gradient.

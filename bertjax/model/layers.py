@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bertjax.model.parameters import ONES, ZEROS, Maker, Normal
+from bertjax.model.parameters import ONES, ZEROS, Init, Maker
 from bertjax.model.precision import Precision
 
 ACTIVATIONS = {
@@ -20,7 +20,7 @@ class Linear(nnx.Module):
     """x [..., I] -> x @ kernel + bias [..., O]. inputs, outputs: logical axes; names: by model type, without suffix."""
 
     def __init__(self, make: Maker, inputs: str, outputs: str, **names: str):
-        kernel = Normal(make.stddev)
+        kernel = Init(stddev=make.stddev)
         self.kernel = make((inputs, outputs), kernel, decay=True, transposed=True, suffix=".weight", **names)
         self.bias = make((outputs,), ZEROS, decay=False, suffix=".bias", **names)
 

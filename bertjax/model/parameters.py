@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,10 @@ from flax.traverse_util import unflatten_dict
 
 from bertjax.config import ModelConfig
 
-VOCABULARY_MULTIPLE = 128  # the vocabulary is padded to this inside the model: full tiles, and it divides over devices
-
-
-# ``(rngs, shape) -> float32 array``; hashable by value, as it becomes part of jit's cache keys.
-Init = Callable[[nnx.Rngs, tuple[int, ...]], jax.Array]
-
 
 def padded_vocabulary(vocab_size: int) -> int:
-    """``vocab_size`` rounded up to a multiple of 128."""
-    return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    """``vocab_size`` rounded up to a multiple of 128: for full tiles, and so that it divides over devices."""
+    return -(-vocab_size // 128) * 128
 
 
 def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
@@ -40,32 +34,25 @@ def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Normal:
-    """Normal values redrawn beyond two ``stddev``, as in ``tf.truncated_normal_initializer``; zeros from ``rows`` on.
+class Init:
+    """How a parameter starts: at ``value``, or with a ``stddev`` normal, redrawn beyond two of them as by
+    ``tf.truncated_normal_initializer``, and zero from row ``rows`` on. Hashable by value, for jit's cache keys.
 
     The spread of what remains is .88 ``stddev``; the 2018 code does not correct for it, so neither do we.
     """
 
-    stddev: float
+    value: float = 0.0
+    stddev: float | None = None
     rows: int | None = None
 
     def __call__(self, rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+        if self.stddev is None:
+            return jnp.full(shape, self.value, jnp.float32)
         values = self.stddev * jax.random.truncated_normal(rngs.params(), -2.0, 2.0, shape, jnp.float32)
         return values if self.rows is None else jnp.where(jnp.arange(shape[0])[:, None] < self.rows, values, 0.0)
 
 
-@dataclass(frozen=True)
-class Constant:
-    """The same number everywhere."""
-
-    value: float
-
-    def __call__(self, rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
-        del rngs
-        return jnp.full(shape, self.value, jnp.float32)
-
-
-ZEROS, ONES = Constant(0.0), Constant(1.0)
+ZEROS, ONES = Init(), Init(1.0)
 
 
 @dataclass(frozen=True)

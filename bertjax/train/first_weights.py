@@ -14,7 +14,7 @@ from bertjax.config import ModelConfig, RunConfig
 from bertjax.errors import ConfigError
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import fitted, new_parts, tokenizer_of
-from bertjax.interop.names import HEADS
+from bertjax.interop.weights import HEADS
 from bertjax.model.embeddings import padded_rows
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK
 from bertjax.text.tokenizer import Tokenizer

@@ -19,10 +19,10 @@ from bertjax.engine.checkpoint.step_folders import newest_that_stays, step_numbe
 from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
 from bertjax.errors import CheckpointError, ConfigError, ModelFileError
 from bertjax.interop.huggingface import open_folder
-from bertjax.interop.names import BUFFERS, HEADS, TIED, canonical
 from bertjax.interop.safetensors_files import INDEX, list_tensors, read_json, tensors_in
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.task_models import task_of
+from bertjax.interop.weights import BUFFERS, HEADS, TIED, canonical
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.workdir.same_run import check_config, check_tokenizer
 
