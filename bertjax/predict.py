@@ -31,6 +31,8 @@ the results, which take the place of fields with their names. For text alone a l
 Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
 object with "line" and "error"; a line has at most 4 MiB)."""
 
+_NORMALIZE = "to length 1, so that products are cosines; default as the model was made, else not"
+_THRESHOLD = "probability over which a label is given, where a text may have several (default 0.5)"
 _BATCHES_AT_ONCE = 16  # that are sorted by length together
 
 
@@ -51,62 +53,45 @@ def _share(text: str) -> float:
     return value
 
 
+def _option(help: str, metavar: str | None = None, **settings: Any) -> dict[str, Any]:
+    return {"help": help, **({"metavar": metavar} if metavar else {}), **settings}
+
+
+_ONE, _PAIR = '{"text": "..."}', '{"text": "...", "second": "..."}'
 # Task -> (what it gives, its JSON lines, its options).
 _TASKS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
     "fill-mask": (
         "the most probable tokens for [MASK]",
-        '{"text": "..."}',
-        {"--top_k": {"type": _positive, "default": 5, "metavar": "K", "help": "tokens for each mask (default 5)"}},
+        _ONE,
+        {"--top_k": _option("tokens for each mask (default 5)", "K", type=_positive, default=5)},
     ),
     "embed": (
         "a vector for each text, as JSON lines",
-        '{"text": "..."}',
+        _ONE,
         {
-            "--pooling": {"choices": ("mean", "cls"), "help": "default: the model's own, else mean"},
-            "--normalize": {
-                "action": "store_true",
-                "default": None,
-                "help": "to length 1, so that products are cosines; default as the model was made, else not",
-            },
-            "--max_length": {"type": _positive, "metavar": "N", "help": "tokens of a text that are read"},
+            "--pooling": _option("default: the model's own, else mean", choices=("mean", "cls")),
+            "--normalize": _option(_NORMALIZE, action="store_true", default=None),
+            "--max_length": _option("tokens of a text that are read", "N", type=_positive),
         },
     ),
     "classify": (
         "a label, several labels, or a number for each text or pair",
-        '{"text": "..."} or {"text": "...", "second": "..."}',
+        f"{_ONE} or {_PAIR}",
         {
-            "--pairs": {"action": "store_true", "help": "TEXTs are pairs: first, second, first, second, ..."},
-            "--threshold": {
-                "type": _share,
-                "default": 0.5,
-                "metavar": "P",
-                "help": "probability over which a label is given, where a text may have several (default 0.5)",
-            },
+            "--pairs": _option("TEXTs are pairs: first, second, first, second, ...", action="store_true"),
+            "--threshold": _option(_THRESHOLD, "P", type=_share, default=0.5),
         },
     ),
-    "tag": (
-        "a tag for each word, and the entities that tags make",
-        '{"text": "..."} or {"words": ["...", ...]}',
-        {},
-    ),
+    "tag": ("a tag for each word, and the entities that tags make", _ONE + ' or {"words": ["...", ...]}', {}),
     "answer": (
         "the answers to questions, as they stand in a context",
         '{"question": "...", "context": "..."}',
         {
-            "--context": {"metavar": "TEXT", "help": "the text that holds the answers; each TEXT is a question"},
-            "--n_best": {
-                "type": _positive,
-                "default": 3,
-                "metavar": "N",
-                "help": "answers to each question (default 3)",
-            },
+            "--context": _option("the text that holds the answers; each TEXT is a question", "TEXT"),
+            "--n_best": _option("answers to each question (default 3)", "N", type=_positive, default=3),
         },
     ),
-    "similarity": (
-        "how alike two texts are: a cosine, or the score of a model for pairs",
-        '{"text": "...", "second": "..."}',
-        {},
-    ),
+    "similarity": ("how alike two texts are: a cosine, or the score of a model for pairs", _PAIR, {}),
 }
 
 

@@ -75,6 +75,7 @@ GPU_TARGETS: dict[str, str] = {
 
 
 LOCAL = "local"
+_GPU_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 GPUS_PER_HOST = (1, 2, 4, 8)
 
 
@@ -174,24 +175,16 @@ def prepare_environment(topology: Topology) -> None:
     if topology.family == LOCAL:
         return
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    modules, extra = (("libtpu",), "tpu") if topology.family in TPUS else (_GPU_PLUGINS, "cuda")
+    if not any(map(importlib.util.find_spec, modules)):
+        install = f'pip install "bertjax[{extra}]"'
+        raise ConfigError(f"to compile for {topology.name}, {topology.package} must be installed: {install}")
     if topology.family in TPUS:
-        _need("libtpu", topology, 'pip install "bertjax[tpu]"')
         # Nothing of a cluster is asked for, and several plans may be made at once: no chip is opened.
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    elif not any(_installed(f"jax_cuda{version}_plugin") for version in (13, 12)):
-        _need("jax_cuda13_plugin", topology, 'pip install "bertjax[cuda]"')
-
-
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def _need(module: str, topology: Topology, install: str) -> None:
-    if not _installed(module):
-        raise ConfigError(f"to compile for {topology.name}, {topology.package} must be installed: {install}")
 
 
 def devices_of(topology: Topology) -> list[Any]:

@@ -176,7 +176,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_done(finished, 
     with pytest.raises(ConfigError, match=r"hidden_size = 16, config\.model\.hidden_size = 32; use --config\.model"):
         bertjax.train.run(config, tmp_path / "a", say=lambda line: None)
     config.init_from = str(tmp_path / "nowhere")
-    with pytest.raises(ModelFileError, match="no model folder"):
+    with pytest.raises(ModelFileError, match="not a model folder"):
         bertjax.train.run(config, tmp_path / "b", say=lambda line: None)
 
 
