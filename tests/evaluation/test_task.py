@@ -184,7 +184,7 @@ def test_columns_of_words_and_tags(models, tokenizer, tmp_path, capsys):
     arguments = [f"--model={tmp_path / 'model'}", "--suite=task", f"--data={tmp_path / 'a.conll'}", "--json"]
     assert main([*arguments, "--columns=2"]) == 3
     line = capsys.readouterr().err.strip().split("\n")[-1]
-    assert "column 0 counts them" in line and line.endswith("in evaluate by --columns=1,2")
+    assert "column 0 counts them" in line and line.endswith("in evaluate with --columns=1,2")
     assert main([*arguments, "--columns=1,2"]) == 0
     said = capsys.readouterr()
     expected = bertjax.evaluate.run(models["tagging"], "task", (SENTENCES, TAGS), tokenizer=tokenizer)
