@@ -9,7 +9,7 @@ from bertjax.errors import DataError, ModelFileError
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import read_examples
 
-BAD = {"gs://bucket/x.jsonl": "an address", f"{'x' * 300}.jsonl": "which is too long: a name of", "pipe.jsonl": "is a pipe"}
+BAD = {"gs://bucket/x.jsonl": "an address", f"{'x' * 300}.jsonl": "too long: a name of", "pipe.jsonl": "is a pipe"}
 
 
 @pytest.mark.parametrize("suite", ["mlm", "blimp", "sts"])
