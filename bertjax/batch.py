@@ -8,7 +8,8 @@ Dims, used as suffixes and annotations all over bertjax:
     V vocabulary size            A accumulation steps
 
 A *row* is what the model sees as one sequence. It holds one or more *examples*, each of them
-``[CLS] A [SEP] B [SEP]`` (objective ``mlm_nsp``) or ``[CLS] A [SEP]`` (objective ``mlm``).
+``[CLS] A [SEP] B [SEP]`` (objectives with pairs) or ``[CLS] A [SEP]`` (objective ``mlm``). Every batch has the fields
+of ``CORE``; an objective adds its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Field:
 _INT = np.dtype(np.int32)
 _FLOAT = np.dtype(np.float32)
 
-FIELDS: dict[str, Field] = {
+CORE: dict[str, Field] = {
     # Token ids; padding holds the tokenizer's pad id.
     "input_ids": Field(("B", "S"), _INT),
     # 0 for sentence A with its [CLS] and [SEP], 1 for sentence B with its [SEP].
@@ -47,6 +48,9 @@ FIELDS: dict[str, Field] = {
     "masked_lm_weights": Field(("B", "P"), _FLOAT),
     # Position of the [CLS] of each packed example; unused slots hold 0.
     "cls_positions": Field(("B", "E"), _INT),
+}
+# The fields of the objectives ``mlm`` and ``mlm_nsp``.
+FIELDS: dict[str, Field] = CORE | {
     # 0 = B is the sentence that follows A, 1 = B is random.
     "next_sentence_labels": Field(("B", "E"), _INT),
     # 1.0 where there is an example with a label; all 0.0 under the objective ``mlm``.
@@ -54,25 +58,30 @@ FIELDS: dict[str, Field] = {
 }
 
 
-def shapes(rows: int, length: int, predictions: int, examples: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+def shapes(
+    rows: int, length: int, predictions: int, examples: int, fields: Mapping[str, Field] = FIELDS
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and dtype of every field for B = rows, S = length, P = predictions, E = examples."""
     size = {"B": rows, "S": length, "P": predictions, "E": examples}
-    return {name: (tuple(size[d] for d in field.dims), field.dtype) for name, field in FIELDS.items()}
+    return {name: (tuple(size[d] for d in field.dims), field.dtype) for name, field in fields.items()}
 
 
-def empty(rows: int, length: int, predictions: int, examples: int, pad_id: int = 0) -> dict[str, np.ndarray]:
+def empty(
+    rows: int, length: int, predictions: int, examples: int, pad_id: int = 0, fields: Mapping[str, Field] = FIELDS
+) -> dict[str, np.ndarray]:
     """A batch of padding only: every weight is zero, ``input_ids`` holds ``pad_id``."""
-    batch = {n: np.zeros(shape, dtype) for n, (shape, dtype) in shapes(rows, length, predictions, examples).items()}
+    found = shapes(rows, length, predictions, examples, fields)
+    batch = {name: np.zeros(shape, dtype) for name, (shape, dtype) in found.items()}
     batch["input_ids"][:] = pad_id
     return batch
 
 
-def check(batch: Mapping[str, np.ndarray]) -> None:
+def check(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = FIELDS) -> None:
     """Raises ValueError where a batch has a field too many or too few, or one of a wrong rank or dtype."""
-    if set(batch) != set(FIELDS):
-        missing, extra = set(FIELDS) - set(batch), set(batch) - set(FIELDS)
+    if set(batch) != set(fields):
+        missing, extra = set(fields) - set(batch), set(batch) - set(fields)
         raise ValueError(f"batch fields missing: {sorted(missing)}, unknown: {sorted(extra)}")
-    for name, field in FIELDS.items():
+    for name, field in fields.items():
         array = batch[name]
         if array.ndim != len(field.dims) or array.dtype != field.dtype:
             raise ValueError(f"batch field {name} is {array.dtype}{list(array.shape)}, not {field.dtype}{field.dims}")

@@ -87,7 +87,7 @@ def gather(
     # ``take`` is faster, but copies an array that is not contiguous as a whole.
     contiguous = tokens.flags.c_contiguous
     ids[:] = tokens.take(index, mode="clip") if contiguous else tokens[np.clip(index, 0, len(tokens) - 1)]
-    separators = [start + a_length + 1] if settings.objective == "mlm" else [start + a_length + 1, start + size - 1]
+    separators = [start + a_length + 1, start + size - 1][: settings.special_tokens - 1]
     specials = np.concatenate((start, *separators))
     ids[specials], ids[start], ids[padding] = facts.sep_id, facts.cls_id, facts.pad_id
 
@@ -98,9 +98,9 @@ def gather(
     flat["position_ids"][padding] = 0
     examples = row_of * settings.max_examples_per_row + slot
     flat["cls_positions"][examples] = start - row_start[row_of]
-    if settings.objective == "mlm_nsp":
-        flat["next_sentence_labels"][examples] = plan.examples.is_random[chosen]
-        flat["next_sentence_weights"][examples] = 1.0
+    if settings.maker.labels is not None:
+        flat[settings.maker.labels][examples] = plan.examples.label[chosen]
+        flat[settings.maker.weights][examples] = plan.examples.has_label[chosen]
     begins = None
     if settings.whole_word_masking and word_starts is not None:
         begins = bits_at(word_starts, index)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertjax.data.stream.blocks import Sentences, num_blocks, read_block
+from bertjax.data.stream.examples import Examples
 from bertjax.data.stream.hashing import Purpose, derive, draw
 from bertjax.data.stream.packing import Rows, pack
-from bertjax.data.stream.pairs import Examples, make_examples, split_block
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
 
@@ -60,8 +60,8 @@ def plan_block(
         if phase >= len(phases):
             raise DataError(f"the data position names phase {phase}, the run has {len(phases)}")
         settings = phases[phase]
-        block_of_phase, sentences = split_block(table, sentences, settings)
-        examples = make_examples(block_of_phase, sentences, settings, seed, epoch)
+        block_of_phase, sentences = settings.maker.split(table, sentences, settings)
+        examples = settings.maker.make(block_of_phase, sentences, settings, seed, epoch)
         lengths = examples.a_length + examples.b_length + settings.special_tokens
         key = derive(seed, epoch, block, number)
         rows = pack(

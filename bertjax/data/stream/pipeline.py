@@ -76,6 +76,7 @@ class RowStream:
             settings.max_predictions,
             settings.max_examples_per_row,
             self.pad_id,
+            settings.maker.fields,
         )
         made, waiting, cursors = 0, [np.arange(0)], []
         plan = self.plan(cursor)
@@ -228,7 +229,7 @@ def evaluation_batches(
     All batches have ``batch_size`` rows; in the last one, rows beyond the end are empty and have weight 0. A held-out
     split of one document draws random next sentences from that document.
     """
-    _check_corpus(corpus, settings, fewest_documents=1)
+    _check_corpus(corpus, settings, most_needed=1)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
     return _one_pass(stream, batch_size, max_rows)
 
@@ -249,11 +250,13 @@ def _clear(batch: Batch, begin: int, stream: RowStream) -> None:
         field[begin:] = stream.pad_id if name == "input_ids" else 0
 
 
-def _check_corpus(corpus: Corpus, settings: ExampleSettings, fewest_documents: int = 2) -> None:
+def _check_corpus(corpus: Corpus, settings: ExampleSettings, most_needed: int = 2**62) -> None:
+    """Raises DataError. most_needed: documents that are enough for any objective."""
     if corpus.num_documents == 0 or corpus.num_tokens == 0:
         raise DataError("the corpus is empty")
-    if settings.objective == "mlm_nsp" and corpus.num_documents < fewest_documents:
+    needed = min(settings.maker.fewest_documents, most_needed)
+    if corpus.num_documents < needed:
         raise DataError(
-            "the corpus has a single document, and next-sentence pairs (data.objective = 'mlm_nsp') need two for "
-            "random next sentences; add documents or set data.objective = 'mlm'"
+            f"the corpus has {corpus.num_documents} document, data.objective = {settings.maker.name!r} needs {needed}; "
+            "add documents or set data.objective = 'mlm'"
         )

@@ -1,16 +1,39 @@
-"""How the examples of one phase are made: the part of the config that decides order and content of the batches."""
+"""How examples are made in one phase: what decides the order and content of the batches, corpus and seed aside."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from bertjax.config import RunConfig
+from bertjax.batch import FIELDS, Field
 from bertjax.errors import ConfigError
 
 # Version of the rules that turn a corpus into examples; a run keeps the one that it began with.
 # 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
-# 2: sentences that no pair has room for are split first (pairs.split_long); words as text.word_boundaries has them.
+# 2: sentences that no pair has room for are split first (examples.split_pairs); words as text.word_boundaries has them.
 ORDER = 2
+
+
+@dataclass(frozen=True)
+class ExampleMaker:
+    """How an objective makes examples; its part of ``data.stream``.
+
+    name: the objective's. special_tokens: [CLS] and [SEP] of an example: 3 in a pair A, B, 2 without a B.
+    split: ``(block, sentences of it, settings) -> (block, sentences)``, without sentences that are too long.
+    make: ``(block, sentences, settings, seed, epoch) -> Examples`` of all sentences; a pure function.
+    labels, weights: the fields that the label of each example and whether it has one are written to; None: no labels.
+    fields: of its batches. fewest_documents: that a corpus to train on must have.
+    """
+
+    name: str
+    special_tokens: int
+    split: Callable[..., Any]
+    make: Callable[..., Any]
+    labels: str | None = None
+    weights: str | None = None
+    fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS, hash=False)
+    fewest_documents: int = 1
 
 
 @dataclass(frozen=True)
@@ -21,7 +44,7 @@ class ExampleSettings:
     the same in all phases of a run, as a phase can end inside a block.
     """
 
-    objective: str = "mlm_nsp"
+    maker: ExampleMaker
     sequence_length: int = 128
     max_predictions: int = 20
     max_examples_per_row: int = 8
@@ -32,48 +55,18 @@ class ExampleSettings:
     order: int = ORDER
 
     def __post_init__(self) -> None:
-        if self.objective not in ("mlm_nsp", "mlm"):
-            raise ConfigError(f"objective = {self.objective!r}; allowed: mlm, mlm_nsp")
         if self.sequence_length < self.special_tokens + 2:
             raise ConfigError(
                 f"sequence_length = {self.sequence_length} is too small; "
-                f"the least for {self.objective} is {self.special_tokens + 2}"
+                f"the least for {self.maker.name} is {self.special_tokens + 2}"
             )
 
     @property
     def special_tokens(self) -> int:
-        """[CLS] and [SEP] of one example: 3 in a pair, 2 without a second sentence."""
-        return 3 if self.objective == "mlm_nsp" else 2
+        """[CLS] and [SEP] of one example."""
+        return self.maker.special_tokens
 
     @property
     def room(self) -> int:
         """Tokens of text that fit in an example that fills its row."""
         return self.sequence_length - self.special_tokens
-
-    @property
-    def longest_sentence(self) -> int:
-        """Tokens of a sentence that stays whole."""
-        return 2**62 if self.objective == "mlm_nsp" and self.order < 2 else self.room
-
-    @property
-    def piece(self) -> int:
-        """Tokens of the pieces that a longer sentence is split into. Two of them fill a pair, so that one can be the
-        real next sentence of the other, and at most one token is truncated; a piece that filled it alone would always
-        face a random text, and lose half of its tokens to it."""
-        return -(-self.room // 2) if self.objective == "mlm_nsp" else self.room
-
-    @classmethod
-    def from_config(cls, run: RunConfig, phase_index: int, order: int = ORDER) -> ExampleSettings:
-        """The settings of phase number ``phase_index`` (order of ``run.phases``) by version ``order`` of the rules."""
-        phase = list(run.phases.values())[phase_index]
-        return cls(
-            objective=run.data.objective,
-            sequence_length=phase.sequence_length,
-            max_predictions=phase.max_predictions,
-            max_examples_per_row=run.data.max_examples_per_row if run.data.packing else 1,
-            masked_lm_prob=run.data.masked_lm_prob,
-            short_seq_prob=run.data.short_seq_prob,
-            whole_word_masking=run.data.whole_word_masking,
-            block_tokens=run.data.block_tokens,
-            order=order,
-        )

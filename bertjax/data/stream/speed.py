@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertjax import batch as batch_fields
-from bertjax.data.stream import assembly, block_plan, blocks, masking, pairs
+from bertjax.data.stream import assembly, block_plan, blocks, masking
 from bertjax.data.stream.cursor import Cursor
-from bertjax.data.stream.pair_cautions import phase_pairs
+from bertjax.data.stream.pair_facts import pair_facts
 from bertjax.data.stream.pipeline import open_batches
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def measure(
     (median), ``shown_share`` (of the tokens in an epoch, see ``PairFacts.coverage``; masked LM alone truncates nothing)
     and ``stages``: nanoseconds per token by name.
     """
-    paired = phase_pairs(corpus, {"": settings}, seed)
+    maker = settings.maker
+    shown = 1.0 if maker.labels is None else pair_facts(corpus, settings, seed).coverage
     busy, batches, totals = 0.0, 0, np.zeros(7, np.int64)
     with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, prefetch=0) as reader:
         next(reader)  # imports and the first touch of the files are not what is measured
@@ -50,9 +51,9 @@ def measure(
             (batch, _), took = _timed(next, reader)
             busy, batches = busy + took, batches + 1
             ids, weights = batch["example_ids"], batch["masked_lm_weights"]
-            examples = ids.max(axis=1).sum(), batch["next_sentence_labels"].sum(), batch["next_sentence_weights"].sum()
+            pairs = (0, 0) if maker.labels is None else (batch[maker.labels].sum(), batch[maker.weights].sum())
             used = np.count_nonzero(ids), np.count_nonzero(weights)
-            totals += np.array([ids.size, weights.size, *used, *examples], np.int64)
+            totals += np.array([ids.size, weights.size, *used, ids.max(axis=1).sum(), *pairs], np.int64)
     places, slots, tokens, masked, examples, random, pairs_seen = totals.tolist()
     return {
         "sequence_length": settings.sequence_length,
@@ -65,7 +66,7 @@ def measure(
         "random_next_share": random / max(1, pairs_seen),
         "examples_per_row": examples / (batches * batch_size),
         "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
-        "shown_share": paired[""].coverage if paired else 1.0,
+        "shown_share": shown,
         "stages": _stages(corpus, tokenizer, settings, seed),
     }
 
@@ -89,7 +90,8 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
     plan = block_plan.plan_block(corpus, [settings], seed, 0, 0, 0)
     text, words = np.asarray(corpus.tokens), masking.kept_words(corpus, facts, settings)
     rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
-    make = lambda t: pairs.make_examples(*pairs.split_block(t, t.sentences, settings), settings, seed, 0)
+    maker = settings.maker
+    make = lambda t: maker.make(*maker.split(t, t.sentences, settings), settings, seed, 0)
     passes = []
     for _ in range(_PASSES):
         table, read = _timed(blocks.read_block, corpus, settings.block_tokens, seed, 0, 0)
@@ -99,7 +101,11 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
         for begin in range(0, len(plan), rows):
             numbers = np.arange(begin, min(begin + rows, len(plan)))
             batch = batch_fields.empty(
-                len(numbers), settings.sequence_length, settings.max_predictions, settings.max_examples_per_row
+                len(numbers),
+                settings.sequence_length,
+                settings.max_predictions,
+                settings.max_examples_per_row,
+                fields=settings.maker.fields,
             )
             flat = {name: field.reshape(-1) for name, field in batch.items()}
             layout, took = _timed(assembly.gather, flat, text, plan, numbers, settings, facts, words)

@@ -1,15 +1,12 @@
-"""Sentences -> examples: next-sentence pairs by the rules of 2018, or runs of sentences for masked LM alone.
+"""Examples of a block, and what their makers share: sentences split to fit, chunks gathered, pairs truncated.
 
 The rules are those of ``create_instances_from_document`` and ``truncate_seq_pair`` in create_pretraining_data.py of
 google-research/bert. There they are loops over one generator; here a draw is hashed from the token position of the
 sentence it is made for, so that cut, kind and end of the chunk are known for every sentence as a possible first one
 before the chain of the chunks is followed.
 
-One difference in distribution: a random document is drawn at once among the others of the block, instead of in at
-most ten tries over all documents of an input file.
-
-A sentence that is longer than a pair is split beforehand (``split_block``): the original truncates it, and what it
-truncates of a sentence of thousands of tokens is nearly all of it.
+A sentence that is longer than a pair is split beforehand: the original truncates it, and what it truncates of a
+sentence of thousands of tokens is nearly all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ _BUCKET_BITS = 4  # buckets of 16 tokens: most sentences are longer
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of a block in the order of its documents; int64 arrays, one entry each, but for ``is_random``.
+    """Examples of a block in the order of its documents; arrays with one entry each, int64 unless told otherwise.
 
     A and B are runs of tokens of the corpus, after truncation. The example uses up the sentences
     first_sentence : next_sentence of the table it was made of; each sentence is used by exactly one example.
@@ -37,24 +34,15 @@ class Examples:
     a_length: np.ndarray
     b_start: np.ndarray
     b_length: np.ndarray
-    is_random: np.ndarray  # bool: B is a random text; False under the objective mlm
-    has_next: np.ndarray  # bool: there was a sentence to follow A, so that B could have been the real next one
+    is_random: np.ndarray  # bool: B is a random text
+    has_next: np.ndarray  # bool: a sentence follows A, so that either label was possible
     first_sentence: np.ndarray
     next_sentence: np.ndarray
+    label: np.ndarray  # 0 or 1
+    has_label: np.ndarray  # bool
 
     def __len__(self) -> int:
         return len(self.a_start)
-
-
-def make_examples(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
-    """All examples of ``sentences``, a part of the block's own. Nothing is left over.
-
-    With a single document in the pool, a random B comes from that document, which is what the original does
-    after ten tries.
-    """
-    if settings.objective == "mlm":
-        return _make_runs(sentences, settings, seed, epoch)
-    return _make_pairs(block, sentences, settings, seed, epoch)
 
 
 def split_long(sentences: Sentences, room: int) -> Sentences:
@@ -63,13 +51,16 @@ def split_long(sentences: Sentences, room: int) -> Sentences:
     return sentences if pieces is None else _split(sentences, pieces, room, room * pieces - room)
 
 
-def split_block(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
-    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair or run.
+def split_runs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
+    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a row."""
+    return block, split_long(sentences, settings.room)
+
+
+def split_pairs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
+    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair.
 
     The pool that random texts are drawn from is split alike, or a random text would begin where no real one does.
     """
-    if settings.objective == "mlm":
-        return block, split_long(sentences, settings.room)  # nothing is drawn
     sentences, _ = _halved(sentences, settings)
     pool, pieces = _halved(block.pool, settings)
     if pieces is None:
@@ -78,13 +69,21 @@ def split_block(block: Block, sentences: Sentences, settings: ExampleSettings) -
     return Block(sentences, pool, bounds), sentences
 
 
+def pair_piece(room: int) -> int:
+    """Tokens of the pieces that a sentence too long for a pair is split into. Two of them fill a pair, so that one can
+    be the real next sentence of the other, and at most one token is truncated; a piece that filled it alone would
+    always face a random text, and lose half of its tokens to it."""
+    return -(-room // 2)
+
+
 def _halved(sentences: Sentences, settings: ExampleSettings) -> tuple[Sentences, np.ndarray | None]:
     """The sentences with those split that no pair has room for, and into how many pieces each (None: all are whole).
 
     The last two pieces of a sentence share what is left: its full stop is no text of its own.
     """
-    piece = settings.piece
-    pieces = _pieces(sentences, settings.longest_sentence, piece)
+    piece = pair_piece(settings.room)
+    # Version 1 of the rules split nothing.
+    pieces = _pieces(sentences, settings.room if settings.order > 1 else 2**62, piece)
     if pieces is None:
         return sentences, None
     before = piece * np.maximum(pieces - 2, 0)
@@ -109,7 +108,7 @@ def _split(sentences: Sentences, pieces: np.ndarray, piece: int, last: np.ndarra
     return Sentences(sentences.start[owner] + begin, end - begin, sentences.document[owner])
 
 
-def _fragments(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+def fragments(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """For every sentence: the end of its fragment (a row number) and the target length drawn for the fragment."""
     first = np.flatnonzero(sentences.first_of_fragment())
     size = np.diff(first, append=len(sentences))
@@ -119,7 +118,7 @@ def _fragments(sentences: Sentences, settings: ExampleSettings, seed: int, epoch
     return np.repeat(first + size, size), np.repeat(target, size)
 
 
-def _follow(following: np.ndarray) -> np.ndarray:
+def follow(following: np.ndarray) -> np.ndarray:
     """Rows reached from row 0 by ``row = following[row]`` before the end of the table, ascending.
 
     Fragments lie one after the other, so that the end of one is the start of the next: a single chain runs through all.
@@ -138,7 +137,7 @@ def _follow(following: np.ndarray) -> np.ndarray:
     return rows[rows < len(following)]
 
 
-def _first_reaching(total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def first_reaching(total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """First place in ``total`` (ascending, from 0) that is at least ``wanted``; the last place where none is.
 
     What ``searchsorted`` does, several times as fast: a table over buckets of tokens leads close to the place.
@@ -153,54 +152,7 @@ def _first_reaching(total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return places
 
 
-def _make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
-    fragment_end, target = _fragments(sentences, settings, seed, epoch)
-    total = np.concatenate(([0], np.cumsum(sentences.length)))
-    # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.
-    chunk_end = np.minimum(_first_reaching(total, total[:-1] + target), fragment_end)
-    size = chunk_end - np.arange(len(sentences))
-    bits = draw(derive(seed, Purpose.PAIR, epoch), sentences.start)
-    cut = np.arange(len(sentences)) + np.where(size > 1, 1 + below(high(bits), size - 1), 1)
-    is_random = chance(low(bits), 0.5) | (size == 1)
-    # Sentences that a random B displaces are put back: the next chunk starts with them.
-    following = np.where(is_random, cut, chunk_end)
-
-    chosen = _follow(following)
-    cut, is_random, target, has_next = cut[chosen], is_random[chosen], target[chosen], size[chosen] > 1
-    a_start, a_length = sentences.start[chosen], total[cut] - total[chosen]
-    # Where B is random there may be no sentence at the cut; what is read there is replaced below.
-    b_start = sentences.start[np.minimum(cut, len(sentences) - 1)]
-    b_length = total[chunk_end[chosen]] - total[cut]
-    randoms = np.flatnonzero(is_random)
-    b_start[randoms], b_length[randoms] = _random_texts(
-        block, sentences.document[chosen[randoms]], a_start[randoms], (target - a_length)[randoms], seed, epoch
-    )
-    a_start, a_length, b_start, b_length = _truncate(
-        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch), chosen_ids=a_start
-    )
-    return Examples(a_start, a_length, b_start, b_length, is_random, has_next, chosen, following[chosen])
-
-
-def _random_texts(
-    block: Block, document: np.ndarray, ids: np.ndarray, wanted: np.ndarray, seed: int, epoch: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of sentences of another document, from a random one on, until ``wanted`` tokens or its end."""
-    bits = draw(derive(seed, Purpose.RANDOM_DOCUMENT, epoch), ids)
-    documents = len(block.pool_bounds) - 1
-    if documents > 1:
-        other = below(high(bits), documents - 1)
-        other += other >= document
-    else:
-        other = document
-    begin, end = block.pool_bounds[other], block.pool_bounds[other + 1]
-    first = begin + below(low(bits), end - begin)
-    total = np.concatenate(([0], np.cumsum(block.pool.length)))
-    # At least one sentence, even where A alone reaches the target.
-    last = np.minimum(_first_reaching(total, total[first] + np.maximum(wanted, 1)), end)
-    return block.pool.start[first], total[last] - total[first]
-
-
-def _truncate(
+def truncate(
     a_start: np.ndarray,
     a_length: np.ndarray,
     b_start: np.ndarray,
@@ -238,17 +190,3 @@ def _heads(tosses: np.ndarray, key: int, ids: np.ndarray) -> np.ndarray:
         left = left[remaining > 64]
         word += 1
     return heads
-
-
-def _make_runs(sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
-    """Consecutive sentences of a document up to the target length; ``sentences`` are already split to the room."""
-    fragment_end, target = _fragments(sentences, settings, seed, epoch)
-    total = np.concatenate(([0], np.cumsum(sentences.length)))
-    here = np.arange(len(sentences))
-    beyond = total[:-1] + target + 1
-    fits = np.where(beyond > total[-1], len(sentences), _first_reaching(total, beyond) - 1)
-    following = np.minimum(np.maximum(fits, here + 1), fragment_end)
-    chosen = _follow(following)
-    length = total[following[chosen]] - total[chosen]
-    none, no = np.zeros_like(chosen), np.zeros(len(chosen), bool)
-    return Examples(sentences.start[chosen], length, none, none, no, no, chosen, following[chosen])
