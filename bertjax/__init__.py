@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertjax import evaluate, finetune, train
-    from bertjax.data.stream.in_memory import masked_batches
     from bertjax.inference.answer import answer
     from bertjax.inference.classify import classify
     from bertjax.inference.embed import embed
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from bertjax.model.create import create_model
     from bertjax.model.dropout import DropoutSeed
     from bertjax.objectives.losses import pretraining_loss
+    from bertjax.objectives.masked_batches import masked_batches
     from bertjax.text.tokenizer import load_tokenizer
 
 __version__ = "0.1.0"
@@ -71,7 +71,7 @@ _HOMES = {
     "load_model": "bertjax.interop.models",
     "load_task_model": "bertjax.interop.task_models",
     "load_tokenizer": "bertjax.text.tokenizer",
-    "masked_batches": "bertjax.data.stream.in_memory",
+    "masked_batches": "bertjax.objectives.masked_batches",
     "pretraining_loss": "bertjax.objectives.losses",
     "save_model": "bertjax.interop.models",
     "save_task_model": "bertjax.interop.task_models",

@@ -83,11 +83,11 @@ def _shown(value: Any) -> str:
 
 def benchmark_data(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
     """The host's part of a phase; see ``bertjax.data.stream.speed``."""
-    from bertjax.data.stream.pipeline import ExampleSettings
     from bertjax.data.stream.speed import measure
+    from bertjax.objectives.registry import phase_settings
 
     name, phase = list(run.phases.items())[phase_index]
-    settings = ExampleSettings.from_config(run, phase_index)
+    settings = phase_settings(run, phase_index)
     return {"phase": name} | measure(corpus.train, corpus.tokenizer, settings, run.seed, seconds, phase.batch_size)
 
 
@@ -99,8 +99,9 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     """
     import jax
 
-    from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+    from bertjax.data.stream.pipeline import open_batches
     from bertjax.engine.recorder import throughput
+    from bertjax.objectives.registry import phase_settings
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
     from bertjax.parallel.sharding import process_rows, to_global
@@ -110,7 +111,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     job = make_job(run, mesh)
     state, step = job.initial_state(), job.train_step(phase)
-    settings = [ExampleSettings.from_config(run, index) for index in range(len(run.phases))]
+    settings = [phase_settings(run, index) for index in range(len(run.phases))]
     step_seconds, real_tokens = [], []
     with open_batches(
         corpus.train,

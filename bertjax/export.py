@@ -43,12 +43,14 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from bertjax.interop.exported import check_replaceable
     from bertjax.interop.models import export_params
+    from bertjax.objectives.registry import find_objective
     from bertjax.workdir.stored_run import open_run
 
     output = check_replaceable(options.output, options.overwrite)
     run = open_run(options.workdir)
     step, params = run.weights(options.step)
-    export_params(output, run.config.model, params, run.tokenizer(), overwrite=options.overwrite)
+    without = find_objective(run.config.data.objective).own_heads
+    export_params(output, run.config.model, params, run.tokenizer(), without=without, overwrite=options.overwrite)
     say(f"step {step} of {run.workdir} is in {output}; it was read back and computes the same")
 
 

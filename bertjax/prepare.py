@@ -88,9 +88,10 @@ def _number_in(low: float, high: float) -> Callable[[str], float]:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus.prepared import prepare
-    from bertjax.data.corpus.text_warnings import cleaning_line, text_line, text_warnings
-    from bertjax.data.stream.pair_cautions import pair_lines, phase_pairs
+    from bertjax.data.corpus.text_warnings import cleaning_line, text_warnings, text_line
     from bertjax.data.stream.settings import ExampleSettings
+    from bertjax.objectives.mlm_nsp import OBJECTIVE
+    from bertjax.objectives.pair_cautions import facts_line, pair_lines, phase_pairs
 
     settings = {name: value for name, value in vars(options).items() if name not in ("input", "output")}
     corpus = prepare(options.input, options.output, **settings)
@@ -109,10 +110,11 @@ def _run(options: argparse.Namespace) -> None:
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )
-    pairs = phase_pairs(corpus.train, {"data.objective=mlm_nsp": ExampleSettings()})
+    settings = ExampleSettings(OBJECTIVE.examples)
+    pairs = phase_pairs(OBJECTIVE, corpus.train, {f"data.objective={OBJECTIVE.name}": settings})
     for facts in pairs.values():
-        say(f"  in rows of {ExampleSettings().sequence_length} tokens: {facts.in_words()}")
-    for line in [*text_warnings(corpus, bool(options.lowercase)), *pair_lines(corpus.train, pairs)]:
+        say(f"  in rows of {settings.sequence_length} tokens: {facts_line(OBJECTIVE, facts)}")
+    for line in [*text_warnings(corpus, bool(options.lowercase)), *pair_lines(OBJECTIVE, corpus.train, pairs)]:
         note(f"warning: {line}")
 
 

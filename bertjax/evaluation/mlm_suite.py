@@ -31,6 +31,7 @@ from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fit
 from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.objectives import mlm
 from bertjax.objectives.losses import weighted_cross_entropy
 from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
@@ -63,7 +64,9 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     length = options.max_length or min(_ROW_LENGTH, longest)
     if length > longest:
         raise ConfigError(f"max_length = {length} is longer than the model, which takes {longest} tokens")
-    settings = ExampleSettings("mlm", length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16)
+    settings = ExampleSettings(
+        mlm.OBJECTIVE.examples, length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16
+    )
     if isinstance(data, str | Path) and corpora.is_prepared_spec(data):
         prepared = corpora.open_prepared(data)
         if prepared.tokenizer.fingerprint != tokenizer.fingerprint:

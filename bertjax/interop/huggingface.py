@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,13 @@ _FIXED = {
 }
 
 
-def to_config(config: ModelConfig, pad_token_id: int, for_pretraining: bool = True) -> dict[str, Any]:
-    """config.json of ``transformers.BertForPreTraining`` or ``BertModel``."""
+def to_config(
+    config: ModelConfig, pad_token_id: int, heads: Container[str] = ("mlm_head", "nsp_head")
+) -> dict[str, Any]:
+    """config.json of ``transformers.BertForPreTraining``, or with fewer heads ``BertForMaskedLM`` or ``BertModel``."""
+    with_mlm = "BertForPreTraining" if "nsp_head" in heads else "BertForMaskedLM"
     return {
-        "architectures": ["BertForPreTraining" if for_pretraining else "BertModel"],
+        "architectures": [with_mlm if "mlm_head" in heads else "BertModel"],
         **{name: getattr(config, name) for name in (*_REQUIRED, *_OPTIONAL)},
         **_FIXED,
         "pad_token_id": pad_token_id,
@@ -192,7 +195,7 @@ def export_model(
             tokenizer.save(building)
             _set_longest(building / "tokenizer_config.json", config.max_position_embeddings)
         pad_id = 0 if tokenizer is None else tokenizer.pad_id
-        written = to_config(config, pad_id, for_pretraining="mlm_head" in params)
+        written = to_config(config, pad_id, params)
         (building / "config.json").write_text(json.dumps(written | dict(values), indent=2) + "\n")
         write_beside(building)
         tensors = dict(sorted({**to_tensors(params, config), **head}.items()))

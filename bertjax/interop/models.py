@@ -64,29 +64,42 @@ def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None
 
 
 def export_params(
-    path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer, *, overwrite: bool = False
+    path: str | Path,
+    config: ModelConfig,
+    params: dict[str, Any],
+    tokenizer: Tokenizer,
+    *,
+    without: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> None:
-    """``save_model`` for the nested parameters of a run.
+    """``save_model`` for the nested parameters of a run. without: heads that are not written.
 
     A vocabulary learned on little text may have fewer entries than the model has rows; the other rows are stripped,
     like the padding of the vocabulary.
     """
     exported = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
-    _export(path, exported, params, tokenizer, overwrite)
+    _export(path, exported, params, tokenizer, overwrite, without)
 
 
 def _export(
-    path: str | Path, config: ModelConfig, params: dict[str, Any], tokenizer: Tokenizer | None, overwrite: bool
+    path: str | Path,
+    config: ModelConfig,
+    params: dict[str, Any],
+    tokenizer: Tokenizer | None,
+    overwrite: bool,
+    without: tuple[str, ...] = (),
 ) -> None:
     params = jax.tree.map(np.asarray, params)
+    written = {part: values for part, values in params.items() if part not in without}
 
     def verify(folder: Path) -> None:
         opened = open_folder(folder)
-        if set(opened.missing_heads) != set(HEADS) - set(params):
+        if set(opened.missing_heads) != set(HEADS) - set(written):
             raise ModelFileError(f"{folder} does not hold the heads that were written")
-        check_computes_same(folder, _model(opened.config, opened.read()), _model(config, params))
+        read = opened.read() | {part: params[part] for part in without}
+        check_computes_same(folder, _model(opened.config, read), _model(config, params))
 
-    export_model(path, config, params, tokenizer, verify, overwrite=overwrite)
+    export_model(path, config, written, tokenizer, verify, overwrite=overwrite)
 
 
 def model_folder(path: str | Path) -> Path:

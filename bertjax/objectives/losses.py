@@ -1,19 +1,18 @@
-"""What a step minimises, and the two pretraining losses: sums over examples, and the weights that divide them.
-
-Arrays only.
-"""
+"""What a step minimises: sums over examples, and the weights that divide them. Arrays only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-# Added to the number of masked tokens (google-research/bert run_pretraining.py, get_masked_lm_output).
-MLM_WEIGHT_EPSILON = 1e-5
+from bertjax.objectives import mlm_nsp
+from bertjax.objectives.objective import CrossEntropy
+from bertjax.objectives.registry import objectives
 
 Batch = dict[str, jax.Array]
 Values = dict[str, jax.Array]  # scalars by name
@@ -47,59 +46,57 @@ def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Ar
     return jnp.sum(losses * weights), jnp.sum(hits * weights)
 
 
-def batch_weights(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """What the sums of a (global) batch are divided by: masked tokens and labelled pairs in it."""
-    return {
-        "mlm": jnp.sum(batch["masked_lm_weights"]),
-        "nsp": jnp.sum(batch["next_sentence_weights"]),
-    }
+def objective_of(losses: Sequence[CrossEntropy]) -> Objective:
+    """The sum of mean cross entropies; sums and means are named NAME_loss, NAME_hits and NAME_loss, NAME_accuracy."""
+
+    def weights(batch: Batch) -> Values:
+        return {loss.name: jnp.sum(batch[loss.weights]) for loss in losses}
+
+    def sums(output: Any, batch: Batch) -> Values:
+        found = {}
+        for loss in losses:
+            of_loss = weighted_cross_entropy(getattr(output, loss.logits), batch[loss.labels], batch[loss.weights])
+            found |= dict(zip((f"{loss.name}_loss", f"{loss.name}_hits"), of_loss, strict=True))
+        return found
+
+    def means(sums: Values, weights: Values) -> Values:
+        found = {}
+        for loss in losses:
+            divisor = weights[loss.name]
+            divisor = divisor + loss.epsilon if loss.epsilon else divisor
+            divisor = jnp.maximum(divisor, loss.least) if loss.least else divisor
+            mean, accuracy = loss.fields
+            found |= {mean: sums[mean] / divisor, accuracy: sums[f"{loss.name}_hits"] / divisor}
+        return found
+
+    def total(sums: Values, weights: Values) -> jax.Array:
+        found = means(sums, weights)
+        return functools.reduce(jnp.add, [found[loss.fields[0]] for loss in losses])
+
+    return Objective(weights, sums, total, means)
 
 
-def pretraining_sums(output, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Sums over the rows of ``batch``: mlm_loss, mlm_hits, nsp_loss, nsp_hits. ``output`` as the model returns it."""
-    mlm_loss, mlm_hits = weighted_cross_entropy(output.mlm_logits, batch["masked_lm_ids"], batch["masked_lm_weights"])
-    nsp_loss, nsp_hits = weighted_cross_entropy(
-        output.nsp_logits, batch["next_sentence_labels"], batch["next_sentence_weights"]
-    )
-    return {"mlm_loss": mlm_loss, "mlm_hits": mlm_hits, "nsp_loss": nsp_loss, "nsp_hits": nsp_hits}
+# Masked LM and next sentences; also what a row of any objective takes of memory is estimated with it.
+PRETRAINING = objective_of(mlm_nsp.OBJECTIVE.losses)
 
 
-def total_loss(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> jax.Array:
-    """mlm_loss + nsp_loss, each the mean over the global batch that ``weights`` describe.
-
-    Linear in ``sums``: those of parts of the batch add up to that of the whole.
-    """
-    means = mean_metrics(sums, weights)
-    return means["mlm_loss"] + means["nsp_loss"]
+def batch_loss(output: Any, batch: Batch) -> jax.Array:
+    """The loss of a batch of ``mlm`` or ``mlm_nsp``, scalar; ``output`` as the model returns it."""
+    return PRETRAINING.total(PRETRAINING.sums(output, batch), PRETRAINING.weights(batch))
 
 
-def mean_metrics(sums: dict[str, jax.Array], weights: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy of the batch; the nsp ones are 0 where there are no labels."""
-    masked = weights["mlm"] + MLM_WEIGHT_EPSILON
-    pairs = jnp.maximum(weights["nsp"], 1.0)
-    return {
-        "mlm_loss": sums["mlm_loss"] / masked,
-        "mlm_accuracy": sums["mlm_hits"] / masked,
-        "nsp_loss": sums["nsp_loss"] / pairs,
-        "nsp_accuracy": sums["nsp_hits"] / pairs,
-    }
-
-
-PRETRAINING = Objective(batch_weights, pretraining_sums, total_loss, mean_metrics)
-
-
-def batch_loss(output, batch: Batch) -> jax.Array:
-    """The loss of a batch, scalar; ``output`` as the model returns it."""
-    return total_loss(pretraining_sums(output, batch), batch_weights(batch))
-
-
-def pretraining_loss(output, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+def pretraining_loss(output: Any, batch: Batch) -> tuple[jax.Array, Values]:
     """The loss of a batch and its parts, for ``jax.value_and_grad(..., has_aux=True)``.
 
-    output: ``model.on_batch(batch)``. Returns the scalar mlm_loss + nsp_loss, means over the batch, and the four
-    values of ``mean_metrics``. Raises ValueError for the output of a model without heads, or of another call.
+    output: ``model.on_batch(batch)``. Returns the sum of the losses of the objective that the batch was made for, and
+    their means: mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy or sop_loss, sop_accuracy. Raises ValueError for the
+    output of a model without heads, or of another call.
     """
     if output.mlm_logits is None or output.mlm_logits.shape[:2] != batch["masked_lm_ids"].shape:
         raise ValueError("output must be model.on_batch(batch), of a model made with for_pretraining=True")
-    sums, weights = pretraining_sums(output, batch), batch_weights(batch)
-    return total_loss(sums, weights), mean_metrics(sums, weights)
+    losses = next((one.losses for one in objectives() if set(one.examples.fields) <= set(batch)), None)
+    if losses is None:
+        raise ValueError(f"no objective has batches of only {', '.join(batch)}")
+    objective = objective_of(losses)
+    sums, weights = objective.sums(output, batch), objective.weights(batch)
+    return objective.total(sums, weights), objective.means(sums, weights)

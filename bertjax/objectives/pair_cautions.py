@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bertjax.data.corpus.index import Corpus
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.pair_facts import PairFacts, pair_facts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from bertjax.batch import shapes
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.corpus.placing import cache_folder
+from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding
 from bertjax.planning.collectives import collectives
@@ -82,7 +83,8 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     parallel = dataclasses.replace(run.parallel, rows_per_device=split.rows)
     run = dataclasses.replace(run, phases={**run.phases, name: phase}, parallel=parallel)
     job = make_job(run, mesh)
-    fields = shapes(phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
+    size = (phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
+    fields = shapes(*size, run_objective(run).examples.fields)
     sharding = batch_sharding(mesh)
     batch = {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}
     return job.train_step(phase).lower(job.state_shapes(), batch)

@@ -16,6 +16,7 @@ from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import fitted, new_parts, tokenizer_of
 from bertjax.interop.weights import HEADS
 from bertjax.model.embeddings import padded_rows
+from bertjax.objectives.registry import find_objective
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.stored_run import StoredRun, is_run, open_run
@@ -37,6 +38,7 @@ class Origin:
     config: ModelConfig
     tokenizer: Tokenizer | None
     params: Callable[[], dict[str, Any]]
+    objective: str = "mlm_nsp"  # what its heads have learned
 
 
 def open_origin(
@@ -50,7 +52,8 @@ def open_origin(
     if is_run(path):
         stored = open_run(path)
         stored.check()  # before anything else is done
-        origin = Origin(path, stored.config.model, stored.tokenizer(), lambda: _told_weights(stored, first, tell))
+        weights = lambda: _told_weights(stored, first, tell)
+        origin = Origin(path, stored.config.model, stored.tokenizer(), weights, stored.config.data.objective)
     else:
         folder = open_folder(path)
         tokenizer = tokenizer_of(path)
@@ -81,7 +84,9 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
     known one, a shorter one is its beginning. Heads that the origin lacks are new. Raises ModelFileError, and
     ConfigError where the vocabularies cannot be compared.
     """
-    params: dict[str, Any] = dict(flatten_dict(origin.params(), sep="/"))
+    other = _other_heads(origin.objective, run.data.objective)
+    params: dict[str, Any] = {part: values for part, values in origin.params().items() if part not in other}
+    params = dict(flatten_dict(params, sep="/"))
     taken = _source_rows(origin, run.model, tokenizer)
     said = [f"first weights from {origin.path}: {_vocabulary_line(origin, run, tokenizer, int((taken >= 0).sum()))}"]
     for path in _BY_TOKEN:
@@ -99,6 +104,12 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
         said.append("new: " + ", ".join(HEADS[part] for part in missing))
     say("; ".join(said))
     return params
+
+
+def _other_heads(there: str, here: str) -> set[str]:
+    """Heads that mean something else under the objective ``there`` than under ``here``."""
+    own = lambda name: find_objective(name).own_heads
+    return set() if there == here else {*own(there), *own(here)}
 
 
 def _source_rows(origin: Origin, model: ModelConfig, tokenizer: Tokenizer) -> np.ndarray:

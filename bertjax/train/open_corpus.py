@@ -17,6 +17,8 @@ from bertjax.data.corpus.prepared import PreparedCorpus
 from bertjax.data.corpus.sources import open_sources
 from bertjax.data.corpus.text_warnings import TextCounts, check_known, cleaning_line, text_line
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.pair_cautions import check_corpus
+from bertjax.objectives.registry import find_objective
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
 from bertjax.workdir.same_run import (
     SameContent,
@@ -59,7 +61,7 @@ def open_corpus(
         asked = corpus.manifest["settings"].get("vocab_size")
         is_learned = asked == run.model.vocab_size or recorded is not None
         check_tokenizer(corpus.tokenizer, run.model.vocab_size, trained=is_learned)
-    corpora.check_objective(corpus.train, data.objective)
+    check_corpus(find_objective(data.objective), corpus.train)
     if recorded is None:  # a run that has begun goes on as it did, with a warning
         check_known(TextCounts.of(corpus), corpus.tokenizer)
     for line in cleaning_line(corpus):

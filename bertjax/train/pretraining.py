@@ -13,8 +13,7 @@ from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig
 from bertjax.data.corpus.text_warnings import text_warnings
-from bertjax.data.stream.pair_cautions import check_pairs, pair_lines, phase_pairs
-from bertjax.data.stream.pipeline import ExampleSettings, evaluation_batches, open_batches
+from bertjax.data.stream.pipeline import evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER
 from bertjax.data.stream.word_warnings import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
@@ -26,6 +25,8 @@ from bertjax.engine.recorder import Stage
 from bertjax.engine.state import with_params
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.interop.models import export_params
+from bertjax.objectives.pair_cautions import check_pairs, facts_line, pair_lines, phase_pairs
+from bertjax.objectives.registry import phase_settings, run_objective
 from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
@@ -48,18 +49,6 @@ from bertjax.train.summary import summarise, summary_lines
 from bertjax.workdir import files as folder
 from bertjax.workdir.same_run import fingerprints, origin_fingerprint
 
-# Deterministic values of a train row, in the order they are written.
-TRAIN_FIELDS = (
-    "loss",
-    "mlm_loss",
-    "mlm_accuracy",
-    "nsp_loss",
-    "nsp_accuracy",
-    "learning_rate",
-    "grad_norm",
-    "loss_scale",
-)
-
 
 def train(
     run: RunConfig,
@@ -76,6 +65,7 @@ def train(
     # --- Sizes: what cannot be is refused before anything is built ---------------------------------------------
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     check_optimizer(run.optimizer.name)
+    objective = run_objective(run)
     check_sizes(run, mesh)
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
@@ -89,11 +79,11 @@ def train(
     run = settled(run, recorded, corpus)
     phases = list(run.phases.values())
     order = data_order(recorded)
-    settings = [ExampleSettings.from_config(run, index, order) for index in range(len(phases))]
+    settings = [phase_settings(run, index, order) for index in range(len(phases))]
     trained_on = {name: one for (name, phase), one in zip(run.phases.items(), settings, strict=True) if phase.steps}
-    pairs = phase_pairs(corpus.train, trained_on, run.seed)
+    pairs = phase_pairs(objective, corpus.train, trained_on, run.seed)
     if recorded is None:
-        check_pairs(corpus.train, pairs)
+        check_pairs(objective, corpus.train, pairs)
     asked = "config.data.whole_word_masking"
     little = [] if recorded else check_words(corpus.train, corpus.tokenizer, settings[0], asked)
     unigram = unigram_log_probs(corpus.token_counts)
@@ -109,11 +99,11 @@ def train(
     for line in describe_job(job):
         display.say(line)
     for name, facts in pairs.items():
-        display.say(f"{name}: {facts.in_words()}")
+        display.say(f"{name}: {facts_line(objective, facts)}")
     warnings = [
         *suites.cautions,
         *text_warnings(corpus, is_lowercase_asked),
-        *pair_lines(corpus.train, pairs),
+        *pair_lines(objective, corpus.train, pairs),
         *little,
         *cautions(run, mesh),
     ]
@@ -166,14 +156,14 @@ def train(
     def held_out(params: Any, index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
         read = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
-        return evaluate(eval_step, params, read, placement.put, unigram)
+        return evaluate(eval_step, params, read, placement.put, unigram, objective.losses)
 
     def evaluate_all(here: RunPosition, index: int) -> Evaluation:
         """The held-out losses, and the suites that are due."""
         params, stage = here.state.params, stages[index]
         losses = held_out(params, index)
         scores = suites.scores(here.step, here.step == stage.last, lambda: job.model(params), placement)
-        line = evaluation_line(here.step, stage.name, losses) + in_words(scores)
+        line = evaluation_line(here.step, stage.name, losses, objective.losses) + in_words(scores)
         return Evaluation(losses | scores, line, losses["loss"], losses)
 
     every = lambda steps: lambda step: bool(steps and step % steps == 0)
@@ -189,7 +179,7 @@ def train(
         state_shapes=job.state_shapes,
         guard=run.guard,
         logging=run.logging,
-        fields=TRAIN_FIELDS,
+        fields=objective.fields,
         events=[("warning", line) for line in warnings],
     )
     latest = fit(here, training, checkpoints, in_checkpoints, session)
@@ -199,13 +189,13 @@ def train(
         losses = latest[1].result
     else:  # a finished run, started again
         losses = session.evaluate(here.step, lambda: held_out(here.state.params, len(phases) - 1))
-    summary = summarise(run, losses, here.totals, corpus.manifest["held_out"]["kind"])
+    summary = summarise(run, objective.losses, losses, here.totals, corpus.manifest["held_out"]["kind"])
     with processes.progress.pause("exporting"):
         params = gathered(here.state.params, mesh)
         if processes.first:
-            export_params(workdir / "model", run.model, params, corpus.tokenizer)
+            export_params(workdir / "model", run.model, params, corpus.tokenizer, without=objective.own_heads)
             folder.write_json(workdir / "summary.json", summary)
     session.report()
-    for line in summary_lines(summary, workdir):
+    for line in summary_lines(summary, objective.losses, workdir):
         display.say(line)
     return summary

@@ -31,7 +31,8 @@ from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
 from bertjax.model.precision import precision_named
-from bertjax.objectives.losses import PRETRAINING, batch_loss
+from bertjax.objectives.losses import batch_loss, objective_of
+from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards, one_of
 
 
@@ -75,7 +76,7 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         run.guard,
         nnx.graphdef(model),
         specs,
-        PRETRAINING,
+        objective_of(run_objective(run).losses),
         make_optimizer(run.optimizer, specs),
         make_params=lambda: split_params(new_model())[1],
         run=run,

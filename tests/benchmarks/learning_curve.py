@@ -27,8 +27,9 @@ import numpy as np
 
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve, to_dict
 from bertjax.data.corpus.prepared import PreparedCorpus, prepare
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
 from bertjax.interop.huggingface import export_model
+from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.pretraining_job import make_job
@@ -66,7 +67,7 @@ def run_of(model: ModelConfig, phase: PhaseConfig, clip_norm: float = 0.0) -> Ru
 
 def read_batches(corpus: PreparedCorpus, run: RunConfig) -> list[dict[str, np.ndarray]]:
     """The batches of the whole run, as ``bertjax.train`` would read them."""
-    phase, settings = run.phases["phase1"], ExampleSettings.from_config(run, 0)
+    phase, settings = run.phases["phase1"], phase_settings(run, 0)
     with open_batches(corpus.train, corpus.tokenizer, [settings], run.seed, 0, phase.batch_size) as batches:
         return [batch for batch, _ in islice(batches, phase.steps)]
 

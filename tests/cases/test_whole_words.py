@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertjax.data.stream.in_memory import masked_batches
+from bertjax.objectives.masked_batches import masked_batches
 from bertjax.text.tokenizer import load_tokenizer
 
 TEXTS = [f"Sentence number {i} speaks of undiscovered rivers, and of the sea" for i in range(60)]

@@ -16,8 +16,9 @@ import numpy as np
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.processes import distributed_run
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
 from bertjax.model.dropout import DropoutSeed, dropout_at, keep_mask
+from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import batch_sharding, gathered, process_rows, to_global
 from bertjax.train.pretraining_job import make_job
@@ -73,7 +74,7 @@ def train(sizes):
     state, step = job.initial_state(), job.train_step(PHASE)
     corpus, tokenizer = corpus_and_tokenizer()
     rows, losses, batches = process_rows(PHASE.batch_size, mesh), [], {}
-    settings = [ExampleSettings.from_config(RUN, 0)]
+    settings = [phase_settings(RUN, 0)]
     with open_batches(corpus, tokenizer, settings, 0, 0, PHASE.batch_size, rows=rows, prefetch=0) as stream:
         for number in range(STEPS):
             batch, _ = next(stream)

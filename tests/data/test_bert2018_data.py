@@ -22,6 +22,9 @@ import pytest
 from scipy.stats import chisquare
 
 from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.objectives.registry import find_objective
+
+NSP = find_objective("mlm_nsp").examples
 
 SEP, MASK = 3, 4
 SENTENCE = 20  # tokens, where all sentences are of one length
@@ -60,7 +63,7 @@ def mixed(synthetic):
 @pytest.fixture(scope="module", params=[(128, 20), (512, 77)], ids=["128", "512"])
 def rows(request, synthetic, mixed):
     length, most = request.param
-    settings = ExampleSettings(sequence_length=length, max_predictions=most, max_examples_per_row=1)
+    settings = ExampleSettings(NSP, sequence_length=length, max_predictions=most, max_examples_per_row=1)
     return settings, one_epoch(synthetic, mixed, settings)
 
 
@@ -78,7 +81,7 @@ def test_number_of_masked_tokens(rows):
 
 
 def test_no_more_are_masked_than_there_is_room_for(synthetic, mixed):
-    batch = one_epoch(synthetic, mixed, ExampleSettings(max_predictions=12, max_examples_per_row=1))
+    batch = one_epoch(synthetic, mixed, ExampleSettings(NSP, max_predictions=12, max_examples_per_row=1))
     length = (batch["example_ids"] > 0).sum(1)
     assert batch["masked_lm_weights"].sum(1).tolist() == [min(12, max(1, round(n * 0.15))) for n in length.tolist()]
 
@@ -136,7 +139,7 @@ def test_short_sequences(synthetic):
     """With short_seq_prob target_seq_length = rng.randint(2, max_num_tokens), both ends in; else max_num_tokens."""
     documents, room = 2000, 61
     corpus = synthetic.corpus([[1] * 300 for _ in range(documents)])
-    settings = ExampleSettings(sequence_length=64, max_predictions=10, max_examples_per_row=1)
+    settings = ExampleSettings(NSP, sequence_length=64, max_predictions=10, max_examples_per_row=1)
     batch = one_epoch(synthetic, corpus, settings)
     # Sentences of one token: a true pair that is not the document's last has its target length exactly.
     longest = np.zeros(documents, int)
@@ -158,7 +161,7 @@ def regular(synthetic):
     """(examples, sentences of each document, first sentence of each): 3,000 documents of 1 to 30 sentences of 20."""
     count = np.random.RandomState(6).randint(1, 31, 3000)
     corpus = synthetic.corpus([[SENTENCE] * n for n in count.tolist()])
-    settings = ExampleSettings(max_examples_per_row=1, short_seq_prob=0.0)
+    settings = ExampleSettings(NSP, max_examples_per_row=1, short_seq_prob=0.0)
     return synthetic.examples_of(one_epoch(synthetic, corpus, settings)), count, np.cumsum(count) - count
 
 

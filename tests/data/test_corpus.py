@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from bertjax.data.corpus import manifest as manifests
-from bertjax.data.corpus.prepared import check_files, check_objective, find_prepared, open_prepared, prepare, verify
+from bertjax.data.corpus.prepared import check_files, find_prepared, open_prepared, prepare, verify
 from bertjax.data.corpus.sources import TextList
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.pair_cautions import check_corpus
+from bertjax.objectives.registry import find_objective
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
@@ -178,9 +180,9 @@ def test_one_long_document_loses_its_tail(tmp_path):
     assert corpus.manifest["held_out"]["kind"] == "tail"
     assert (corpus.train.num_sentences, corpus.held_out.num_sentences) == (48, 2)
     assert documents(corpus.held_out, corpus.tokenizer)[0][1].replace(" ", "") == "thisissentence49."
-    check_objective(corpus.train, "mlm")
+    check_corpus(find_objective("mlm"), corpus.train)
     with pytest.raises(DataError, match=r"only one document.*--config\.data\.objective=mlm"):
-        check_objective(corpus.train, "mlm_nsp")
+        check_corpus(find_objective("mlm_nsp"), corpus.train)
 
 
 @pytest.mark.parametrize("tokenizer", ["wordpiece", "sentencepiece"])
@@ -189,9 +191,9 @@ def test_one_sentence_is_a_corpus(tmp_path, tokenizer):
     assert corpus.manifest["held_out"]["kind"] == "copy"
     assert corpus.train.num_sentences == corpus.held_out.num_sentences == 1
     assert corpus.tokenizer.vocab_size <= 8192
-    check_objective(corpus.train, "mlm")
+    check_corpus(find_objective("mlm"), corpus.train)
     with pytest.raises(DataError, match=r"impossible.*only one sentence.*--config\.data\.objective=mlm") as caught:
-        check_objective(corpus.train, "mlm_nsp")
+        check_corpus(find_objective("mlm_nsp"), corpus.train)
     assert "\n" not in str(caught.value)
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from bertjax import batch as batch_fields
-from bertjax.data.stream.in_memory import corpus_of, masked_batches
+from bertjax.data.stream.in_memory import corpus_of
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.masked_batches import masked_batches
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = [f"Document {i} is here. It says {i} things, and no more. Then it ends." for i in range(30)]

@@ -11,6 +11,9 @@ import sys, time
 from types import SimpleNamespace
 import numpy as np
 from bertjax.data.stream.pipeline import Cursor, ExampleSettings, open_batches
+from bertjax.objectives.registry import find_objective
+
+NSP = find_objective("mlm_nsp").examples
 
 folder = sys.argv[1]
 lengths, documents = np.load(folder + "/lengths.npy", "r"), np.load(folder + "/documents.npy", "r")
@@ -27,7 +30,7 @@ tokenizer = SimpleNamespace(
 # 900,000 steps of 256 rows of 128 tokens are some 29 epochs.
 cursor = Cursor(epoch=29, block=77, row=12345)
 began = time.perf_counter()
-with open_batches(corpus, tokenizer, [ExampleSettings()], 0, 0, 256, cursor) as batches:
+with open_batches(corpus, tokenizer, [ExampleSettings(NSP)], 0, 0, 256, cursor) as batches:
     batch, after = next(batches)
 assert (batch["example_ids"] > 0).mean() > 0.9 and after == Cursor(29, 77, 12345 + 256)
 seconds = time.perf_counter() - began

@@ -7,6 +7,10 @@ from bertjax.data.stream.cursor import Cursor
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import RowStream
 from bertjax.data.stream.settings import ExampleSettings
+from bertjax.objectives.registry import find_objective
+
+MLM = find_objective("mlm").examples
+NSP = find_objective("mlm_nsp").examples
 
 CLS, SEP, MASK = 2, 3, 4
 
@@ -27,7 +31,7 @@ def corpus(synthetic):
 
 @pytest.mark.parametrize("length,most", [(64, 10), (128, 20), (512, 77)])
 def test_packed_quota(synthetic, corpus, length, most):
-    settings = ExampleSettings(sequence_length=length, max_predictions=most)
+    settings = ExampleSettings(NSP, sequence_length=length, max_predictions=most)
     batch = epoch_batch(synthetic, corpus, settings)
     masked, tokens = batch["masked_lm_weights"].sum(1), (batch["example_ids"] > 0).sum(1)
     # In a row the cumulative length is rounded with a random offset: never more than one off.
@@ -37,7 +41,7 @@ def test_packed_quota(synthetic, corpus, length, most):
 
 
 def test_packed_quota_below_the_share_is_never_exceeded(synthetic, corpus):
-    batch = epoch_batch(synthetic, corpus, ExampleSettings(sequence_length=128, max_predictions=5))
+    batch = epoch_batch(synthetic, corpus, ExampleSettings(NSP, sequence_length=128, max_predictions=5))
     assert batch["masked_lm_positions"].shape[1] == 5
     full = (batch["example_ids"] > 0).sum(1) > 100
     assert (batch["masked_lm_weights"].sum(1)[full] >= 4).all()
@@ -45,7 +49,7 @@ def test_packed_quota_below_the_share_is_never_exceeded(synthetic, corpus):
 
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_unpacked_number_is_the_formula_of_2018(synthetic, corpus, whole_words):
-    settings = ExampleSettings(max_examples_per_row=1, whole_word_masking=whole_words)
+    settings = ExampleSettings(NSP, max_examples_per_row=1, whole_word_masking=whole_words)
     batch = epoch_batch(synthetic, corpus, settings)
     masked, tokens = batch["masked_lm_weights"].sum(1), (batch["example_ids"] > 0).sum(1)
     wanted = [min(20, max(1, round(n * 0.15))) for n in tokens.tolist()]
@@ -58,7 +62,7 @@ def test_unpacked_number_is_the_formula_of_2018(synthetic, corpus, whole_words):
 @pytest.mark.parametrize("whole_words", [False, True])
 @pytest.mark.parametrize("most", [1, 8])
 def test_fields_of_the_masked(synthetic, corpus, most, whole_words):
-    settings = ExampleSettings(max_examples_per_row=most, whole_word_masking=whole_words)
+    settings = ExampleSettings(NSP, max_examples_per_row=most, whole_word_masking=whole_words)
     batch = epoch_batch(synthetic, corpus, settings)
     positions, weights = batch["masked_lm_positions"], batch["masked_lm_weights"] > 0
     # Used slots first, positions ascending, unused slots empty.
@@ -80,7 +84,7 @@ def test_fields_of_the_masked(synthetic, corpus, most, whole_words):
 @pytest.mark.parametrize("most", [1, 8])
 def test_every_place_of_an_example_is_masked_alike(synthetic, most):
     corpus = synthetic.corpus([[20] * 300 for _ in range(40)])
-    batch = epoch_batch(synthetic, corpus, ExampleSettings(max_examples_per_row=most))
+    batch = epoch_batch(synthetic, corpus, ExampleSettings(NSP, max_examples_per_row=most))
     row, slot = np.nonzero(batch["masked_lm_weights"])
     places = batch["masked_lm_positions"][row, slot]
     maskable = (synthetic.original_ids(batch) > MASK).sum(0)
@@ -91,7 +95,7 @@ def test_every_place_of_an_example_is_masked_alike(synthetic, most):
 
 
 def test_whole_words_are_masked_together(synthetic, corpus):
-    settings = ExampleSettings(whole_word_masking=True)
+    settings = ExampleSettings(NSP, whole_word_masking=True)
     batch = epoch_batch(synthetic, corpus, settings)
     ids = synthetic.original_ids(batch)
     masked = np.zeros(ids.shape, bool)
@@ -108,7 +112,7 @@ def test_whole_words_are_masked_together(synthetic, corpus):
 
 def test_masks_are_made_afresh_every_epoch(synthetic):
     corpus = synthetic.corpus([[20]] * 50)
-    settings = ExampleSettings(objective="mlm", sequence_length=32, max_predictions=5)
+    settings = ExampleSettings(MLM, sequence_length=32, max_predictions=5)
     seen = []
     for epoch in (0, 1):
         batch = epoch_batch(synthetic, corpus, settings, epoch)

@@ -18,10 +18,13 @@ from bertjax.data.corpus.prepared import open_prepared
 from bertjax.errors import DataError
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.data.stream.settings import ExampleSettings
+from bertjax.objectives.registry import find_objective
+
+MLM = find_objective("mlm").examples
 
 folder, name, prefetch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[4])
 corpus = open_prepared(folder)
-settings = ExampleSettings("mlm", 32, max_predictions=5, block_tokens=4000)
+settings = ExampleSettings(MLM, 32, max_predictions=5, block_tokens=4000)
 batches = open_batches(corpus.train, corpus.tokenizer, [settings], 0, 0, 8, prefetch=prefetch)
 next(batches)
 file = folder / "index" / name

@@ -1,13 +1,34 @@
 import pytest
 
-from bertjax.data.stream.in_memory import masked_batches
-from bertjax.data.stream.pair_cautions import check_pairs, pair_facts, pair_lines, phase_pairs
+from bertjax.data.stream.pair_facts import pair_facts
 from bertjax.data.stream.pipeline import ExampleSettings, evaluation_batches
 from bertjax.errors import DataError
+from bertjax.objectives import pair_cautions
+from bertjax.objectives.masked_batches import masked_batches
+from bertjax.objectives.registry import find_objective
 from bertjax.prepare import main
 from bertjax.text.vocabulary import train_tokenizer
 
-ROWS = ExampleSettings()
+MLM = find_objective("mlm").examples
+OBJECTIVE = find_objective("mlm_nsp")
+
+
+def phase_pairs(corpus, phases):
+    (settings,) = phases.values()
+    return pair_cautions.phase_pairs(find_objective(settings.maker.name), corpus, phases)
+
+
+def check_pairs(corpus, facts):
+    pair_cautions.check_pairs(OBJECTIVE, corpus, facts)
+
+
+def pair_lines(corpus, facts):
+    return pair_cautions.pair_lines(OBJECTIVE, corpus, facts)
+
+
+NSP = find_objective("mlm_nsp").examples
+
+ROWS = ExampleSettings(NSP)
 
 
 def lines_of(corpus, settings=ROWS):
@@ -28,7 +49,7 @@ def test_documents_of_one_sentence_have_no_pairs(synthetic):
     (line,) = lines_of(corpus)
     assert line.startswith("phase1: next-sentence prediction means nothing: no document")
     # The way out: masked LM alone has no pairs, and nothing to say.
-    alone = ExampleSettings(objective="mlm")
+    alone = ExampleSettings(MLM)
     check_pairs(corpus, phase_pairs(corpus, {"phase1": alone}))
     assert not lines_of(corpus, alone)
 
@@ -37,7 +58,7 @@ def test_a_single_pair_of_sentences_is_found_wherever_it_is(synthetic):
     documents = [[9]] * 300
     documents[123] = [9, 9]
     corpus = synthetic.corpus(documents)
-    blocks = ExampleSettings(block_tokens=90)  # about ten documents a block
+    blocks = ExampleSettings(NSP, block_tokens=90)  # about ten documents a block
     facts = pair_facts(corpus, blocks)
     assert facts.has_next == 1
     check_pairs(corpus, {"phase1": facts})
@@ -50,20 +71,20 @@ def test_one_long_sentence_a_document_is_enough(synthetic):
     corpus = synthetic.corpus([[3000]] * 50)
     check_pairs(corpus, phase_pairs(corpus, {"phase1": ROWS}))
     assert not lines_of(corpus)
-    assert "no document" in refused(corpus, ExampleSettings(order=1))
+    assert "no document" in refused(corpus, ExampleSettings(NSP, order=1))
 
 
 def test_sentences_that_fill_a_pair_alone_are_named_as_the_reason(synthetic):
     corpus = synthetic.corpus([[5, 5, 5]] * 100)
-    tiny = ExampleSettings(sequence_length=8, max_predictions=2, short_seq_prob=0.0)
+    tiny = ExampleSettings(NSP, sequence_length=8, max_predictions=2, short_seq_prob=0.0)
     assert "each sentence fills a pair alone" in refused(corpus, tiny)
-    check_pairs(corpus, phase_pairs(corpus, {"phase1": ExampleSettings(sequence_length=16, max_predictions=3)}))
+    check_pairs(corpus, phase_pairs(corpus, {"phase1": ExampleSettings(NSP, sequence_length=16, max_predictions=3)}))
 
 
 def test_short_targets_may_leave_few_next_sentences(synthetic):
     corpus = synthetic.corpus([[60] * 20] * 100)
     assert not lines_of(corpus)
-    assert "can only be random" in lines_of(corpus, ExampleSettings(short_seq_prob=1.0))[0]
+    assert "can only be random" in lines_of(corpus, ExampleSettings(NSP, short_seq_prob=1.0))[0]
 
 
 def test_pairs_are_counted_not_documents(synthetic):
@@ -87,14 +108,16 @@ def test_facts_are_those_of_the_epoch(synthetic):
     tokens = [token for a, b, label in examples for token in (a if label else a + b)]
     assert facts.shown == len(tokens) == len(set(tokens))
     assert facts.tokens == corpus.num_tokens
-    assert f"{len(tokens) / corpus.num_tokens:.1%} of the tokens are shown" in facts.in_words()
+    assert f"{len(tokens) / corpus.num_tokens:.1%} of the tokens are shown" in pair_cautions.facts_line(
+        OBJECTIVE, facts
+    )
 
 
 def test_a_large_corpus_is_looked_at_in_its_first_block(synthetic):
     corpus = synthetic.random_corpus(3, 200)
-    facts = pair_facts(corpus, ExampleSettings(block_tokens=3000))
+    facts = pair_facts(corpus, ExampleSettings(NSP, block_tokens=3000))
     assert not facts.whole_epoch and facts.tokens < corpus.num_tokens / 4
-    assert f"in the first {facts.tokens:,} tokens" in facts.in_words()
+    assert f"in the first {facts.tokens:,} tokens" in pair_cautions.facts_line(OBJECTIVE, facts)
 
 
 def test_batches_of_texts_are_refused_too():

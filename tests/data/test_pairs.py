@@ -10,9 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.data.stream.blocks import read_block
+from bertjax.data.stream.examples import pair_piece, split_long
 from bertjax.data.stream.hashing import Purpose, derive, draw
-from bertjax.data.stream.pairs import make_examples, split_block, split_long
 from bertjax.data.stream.settings import ExampleSettings
+from bertjax.objectives.registry import find_objective
+
+MLM = find_objective("mlm").examples
+NSP = find_objective("mlm_nsp").examples
+
+
+def make_examples(block, sentences, settings, seed, epoch):
+    return settings.maker.make(block, sentences, settings, seed, epoch)
+
+
+def split_block(block, sentences, settings):
+    return settings.maker.split(block, sentences, settings)
+
 
 documents_strategy = st.lists(st.lists(st.integers(1, 70), min_size=1, max_size=14), min_size=2, max_size=8)
 
@@ -102,7 +115,7 @@ def spans(examples) -> list[tuple[list[int], list[int], bool]]:
 )
 @settings(max_examples=120, deadline=None)
 def test_equal_to_the_plain_loop(synthetic, documents, seed, epoch, length, short):
-    chosen = ExampleSettings(sequence_length=length, short_seq_prob=short)
+    chosen = ExampleSettings(NSP, sequence_length=length, short_seq_prob=short)
     block = read_block(synthetic.corpus(documents), 10**9, seed, epoch, 0)
     table = documents_of(block.sentences, len(documents))
     examples = make_examples(block, block.sentences, chosen, seed, epoch)
@@ -110,7 +123,7 @@ def test_equal_to_the_plain_loop(synthetic, documents, seed, epoch, length, shor
 
 
 def test_equal_to_the_plain_loop_where_hundreds_of_tokens_are_dropped(synthetic):
-    chosen = ExampleSettings(sequence_length=32)
+    chosen = ExampleSettings(NSP, sequence_length=32)
     for seed in range(20):
         block = read_block(synthetic.corpus([[700, 300, 2], [500, 500], [900]]), 10**9, seed, 0, 0)
         table = documents_of(block.sentences, 3)
@@ -122,7 +135,7 @@ def test_equal_to_the_plain_loop_where_hundreds_of_tokens_are_dropped(synthetic)
 @given(documents=documents_strategy, seed=st.integers(0, 10**6), objective=st.sampled_from(["mlm", "mlm_nsp"]))
 @settings(max_examples=60, deadline=None)
 def test_every_sentence_is_used_by_one_example(synthetic, documents, seed, objective):
-    chosen = ExampleSettings(objective=objective, sequence_length=32)
+    chosen = ExampleSettings(find_objective(objective).examples, sequence_length=32)
     block = read_block(synthetic.corpus(documents), 10**9, seed, 0, 0)
     block, sentences = split_block(block, block.sentences, chosen)
     examples = make_examples(block, sentences, chosen, seed, 0)
@@ -137,7 +150,7 @@ def test_every_sentence_is_used_by_one_example(synthetic, documents, seed, objec
 def test_a_random_text_is_of_another_document_and_a_true_one_follows(synthetic):
     corpus = synthetic.random_corpus(1, 30)
     block = read_block(corpus, 10**9, 0, 0, 0)
-    examples = make_examples(block, block.sentences, ExampleSettings(sequence_length=512), 0, 0)
+    examples = make_examples(block, block.sentences, ExampleSettings(NSP, sequence_length=512), 0, 0)
     a_document = np.searchsorted(corpus.document_tokens, examples.a_start, side="right")
     b_document = np.searchsorted(corpus.document_tokens, examples.b_start, side="right")
     assert ((a_document == b_document) == ~examples.is_random).all()
@@ -148,14 +161,14 @@ def test_share_of_random_next_sentences(synthetic):
     # Half of the chunks of several sentences; those of one sentence are always random.
     corpus = synthetic.random_corpus(2, 3000, longest=20, sentences=60)
     block = read_block(corpus, 10**9, 0, 0, 0)
-    examples = make_examples(block, block.sentences, ExampleSettings(short_seq_prob=0.0), 0, 0)
+    examples = make_examples(block, block.sentences, ExampleSettings(NSP, short_seq_prob=0.0), 0, 0)
     assert 0.5 < examples.is_random.mean() < 0.58
 
 
 def test_target_length_is_drawn_once_a_document(synthetic):
     corpus = synthetic.corpus([[1] * 2000 for _ in range(400)])
     block = read_block(corpus, 10**9, 0, 0, 0)
-    chosen = ExampleSettings(sequence_length=128, short_seq_prob=0.25)
+    chosen = ExampleSettings(NSP, sequence_length=128, short_seq_prob=0.25)
     examples = make_examples(block, block.sentences, chosen, 0, 0)
     document = block.sentences.document[examples.first_sentence]
     total = examples.a_length + examples.b_length
@@ -168,7 +181,7 @@ def test_target_length_is_drawn_once_a_document(synthetic):
 
 
 def test_long_sentences_are_split_and_lose_nothing(synthetic):
-    chosen = ExampleSettings(objective="mlm", sequence_length=16, short_seq_prob=0.0)
+    chosen = ExampleSettings(MLM, sequence_length=16, short_seq_prob=0.0)
     block = read_block(synthetic.corpus([[50, 3]]), 10**9, 0, 0, 0)
     sentences = split_long(block.sentences, chosen.room)
     assert sentences.length.tolist() == [14, 14, 14, 8, 3]
@@ -193,17 +206,17 @@ def shown(examples) -> int:
 def test_sentences_that_are_too_long_for_a_pair_are_shown_as_a_whole(synthetic, length):
     random = np.random.RandomState(length)
     documents = [random.randint(1, 20 * length, random.randint(1, 5)).tolist() for _ in range(100)]
-    examples, sentences = planned(synthetic, documents, ExampleSettings(sequence_length=length))
+    examples, sentences = planned(synthetic, documents, ExampleSettings(NSP, sequence_length=length))
     assert sentences.length.sum() == sum(map(sum, documents))
     assert shown(examples) > 0.95 * sentences.length.sum()
     assert 0.5 < examples.is_random.mean() < 0.6
-    before, _ = planned(synthetic, documents, ExampleSettings(sequence_length=length, order=1))
+    before, _ = planned(synthetic, documents, ExampleSettings(NSP, sequence_length=length, order=1))
     assert shown(before) < 0.2 * sentences.length.sum()
 
 
 def test_a_document_of_one_long_sentence_has_real_next_ones(synthetic):
     """As one of DNA: pieces of it follow each other, so that A is followed by what stands there."""
-    examples, _ = planned(synthetic, [[5000]] * 20, ExampleSettings(short_seq_prob=0.0))
+    examples, _ = planned(synthetic, [[5000]] * 20, ExampleSettings(NSP, short_seq_prob=0.0))
     real = ~examples.is_random
     assert real.sum() > 200
     follows = examples.b_start - (examples.a_start + examples.a_length)
@@ -215,7 +228,7 @@ def test_a_document_of_one_long_sentence_has_real_next_ones(synthetic):
 @settings(max_examples=60, deadline=None)
 def test_sentences_that_fit_are_paired_as_in_2018(synthetic, documents, seed, length):
     """Only what is longer than a pair has room for is split, and nothing is lost or repeated by that."""
-    chosen = ExampleSettings(sequence_length=length)
+    chosen = ExampleSettings(NSP, sequence_length=length)
     documents = [[min(n, chosen.room) for n in document] for document in documents]
     new, sentences = planned(synthetic, documents, chosen, seed)
     old, whole = planned(synthetic, documents, replace(chosen, order=1), seed)
@@ -233,7 +246,7 @@ def tokens_of(table):
 @given(documents=documents_strategy, length=st.integers(8, 80), objective=st.sampled_from(["mlm", "mlm_nsp"]))
 @settings(max_examples=60, deadline=None)
 def test_pieces_are_the_tokens_of_their_sentences(synthetic, documents, length, objective):
-    chosen = ExampleSettings(objective=objective, sequence_length=length)
+    chosen = ExampleSettings(find_objective(objective).examples, sequence_length=length)
     block = read_block(synthetic.corpus(documents), 10**9, 0, 0, 0)
     split, found = split_block(block, block.sentences, chosen)
     assert tokens_of(found) == tokens_of(block.sentences)
@@ -244,16 +257,16 @@ def test_pieces_are_the_tokens_of_their_sentences(synthetic, documents, length, 
         elif objective == "mlm":
             expected += [chosen.room] * (n // chosen.room) + [n % chosen.room] * (n % chosen.room > 0)
         else:  # the last two share what is left
-            whole = -(-n // chosen.piece) - 2
-            left = n - whole * chosen.piece
-            expected += [chosen.piece] * whole + [-(-left // 2), left // 2]
+            whole = -(-n // pair_piece(chosen.room)) - 2
+            left = n - whole * pair_piece(chosen.room)
+            expected += [pair_piece(chosen.room)] * whole + [-(-left // 2), left // 2]
     assert found.length.tolist() == expected
     assert split.pool_bounds[-1] == len(split.pool)
     assert tokens_of(split.pool) == tokens_of(block.pool)
 
 
 def test_random_texts_are_drawn_from_pieces_too(synthetic):
-    examples, _ = planned(synthetic, [[4000]] * 10, ExampleSettings(short_seq_prob=0.0))
+    examples, _ = planned(synthetic, [[4000]] * 10, ExampleSettings(NSP, short_seq_prob=0.0))
     randoms = examples.b_start[examples.is_random] % 4000
     # 62 of 63, and two that share what is left, with at most some tokens truncated at the front.
     begins = np.array([*range(0, 63 * 62, 63), 3906 - 63 + 63 + 47])
@@ -262,5 +275,5 @@ def test_random_texts_are_drawn_from_pieces_too(synthetic):
 
 def test_one_document_draws_random_texts_from_itself(synthetic):
     block = read_block(synthetic.corpus([[5, 6, 7]]), 10**9, 0, 0, 0)
-    examples = make_examples(block, block.sentences, ExampleSettings(), 0, 0)
+    examples = make_examples(block, block.sentences, ExampleSettings(NSP), 0, 0)
     assert (examples.b_length >= 1).all()

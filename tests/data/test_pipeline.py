@@ -21,8 +21,12 @@ from bertjax.data.stream.cursor import Cursor, switch_phase
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.registry import find_objective, phase_settings
 
-SHORT = ExampleSettings(sequence_length=32, max_predictions=5, block_tokens=2000)
+MLM = find_objective("mlm").examples
+NSP = find_objective("mlm_nsp").examples
+
+SHORT = ExampleSettings(NSP, sequence_length=32, max_predictions=5, block_tokens=2000)
 LONG = replace(SHORT, sequence_length=64, max_predictions=10)
 THIRD = replace(SHORT, sequence_length=48, max_predictions=8, max_examples_per_row=1)
 PHASES = (SHORT, LONG, THIRD)
@@ -170,7 +174,9 @@ def test_phases_share_a_block_without_gap_or_repeat(synthetic, documents, reads,
     if objective == "mlm_nsp" and order > 1:  # sentences are counted below, not the pieces of long ones
         documents = [[min(length, 21) for length in document] for document in documents]
     corpus = synthetic.corpus(documents)
-    phases = [ExampleSettings(objective=objective, sequence_length=length, order=order) for length in lengths]
+    phases = [
+        ExampleSettings(find_objective(objective).examples, sequence_length=length, order=order) for length in lengths
+    ]
     cursor, covered = Cursor(), []
     for phase in range(len(reads) + 1):
         plan = plan_block(corpus, phases, seed, phase, 0, 0, cursor.cuts)
@@ -194,7 +200,7 @@ def test_phases_share_a_block_without_gap_or_repeat(synthetic, documents, reads,
 def test_every_token_of_long_sentences_once_an_epoch_also_over_phase_switches(synthetic, steps):
     # Two pieces fill these pairs exactly, so that nothing is truncated.
     corpus = synthetic.corpus([[900], [60, 450], [690, 45], [1500], [75]])
-    rows = ExampleSettings(sequence_length=33, max_predictions=5, short_seq_prob=0.0)
+    rows = ExampleSettings(NSP, sequence_length=33, max_predictions=5, short_seq_prob=0.0)
     phases = [replace(rows, max_examples_per_row=most) for most in (8, 1, 3)]
     batches, cursor = read_in_phases(synthetic, corpus, phases, steps, 4, 2)
     counts = np.bincount(used_sentences(synthetic, batches), minlength=corpus.num_tokens)
@@ -204,7 +210,7 @@ def test_every_token_of_long_sentences_once_an_epoch_also_over_phase_switches(sy
 
 def test_batches_span_blocks_and_epochs(synthetic):
     corpus = synthetic.corpus([[5, 6], [7], [4, 4, 4]])
-    settings = ExampleSettings(objective="mlm", sequence_length=32, max_predictions=5, block_tokens=12)
+    settings = ExampleSettings(MLM, sequence_length=32, max_predictions=5, block_tokens=12)
     assert num_blocks(corpus, 12) == 2
     (whole,), (after,) = read(synthetic, corpus, 1, batch_size=23, phases=[settings])
     assert after.epoch >= 7
@@ -225,7 +231,7 @@ def test_epochs_and_seeds_differ(synthetic, corpus):
 
 def test_masked_lm_works_down_to_one_sentence(synthetic):
     corpus = synthetic.corpus([[3]])
-    settings = ExampleSettings(objective="mlm", sequence_length=8, max_predictions=2)
+    settings = ExampleSettings(MLM, sequence_length=8, max_predictions=2)
     batches, cursors = read(synthetic, corpus, 2, batch_size=4, phases=[settings], prefetch=2)
     assert cursors[-1] == Cursor(8)
     for batch in batches:
@@ -239,7 +245,7 @@ def test_a_pinned_digest(synthetic, corpus, order):
     of an earlier version of the rules stays what it was."""
     phases = [replace(phase, order=order) for phase in PHASES]
     batches = [b for phase in range(3) for b in read(synthetic, corpus, 12, phase=phase, seed=5, phases=phases)[0]]
-    words = replace(SHORT, whole_word_masking=True, objective="mlm", max_examples_per_row=64, order=order)
+    words = replace(SHORT, whole_word_masking=True, maker=MLM, max_examples_per_row=64, order=order)
     batches += read(synthetic, corpus, 12, phases=[words], seed=5)[0]
     assert digest(batches) == PINNED[order]
 
@@ -274,13 +280,14 @@ _LEFT_OPEN = """
 import numpy as np
 from types import SimpleNamespace as Bag
 from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.objectives.mlm_nsp import OBJECTIVE
 
 bounds = np.arange(0, 101, 10)
 corpus = Bag(tokens=np.arange(1000, dtype=np.uint16), sentence_lengths=np.full(100, 10, np.uint16), num_tokens=1000,
              document_sentences=bounds, document_tokens=bounds * 10, num_documents=10)
 tokenizer = Bag(pad_id=0, cls_id=2, sep_id=3, mask_id=4, special_ids=(), vocab_size=1000,
                 continues_word=lambda: np.zeros(1000, bool))
-batches = open_batches(corpus, tokenizer, [ExampleSettings()], 0, 0, 8, prefetch=4)
+batches = open_batches(corpus, tokenizer, [ExampleSettings(OBJECTIVE.examples)], 0, 0, 8, prefetch=4)
 next(batches)
 """
 
@@ -316,14 +323,14 @@ def test_what_cannot_work_is_refused_at_once(synthetic, corpus):
     with pytest.raises(ConfigError, match="rows 4 to 8"):
         open_batches(corpus, tokenizer, PHASES, 0, 0, 8, rows=np.arange(4, 9))
     with pytest.raises(ConfigError, match="block_tokens"):
-        open_batches(corpus, tokenizer, [SHORT, ExampleSettings()], 0, 0, 8)
+        open_batches(corpus, tokenizer, [SHORT, ExampleSettings(NSP)], 0, 0, 8)
     with pytest.raises(ConfigError, match="sequence_length = 4"):
-        ExampleSettings(sequence_length=4)
+        ExampleSettings(NSP, sequence_length=4)
 
 
 def test_evaluation_is_one_pass_and_always_the_same(synthetic, corpus):
     tokenizer = synthetic.tokenizer_of(corpus)
-    settings = replace(SHORT, objective="mlm")
+    settings = replace(SHORT, maker=MLM)
     batches = list(evaluation_batches(corpus, tokenizer, settings, 16, 10**6))
     assert digest(batches) == digest(evaluation_batches(corpus, tokenizer, settings, 16, 10**6))
     assert used_sentences(synthetic, batches) == list(range(corpus.num_tokens))
@@ -361,9 +368,9 @@ def test_settings_come_from_the_config():
         data=DataConfig(packing=False, block_tokens=5000, short_seq_prob=0.2),
         phases={"one": PhaseConfig(), "two": PhaseConfig(sequence_length=512, max_predictions=77)},
     )
-    settings = ExampleSettings.from_config(run, 1)
+    settings = phase_settings(run, 1)
     assert settings == ExampleSettings(
-        sequence_length=512, max_predictions=77, max_examples_per_row=1, short_seq_prob=0.2, block_tokens=5000
+        NSP, sequence_length=512, max_predictions=77, max_examples_per_row=1, short_seq_prob=0.2, block_tokens=5000
     )
     packed = replace(run, data=DataConfig(objective="mlm", max_examples_per_row=3))
-    assert ExampleSettings.from_config(packed, 0).max_examples_per_row == 3
+    assert phase_settings(packed, 0).max_examples_per_row == 3

@@ -16,16 +16,21 @@ from bertjax.data.corpus import prepared as corpora
 from bertjax.data.corpus.sources import TextList
 from bertjax.data.stream.assembly import bits_at
 from bertjax.data.stream.cursor import Cursor
-from bertjax.data.stream.in_memory import corpus_of_documents, masked_batches
+from bertjax.data.stream.in_memory import corpus_of_documents
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import ExampleSettings, RowStream
 from bertjax.data.stream.whole_words import MOST_PIECES, without_long_words
 from bertjax.data.stream.word_warnings import check_words, share_in_words
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.masked_batches import masked_batches
+from bertjax.objectives.registry import find_objective
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.sentences import split_sentences
 from bertjax.text.vocabulary import train_tokenizer
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS
+
+MLM = find_objective("mlm").examples
+NSP = find_objective("mlm_nsp").examples
 
 RANDOM = random.Random(7)
 
@@ -110,8 +115,8 @@ def test_as_many_are_masked_as_without_whole_words(name, kind):
     tokenizer = tokenizer_of(kind, documents, 400)
     corpus = corpus_of_documents(documents, tokenizer)
     assert corpus.num_tokens > 3000
-    check_rate(corpus, tokenizer, ExampleSettings(max_examples_per_row=1))
-    check_rate(corpus, tokenizer, ExampleSettings("mlm"))
+    check_rate(corpus, tokenizer, ExampleSettings(NSP, max_examples_per_row=1))
+    check_rate(corpus, tokenizer, ExampleSettings(MLM))
 
 
 REAL = Path(os.environ.get("BERTJAX_REAL_DATA") or "/nonexistent") / "languages"
@@ -127,15 +132,15 @@ def test_as_many_are_masked_as_without_whole_words_in_real_text(name, kind):
         documents = [split_sentences(json.loads(line)["text"]) for _, line in zip(range(60), file, strict=False)]
     tokenizer = tokenizer_of(kind, documents, 5000 if name in ("zh", "ja") else 2000)
     corpus = corpus_of_documents(filter(None, documents), tokenizer)
-    check_rate(corpus, tokenizer, ExampleSettings(max_examples_per_row=1))
-    check_rate(corpus, tokenizer, ExampleSettings("mlm"))
+    check_rate(corpus, tokenizer, ExampleSettings(NSP, max_examples_per_row=1))
+    check_rate(corpus, tokenizer, ExampleSettings(MLM))
 
 
 def test_words_are_masked_together_but_for_one_of_an_example_that_has_no_shorter():
     documents = MADE["de"]
     tokenizer = tokenizer_of("whitespace", documents, 400)
     corpus = corpus_of_documents(documents, tokenizer)
-    settings = ExampleSettings("mlm", max_examples_per_row=1, whole_word_masking=True)
+    settings = ExampleSettings(MLM, max_examples_per_row=1, whole_word_masking=True)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], 0, 0)
     plan = stream.plan(Cursor())
     ((batch, _),) = stream.read(Cursor(), len(plan), np.arange(len(plan)))
@@ -178,7 +183,7 @@ def test_an_option_with_little_effect_is_told():
     documents = [*MADE["zh"], MADE["de"][0][:2]]
     tokenizer = tokenizer_of("wordpiece", MADE["zh"] + MADE["de"], 400)
     corpus = corpus_of_documents(documents, tokenizer)
-    settings = ExampleSettings("mlm", whole_word_masking=True)
+    settings = ExampleSettings(MLM, whole_word_masking=True)
     assert 0 < share_in_words(corpus, tokenizer, settings) < 0.01
     (line,) = check_words(corpus, tokenizer, settings, "data.whole_word_masking")
     assert line.startswith("data.whole_word_masking does little: 0.")
@@ -228,7 +233,7 @@ def test_tokenizers_whose_pieces_tell_need_no_record(tmp_path):
     texts = [" ".join(document) for document in MADE["de"]]
     corpus = corpora.prepare([TextList(texts)], tmp_path / "c", vocab_size=400)
     assert corpus.train.word_starts is None and not list(corpus.path.rglob("*word_starts*"))
-    assert share_in_words(corpus.train, corpus.tokenizer, ExampleSettings(whole_word_masking=True)) > 0.1
+    assert share_in_words(corpus.train, corpus.tokenizer, ExampleSettings(NSP, whole_word_masking=True)) > 0.1
 
 
 def test_a_corpus_of_before_is_refused_for_whole_words_alone(prepared, tmp_path, monkeypatch):
@@ -240,7 +245,7 @@ def test_a_corpus_of_before_is_refused_for_whole_words_alone(prepared, tmp_path,
         before.setattr(JsonTokenizer, "word_boundaries", lambda self: told)
         old = corpora.prepare([TextList(texts)], tmp_path / "old", tokenizer=folder / "tokenizer")
     assert old.train.word_starts is None
-    settings = ExampleSettings("mlm", whole_word_masking=True)
+    settings = ExampleSettings(MLM, whole_word_masking=True)
     with pytest.raises(DataError, match="prepare the text again into another folder, or leave"):
         epoch(old.train, old.tokenizer, settings)
     assert epoch(old.train, old.tokenizer, replace(settings, whole_word_masking=False))["masked_lm_weights"].any()

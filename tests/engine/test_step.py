@@ -8,11 +8,12 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from bertjax.config import CheckpointConfig, ModelConfig, OptimizerConfig, ParallelConfig, PhaseConfig, RunConfig
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.loss_scale import GROW_AFTER, LossScale
 from bertjax.engine.optimizers import OPTIMIZERS
 from bertjax.errors import ConfigError
+from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.pretraining_job import accumulation_steps, make_job, split_cautions
@@ -47,7 +48,7 @@ def losses(run, mesh, synthetic, steps=STEPS):
     job, phase = make_job(run, mesh), run.phases["phase1"]
     state, step = job.initial_state(), job.train_step(phase)
     corpus, tokenizer = synthetic
-    settings = [ExampleSettings.from_config(run, 0)]
+    settings = [phase_settings(run, 0)]
     values = []
     with open_batches(corpus, tokenizer, settings, run.seed, 0, phase.batch_size, prefetch=0) as batches:
         for _ in range(steps):
@@ -115,7 +116,7 @@ def test_overfits_a_handful_of_rows(precision, synthetic):
     job = make_job(run, mesh)
     state, step = job.initial_state(), job.train_step(phase)
     corpus, tokenizer = synthetic
-    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
         batch = to_global(next(batches)[0], mesh)
     first = None
     for _ in range(100):
@@ -131,7 +132,7 @@ def test_a_step_that_is_not_finite_changes_nothing(name, synthetic):
     run = dataclasses.replace(RUN, optimizer=OptimizerConfig(name=name))
     job, phase = make_job(run, mesh), run.phases["phase1"]
     corpus, tokenizer = synthetic
-    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(RUN, 0)], 0, 0, 16, prefetch=0) as batches:
+    with open_batches(corpus, tokenizer, [phase_settings(RUN, 0)], 0, 0, 16, prefetch=0) as batches:
         batch = next(batches)[0]
     step = job.train_step(phase)
     state, metrics = step(job.initial_state(), to_global(batch, mesh))  # so that the moments are not zero
@@ -151,7 +152,7 @@ def test_muon_trains_and_resumes_on_a_mesh(synthetic, tmp_path):
     phase = dataclasses.replace(RUN.phases["phase1"], learning_rate=1e-2)
     run = dataclasses.replace(RUN, optimizer=OptimizerConfig(name="muon"), phases={"phase1": phase})
     corpus, tokenizer = synthetic
-    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
         rows = next(batches)[0]
 
     def trained(mesh, after=lambda number, state: state):
@@ -189,7 +190,7 @@ def test_a_result_that_is_not_finite_is_not_taken(synthetic):
     run = dataclasses.replace(RUN, phases={"phase1": phase})
     job = make_job(run, mesh_of(1, 1, 1))
     corpus, tokenizer = synthetic
-    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
         batch = to_global(next(batches)[0], job.mesh)
     step, state = job.train_step(phase), job.initial_state()
     for good in (True, False):
@@ -203,7 +204,7 @@ def test_only_float16_moves_its_loss_scale(precision, synthetic):
     run = dataclasses.replace(RUN, precision=precision)
     job, phase = make_job(run, mesh_of(1, 1, 1)), run.phases["phase1"]
     corpus, tokenizer = synthetic
-    with open_batches(corpus, tokenizer, [ExampleSettings.from_config(run, 0)], 0, 0, 16, prefetch=0) as batches:
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
         batch = to_global(next(batches)[0], job.mesh)
     state = job.initial_state()
     first = float(state.loss_scale.scale)

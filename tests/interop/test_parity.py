@@ -15,7 +15,8 @@ from bertjax.attention_kernels import KERNELS
 from bertjax.interop.weights import to_tensors
 from bertjax.model.bert import Bert, merge_params
 from bertjax.model.encoder import REMAT_POLICIES
-from bertjax.objectives.losses import MLM_WEIGHT_EPSILON, batch_weights, pretraining_sums, total_loss
+from bertjax.objectives.losses import batch_loss
+from bertjax.objectives.objective import MLM_WEIGHT_EPSILON
 
 # What differs is the order of sums: outputs are of the order of 1, float32 has a step of 1e-7 there.
 OUTPUTS_WITHIN = 2e-5
@@ -208,8 +209,7 @@ def loss_and_gradients(config, params, batch):
     graphdef = graphdef_of(config)
 
     def loss(params):
-        sums = pretraining_sums(merge_params(graphdef, params).on_batch(batch), batch)
-        return total_loss(sums, batch_weights(batch))
+        return batch_loss(merge_params(graphdef, params).on_batch(batch), batch)
 
     value, grads = jax.jit(jax.value_and_grad(loss))(params)
     return float(value), to_tensors(grads, config)
@@ -271,7 +271,7 @@ def test_the_tied_embeddings_gradient_counts_both_uses(training_case):
     def loss(as_input, as_output):
         model = merge_params(graphdef, params | {"embeddings": params["embeddings"] | {"word_embeddings": as_output}})
         model.lookup = lambda table, ids: as_input[ids]
-        return total_loss(pretraining_sums(model.on_batch(batch), batch), batch_weights(batch))
+        return batch_loss(model.on_batch(batch), batch)
 
     table = jax.numpy.asarray(params["embeddings"]["word_embeddings"])
     parts = [np.asarray(part)[: config.vocab_size] for part in jax.jit(jax.grad(loss, argnums=(0, 1)))(table, table)]

@@ -22,10 +22,11 @@ from scipy.stats import kstest, truncnorm
 
 from bertjax.cli.flags import parse
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
 from bertjax.engine.schedules import run_schedule
 from bertjax.model.bert import Bert, split_params
-from bertjax.objectives.losses import batch_weights, mean_metrics, pretraining_sums
+from bertjax.objectives.losses import PRETRAINING
+from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
 from bertjax.train.pretraining_job import make_job
@@ -130,9 +131,7 @@ def update_of_2018(params, grads, moments, rate):
 @pytest.fixture(scope="module")
 def batches(synthetic):
     corpus, tokenizer = synthetic
-    with open_batches(
-        corpus, tokenizer, [ExampleSettings.from_config(RUN, 0)], 0, 0, PHASE.batch_size, prefetch=0
-    ) as stream:
+    with open_batches(corpus, tokenizer, [phase_settings(RUN, 0)], 0, 0, PHASE.batch_size, prefetch=0) as stream:
         return [next(stream)[0] for _ in range(PHASE.steps)]
 
 
@@ -193,7 +192,7 @@ def test_losses_from_logits(masked):
         "next_sentence_weights": np.ones((3, 1), np.float32),
     }
     output = SimpleNamespace(mlm_logits=jnp.asarray(mlm_logits), nsp_logits=jnp.asarray(nsp_logits))
-    means = mean_metrics(pretraining_sums(output, batch), batch_weights(batch))
+    means = PRETRAINING.means(PRETRAINING.sums(output, batch), PRETRAINING.weights(batch))
 
     per_token = -np.take_along_axis(log_softmax(mlm_logits, -1), batch["masked_lm_ids"][..., None], -1)[..., 0]
     per_pair = -np.take_along_axis(log_softmax(nsp_logits, -1), batch["next_sentence_labels"][..., None], -1)

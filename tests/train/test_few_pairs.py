@@ -6,9 +6,12 @@ import pytest
 import bertjax.train
 from bertjax.config import resolve
 from bertjax.errors import DataError
+from bertjax.objectives import mlm_nsp
 from bertjax.train import pretraining
 from bertjax.train.held_out_loss import evaluate, evaluation_line
 from bertjax.train.summary import summarise, summary_lines
+
+LOSSES = mlm_nsp.OBJECTIVE.losses
 
 
 class Built(Exception):
@@ -70,7 +73,7 @@ def scored(labels):
     }
     sums = {"mlm_loss": 4.0, "mlm_hits": 1.0, "mlm_weight": 2.0}
     sums |= {"nsp_loss": 0.5 * len(labels), "nsp_hits": float(len(labels)), "nsp_weight": float(len(labels))}
-    return evaluate(lambda params, batch: sums, None, [batch], lambda batch: batch, np.zeros(5))
+    return evaluate(lambda params, batch: sums, None, [batch], lambda batch: batch, np.zeros(5), LOSSES)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -79,21 +82,21 @@ def test_pairs_of_one_kind_are_counted_but_not_scored(label):
     assert (values["nsp_pairs"], values["nsp_next_share"]) == (4, 1 - label)
     assert not {"nsp_accuracy", "nsp_loss", "nsp_chance"} & set(values)
     assert values["loss"] == values["mlm_loss"]
-    line = evaluation_line(7, "phase1", values)
+    line = evaluation_line(7, "phase1", values, LOSSES)
     assert line.endswith(f"nsp accuracy not scored (of 4 pairs, {1 - label:.1%} of them real next ones)")
 
 
 def test_the_pairs_behind_chance_are_told(config, tmp_path):
     values = scored([1, 0, 1, 1, 0])
-    assert evaluation_line(7, "phase1", values).endswith(
+    assert evaluation_line(7, "phase1", values, LOSSES).endswith(
         "nsp accuracy 100.0% (chance 60.0% of 5 pairs, 40.0% of them real next ones)"
     )
     run = resolve(config)
     totals = {"seconds": 1.0, "real_tokens": 100}
-    summary = summarise(run, values, totals, "documents")
+    summary = summarise(run, LOSSES, values, totals, "documents")
     assert (summary["nsp_chance"], summary["nsp_pairs"], summary["nsp_next_share"]) == (0.6, 5, 0.4)
-    told = "\n".join(summary_lines(summary, tmp_path))
+    told = "\n".join(summary_lines(summary, LOSSES, tmp_path))
     assert "next-sentence accuracy 100.0%, chance 60.0% of 5 pairs, 40.0% of them real next ones" in told
-    alone = summarise(run, scored([1, 1]), totals, "documents")
+    alone = summarise(run, LOSSES, scored([1, 1]), totals, "documents")
     assert alone["nsp_chance"] is None and "nsp_accuracy" not in alone["held_out"]
-    assert "accuracy is not scored: of 2 pairs, 0.0% of them real" in "\n".join(summary_lines(alone, tmp_path))
+    assert "accuracy is not scored: of 2 pairs, 0.0% of them real" in "\n".join(summary_lines(alone, LOSSES, tmp_path))

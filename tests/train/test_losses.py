@@ -4,7 +4,7 @@ import pytest
 from scipy.special import log_softmax
 
 from bertjax.engine.recorder import throughput
-from bertjax.objectives.losses import mean_metrics, total_loss, weighted_cross_entropy
+from bertjax.objectives.losses import PRETRAINING, weighted_cross_entropy
 from bertjax.objectives.unigram import unigram_log_probs, unigram_sums
 
 
@@ -33,11 +33,11 @@ def test_denominators():
         "nsp_hits": jnp.float32(2),
     }
     weights = {"mlm": jnp.float32(2), "nsp": jnp.float32(4)}
-    means = mean_metrics(sums, weights)
+    means = PRETRAINING.means(sums, weights)
     assert float(means["mlm_loss"]) == pytest.approx(6 / 2.00001, rel=1e-6)
     assert float(means["nsp_accuracy"]) == 0.5
-    assert float(total_loss(sums, weights)) == pytest.approx(6 / 2.00001 + 0.75, rel=1e-6)
-    assert float(mean_metrics(sums, {"mlm": jnp.float32(2), "nsp": jnp.float32(0)})["nsp_loss"]) == 3.0
+    assert float(PRETRAINING.total(sums, weights)) == pytest.approx(6 / 2.00001 + 0.75, rel=1e-6)
+    assert float(PRETRAINING.means(sums, {"mlm": jnp.float32(2), "nsp": jnp.float32(0)})["nsp_loss"]) == 3.0
 
 
 def test_unigram_baseline_is_smoothed():

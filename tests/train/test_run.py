@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 import bertjax.train
 from bertjax.data.corpus.prepared import prepare
 from bertjax.errors import ConfigError
-from bertjax.train.pretraining import TRAIN_FIELDS
+from bertjax.objectives import mlm_nsp
 
 STEPS = (6, 4)
 
@@ -71,12 +71,12 @@ def test_rows_of_the_log(finished):
         *((s, "phase1") for s in (1, 2, 4, 6)),
         *((s, "phase2") for s in (7, 8, 10)),
     ]
-    assert set(TRAIN_FIELDS) | {"tokens_per_second", "mfu", "padding_fraction", "seconds"} <= set(train[0])
+    assert set(mlm_nsp.OBJECTIVE.fields) | {"tokens_per_second", "mfu", "padding_fraction", "seconds"} <= set(train[0])
     assert train[0]["learning_rate"] == 0.0
     assert [r["step"] for r in rows(finished, "eval")] == [6, 10]
 
 
-DETERMINISTIC = (*TRAIN_FIELDS, "step", "phase")
+DETERMINISTIC = (*mlm_nsp.OBJECTIVE.fields, "step", "phase")
 
 
 @pytest.mark.parametrize("stop_at", [2, 6, *(pytest.param(step, marks=pytest.mark.slow) for step in (5, 8))])

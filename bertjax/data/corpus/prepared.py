@@ -34,7 +34,7 @@ from bertjax.text.languages import primary
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import check_size
 
-__all__ = ["Corpus", "PreparedCorpus", "check_objective", "find_prepared", "open_prepared", "prepare", "verify"]
+__all__ = ["Corpus", "PreparedCorpus", "find_prepared", "open_prepared", "prepare", "verify"]
 
 _AGAIN = "; prepare it again"
 
@@ -207,18 +207,6 @@ def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedC
     if unread is not None:
         raise unread
     return None
-
-
-def check_objective(corpus: Corpus, objective: str) -> None:
-    """Raises DataError for ``mlm_nsp`` on a corpus with one document or one sentence."""
-    if objective != "mlm_nsp":
-        return
-    what = "sentence" if corpus.num_sentences < 2 else "document" if corpus.num_documents < 2 else ""
-    if what:
-        raise DataError(
-            f"next-sentence prediction is impossible: the corpus has only one {what} to train on, and a random next "
-            f"sentence comes from another document; use --config.data.objective=mlm, or more documents"
-        )
 
 
 def is_prepared(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertjax.data.corpus.index import Corpus
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.blocks import num_blocks, read_block
 from bertjax.data.stream.settings import ExampleSettings
 
