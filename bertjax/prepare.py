@@ -88,7 +88,7 @@ def _number_in(low: float, high: float) -> Callable[[str], float]:
 
 def _run(options: argparse.Namespace) -> None:
     from bertjax.data.corpus.prepared import prepare
-    from bertjax.data.corpus.text_warnings import cleaning_line, text_warnings, text_line
+    from bertjax.data.corpus.text_warnings import cleaning_line, text_line, text_warnings
     from bertjax.data.stream.settings import ExampleSettings
     from bertjax.objectives.mlm_nsp import OBJECTIVE
     from bertjax.objectives.pair_cautions import facts_line, pair_lines, phase_pairs
