@@ -8,7 +8,9 @@ import re
 import secrets
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 # How much of a long name is kept: the file system allows 255 bytes in all.
 _MOST_BYTES = 100
@@ -28,12 +30,14 @@ def is_unfinished(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file atomically. A link at ``path`` is replaced, not followed."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in the block, which becomes ``path`` at its end; unless it fails. A link at ``path`` is replaced,
+    not followed."""
     temporary = new_name(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -41,6 +45,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file atomically, as ``whole_file``."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def clear(folder: Path) -> None:

@@ -71,11 +71,9 @@ class Guard:
             self._folder.mkdir(exist_ok=True)
             if batch is None or path.exists() or len(list(self._folder.iterdir())) >= MOST_FILES:
                 return str(path) if path.exists() else None
-            partial = unfinished.new_name(path)
-            with partial.open("wb") as file:
+            with unfinished.whole_file(path) as file:
                 arrays: dict[str, Any] = dict(batch)
                 np.savez(file, **arrays)
-            partial.replace(path)
         except OSError as error:  # of no use to the run itself
             self._say(f"the batch of step {step} could not be kept: {error}")
             return None

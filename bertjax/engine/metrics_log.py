@@ -141,22 +141,13 @@ def keep_rows_up_to(path: Path, step: int, evaluated: bool = True) -> None:
     line."""
     if not path.exists():
         return
-    temporary = unfinished.new_name(path)
-    try:
-        with path.open("rb") as old, temporary.open("xb") as new:
-            while line := old.readline(_LONGEST):
-                row = _row_of(line)
-                is_torn = row is None and not line.endswith(b"\n") and len(line) < _LONGEST
-                is_old = row is None or row["step"] < step + (evaluated or row.get("kind") != "eval")
-                if not is_torn and is_old:
-                    new.write(line)
-            new.flush()
-            os.fsync(new.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with path.open("rb") as old, unfinished.whole_file(path) as new:
+        while line := old.readline(_LONGEST):
+            row = _row_of(line)
+            is_torn = row is None and not line.endswith(b"\n") and len(line) < _LONGEST
+            is_old = row is None or row["step"] < step + (evaluated or row.get("kind") != "eval")
+            if not is_torn and is_old:
+                new.write(line)
 
 
 def _row_of(line: bytes) -> dict[str, Any] | None:

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from bertjax import unfinished
 from bertjax.batch import shapes
 from bertjax.config import PhaseConfig, RunConfig
 from bertjax.data.corpus.placing import cache_folder
@@ -162,7 +162,5 @@ def cached_analysis(key: str, make: Callable[[], Analysis]) -> Analysis:
     analysis = make()
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to fail
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-        partial.write_text(json.dumps(asdict(analysis)))
-        partial.replace(path)
+        unfinished.write_whole(path, json.dumps(asdict(analysis)))
     return analysis

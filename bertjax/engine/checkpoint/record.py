@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bertjax import unfinished
 from bertjax.errors import CheckpointError
 
 # The folder of the record in a checkpoint, and the file in it; both as Orbax's JSON handler names them.
@@ -66,13 +66,7 @@ def whole_record(step_folder: Path, step: int | None = None) -> dict[str, Any]:
 def amend_record(step_folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Replaces values of a record, in one go, and returns it. Raises Damaged, OSError."""
     record = read_record(step_folder) | dict(changes)
-    path = step_folder / ITEM / FILE
-    partial = path.with_name(f"{FILE}.tmp")
-    with partial.open("w") as file:
-        json.dump(sealed(record), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    unfinished.write_whole(step_folder / ITEM / FILE, json.dumps(sealed(record)))
     return record
 
 
