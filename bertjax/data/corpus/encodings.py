@@ -173,13 +173,8 @@ def refuse_wide(path: Path, head: bytes) -> None:
         raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
 
 
-def fix_of_file(path: Path) -> Callable[[str, bool], str]:
-    """``(encoding, drop) -> words``: how to convert a file to UTF-8; drop: leave out what is invalid."""
-    return lambda encoding, drop: iconv(path, encoding, *["-c"] * drop)
-
-
 def fix_of_values(encoding: str, drop: bool) -> str:
-    """The same for texts that a program stores."""
+    """How texts that a program stores become UTF-8, in words; drop: leave out what is invalid."""
     name = encoding.lower()
     how = f"value.decode({name!r}, 'ignore')" if drop else f"value.decode({name!r})"
     return f"make text of the bytes with `{how}` before they are stored"

@@ -18,7 +18,7 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.showing import plain
 from bertjax.config import nearest
 from bertjax.data.corpus import docstrings
-from bertjax.data.corpus.encodings import Decoded, fix_of_file, fix_of_values, warning_of
+from bertjax.data.corpus.encodings import Decoded, fix_of_values, iconv, warning_of
 from bertjax.data.corpus.files import Content, Report, check_is_regular, check_unchanged, hash_file, reading
 from bertjax.data.corpus.formats import READERS, Document, kind_of
 from bertjax.data.corpus.tfds_folders import find_folder, open_builder
@@ -104,8 +104,8 @@ class FileSource(Source):
         return READERS[kind_of(self.path)](self.path, report, self._content)
 
     def fix(self, encoding: str, drop: bool) -> str:
-        fix = fix_of_values if kind_of(self.path) == ".parquet" else fix_of_file(self.path)
-        return fix(encoding, drop)
+        is_file = kind_of(self.path) != ".parquet"
+        return iconv(self.path, encoding, *["-c"] * drop) if is_file else fix_of_values(encoding, drop)
 
 
 class TfdsSource(Source):

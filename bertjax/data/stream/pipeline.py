@@ -238,16 +238,10 @@ def _one_pass(stream: RowStream, batch_size: int, max_rows: int) -> Iterator[Bat
     cursor, left = Cursor(), max_rows
     while left > 0 and cursor.epoch == 0:
         ((batch, cursor),) = stream.read(cursor, batch_size, np.arange(batch_size), epoch_end=1)
-        if left < batch_size:
-            _clear(batch, left, stream)
+        for name, field in batch.items():  # rows beyond the last one are empty
+            field[left:] = stream.pad_id if name == "input_ids" else 0
         left -= batch_size
         yield batch
-
-
-def _clear(batch: Batch, begin: int, stream: RowStream) -> None:
-    """Makes the rows from ``begin`` on empty."""
-    for name, field in batch.items():
-        field[begin:] = stream.pad_id if name == "input_ids" else 0
 
 
 def _check_corpus(corpus: Corpus, settings: ExampleSettings, most_needed: int = 2**62) -> None:
