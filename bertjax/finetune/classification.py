@@ -13,13 +13,12 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, Room, TaskSetup
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, Room, TaskSetup, compared
 from bertjax.model.task import TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, positive_label, unused_labels
-from bertjax.tasks.scores import SCORES, per_class
-from bertjax.tasks.undefined_scores import always_undefined, never_predicted, undefined_scores
+from bertjax.tasks.undefined_scores import always_undefined
 from bertjax.text.tokenizer import Tokenizer
 
 _LISTED = "; a label that training has not counts as an error where config.data.labels lists it with all others"
@@ -78,17 +77,8 @@ def text_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     def outcome(outputs: list[np.ndarray]) -> Outcome:
         logits = np.stack(outputs)
         predictions = own_kind.predicted(logits)
-        scores = SCORES[kind](predictions, held_out, names, **own_scores)
-        details = lambda: (
-            per_class(kind, predictions, held_out, names)
-            | {"errors": _errors(kind, data.eval, logits, predictions, held_out, names)}
-        )
-        return Outcome(
-            scores,
-            details,
-            undefined=undefined_scores(kind, predictions, held_out, names, **own_scores),
-            remarks=never_predicted(kind, predictions, held_out, names),
-        )
+        errors = lambda: _errors(kind, data.eval, logits, predictions, held_out, names)
+        return compared(kind, predictions, held_out, names, errors, **own_scores)
 
     none = always_undefined(kind, held_out, names, **own_scores)
     notes = room.notes(truncated, len(train), truncated_there, len(evaluation))

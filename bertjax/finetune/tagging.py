@@ -13,12 +13,11 @@ from bertjax.finetune import objectives
 from bertjax.finetune.batching import IGNORED, Rows, joined
 from bertjax.finetune.classification import class_weights, labels_of
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup, compared
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.entities import are_entities
 from bertjax.tasks.examples import TaggedExample
 from bertjax.tasks.labels import label_ids, unused_labels
-from bertjax.tasks.scores import SCORES, per_class
 from bertjax.tasks.spans import WordRow, word_rows
 from bertjax.tasks.tag_names import TagNames, why_no_entities
 from bertjax.text.tokenizer import Tokenizer
@@ -43,11 +42,8 @@ def tagging_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         for (sentence, row), found in zip(read, outputs, strict=True):
             logits[sentence][row.words] = found[row.positions]
         predictions = [one.argmax(axis=1) for one in logits]
-        details = lambda: (
-            per_class("tagging", predictions, held_out, scored)
-            | {"errors": _errors(data.eval, logits, predictions, held_out, scored)}
-        )
-        return Outcome(SCORES["tagging"](predictions, held_out, scored), details)
+        errors = lambda: _errors(data.eval, logits, predictions, held_out, scored)
+        return compared("tagging", predictions, held_out, scored, errors)
 
     notes, windows, odd = [], len(train) - len(data.train), why_no_entities(names, data.train)
     now = are_entities(names)

@@ -16,6 +16,8 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.inference.encoding import Text, encode_texts
 from bertjax.model.task import POOLED, TaskConfig
 from bertjax.objectives.losses import Objective
+from bertjax.tasks.scores import SCORES, per_class
+from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 
 # Examples of errors that a summary holds.
@@ -34,6 +36,18 @@ class Outcome(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
     undefined: Mapping[str, str] = MappingProxyType({})
     remarks: Sequence[str] = ()
+
+
+def compared(
+    kind: str, predictions: Any, labels: Any, names: Sequence[str], errors: Callable[[], list[Any]], **settings: Any
+) -> Outcome:
+    """The outcome of predictions; arguments as those of ``tasks.scores.SCORES``."""
+    return Outcome(
+        SCORES[kind](predictions, labels, names, **settings),
+        lambda: per_class(kind, predictions, labels, names) | {"errors": errors()},
+        undefined=undefined_scores(kind, predictions, labels, names, **settings),
+        remarks=never_predicted(kind, predictions, labels, names),
+    )
 
 
 class Decided(NamedTuple):

@@ -78,13 +78,13 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
 
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
     """A line on labels that occur and are never predicted, whose F1 is 0, if there are any."""
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if kind == "classification":
-        counts = [np.bincount(ids, minlength=len(names)) for ids in (predictions, labels)]
-    elif kind == "multi_label":
-        counts = [predictions.sum(axis=0), labels.sum(axis=0)]
-    else:
+    if kind not in ("classification", "multi_label"):
         return []
+    per_label = {
+        "classification": lambda ids: np.bincount(ids, minlength=len(names)),
+        "multi_label": lambda x: x.sum(0),
+    }
+    counts = [per_label[kind](np.asarray(values)) for values in (predictions, labels)]
     missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
     line = f"never predicted, so that their F1 is 0: {listed(missed, 10)} ({len(missed):,} of {len(names):,} labels)"
     return [line] if missed else []

@@ -80,6 +80,8 @@ def test_of_several_labels_and_of_labels_that_are_never_predicted():
     (line,) = never_predicted("classification", [0] * 12, range(12), [str(n) for n in range(12)])
     assert line.endswith("'10' and 1 more (11 of 12 labels)")
     assert never_predicted("classification", [0, 1], [0, 0], NAMES) == []
+    sentences = [np.zeros(2, np.int32), np.zeros(1, np.int32)]
+    assert never_predicted("tagging", sentences, sentences, NAMES) == []
 
 
 def test_words():
