@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,21 @@ from bertjax.engine.loss_scale import LossScale
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState
 from bertjax.model.dropout import DropoutSeed
-from bertjax.objectives.losses import Batch, Objective
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 
+Batch = dict[str, jax.Array]
+Values = dict[str, jax.Array]  # scalars by name
 # ``(params, batch, dropout_seed or None) -> what the model returns``
 Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
+
+
+class Objective(Protocol):
+    """What is minimised, as functions; see ``bertjax.objectives.losses.Objective``."""
+
+    weights: Callable[[Batch], Values]
+    sums: Callable[[Any, Batch], Values]
+    total: Callable[[Values, Values], jax.Array]
+    means: Callable[[Values, Values], Values]
 
 
 def make_train_step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,11 +14,16 @@ from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, Coverage, helpful_cl
 from bertjax.text.interface import ROLES, Tokenizer
 from bertjax.text.vocabulary import LEAST_SIZE
 
-if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import PreparedCorpus
+
+class Corpus(Protocol):
+    """What is asked of a prepared corpus (``bertjax.data.corpus.prepared``)."""
+
+    manifest: Mapping[str, Any]
+    tokenizer: Tokenizer
+    token_counts: np.ndarray
 
 
-def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
+def text_warnings(corpus: Corpus, lowercase: bool = False) -> list[str]:
     """A warning for each thing about the text of a corpus that is probably a mistake.
 
     ``lowercase``: whether lowercasing was asked for, not just the default.
@@ -32,13 +37,13 @@ def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
     return [*unknown, *damaged, *_strings(cleaning.get("warnings")), *caseless]
 
 
-def cleaning_line(corpus: PreparedCorpus) -> list[str]:
+def cleaning_line(corpus: Corpus) -> list[str]:
     """How the text was cleaned and why, as a line; none if a given tokenizer decided it, or it is not on record."""
     said = _cleaning(corpus).get("said")
     return [said] if isinstance(said, str) else []
 
 
-def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
+def _cleaning(corpus: Corpus) -> dict[str, Any]:
     found = corpus.manifest.get("cleaning")
     return found if isinstance(found, dict) else {}
 
@@ -61,7 +66,7 @@ class TextCounts:
     sentencepiece_size: int | None = None
 
     @classmethod
-    def of(cls, corpus: PreparedCorpus) -> TextCounts:
+    def of(cls, corpus: Corpus) -> TextCounts:
         """From the manifest. Earlier versions did not count characters: there it is tokens of the training text."""
         counts, tokenizer = corpus.manifest["counts"].get("text"), corpus.tokenizer
         used = corpus.token_counts
@@ -124,7 +129,7 @@ def _unused(used: np.ndarray, tokenizer: Tokenizer) -> tuple[int, int]:
     return len(never - roles), tokenizer.vocab_size - len(roles)
 
 
-def text_line(corpus: PreparedCorpus) -> str:
+def text_line(corpus: Corpus) -> str:
     """What the tokenizer makes of the text, in words."""
     text = TextCounts.of(corpus)
     words = f"{text.tokens / max(text.words, 1):.2f} tokens a word, " if text.words else ""
