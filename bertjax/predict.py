@@ -175,7 +175,6 @@ def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[di
 
 
 def _write(answers: Iterable[dict[str, Any]]) -> int:
-    """Writes JSON lines; returns how many of them are errors."""
     failed = 0
     for answer in answers:
         failed += "error" in answer

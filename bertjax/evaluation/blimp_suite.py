@@ -106,7 +106,6 @@ def score_pairs(
 
 
 def _records(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, record) of all pairs."""
     if isinstance(data, str | Path):
         for path in _files(given_path(data, "data", DataError)):
             yield from ((f"{path}:{number}", record) for number, record in json_objects(path))

@@ -143,7 +143,6 @@ def score_text(
 
 
 def _means(losses: np.ndarray, hits: np.ndarray, baseline: np.ndarray, masked: np.ndarray) -> dict[str, float]:
-    """The scores, from sums over the masked tokens of each row."""
     loss, unigram = losses.sum() / masked.sum(), baseline.sum() / masked.sum()
     return {
         "loss": loss,

@@ -151,7 +151,6 @@ def _answers(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Question
 
 
 def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], seed: int) -> dict[str, Score]:
-    """SQuAD 2.0's scores with the best threshold for no answer."""
     best, none = [], []
     for one in found:
         best.append(next((c for c in one.n_best if c.start is not None), None))
@@ -162,7 +161,6 @@ def _best_scores(found: Sequence[Answer], examples: Sequence[QuestionExample], s
 
 
 def _classified(field: str) -> Callable[[TaskModel, Tokenizer, Sequence[Any], int], list[Any]]:
-    """Predictions: a field of the results of ``classify``."""
     take = operator.attrgetter(field)
     return lambda model, tokenizer, examples, size: [
         take(found) for found in classify(model, tokenizer, _texts(examples), batch_size=size)

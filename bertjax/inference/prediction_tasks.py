@@ -212,7 +212,6 @@ def _show_fillings(answer: dict[str, Any]) -> None:
 
 
 def _show_labels(answer: dict[str, Any]) -> None:
-    """The most probable labels of a text or pair, or its number."""
     _print_text(" | ".join(answer[name] for name in ("text", "second") if name in answer))
     if "score" in answer:
         say(f"  {answer['score']:.4g}")
@@ -239,7 +238,6 @@ def _show_tags(answer: dict[str, Any]) -> None:
 
 
 def _show_answers(answer: dict[str, Any]) -> None:
-    """The answers to a question with their places, the chosen one first."""
     _print_text(answer["question"])
     for one in answer["n_best"]:
         place = "(no answer)" if one["start"] is None else f"{_one_line(one['text'])}  [{one['start']}:{one['end']}]"

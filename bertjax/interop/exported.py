@@ -142,7 +142,6 @@ def folder_path(path: str | Path) -> tuple[Path, bool]:
 
 
 def _recorded(weights: Path) -> dict[str, str] | None:
-    """The record in the header of a file that ``header`` was given to, or None."""
     try:
         with opened(weights) as file:
             recorded = None if weights.is_symlink() else json.loads((file.metadata() or {})[_KEY])

@@ -103,5 +103,4 @@ def group_size(i: Instruction, devices: int) -> int:
 
 
 def _links(i: Instruction) -> bool:
-    """Whether a permutation sends anything to another device."""
     return any(a != b for a, b in re.findall(r"\{(\d+),(\d+)\}", i.attribute("source_target_pairs")))

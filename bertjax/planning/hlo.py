@@ -200,7 +200,6 @@ def _bits(dtype: str) -> int:
 
 
 def _end(text: str, stops: str = " ,") -> int:
-    """Index of the first of ``stops`` outside all brackets that are opened in the text."""
     depth = 0
     for index, letter in enumerate(text):
         if depth == 0 and letter in stops:

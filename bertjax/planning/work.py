@@ -36,7 +36,6 @@ def _dot(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
 
 
 def _custom_call(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
-    """A product handed to a GPU library."""
     if "$gemm" not in i.attributes and "$lt$matmul" not in i.attributes:
         return 0.0
     found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', i.attributes)

@@ -257,7 +257,6 @@ def _trials(workdir: Path) -> list[Path]:
 
 
 def _task(workdir: Path) -> str | None:
-    """The task that a run was fine-tuned for; None of another run."""
     task = _config(workdir).get("task")
     return task if isinstance(task, str) else None
 
