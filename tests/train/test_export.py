@@ -52,7 +52,7 @@ def test_mistakes_are_one_line(finished, tmp_path, capsys):
     for arguments, code, words in (
         ([f"--workdir={finished}"], 2, "--output"),
         ([f"--workdir={finished}", "--step=7", f"--output={tmp_path / 'x'}"], 3, "there are 6, 9, 10"),
-        ([f"--workdir={tmp_path}", f"--output={tmp_path / 'x'}"], 3, "no workdir of a run"),
+        ([f"--workdir={tmp_path}", f"--output={tmp_path / 'x'}"], 3, "is not the workdir of a run"),
         ([f"--workdir={finished}", f"--output={tmp_path / 'mine'}"], 3, "holds thesis.txt"),
     ):
         assert main(arguments) == code
