@@ -11,12 +11,13 @@ import jax
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.config import GuardConfig
+from bertjax.config import GuardConfig, ModelConfig
 from bertjax.engine.health import judged
 from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState, initial_state, sharded_shapes
 from bertjax.engine.step import make_train_step
+from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.parameters import logical_axes
 from bertjax.model.precision import precision_named
@@ -47,6 +48,16 @@ class Job:
     def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any) -> Any:
         """The model's output for a batch."""
         return self.model(params).on_batch(batch, dropout_seed)
+
+    def describe(self, model: str, config: ModelConfig) -> list[str]:
+        """The model and what it runs on, in lines for a person; with the attention kernel if that was left open."""
+        platform = self.mesh.devices.flat[0].platform
+        devices = f"{self.mesh.size} {platform} device{'s' * (self.mesh.size != 1)}"
+        lines = [f"{model} parameters, {self.precision}, on {devices}, jax {jax.__version__}"]
+        if config.attention == "auto":
+            kernel = kernel_name(config, precision_named(self.precision, platform), backend=platform)
+            lines.append(f"attention: {kernel}")
+        return lines
 
     def initial_state(self) -> TrainState:
         return initial_state(self.make_params, self.optimizer, self.precision, logical_axes(self.specs), self.mesh)

@@ -250,11 +250,10 @@ def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:
 def describe_job(job: TrialJob) -> list[str]:
     """What is about to run, in lines for a person."""
     count = sum(x.size for x in jax.tree.leaves(job.params))
-    device, batches = job.mesh.devices.flat[0], job.train_batches
+    batches = job.train_batches
     split = f" in {job.parts} parts" if job.parts > 1 else ""
     return [
-        f"{job.setup.task.kind}: {count:,} parameters, {job.run.precision}, on {job.mesh.size} {device.platform} "
-        f"device{'s' * (job.mesh.size != 1)}, jax {jax.__version__}",
+        *job.describe(f"{job.setup.task.kind}: {count:,}", job.model_config),
         f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
         f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",
     ]

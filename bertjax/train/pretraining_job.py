@@ -26,11 +26,9 @@ from bertjax.engine.sizes import (
 )
 from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step
 from bertjax.errors import ConfigError
-from bertjax.model.attention import kernel_name
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
-from bertjax.model.precision import precision_named
 from bertjax.objectives.losses import batch_loss, objective_of
 from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards, one_of
@@ -124,14 +122,8 @@ def describe_job(job: PretrainingJob) -> list[str]:
     """What is about to run, in lines for a person."""
     run, mesh = job.run, job.mesh
     params = sum(x.size for x in jax.tree.leaves(job.state_shapes().params))
-    device = mesh.devices.flat[0]
-    lines = [
-        f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,} parameters, "
-        f"{run.precision}, on {mesh.size} {device.platform} device{'s' * (mesh.size != 1)}, jax {jax.__version__}"
-    ]
-    if run.model.attention == "auto":
-        precision = precision_named(run.precision, device.platform)
-        lines.append(f"attention: {kernel_name(run.model, precision, backend=device.platform)}")
+    model = f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,}"
+    lines = job.describe(model, run.model)
     for name, phase in run.phases.items():
         parts = accumulation_steps(run, phase, mesh)
         split = f" in {parts} parts" if parts > 1 else ""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from bertjax import attention_kernels
 from bertjax.config import CheckpointConfig, ModelConfig, OptimizerConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
@@ -16,7 +17,7 @@ from bertjax.errors import ConfigError
 from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import to_global
-from bertjax.train.pretraining_job import accumulation_steps, make_job, split_cautions
+from bertjax.train.pretraining_job import accumulation_steps, describe_job, make_job, split_cautions
 
 STEPS = 50
 MODEL = ModelConfig(
@@ -103,6 +104,16 @@ def test_accumulation_steps():
 def test_a_mesh_that_does_not_divide_the_model_is_refused(sizes, words):
     with pytest.raises(ConfigError, match=words):
         make_job(RUN, mesh_of(*sizes))
+
+
+@pytest.mark.parametrize(("rate", "kernel"), [(0.1, "explicit"), (0.0, "dot_product")])
+def test_the_attention_kernel_is_said_if_it_was_left_open(rate, kernel, monkeypatch):
+    reverse = dict(reversed(attention_kernels.KERNELS.items()))
+    monkeypatch.setattr(attention_kernels, "KERNELS", reverse)
+    for asked in ("explicit", "auto"):
+        model = dataclasses.replace(MODEL, attention=asked, attention_probs_dropout_prob=rate)
+        lines = describe_job(make_job(dataclasses.replace(RUN, model=model), mesh_of(1, 1, 1)))
+        assert [line for line in lines if "attention" in line] == [f"attention: {kernel}"] * (asked == "auto")
 
 
 @pytest.mark.smoke

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from bertjax import attention_kernels
 from bertjax.finetune.settings import resolve, trials
 from bertjax.finetune.start import open_start, read_examples
-from bertjax.finetune.trial_job import UNROLLED_FROM, make_job
+from bertjax.finetune.trial_job import UNROLLED_FROM, describe_job, make_job
 from bertjax.finetune.trials import TASK_SETUPS, Labelled
 from bertjax.parallel.mesh import make_mesh
 
@@ -62,3 +63,13 @@ def test_what_is_hardly_meant_is_said(key, value, words, config, model_folder, m
     assert len(lines) == bool(words)
     for word in words:
         assert word in lines[0]
+
+
+@pytest.mark.parametrize(("rate", "kernel"), [(0.1, "explicit"), (0.0, "dot_product")])
+def test_the_attention_kernel_is_said_if_it_was_left_open(rate, kernel, config, model_folder, moods, monkeypatch):
+    reverse = dict(reversed(attention_kernels.KERNELS.items()))
+    monkeypatch.setattr(attention_kernels, "KERNELS", reverse)
+    config.model.attention_probs_dropout_prob = rate
+    assert not any("attention" in line for line in describe_job(laid_out(config, model_folder, moods[0])))
+    config.model.attention = "auto"
+    assert f"attention: {kernel}" in describe_job(laid_out(config, model_folder, moods[0]))
