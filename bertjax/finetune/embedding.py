@@ -69,6 +69,14 @@ def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         )
     if loss == "contrastive" and train.scores is not None:
         notes.append("the scores of the training pairs are not used")
+    # What is not as it was when every pair belonged together, and every other text did not.
+    told = (("training", train_rows), ("evaluation", eval_rows))
+    equal = [f"equal texts in {name}" for name, rows in told if "texts" in rows.labels]
+    decided = dict.fromkeys(equal, Decided("not told from each other"))
+    if loss != "contrastive":
+        decided["training.embedding_loss"] = Decided(loss, _CONTRASTIVE)
+    elif eval_loss != "contrastive":
+        decided["loss of the evaluation pairs"] = Decided(eval_loss, _CONTRASTIVE)
     make = lambda name: _LOSSES[name](run.training.temperature, per_pair)
     return TaskSetup(
         task,
@@ -83,7 +91,7 @@ def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         loss_unit=1.0 if loss == "contrastive" else max(1.0, 0.5 / run.training.temperature),
         cautions=[*train_cautions, *eval_cautions],
         eval_objective=None if loss == eval_loss else make(eval_loss),
-        decided=_decided(loss, eval_loss, train_rows, eval_rows),
+        decided=decided,
     )
 
 
@@ -132,7 +140,8 @@ def _labelled(pairs: Pairs, loss: str) -> Rows:
     per_pair = pairs.texts.shape[1]
     if loss == "cosent" and pairs.scores is not None:
         return replace(pairs.rows, labels={"scores": np.repeat(pairs.scores, per_pair)})
-    if pairs.has_equal_texts or per_pair > 2:
+    there = pairs.texts[pairs.texts >= 0]
+    if per_pair > 2 or len(np.unique(there)) < len(there):
         return replace(pairs.rows, labels={"texts": pairs.texts.reshape(-1)})
     return pairs.rows
 
@@ -148,19 +157,6 @@ def _retrieved(vectors: np.ndarray, pairs: Pairs) -> Outcome:
     return Outcome(retrieval_scores(found.own), dict, remarks=remarks)
 
 
-def _decided(loss: str, eval_loss: str, train: Rows, evaluation: Rows) -> dict[str, Decided]:
-    """What is not as it was when every pair belonged together, and every other text did not."""
-    found = {}
-    if loss != "contrastive":
-        found["training.embedding_loss"] = Decided(loss, _CONTRASTIVE)
-    elif eval_loss != "contrastive":
-        found["loss of the evaluation pairs"] = Decided(eval_loss, _CONTRASTIVE)
-    for name, rows in (("training", train), ("evaluation", evaluation)):
-        if "texts" in rows.labels:
-            found[f"equal texts in {name}"] = Decided("not told from each other")
-    return found
-
-
 class Pairs(NamedTuple):
     """rows: ``per_pair`` of them a pair, the first text, the second, its negatives, and rows without tokens where it
     has fewer. texts: int32 [N, per_pair], equal where the model is given the same tokens, -1 where there is no text.
@@ -170,11 +166,6 @@ class Pairs(NamedTuple):
     texts: np.ndarray
     scores: np.ndarray | None
     truncated: int
-
-    @property
-    def has_equal_texts(self) -> bool:
-        there = self.texts[self.texts >= 0]
-        return len(np.unique(there)) < len(there)
 
     @property
     def candidates(self) -> int:

@@ -94,19 +94,14 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
             f"config.model.max_length = {run.model.max_length} is more than the {config.max_position_embeddings} "
             f"positions of the model in {path}"
         )
-    return Start(path, _as_run(config, run), tokenizer, origin, make)
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "remat")
+    given = {name: value for name in names if (value := getattr(run.model, name)) is not None}
+    return Start(path, resolve_model(asdict(replace(config, **given)), "config.model."), tokenizer, origin, make)
 
 
 def _digest(file: Path) -> bytes:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
-
-
-def _as_run(config: ModelConfig, run: FinetuneConfig) -> ModelConfig:
-    """The model's config with what the run's says of it."""
-    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention", "scan_layers", "remat")
-    given = {name: value for name in names if (value := getattr(run.model, name)) is not None}
-    return resolve_model(asdict(replace(config, **given)), "config.model.")
 
 
 def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: Warn = lambda line: None) -> list[Any]:

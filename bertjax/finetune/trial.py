@@ -267,7 +267,10 @@ def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
     """The summary for a person."""
     main, positive = summary["main_score"], summary.get("positive_label")
-    beside, undefined = {"accuracy": _by_majority(summary)}, summary.get("undefined", {})
+    beside, undefined = {}, summary.get("undefined", {})
+    if summary["task"] == "classification":
+        name, share = majority(Counter({name: figures["support"] for name, figures in summary["per_class"].items()}))
+        beside["accuracy"] = f" ({share:.4f} is always {name!r})"
     shown = "; ".join([format_scores(summary["scores"], undefined, positive, beside), *summary["remarks"]])
     chosen = score_title(main.replace("_", " "), positive)
     by = f" by {chosen}" * (main != next(iter(summary["scores"]), main))
@@ -280,11 +283,3 @@ def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
         f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.1%}",
         f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}",
     ]
-
-
-def _by_majority(summary: dict[str, Any]) -> str:
-    """The accuracy of saying the commonest label of the evaluation examples always, in brackets; of classes alone."""
-    if summary["task"] != "classification":
-        return ""
-    name, share = majority(Counter({name: figures["support"] for name, figures in summary["per_class"].items()}))
-    return f" ({share:.4f} is always {name!r})"

@@ -297,9 +297,4 @@ def held(params: Any, rates: Any) -> Any:
 
 def scale_by_rates(rates: Any) -> optax.GradientTransformation:
     """Multiplies the updates, weight decay included."""
-
-    def update(updates: Any, state: Any, params: Any = None):
-        del params
-        return jax.tree.map(lambda u, rate: u * rate, updates, rates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, rate: u * rate, updates, rates))

@@ -85,7 +85,8 @@ def scattered(where: Computation, i: Instruction) -> bool:
 def group_size(i: Instruction, devices: int) -> int:
     """Devices that take part together; ``replica_groups`` has three notations."""
     if i.opcode.startswith("collective-permute"):
-        return 2 if _links(i) else 1
+        pairs = re.findall(r"\{(\d+),(\d+)\}", i.attribute("source_target_pairs"))
+        return 2 if any(a != b for a, b in pairs) else 1  # 1: nothing goes to another device
     match = re.search(r"replica_groups=(\{\}|\{\{[\d,]*\}|\[[\d,]+\]<=|mesh\[[^\]]*\][^{]*\{[^}]*\})", i.attributes)
     text = match[1] if match else ""
     if text.startswith("{{"):
@@ -100,7 +101,3 @@ def group_size(i: Instruction, devices: int) -> int:
             int(part) if part else sizes[name] for name, part in re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", chosen)
         )
     return devices
-
-
-def _links(i: Instruction) -> bool:
-    return any(a != b for a, b in re.findall(r"\{(\d+),(\d+)\}", i.attribute("source_target_pairs")))

@@ -148,7 +148,8 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         batch_loss,
         examples_per_row(run),
     )
-    other = _other_rows(rows, estimated)
+    # A second number of rows, far enough from the first, in the direction of a full memory.
+    other = min(estimated, MOST_TIMES * rows) if estimated >= 1.5 * rows else max(1, rows // 2)
     if len(tried) == 1 and other != rows:
         tried[other] = analysed(other, True)
     counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
@@ -170,13 +171,6 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         collectives=work.collectives if work else (),
         time=step_time(chip, work.flops or 0, work.bytes_accessed or 0, work.bytes_sent) if chip and work else None,
     )
-
-
-def _other_rows(rows: int, guess: int) -> int:
-    """A second number of rows, far enough from the first, in the direction of a full memory."""
-    if guess >= 1.5 * rows:
-        return min(guess, MOST_TIMES * rows)
-    return max(1, rows // 2)
 
 
 def largest_rows(totals: dict[int, int], limit: int) -> int:
