@@ -48,7 +48,24 @@ def activation_bytes_per_row(
     dtype, drop out. Where layers are computed again, one layer of what they would keep otherwise comes on top.
     tensor: size of the mesh axis that divides heads, the MLP and the vocabulary.
     """
-    of = lambda config: _of_one_row(config, precision, platform, length, predictions, examples, loss, tensor)
+    fields = lambda rows: shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
+
+    def of(model: ModelConfig) -> int:
+        made = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0), precision=precision_named(precision, platform)))
+        graphdef, params = split_params(made)
+
+        def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
+            of_params = lambda params: loss(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
+            return jax.vjp(of_params, params)[1]
+
+        def kept(rows: int) -> int:
+            batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields(rows).items()}
+            numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
+            leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, DropoutSeed(*numbers)))
+            return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)
+
+        return kept(2) - kept(1)
+
     L, alone = model.num_hidden_layers, model.remat == "none" and (model.scan_layers or model.num_hidden_layers < 3)
     if alone:
         return of(model)
@@ -59,35 +76,6 @@ def activation_bytes_per_row(
         return kept
     whole = [dataclasses.replace(model, remat="none", scan_layers=False, num_hidden_layers=n) for n in (1, 2)]
     return kept + of(whole[1]) - of(whole[0])
-
-
-def _of_one_row(
-    model: ModelConfig,
-    precision: str,
-    platform: str,
-    length: int,
-    predictions: int,
-    examples: int,
-    loss: Loss,
-    tensor: int,
-) -> int:
-    made = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0), precision=precision_named(precision, platform)))
-    graphdef, params = split_params(made)
-
-    def kept(rows: int) -> int:
-        fields = shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
-        batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields.items()}
-        numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
-        dropout_seed = DropoutSeed(*numbers)
-
-        def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
-            of_params = lambda params: loss(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
-            return jax.vjp(of_params, params)[1]
-
-        leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, dropout_seed))
-        return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)
-
-    return kept(2) - kept(1)
 
 
 def _parts(shape: tuple[int, ...], model: ModelConfig, tensor: int) -> int:

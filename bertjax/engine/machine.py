@@ -21,33 +21,22 @@ def versions() -> dict[str, str]:
     return {"bertjax": bertjax.__version__, "python": platform.python_version()} | found
 
 
-def peak_memory() -> dict[str, int]:
-    """Peak bytes: resident memory of this process, and device memory where the device tells."""
+def run_figures(steps: int, totals: Mapping[str, float], places: int) -> dict[str, Any]:
+    """What a summary says of the run itself. totals: its seconds and real_tokens; places: token slots of its rows."""
+    seconds, real_tokens = totals["seconds"], totals["real_tokens"]
+    # Peak bytes: resident memory of this process, and device memory where the device reports it.
     peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         peak["device_bytes"] = int(stats["peak_bytes_in_use"])
-    return peak
-
-
-def ran_on() -> dict[str, Any]:
-    """What a run had under it, and how much memory it has taken."""
-    devices = {
-        "kind": jax.devices()[0].device_kind,
-        "platform": jax.default_backend(),
-        "count": jax.device_count(),
-    }
-    return {"peak_memory": peak_memory(), "devices": devices, "versions": versions()}
-
-
-def run_figures(steps: int, totals: Mapping[str, float], places: int) -> dict[str, Any]:
-    """What a summary says of the run itself. totals: its seconds and real_tokens; places: of tokens in its rows."""
-    seconds, real_tokens = totals["seconds"], totals["real_tokens"]
+    device = jax.devices()[0].device_kind
     return {
         "steps": steps,
         "real_tokens": real_tokens,
         "seconds": seconds,
         "tokens_per_second": real_tokens / seconds if seconds else 0.0,
         "padding_fraction": 1.0 - real_tokens / places,
-        **ran_on(),
+        "peak_memory": peak,
+        "devices": {"kind": device, "platform": jax.default_backend(), "count": jax.device_count()},
+        "versions": versions(),
     }

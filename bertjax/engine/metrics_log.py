@@ -8,39 +8,20 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from bertjax import unfinished
 from bertjax.errors import WorkdirGone
-
-if TYPE_CHECKING:
-    from bertjax.engine.event_files import EventFiles
 
 # A longer line is not a row, and is read in pieces.
 _LONGEST = 1 << 24
 
 
 class NoLog:
-    """What a process has that is not the one to write."""
+    """For a process that does not write the log: every method of MetricsLog, doing nothing."""
 
-    def write(self, row: dict[str, Any]) -> None:
-        pass
-
-    def rewind(self, step: int) -> None:
-        pass
-
-    def sync(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _event_files(folder: Path, from_step: int) -> EventFiles:
-    # Only where they are asked for: tensorboardX imports torch where that is installed, which takes seconds.
-    from bertjax.engine.event_files import EventFiles
-
-    return EventFiles(folder, from_step)
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
 
 
 class MetricsLog:
@@ -58,7 +39,12 @@ class MetricsLog:
         evaluation of that step itself where it is not ``evaluated``."""
         self._path, self._say = workdir / "metrics.jsonl", say
         self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)  # kept open: its name may become another's
-        self._events = _event_files(workdir / "tensorboard", from_step) if tensorboard else None
+        self._events = None
+        if tensorboard:
+            # Only now: tensorboardX imports torch where that is installed, which takes seconds.
+            from bertjax.engine.event_files import EventFiles
+
+            self._events = EventFiles(workdir / "tensorboard", from_step)
         keep_rows_up_to(self._path, from_step, evaluated)
         self._open()
 

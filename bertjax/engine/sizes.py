@@ -156,21 +156,18 @@ def own_device(mesh: Mesh) -> Any:
     return next((d for d in mesh.devices.flat if d.process_index == jax.process_index()), mesh.devices.flat[0])
 
 
-def in_parts(rows: int, most: int, sizes: list[int]) -> str:
-    """How a device does its rows of a batch, in words; ``most`` and ``sizes``: of ``better_sizes``."""
-    parts = parts_of(rows, most)
-    each = rows // parts
-    return (
-        f"{parts} parts of {each} row{'s' * (each != 1)} a device, though {most} would fit: {rows} has no divisor near"
-    )
-
-
-def better_sizes(rows: int, most: int) -> tuple[int, list[int]] | None:
-    """(``most``, the nearest numbers of rows below and above that are done in about as few parts as can be), where
-    ``rows`` are done in at least twice as many; else None."""
+def split_caution(key: str, batch_size: int, rows: int, most: int, about: str = "") -> list[str]:
+    """A warning if the ``rows`` of a batch on a device, of which ``most`` fit at once, are done in at least twice as
+    many parts as needed, with the nearest batch sizes below and above that are done in fewer."""
     most = max(1, most)
     good = lambda n: parts_of(n, most) < 2 * -(-n // most)
     if good(rows):
-        return None
-    below = next(n for n in range(rows, 0, -1) if good(n))
-    return most, [below, next(n for n in range(rows, 2 * rows + most + 1) if good(n))]
+        return []
+    parts = parts_of(rows, most)
+    each = rows // parts
+    nearest = [next(filter(good, range(rows, 0, -1))), next(filter(good, range(rows, 2 * rows + most + 1)))]
+    return [
+        f"{key} = {batch_size} is done in {parts} parts of {each} row{'s' * (each != 1)} a device, though {most} would "
+        f"fit: {rows} has no divisor near; {about}{one_of([batch_size * n // rows for n in nearest])} would be done in "
+        f"fewer"
+    ]

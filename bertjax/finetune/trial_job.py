@@ -22,13 +22,12 @@ from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Stage, StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.sizes import (
-    better_sizes,
     check_batch,
     check_divides,
     check_model,
-    in_parts,
     parts_of,
     rows_that_fit,
+    split_caution,
 )
 from bertjax.engine.state import TrainState, with_params
 from bertjax.engine.step import Batch, jit_train_step
@@ -43,7 +42,7 @@ from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
 from bertjax.model.task import POOLED, TaskModel
 from bertjax.objectives.losses import Objective, Values, batch_loss
-from bertjax.parallel.mesh import batch_shards, one_of
+from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
@@ -175,7 +174,9 @@ def make_job(
         )
     rates = multipliers(params, model, setup.task.kind, training.layer_decay, training.frozen_layers)
     shards, positions = batch_shards(mesh), model.max_position_embeddings
-    worth = worth_a_length(model, mesh) / trial.epochs
+    # Padding, in tokens, that takes as long as to compile the step for another row length.
+    compiling = FLOPS_OF_COMPILING.get(mesh.devices.flat[0].platform, FLOPS_OF_COMPILING_ELSEWHERE)
+    worth = compiling * 32 / train_flops_per_row(model, 32, 0) / trial.epochs
     make_batches = lambda rows: Batches(
         rows, training.batch_size, positions, start.tokenizer.pad_id, setup.per_example, shards, worth
     )
@@ -225,26 +226,13 @@ def make_job(
 
 def _cautions(run: FinetuneConfig, steps: int, warmup: int, rows: int, most: int) -> list[str]:
     """What a config may say but hardly means, a line each with the way out. rows: of a step on a device."""
-    lines, better = [], better_sizes(rows, most)
+    lines = []
     if warmup >= steps:
         lines.append(
             f"config.training.warmup_fraction = {run.training.warmup_fraction:g} is all of the {steps} steps: the rate "
             f"only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
         )
-    if better:
-        sizes = one_of([run.training.batch_size * n // rows for n in better[1]])
-        lines.append(
-            f"config.training.batch_size = {run.training.batch_size} is done in {in_parts(rows, *better)}; "
-            f"about {sizes} would be done in fewer"
-        )
-    return lines
-
-
-def worth_a_length(model: ModelConfig, mesh: Mesh) -> float:
-    """Padding, in tokens, that takes as long as to compile the step for another row length."""
-    length = 32
-    flops = FLOPS_OF_COMPILING.get(mesh.devices.flat[0].platform, FLOPS_OF_COMPILING_ELSEWHERE)
-    return flops * length / train_flops_per_row(model, length, 0)
+    return lines + split_caution("config.training.batch_size", run.training.batch_size, rows, most, "about ")
 
 
 def describe_job(job: TrialJob) -> list[str]:

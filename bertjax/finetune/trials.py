@@ -126,8 +126,19 @@ def train_all(
         raise ConfigError(f"workdir {workdir} holds a run of one trial, not of several; use --workdir=ANOTHER_DIR")
     for trial in todo if processes.first else ():
         check_workdir(workdir / RUNS / trial.name)  # all of them before the first is trained
-    summary = run_all(todo, workdir, identity_of, train_one, display.say, processes.first)
+    summaries = []
+    for number, trial in enumerate(todo):
+        own = workdir / RUNS / trial.name
+        display.say(f"trial {number + 1} of {len(todo)}: {trial.name}")
+        summary = finished_summary(own, identity_of(trial))
+        if summary is None:
+            summary = train_one(trial, own)
+        else:
+            display.say("  it has come to its end before")
+        summaries.append(summary)
+    best, summary = combined(todo, summaries)
     if processes.first:
+        keep_best(workdir, todo[best], summary)
         with processes.progress.pause("writing the report"):
             refresh_report(workdir, display.say)
     display.table(table_of(summary))
@@ -192,31 +203,6 @@ def table_of(summary: dict[str, Any]) -> Table:
     for what in ("mean", "spread"):
         table.add_row(what, "", "", *[f"{summary[what][name]:.4f}" for name in names])
     return table
-
-
-def run_all(
-    trials: Sequence[Trial],
-    workdir: Path,
-    identity_of: Callable[[Trial], dict[str, Any]],
-    train: Callable[[Trial, Path], dict[str, Any]],
-    say: Callable[[str], None],
-    first: bool,
-) -> dict[str, Any]:
-    """Every trial in ``workdir/runs/<its name>``, those that have come to their end not again; the summary of all."""
-    summaries = []
-    for number, trial in enumerate(trials):
-        own = workdir / RUNS / trial.name
-        say(f"trial {number + 1} of {len(trials)}: {trial.name}")
-        summary = finished_summary(own, identity_of(trial))
-        if summary is None:
-            summary = train(trial, own)
-        else:
-            say("  it has come to its end before")
-        summaries.append(summary)
-    best, summary = combined(trials, summaries)
-    if first:
-        keep_best(workdir, trials[best], summary)
-    return summary
 
 
 # Identity keys of earlier versions that make no difference where the data and the model are the same, as they must be:

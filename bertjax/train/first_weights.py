@@ -84,7 +84,9 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
     known one, a shorter one is its beginning. Heads that the origin lacks are new. Raises ModelFileError, and
     ConfigError where the vocabularies cannot be compared.
     """
-    other = _other_heads(origin.objective, run.data.objective)
+    objectives = {origin.objective, run.data.objective}
+    # Heads that mean something else under one objective than under another.
+    other = {head for name in objectives for head in find_objective(name).own_heads} if len(objectives) > 1 else ()
     params: dict[str, Any] = {part: values for part, values in origin.params().items() if part not in other}
     params = dict(flatten_dict(params, sep="/"))
     taken = _source_rows(origin, run.model, tokenizer)
@@ -104,12 +106,6 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
         said.append("new: " + ", ".join(HEADS[part] for part in missing))
     say("; ".join(said))
     return params
-
-
-def _other_heads(there: str, here: str) -> set[str]:
-    """Heads that mean something else under the objective ``there`` than under ``here``."""
-    own = lambda name: find_objective(name).own_heads
-    return set() if there == here else {*own(there), *own(here)}
 
 
 def _source_rows(origin: Origin, model: ModelConfig, tokenizer: Tokenizer) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""The whole of a pretraining run, top to bottom: corpus, model, state, phases, result."""
+"""The whole of a pretraining run, top to bottom: corpus, model, state, phases, result, summary."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from bertjax.data.stream.settings import ORDER
 from bertjax.data.stream.word_warnings import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.fit import Evaluation, HostBatch, Session, Training, fit, restore
-from bertjax.engine.machine import versions
+from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import Stage
 from bertjax.engine.state import with_params
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.interop.models import export_params
+from bertjax.objectives.objective import CrossEntropy
 from bertjax.objectives.pair_cautions import check_pairs, facts_line, pair_lines, phase_pairs
 from bertjax.objectives.registry import phase_settings, run_objective
 from bertjax.objectives.unigram import unigram_log_probs
@@ -39,13 +40,13 @@ from bertjax.train.held_out_loss import evaluate, evaluation_line, over
 from bertjax.train.open_corpus import open_corpus_together, settled
 from bertjax.train.pretraining_job import (
     accumulation_steps,
-    cautions,
     check_sizes,
+    config_cautions,
     cost_of_step,
     describe_job,
     make_job,
+    split_cautions,
 )
-from bertjax.train.summary import summarise, summary_lines
 from bertjax.workdir import files as folder
 from bertjax.workdir.same_run import fingerprints, origin_fingerprint
 
@@ -105,7 +106,8 @@ def train(
         *text_warnings(corpus, is_lowercase_asked),
         *pair_lines(objective, corpus.train, pairs),
         *little,
-        *cautions(run, mesh),
+        *config_cautions(run),
+        *split_cautions(run, mesh),
     ]
     for line in warnings:
         display.say(f"warning: {line}")
@@ -199,3 +201,38 @@ def train(
     for line in summary_lines(summary, objective.losses, workdir):
         display.say(line)
     return summary
+
+
+def summarise(
+    run: RunConfig,
+    losses: Sequence[CrossEntropy],
+    held_out: dict[str, float],
+    totals: dict[str, float],
+    held_out_kind: str,
+) -> dict[str, Any]:
+    """summary.json: held-out figures beside their baselines, and what the run took.
+
+    totals: seconds and real_tokens of the whole run. held_out_kind: how the held-out text was chosen (the
+    corpus manifest says); "copy" is text that was trained on.
+    """
+    places = sum(p.steps * p.batch_size * p.sequence_length for p in run.phases.values())
+    return {
+        "name": run.name,
+        "held_out": {name: held_out[name] for loss in losses for name in loss.fields if name in held_out},
+        "held_out_kind": held_out_kind,
+        **{name: held_out.get(name) for loss in losses for name in loss.baselines},
+        **run_figures(run.total_steps, totals, places),
+    }
+
+
+def summary_lines(summary: dict[str, Any], losses: Sequence[CrossEntropy], workdir: Path) -> list[str]:
+    """The summary for a person."""
+    what = "training-text" if summary["held_out_kind"] == "copy" else "held-out"
+    lines = list(filter(None, (loss.summary(summary | summary["held_out"], what) for loss in losses)))
+    lines.append(
+        f"{summary['steps']:,} steps, {summary['real_tokens']:,} real tokens in {summary['seconds']:,.0f} s "
+        f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.2%}, "
+        f"peak memory {summary['peak_memory']['host_bytes'] / 1e9:.2f} GB"
+    )
+    lines.append(f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}")
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,12 @@ from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
 from bertjax.engine.sizes import (
-    better_sizes,
     check_batch,
     check_divides,
     check_model,
-    in_parts,
     parts_of,
     rows_that_fit,
+    split_caution,
 )
 from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step
 from bertjax.errors import ConfigError
@@ -31,7 +30,7 @@ from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
 from bertjax.objectives.losses import batch_loss, objective_of
 from bertjax.objectives.registry import run_objective
-from bertjax.parallel.mesh import batch_shards, one_of
+from bertjax.parallel.mesh import batch_shards
 
 
 @dataclass(frozen=True)
@@ -133,50 +132,35 @@ def describe_job(job: PretrainingJob) -> list[str]:
     return lines
 
 
-def cautions(run: RunConfig, mesh: Mesh) -> list[str]:
-    """All of a pretraining run."""
-    return [*config_cautions(run), *split_cautions(run, mesh)]
-
-
 def config_cautions(run: RunConfig) -> list[str]:
-    """A line for each key whose value says what is hardly meant."""
-    return [*_caps_that_bite(run), *_warmups_without_end(run)]
-
-
-def _caps_that_bite(run: RunConfig) -> Iterator[str]:
-    prob = run.data.masked_lm_prob
+    """A line for each key whose value is hardly meant."""
+    lines = []
     for name, phase in run.phases.items():
-        needed = most_predictions(prob, phase.sequence_length)
+        needed = most_predictions(run.data.masked_lm_prob, phase.sequence_length)
         if phase.max_predictions < needed:
-            yield (
+            lines.append(
                 f"config.phases.{name}.max_predictions = {phase.max_predictions} masks at most "
                 f"{phase.max_predictions / phase.sequence_length:.1%} of {phase.sequence_length} tokens, not "
-                f"config.data.masked_lm_prob = {prob:.4g}; leave it out, or use "
+                f"config.data.masked_lm_prob = {run.data.masked_lm_prob:.4g}; leave it out, or use "
                 f"--config.phases.{name}.max_predictions={needed}"
             )
-
-
-def _warmups_without_end(run: RunConfig) -> Iterator[str]:
     one = run.optimizer.schedule_span == "run"
     for index, (name, phase) in enumerate(run.phases.items()):
         steps = run.total_steps if one else phase.steps
         if (index == 0 or not one) and steps and (phase.warmup_steps or 0) >= steps:
-            yield (
+            lines.append(
                 f"config.phases.{name}.warmup_steps = {phase.warmup_steps} is no less than the {steps} steps of its "
                 f"schedule: the rate only rises, and does not reach {phase.learning_rate:g}; a tenth of them would be "
                 f"--config.phases.{name}.warmup_steps={steps // 10}"
             )
+    return lines
 
 
 def split_cautions(run: RunConfig, mesh: Mesh) -> list[str]:
-    """A line for each phase whose batch has no divisor near what fits, with batch sizes that have one."""
-    shards, lines = batch_shards(mesh), []
+    """A line for each phase whose batch has no divisor near what fits."""
+    lines = []
     for name, phase in run.phases.items():
-        rows = phase.batch_size // shards
-        better = better_sizes(rows, most_rows(run, phase, mesh))
-        if better:
-            lines.append(
-                f"config.phases.{name}.batch_size = {phase.batch_size} is done in {in_parts(rows, *better)}; "
-                f"{one_of([n * shards for n in better[1]])} would be done in fewer"
-            )
+        rows = phase.batch_size // batch_shards(mesh)
+        key = f"config.phases.{name}.batch_size"
+        lines += split_caution(key, phase.batch_size, rows, most_rows(run, phase, mesh))
     return lines

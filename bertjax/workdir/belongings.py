@@ -100,10 +100,6 @@ def _is_row(line: bytes) -> bool:
     return isinstance(row, dict) and row.get("kind") in ("train", "eval", "event") and type(row.get("step")) is int
 
 
-def _is_report(path: Path) -> bool:
-    return _is_plain(path) and b"- bertjax</title>" in _beginning(path)
-
-
 def _is_model(path: Path) -> bool:
     try:
         check_replaceable(path)
@@ -143,7 +139,7 @@ _OURS: Mapping[str, Callable[[Path], bool]] = {
     "config.json": lambda path: _is_plain(path),  # of a run; what is damaged in it is told by those who read it
     "metrics.jsonl": _is_metrics,
     "summary.json": _is_summary,
-    "report.html": _is_report,
+    "report.html": lambda path: _is_plain(path) and b"- bertjax</title>" in _beginning(path),
     "model": _is_model,
     **dict.fromkeys(("checkpoints", "tensorboard", "tokenizer", "damaged", "bad_batches", RUNS), Path.is_dir),
 }

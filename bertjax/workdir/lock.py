@@ -54,12 +54,8 @@ def workdir_lock(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # the latter from locks of byte ranges, as NFS has
-            raise _in_use(workdir, _read(workdir)) from None
-        except OSError:  # a file system that knows no locks; the lease is what there is
-            pass
+        if _is_locked_by_another(handle):
+            raise _in_use(workdir, _read(workdir))
         with interruptible() as interruption, _leased(workdir, handle, on_lost or interruption.interrupt):
             yield
     finally:
@@ -126,16 +122,23 @@ class _Holder:
         if _is_same(self.handle, self.workdir / FILE):
             return
         handle = os.open(self.workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+        if _is_locked_by_another(handle):
             os.close(handle)
-            raise ConfigError(f"workdir {self.workdir} has been taken over by another job; this job ends") from None
-        except OSError:  # a file system that knows no locks
-            pass
+            raise ConfigError(f"workdir {self.workdir} has been taken over by another job; this job ends")
         if self._taken_again:
             os.close(self.handle)
         self.handle, self._taken_again = handle, True
+
+
+def _is_locked_by_another(handle: int) -> bool:
+    """Takes the lock if it is free."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter from locks of byte ranges, as NFS has
+        return True
+    except OSError:  # a file system without locks; the lease is what there is
+        pass
+    return False
 
 
 def _is_same(handle: int, path: Path) -> bool:

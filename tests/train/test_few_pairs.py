@@ -9,7 +9,7 @@ from bertjax.errors import DataError
 from bertjax.objectives import mlm_nsp
 from bertjax.train import pretraining
 from bertjax.train.held_out_loss import evaluate, evaluation_line
-from bertjax.train.summary import summarise, summary_lines
+from bertjax.train.pretraining import summarise, summary_lines
 
 LOSSES = mlm_nsp.OBJECTIVE.losses
 
