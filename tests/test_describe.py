@@ -23,8 +23,7 @@ from bertjax.config_schema import fingerprint
 from bertjax.describe import main
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.health import initial_health
-from bertjax.engine.loss_scale import initial_loss_scale
-from bertjax.engine.state import TrainState
+from bertjax.engine.state import TrainState, initial_loss_scale
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import new_task_model, save_task_model
 from bertjax.model.bert import Bert, split_params

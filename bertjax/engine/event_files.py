@@ -91,7 +91,11 @@ class EventFiles:
                 self._file.flush()
             return True
         except Exception as error:  # whatever a disk, or what stands in for one, says
-            self._give_up_file()
+            # A record may be half written, after which readers take nothing from a file.
+            file, self._file = self._file, None
+            with contextlib.suppress(Exception):
+                if file is not None:
+                    file.close()
             if not self._has_failed:
                 reason = " ".join(str(error).split())[:300]
                 self._warning = (
@@ -102,13 +106,6 @@ class EventFiles:
             with self._changed:  # the newest stay
                 self._waiting = deque([*events, *self._waiting], maxlen=MOST_WAITING)
             return False
-
-    def _give_up_file(self) -> None:
-        """A record may be half written, after which readers take nothing from a file."""
-        file, self._file = self._file, None
-        with contextlib.suppress(Exception):
-            if file is not None:
-                file.close()
 
 
 def _new_file(folder: Path) -> EventsWriter:

@@ -13,9 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.config import GuardConfig, ModelConfig
 from bertjax.engine.health import judged
-from bertjax.engine.loss_scale import ADJUSTMENTS
 from bertjax.engine.schedules import Schedule
-from bertjax.engine.state import TrainState, initial_state, sharded_shapes
+from bertjax.engine.state import ADJUSTMENTS, TrainState, initial_state, sharded_shapes
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params

@@ -109,7 +109,7 @@ class Recorder:
         if self._pending is None:
             return
         (step, metrics, cost), self._pending = self._pending, None
-        values = fetch(metrics)
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}  # waits for the step
         self._judge(step, values)
         self._real_tokens += int(values["real_tokens"])
         self._interval_tokens += values["real_tokens"]
@@ -117,19 +117,13 @@ class Recorder:
         milestone = step in (self._start + 1, self._stage.first, self._stage.last)
         if milestone or step % self._every_steps == 0:
             row = {"kind": "train", "step": step, "phase": self._stage.name}
-            row |= {name: values[name] for name in self._fields} | self._speed() | {"seconds": self.totals()["seconds"]}
+            seconds = time.monotonic() - self._interval_began
+            row |= {name: values[name] for name in self._fields}
+            row |= throughput(self._interval_tokens, *self._interval_cost, seconds, self._peak)
+            row["seconds"] = self.totals()["seconds"]
             self._log.write(row)
             self._display.show(row, milestone)
             self._restart_clock()
-
-    def _speed(self) -> dict[str, float | None]:
-        seconds = time.monotonic() - self._interval_began
-        return throughput(self._interval_tokens, *self._interval_cost, seconds, self._peak)
-
-
-def fetch(metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """Waits for a step's metrics and brings them to the host."""
-    return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
 def throughput(real_tokens: float, slots: int, flops: float, seconds: float, peak: float | None):

@@ -11,9 +11,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.engine.health import Health
-from bertjax.engine.loss_scale import LossScale
 from bertjax.engine.schedules import Schedule
-from bertjax.engine.state import TrainState
+from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -155,7 +155,9 @@ def train(
         with processes.progress.pause("exporting"):
             params = gathered(state.params, mesh)
             if processes.first:
-                save_task_model(_plain(job, outcome.settings, params), workdir / "model", start.tokenizer)
+                task = dataclasses.replace(setup.task, **outcome.settings)  # without the mesh of the job's model
+                graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model_config, task, nnx.Rngs(0))))
+                save_task_model(merge_params(graphdef, params), workdir / "model", start.tokenizer)
                 folder.write_json(workdir / "summary.json", summary)
     except Exception as error:
         report_error(error, session.report)
@@ -164,13 +166,6 @@ def train(
     for line in summary_lines(summary, workdir):
         display.say(line)
     return summary
-
-
-def _plain(job: TrialJob, settings: Mapping[str, Any], params: Any) -> TaskModel:
-    """The model without its mesh; settings: of the task, as the evaluation has them."""
-    task = dataclasses.replace(job.setup.task, **settings)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model_config, task, nnx.Rngs(0))))
-    return merge_params(graphdef, params)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,10 @@ def open_corpus(
     data = run.data
     corpus = None
     if recorded is not None:
-        place = _place_of_corpus(data.corpus, recorded)
+        place, given = recorded["corpus"]["path"], corpora.given_manifest(data.corpus)
+        if given is not None:  # the config names a prepared corpus, which may lie elsewhere now
+            check_same_corpus(given[1]["fingerprint"], recorded)
+            place = str(given[0])
         corpus = corpora.find_prepared(recorded["corpus"]["fingerprint"], place)
     if corpus is None:
         if recorded is None and data.tokenizer not in corpora.TRAINED and "model.vocab_size" not in run.unset:
@@ -85,18 +88,6 @@ def open_corpus(
             f"{counts.get('skipped_lines', 0):,} unreadable lines skipped"
         )
     return corpus
-
-
-def _place_of_corpus(specs: Sequence[str], recorded: Mapping[str, Any]) -> str:
-    """The folder of the recorded corpus: where the config says, if that is a prepared corpus, else as on record.
-
-    Raises ConfigError if another corpus lies there now.
-    """
-    given = corpora.given_manifest(specs)
-    if given is None:
-        return recorded["corpus"]["path"]
-    check_same_corpus(given[1]["fingerprint"], recorded)
-    return str(given[0])
 
 
 def _asked(run: RunConfig, recorded: dict[str, Any] | None) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax import unfinished
 from bertjax.cli.display import Display
@@ -17,13 +21,14 @@ from bertjax.data.stream.pipeline import evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER
 from bertjax.data.stream.word_warnings import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.fit import Evaluation, HostBatch, Session, Training, fit, restore
+from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, restore
 from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import Stage
 from bertjax.engine.state import with_params
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
+from bertjax.inference.batches import Placement
 from bertjax.interop.models import export_params
 from bertjax.objectives.objective import CrossEntropy
 from bertjax.objectives.pair_cautions import check_pairs, facts_line, pair_lines, phase_pairs
@@ -32,11 +37,10 @@ from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import batch_shards, make_mesh
-from bertjax.parallel.sharding import gathered, process_rows
+from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.train.corpus_position import CorpusPosition, data_order, records
 from bertjax.train.first_weights import initial_params, open_origin
-from bertjax.train.held_out_loss import evaluate, evaluation_line, over
 from bertjax.train.open_corpus import open_corpus_together, settled
 from bertjax.train.pretraining_job import (
     accumulation_steps,
@@ -201,6 +205,57 @@ def train(
     for line in summary_lines(summary, objective.losses, workdir):
         display.say(line)
     return summary
+
+
+def over(mesh: Mesh, stop: Callable[[], bool] = lambda: False) -> Placement:
+    """Batches divided over the mesh, of which each process places its own rows.
+
+    stop: asked before every batch, in all processes, which must all answer alike; ``put`` raises Interrupted where it
+    says so.
+    """
+    replicate = jax.jit(lambda results: results, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        if stop():
+            raise Interrupted
+        own = process_rows(len(next(iter(batch.values()))), mesh)
+        return to_global({name: field[own] for name, field in batch.items()}, mesh)
+
+    def get(results: Any) -> Any:
+        here = all(x.is_fully_addressable for x in jax.tree.leaves(results))
+        return jax.device_get(results if here else replicate(results))
+
+    return Placement(batch_shards(mesh), put, get)
+
+
+def evaluate(
+    eval_step: Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]],
+    params: Any,
+    batches: Iterable[dict[str, np.ndarray]],
+    to_device: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
+    unigram: np.ndarray,
+    losses: Sequence[CrossEntropy],
+) -> dict[str, float]:
+    """The held-out values of the losses over all batches (``CrossEntropy.held_out``), and their sum as ``loss``.
+
+    unigram: log probabilities [V]. Raises whatever ``to_device`` does.
+    """
+    totals: dict[str, float] = {}
+    for batch in batches:
+        found = dict(eval_step(params, to_device(batch)))
+        for loss in losses:
+            found |= loss.counts(batch, unigram)
+        for name, value in jax.device_get(found).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
+    result: dict[str, float] = {}
+    for loss in losses:
+        result |= loss.held_out(totals)
+    return result | {"loss": sum(result.get(loss.fields[0], 0.0) for loss in losses)}
+
+
+def evaluation_line(step: int, phase: str, values: dict[str, float], losses: Sequence[CrossEntropy]) -> str:
+    """A held-out evaluation in words."""
+    return f"held out at step {step} ({phase}): " + ", ".join(filter(None, (loss.brief(values) for loss in losses)))
 
 
 def summarise(

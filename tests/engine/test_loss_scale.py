@@ -1,6 +1,6 @@
 import jax.numpy as jnp
 
-from bertjax.engine.loss_scale import FIRST_SCALE, GROW_AFTER, LossScale, adjusted, initial_loss_scale
+from bertjax.engine.state import FIRST_SCALE, GROW_AFTER, LossScale, adjusted, initial_loss_scale
 
 
 def test_halves_on_overflow_and_doubles_after_a_good_stretch():

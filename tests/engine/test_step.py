@@ -11,8 +11,8 @@ from bertjax import attention_kernels
 from bertjax.config import CheckpointConfig, ModelConfig, OptimizerConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.loss_scale import GROW_AFTER, LossScale
 from bertjax.engine.optimizers import OPTIMIZERS
+from bertjax.engine.state import GROW_AFTER, LossScale
 from bertjax.errors import ConfigError
 from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh

@@ -16,7 +16,7 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation import blimp_suite, mlm_suite, sts_suite
 from bertjax.evaluation.inline_suites import InlineSuites
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.held_out_loss import over
+from bertjax.train.pretraining import over
 from bertjax.train.pretraining_job import make_job
 
 PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]

@@ -8,8 +8,7 @@ from bertjax.config import resolve
 from bertjax.errors import DataError
 from bertjax.objectives import mlm_nsp
 from bertjax.train import pretraining
-from bertjax.train.held_out_loss import evaluate, evaluation_line
-from bertjax.train.pretraining import summarise, summary_lines
+from bertjax.train.pretraining import evaluate, evaluation_line, summarise, summary_lines
 
 LOSSES = mlm_nsp.OBJECTIVE.losses
 

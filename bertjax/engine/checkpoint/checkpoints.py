@@ -20,8 +20,7 @@ from jax.sharding import Mesh
 from bertjax.config import CheckpointConfig
 from bertjax.engine.checkpoint import orbax_log
 from bertjax.engine.checkpoint.described_state import check_state, described
-from bertjax.engine.checkpoint.record import ITEM, Damaged, amend_record, sealed, whole_record
-from bertjax.engine.checkpoint.retention import Saved, kept_steps
+from bertjax.engine.checkpoint.record import ITEM, Damaged, Saved, amend_record, kept_steps, sealed, whole_record
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
 from bertjax.errors import CheckpointError, Diverged, WorkdirGone
 from bertjax.parallel.agreement import all_of

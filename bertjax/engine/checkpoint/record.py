@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertjax import unfinished
+from bertjax.config import CheckpointConfig
 from bertjax.errors import CheckpointError
 
 # The folder of the record in a checkpoint, and the file in it; both as Orbax's JSON handler names them.
@@ -112,3 +114,31 @@ _MAY_BE: dict[str, Callable[[Any], bool]] = {"held_out_loss": _is_loss, "phase":
 
 def _digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+# --- Which checkpoints are kept, by what their records say ----------------------------------------------------------
+
+
+class Saved(NamedTuple):
+    """What of a checkpoint decides whether it is kept. loss: on held-out data, None if it was not evaluated; of
+    phases that read rows of other lengths losses cannot be compared."""
+
+    loss: float | None = None
+    phase: int = 0
+
+
+def kept_steps(saved: Mapping[int, Saved], config: CheckpointConfig) -> set[int]:
+    """Of the steps there are: the last ``keep``, every ``keep_every_steps``-th, and of each phase the ``keep_best``
+    with the lowest loss."""
+    steps = sorted(saved)
+    kept = set(steps[-config.keep :])
+    if config.keep_every_steps:
+        kept |= {step for step in steps if step % config.keep_every_steps == 0}
+    for phase in {one.phase for one in saved.values()}:
+        evaluated = [
+            (one.loss, step)
+            for step, one in saved.items()
+            if one.phase == phase and one.loss is not None and math.isfinite(one.loss)
+        ]
+        kept |= {step for _, step in sorted(evaluated)[: config.keep_best]}
+    return kept

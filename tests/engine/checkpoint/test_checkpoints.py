@@ -12,13 +12,11 @@ from bertjax.config import CheckpointConfig, resolve
 from bertjax.data.stream.cursor import Cursor
 from bertjax.engine.checkpoint import checkpoints
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
-from bertjax.engine.checkpoint.retention import Saved, kept_steps
+from bertjax.engine.checkpoint.record import FILE, ITEM, Saved, kept_steps, read_record, sealed
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
 from bertjax.engine.health import initial_health
-from bertjax.engine.loss_scale import initial_loss_scale
 from bertjax.engine.position import RANDOM
-from bertjax.engine.state import TrainState
+from bertjax.engine.state import TrainState, initial_loss_scale
 from bertjax.errors import CheckpointError, exit_code
 from bertjax.parallel.mesh import make_mesh
 from bertjax.train.corpus_position import records
