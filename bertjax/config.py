@@ -4,8 +4,6 @@
 and what would be right, for an unknown key, a wrong type, a value out of range or an impossible combination.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -4,8 +4,6 @@ A section of a config is a frozen dataclass, a key one of its fields. *Identity*
 stay the same when it resumes; *operational* keys say how it is executed and may change from one start to the next.
 """
 
-from __future__ import annotations
-
 import collections.abc
 import dataclasses
 import difflib

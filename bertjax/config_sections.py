@@ -1,7 +1,5 @@
 """Sections and keys that the configs of pretraining and of fine-tuning share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

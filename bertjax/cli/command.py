@@ -1,7 +1,5 @@
 """What every command shares: errors become one line and an exit code (``bertjax.errors``)."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os

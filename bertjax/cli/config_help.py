@@ -1,7 +1,5 @@
 """``--help=config``: the config reference, from the declarations of the keys. docs/generate.py makes tables of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import textwrap

@@ -1,7 +1,5 @@
 """Whole numbers as users and folders write them: in the digits 0 to 9, and within 64 bits."""
 
-from __future__ import annotations
-
 import argparse
 import re
 

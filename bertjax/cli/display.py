@@ -1,7 +1,5 @@
 """What a person sees of a run: a live line on a terminal, plain lines otherwise."""
 
-from __future__ import annotations
-
 import io
 import sys
 import time

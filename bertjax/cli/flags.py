@@ -1,7 +1,5 @@
 """Command lines with a config, read by absl and ml_collections; every mistake becomes one line."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import runpy

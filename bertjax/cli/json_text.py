@@ -1,7 +1,5 @@
 """JSON by the standard, without Python's extensions: what is read can be written again, and no value is lost."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any, NoReturn

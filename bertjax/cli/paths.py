@@ -1,7 +1,5 @@
 """Paths as users give them: ``~`` is the home, and impossible paths are errors of one line."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

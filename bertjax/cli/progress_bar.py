@@ -1,7 +1,5 @@
 """Progress of a long job: a bar if standard error is a terminal, else a plain line now and then."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Text that is safe to show: it cannot steer a terminal or hide what is there."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import sys

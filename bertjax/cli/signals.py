@@ -1,7 +1,5 @@
 """Signals that ask a run to stop."""
 
-from __future__ import annotations
-
 import os
 import signal
 from typing import Any
@@ -21,7 +19,7 @@ class StopRequest:
         self._insisting = False  # whether a signal other than a hang-up has asked
         self._running = False
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> "StopRequest":
         hang_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # started by nohup
         numbers = (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * hang_up)
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}

@@ -1,7 +1,5 @@
 """Standard streams that survive being closed, a full disk, readers that leave, and characters they cannot encode."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Finds the processes of a run: from flags, or from the environment variables of a cluster's launcher."""
 
-from __future__ import annotations
-
 import os
 import re
 import urllib.request

@@ -4,8 +4,6 @@ The process sends a nonce, process 0 answers with its own and a proof over both 
 another proof. Until then a line is at most ``GREETING_LIMIT`` bytes long, and its content is not trusted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import json

@@ -1,7 +1,5 @@
 """Interrupts a block of code from another thread, without ending the interpreter."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import signal

@@ -1,7 +1,5 @@
 """Messages between the processes of a run: JSON lines, each checked against a schema before it is used."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

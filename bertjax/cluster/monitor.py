@@ -5,8 +5,6 @@ reports its stage twice a second. A broken connection, a process that falls sile
 process reports ends all processes with the same message. Values that process 0 decides are shared over it too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

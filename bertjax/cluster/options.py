@@ -1,7 +1,5 @@
 """The commands that train: the options by which they find the other processes, and how they run as one of them."""
 
-from __future__ import annotations
-
 import io
 import os
 import socket

@@ -1,7 +1,5 @@
 """The processes of a run: joined, watched, and ended together."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import time

@@ -1,7 +1,5 @@
 """A secret that the processes of a run share: an environment variable, or a private file in their workdir."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Process 0's side of the monitor: it tracks every process, and ends all when one fails."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

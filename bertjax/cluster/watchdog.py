@@ -1,7 +1,5 @@
 """The heartbeat of this process's run, and a watchdog that acts when the run no longer moves."""
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import os

@@ -6,8 +6,6 @@ building). Full-width forms become the usual ones (NFKC): ２０２０ and 2020 
 have no published rules; a character with its marks is a token. Korean has spaces and is split into words.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import string

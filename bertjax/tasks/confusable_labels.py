@@ -1,8 +1,6 @@
 """Names of labels that a person takes for the same: they differ in invisible characters, spaces, the form of a
 number, or case."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Reads words with tags from CoNLL and CoNLL-U files: a word a line, a blank line after each sentence."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

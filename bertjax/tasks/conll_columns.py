@@ -6,8 +6,6 @@ with "#" at the head of a sentence is a comment if it has fewer or more columns 
 cell that is no other line's tag. A hashtag in a column of its own stays a word.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

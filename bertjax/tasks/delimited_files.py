@@ -1,7 +1,5 @@
 """The records of .tsv and .csv files with their line numbers, whatever separates their cells, and their headers."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import itertools

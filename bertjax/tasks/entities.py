@@ -4,8 +4,6 @@ Schemes: IOB (1 and 2, also called BIO; IOE), IOBES (BIOES), BILOU, BMES, BMEWO;
 ``PER-B``) or without one (``B``: chunks, words of Chinese), in upper or lower case, 0 for O where there is no O.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Labelled examples, the same from a file and from lists in memory."""
 
-from __future__ import annotations
-
 import ast
 import math
 import re

@@ -1,7 +1,5 @@
 """What a person should know about labelled data before training: its labels with their counts, and likely mistakes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Label maps: the names of labels by id, and the ids of examples."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

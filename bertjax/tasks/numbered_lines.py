@@ -1,7 +1,5 @@
 """The lines of a labelled file with their numbers. Here invalid UTF-8 is an error, not replaced."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Extractive question answering: from questions and contexts to the rows a model reads, and from logits to answers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Questions about contexts with their answers, checked against the contexts, from a file's rows or from memory."""
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple

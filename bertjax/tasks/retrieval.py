@@ -1,7 +1,5 @@
 """How often a text's own partner is the nearest of all. Equal texts and known partners do not compete with it."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Scores as text, the same in a run's lines, its summary and ``evaluate``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

@@ -6,8 +6,6 @@ arrays [N, ...] by example, and the scores of any draw of their rows, cheap enou
 every score against scikit-learn, scipy or seqeval.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 Positions are those of tokens; spans are half open, (begin, end). NumPy only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

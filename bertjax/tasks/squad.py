@@ -1,7 +1,5 @@
 """Reads questions from SQuAD's JSON, 1.1 and 2.0, and from rows as ``datasets`` writes them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ words; of several right answers the best counts. All figures are fractions of 1;
 times 100. In contexts of scripts without spaces F1 counts characters: ``answer_tokens``.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """tsv, csv and jsonl -> examples: rows with line numbers, columns named in the config or found from the header."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Warnings about tags of a file that a model does not know, and about tags that are nearly those of entities."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -21,7 +19,7 @@ class TagNames(tuple[str, ...]):
     known: int
 
     @classmethod
-    def of(cls, known: Sequence[str], examples: Sequence[TaggedExample]) -> TagNames:
+    def of(cls, known: Sequence[str], examples: Sequence[TaggedExample]) -> "TagNames":
         """With the tags of the examples. Raises DataError if no word has a known tag, and for a tag that looks like a
         known one."""
         others = {tag for example in examples for tag in example.tags or ()} - set(known)

@@ -1,7 +1,5 @@
 """Scores that are undefined for some predictions and labels, and why; labels that are never predicted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Labelled data whose text a model's tokenizer does not know."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

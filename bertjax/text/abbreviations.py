@@ -1,7 +1,5 @@
 """Words that the sentence splitter knows: kinds of abbreviations, and words that begin sentences."""
 
-from __future__ import annotations
-
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())

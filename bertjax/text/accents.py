@@ -1,7 +1,5 @@
 """Whether a vocabulary learned here strips the marks from letters: decided once, from the text, and reported."""
 
-from __future__ import annotations
-
 import functools
 import unicodedata
 from collections import Counter

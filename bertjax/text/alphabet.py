@@ -1,7 +1,5 @@
 """Which characters of a text a vocabulary learned from it contains."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 

@@ -7,8 +7,6 @@ first put separators between what the map would replace at once. Then every char
 what stands between two separators: no more, and in no other order.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import struct

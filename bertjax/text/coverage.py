@@ -1,7 +1,5 @@
 """How much of a text a tokenizer does not know, in characters that become [UNK], and what would help."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +35,7 @@ class Coverage:
         """The share of the characters that is unknown."""
         return self.unknown / max(self.characters, 1)
 
-    def add(self, other: Coverage) -> None:
+    def add(self, other: "Coverage") -> None:
         for name in ("characters", "words", "tokens", "unknown", "too_long"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.examples = list(dict.fromkeys([*self.examples, *other.examples]))[:_EXAMPLES]

@@ -1,8 +1,6 @@
 """Limits how much longer a ``tokenizer.json`` may make a text: its steps are whatever the file says, and twenty that
 double a letter would turn a page of text into more than any machine's memory holds."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re

@@ -1,7 +1,5 @@
 """The interface that every tokenizer implements, and which of its pieces are special tokens."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 import re

@@ -1,8 +1,6 @@
 """Reads a ``tokenizer.json`` of the library ``tokenizers``: BERT's own kind as WordPiece; any other (unigram, BPE,
 byte-level BPE ...) is run as its file says."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

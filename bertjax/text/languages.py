@@ -1,7 +1,5 @@
 """Languages: their codes, letters with marks and the dotless i; and the ranges of Chinese characters."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the tokenizers on the library ``tokenizers`` share: encoding, errors in one line, the template around texts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 

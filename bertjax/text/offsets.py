@@ -1,7 +1,5 @@
 """Offsets of tokens in the caller's text, whatever cleaning lies between."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """SentencePiece models: parsed, and written as ``tokenizer.json`` of the library ``tokenizers``, for transformers."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

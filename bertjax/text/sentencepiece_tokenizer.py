@@ -1,7 +1,5 @@
 """A SentencePiece model as a tokenizer (library ``sentencepiece``), with ALBERT's cleaning of text."""
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Trains a SentencePiece model, with scores that add up exactly."""
 
-from __future__ import annotations
-
 import io
 
 from bertjax.errors import ConfigError

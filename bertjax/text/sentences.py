@@ -14,8 +14,6 @@ means:
 - ``auto``: ``paragraphs`` if more than one line in twenty is longer than 120 characters, else ``wrapped``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

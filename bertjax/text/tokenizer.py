@@ -1,7 +1,5 @@
 """Loads a tokenizer of any kind from its files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bertjax.cli.paths import given_path

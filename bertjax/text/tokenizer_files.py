@@ -1,7 +1,5 @@
 """The files of a tokenizer's folder: read with suspicion, and written so that ``transformers`` can use them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -37,7 +35,7 @@ class FolderSettings:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     runs_json: bool = False
 
-    def with_defaults(self, cleaning: Mapping[str, bool | None]) -> FolderSettings:
+    def with_defaults(self, cleaning: Mapping[str, bool | None]) -> "FolderSettings":
         """The same, with ``cleaning`` for the settings that the files do not mention."""
         return dataclasses.replace(self, cleaning={**cleaning, **self.cleaning})
 

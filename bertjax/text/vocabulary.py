@@ -1,7 +1,5 @@
 """Trains a vocabulary on text, WordPiece or SentencePiece; the same text always gives the same vocabulary."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ character of a script that does not put spaces between words - Chinese character
 a word, since there a clause stands between two spaces.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

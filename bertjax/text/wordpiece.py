@@ -1,7 +1,5 @@
 """BERT's own tokenizer, WordPiece, on the library ``tokenizers``."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Learns a WordPiece vocabulary: the characters of the text, then longer pieces by the library's trainer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bertjax.text.alphabet import alphabet, count_characters, without

@@ -1,7 +1,5 @@
 """Texts as words, for tagging: where the words stand, and the pieces of each."""
 
-from __future__ import annotations
-
 import functools
 import string
 import unicodedata
