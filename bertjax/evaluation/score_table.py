@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bertjax.cli.showing import plain
 from bertjax.evaluation.suite import LEVEL
-from bertjax.tasks.score_format import score_title
+from bertjax.tasks.scores import score_title
 
 
 def print_result(result: dict[str, Any], formats: dict[str, str], console: Console) -> None:

@@ -37,7 +37,7 @@ from bertjax.parallel.agreement import any_of
 from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.tasks.label_warnings import majority
-from bertjax.tasks.score_format import defined_scores, format_scores, score_title
+from bertjax.tasks.scores import defined_scores, format_scores, score_title
 from bertjax.workdir import files as folder
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")

@@ -33,9 +33,8 @@ from bertjax.interop.huggingface import put_in_place
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.reporting import refresh_report
-from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings
-from bertjax.tasks.score_format import score_title
-from bertjax.tasks.unknown_text import unknown_text_warnings
+from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings, unknown_text_warnings
+from bertjax.tasks.scores import score_title
 from bertjax.workdir import files as folder
 from bertjax.workdir.belongings import RUNS, check_workdir
 from bertjax.workdir.files import has_checkpoint, recorded_config

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bertjax.cli.showing import listed
+from bertjax.errors import DataError
 from bertjax.tasks.examples import QuestionExample, TaggedExample, written_list
 from bertjax.tasks.labels import count_labels, value_of
+from bertjax.text.coverage import REFUSE_ABOVE, unknown_warning
+from bertjax.text.tokenizer import Tokenizer
 
 _MOST_LISTED = 40  # labels
 _MAJORITY = 0.9  # of the examples
@@ -141,3 +144,22 @@ def _as_many_tags_as_words(labels: Sequence[str], there: Counter[str]) -> Iterat
             f"there are {len(labels):,} tags for {there.total():,} training words: is config.data.label the column of "
             f"the tags, and are there tabs or blanks between the columns?"
         )
+
+
+def unknown_text_warnings(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
+    """A line if more than 1 % of the characters are unknown. Raises DataError for more than 20 % with ``refuse``: a
+    model cannot learn from the rest what the data says."""
+    share, line = unknown_warning(tokenizer, _texts(examples), what)
+    if refuse and line is not None and share > REFUSE_ABOVE:
+        raise DataError(line)
+    return [] if line is None else [line]
+
+
+def _texts(examples: Sequence[Any]) -> Iterator[str]:
+    for example in examples:
+        if isinstance(example, TaggedExample):
+            yield " ".join(example.words)
+        elif isinstance(example, QuestionExample):
+            yield from (example.question, example.context)
+        else:
+            yield from (text for text in (example.text, example.second) if text is not None)

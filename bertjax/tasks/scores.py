@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -291,3 +292,29 @@ def _flat(predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         if len(ours) != len(theirs):
             raise ValueError(f"sentence {i} has {len(theirs)} labels and {len(ours)} predictions")
     return _checked(np.concatenate([*map(np.asarray, predictions)]), np.concatenate([*map(np.asarray, labels)]))
+
+
+def score_title(name: str, positive: str | None) -> str:
+    """The name of a score; F1, precision and recall with the ``positive`` label, if the task has one."""
+    return f"{name} of {positive!r}" if positive is not None and name in ("f1", "precision", "recall") else name
+
+
+def format_scores(
+    scores: Mapping[str, float],
+    undefined: Mapping[str, str],
+    positive: str | None = None,
+    suffixes: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """For example: accuracy 0.9000, f1 of 'yes' 0.8000, mcc undefined (all predictions are 'no').
+
+    undefined: score -> reason. suffixes: score -> what follows its value.
+    """
+    title = lambda name: score_title(name.replace("_", " "), positive)
+    values = defined_scores(scores, undefined).items()
+    parts = [f"{title(name)} {value:.4f}{suffixes.get(name, '')}" for name, value in values]
+    return ", ".join([*parts, *[f"{title(name)} undefined ({reason})" for name, reason in undefined.items()]])
+
+
+def defined_scores(scores: Mapping[str, float], undefined: Mapping[str, str]) -> dict[str, float]:
+    """The scores that have a value."""
+    return {name: value for name, value in scores.items() if name not in undefined}

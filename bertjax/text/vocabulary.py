@@ -2,17 +2,18 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.text.accents import decide
 from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.sentencepiece_json import parse_model
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, prepare_text
-from bertjax.text.sentencepiece_training import train_sentencepiece
-from bertjax.text.wordpiece import WordPieceRules
-from bertjax.text.wordpiece_training import train_wordpiece
+from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer, normalizer
 
 # A vocabulary is trained on at most so many characters, an even sample of the documents of a larger corpus. More text
 # hardly changes the counts of words; SentencePiece's unigram trainer keeps all text and its suffixes in memory.
@@ -20,6 +21,13 @@ SAMPLE_CHARACTERS = {"wordpiece": 100_000_000, "sentencepiece": 25_000_000}
 # SentencePiece needs 256 pieces for single bytes; below this there is no room for words.
 LEAST_SIZE = {"wordpiece": 32, "sentencepiece": 300}
 _BYTES_PER_ENTRY = 1024  # roughly what the trainers and the tables of their results take
+# SentencePiece's advice: a large alphabet, of thousands of letters, omits the rarest, one in 2,000 characters of text.
+LARGE, COVERAGE = 300, 0.9995
+_LONGEST_TEXT = 4_000  # characters; SentencePiece ignores longer ones
+# The library sentencepiece adds scores up in 24 bits, tokenizers in 53: if two splits of a text have the same score,
+# such as "...", "." and ".", "...", the rounding of what stands before decides. Multiples of this number have exact
+# sums up to 65,536, the score of a text of some 8,000 pieces. So small a change of a score means nothing.
+_STEP = 1 / 256
 
 
 class TextSample:
@@ -95,3 +103,153 @@ def train_tokenizer(
     clean = functools.partial(prepare_text, lowercase=lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
     model = train_sentencepiece(list(map(clean, sentences)), vocab_size, sentencepiece_type, character_coverage)
     return SentencePieceTokenizer(model, lowercase, strip_accents=strip_accents, dotless_i=dotless_i)
+
+
+def train_wordpiece(
+    sentences: Iterable[str], vocab_size: int, lowercase: bool, rules: WordPieceRules, coverage: float | None = None
+) -> WordPieceTokenizer:
+    """A vocabulary of ``vocab_size`` entries, filled up with ``[unusedN]``; equal input gives equal output.
+
+    ``coverage``: see ``alphabet``; the other characters are unknown.
+    """
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    cleaning = normalizer(rules, lowercase)
+    texts = [cleaning.normalize_str(text) for text in sentences]
+    counts = count_characters(texts)
+    # At least half is left for longer pieces.
+    room = (vocab_size - len(WORDPIECE_SPECIALS)) // 2
+    kept = _fitting(alphabet(counts, coverage, has_bytes=False), _inside(texts), room)
+    texts = without(texts, counts.keys() - kept)
+    inside = _inside(texts)
+
+    library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The trainer numbers continuations in the order of a hash map, which differs from run to run, and breaks ties by
+    # number. As special tokens they get their numbers here: exactly those that it would find.
+    numbered = [*WORDPIECE_SPECIALS, *(f"##{c}" for c in sorted(inside))]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=numbered,
+        initial_alphabet=sorted(kept),
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    library.train_from_iterator(iter(texts), trainer)
+    learned = library.get_vocab()
+    tokens = sorted(learned, key=lambda token: learned[token])[:vocab_size]
+    tokens += [f"[unused{i}]" for i in range(vocab_size - len(tokens))]
+    return WordPieceTokenizer(tokens, lowercase, rules=rules)
+
+
+def _fitting(ranked: list[str], inside: frozenset[str], room: int) -> set[str]:
+    """The first of ``ranked`` that fit into ``room`` entries; a character also ``inside`` words takes two."""
+    kept: set[str] = set()
+    for character in ranked:
+        room -= 1 + (character in inside)
+        if room < 0 and kept:
+            break
+        kept.add(character)
+    return kept
+
+
+def _inside(texts: Iterable[str]) -> frozenset[str]:
+    """The characters that occur in words after the first place, by the library's own splitting."""
+    from tokenizers import pre_tokenizers
+
+    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    found: set[str] = set()
+    for part in {part for text in texts for part in text.split()}:
+        # Letters and digits are one word: only punctuation is split off.
+        for word in (part,) if part.isalnum() else (word for word, _ in split(part)):
+            found.update(word[1:])
+    return frozenset(found)
+
+
+def train_sentencepiece(texts: list[str], vocab_size: int, model_type: str, coverage: float | None) -> bytes:
+    """A ``.model`` file of at most ``vocab_size`` pieces, learned from cleaned texts; equal input gives equal bytes.
+
+    ``model_type``: unigram or bpe; ``coverage``: see ``alphabet``. Raises ConfigError.
+    """
+    import sentencepiece
+
+    counts = count_characters(texts)
+    # Characters that are left out are spelled in bytes. They may take half of the room beside the bytes.
+    kept = alphabet(counts, coverage, has_bytes=True)[: max(1, (vocab_size - 261) // 2)]
+    texts = without(texts, counts.keys() - kept)
+    pieces = (text[i : i + _LONGEST_TEXT] for text in texts for i in range(0, len(text), _LONGEST_TEXT))
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=pieces,
+            model_writer=model,
+            model_type=model_type,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            character_coverage=1.0,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece="[PAD]",
+            unk_piece="[UNK]",
+            control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+            normalization_rule_name="nmt_nfkc",
+            shuffle_input_sentence=False,
+            max_sentence_length=8 * _LONGEST_TEXT,
+            num_threads=16,  # fixed: the sums over threads decide the last bits of the scores
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"no SentencePiece vocabulary of config.model.vocab_size = {vocab_size} can be learned here: {reason}"
+        ) from None
+    return with_exact_scores(model.getvalue())
+
+
+def with_exact_scores(model: bytes) -> bytes:
+    """A model with its scores rounded to multiples of 1/256, so that ties are ties for every program that reads it."""
+    proto = parse_model(model, "the SentencePiece model")
+    for piece in proto.pieces:
+        piece.score = round(piece.score / _STEP) * _STEP
+    return proto.SerializeToString(deterministic=True)
+
+
+def count_characters(texts: Iterable[str]) -> Counter[str]:
+    """How often each character other than white space occurs."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return Counter({character: count for character, count in counts.items() if not character.isspace()})
+
+
+def alphabet(counts: Counter[str], coverage: float | None, has_bytes: bool) -> list[str]:
+    """The most frequent characters of ``counts``, in that order, that make up the share ``coverage`` of the text.
+
+    ``coverage`` None: all, but ``COVERAGE`` for a large alphabet. ``has_bytes``: whether other characters are spelled
+    in bytes rather than unknown; then an alphabet is large even if it is so only by rare foreign characters.
+    """
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    if coverage is not None:
+        return _covering(ranked, counts, coverage)
+    most = _covering(ranked, counts, COVERAGE)
+    return most if len(ranked if has_bytes else most) > LARGE else ranked
+
+
+def _covering(ranked: list[str], counts: Counter[str], coverage: float) -> list[str]:
+    missing = coverage * counts.total()
+    for index, character in enumerate(ranked):
+        missing -= counts[character]
+        if missing <= 1e-6:
+            return ranked[: index + 1]
+    return ranked
+
+
+def without(texts: list[str], characters: Iterable[str]) -> list[str]:
+    """``texts`` with each of ``characters`` replaced by a space."""
+    table = dict.fromkeys(map(ord, characters), " ")
+    return [text.translate(table) for text in texts] if table else texts

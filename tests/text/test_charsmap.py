@@ -11,7 +11,7 @@ import pytest
 
 from bertjax.text.charsmap import entries, mapping_steps, without
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
-from bertjax.text.sentencepiece_training import with_exact_scores
+from bertjax.text.vocabulary import with_exact_scores
 
 sentencepiece = pytest.importorskip("sentencepiece")
 RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf")

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertjax.text.alphabet import alphabet, count_characters
 from bertjax.text.sentences import split_sentences
-from bertjax.text.vocabulary import train_tokenizer
+from bertjax.text.vocabulary import alphabet, count_characters, train_tokenizer
 
 REAL = os.environ.get("BERTJAX_REAL_DATA")
 CHINESE = ["今天天气很好，我们去公园散步。", "他在北京大学学习计算机科学。", "这本书是BERT的第3版，共256页。"]
