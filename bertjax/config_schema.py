@@ -5,6 +5,7 @@ stay the same when it resumes; *operational* keys say how it is executed and may
 """
 
 import collections.abc
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -153,7 +154,7 @@ def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[
 def not_set(config: Any, tree: Mapping[str, Any]) -> frozenset[str]:
     """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
     ``config`` was built from."""
-    given = _leaves(tree)
+    given = leaves(tree)
     return frozenset(name for name, f, _ in _walk(config) if "follows" in f.metadata and given.get(name) is None)
 
 
@@ -179,15 +180,10 @@ def _checked_list(value: Any, kind: Any, limits: Mapping[str, Any], name: str) -
     items = [item.strip() if isinstance(item, str) else item for item in items]
     if not items or any(item == "" for item in items):
         raise ConfigError(f"{name} must hold at least one value, and no empty one; it is {value!r}")
-    return tuple(_checked(_number(item, kind), kind, limits, name) for item in items)
-
-
-def _number(item: Any, kind: Any) -> Any:
-    """The number that a string spells; anything else unchanged."""
-    try:
-        return kind(item) if isinstance(item, str) and "_" not in item else item
-    except ValueError:
-        return item
+    for i, item in enumerate(items):
+        with contextlib.suppress(ValueError):
+            items[i] = kind(item) if isinstance(item, str) and "_" not in item else item
+    return tuple(_checked(item, kind, limits, name) for item in items)
 
 
 def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any:
@@ -201,9 +197,8 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if wanted is float and isinstance(value, float) and value != 0 and not LEAST_FLOAT <= abs(value) <= LARGEST_FLOAT:
-        bound = (
-            f"large; the most is {LARGEST_FLOAT:g}" if abs(value) > 1 else f"small; the least over 0 is {LEAST_FLOAT:g}"
-        )
+        large, small = f"large; the most is {LARGEST_FLOAT:g}", f"small; the least over 0 is {LEAST_FLOAT:g}"
+        bound = large if abs(value) > 1 else small
         raise ConfigError(f"{name} = {value!r} is too {bound}, because bertjax computes in float32")
     if type(value) is not wanted:
         raise ConfigError(f"{name} must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
@@ -232,11 +227,11 @@ def translated(items: Mapping[str, Any]) -> dict[str, Any]:
 
 def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A stored config as nested dicts, by the names of today."""
-    leaves = _leaves(tree)
-    if translated(leaves) == leaves:
+    named = leaves(tree)
+    if translated(named) == named:
         return dict(tree)
     new: dict[str, Any] = {}
-    for name, value in translated(leaves).items():
+    for name, value in translated(named).items():
         *sections, key = name.split(".")
         functools.reduce(lambda node, part: node.setdefault(part, {}), sections, new)[key] = value
     return new
@@ -251,7 +246,7 @@ def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_old_names(tree: Mapping[str, Any]) -> None:
     """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
-    for name, value in _leaves(tree).items():
+    for name, value in leaves(tree).items():
         new, new_value = _renamed(RENAMED, name, value)
         if new != name:
             raise ConfigError(f"config.{name} is now called config.{new}; set config.{new} = {new_value!r}")
@@ -259,11 +254,11 @@ def _refuse_old_names(tree: Mapping[str, Any]) -> None:
             raise ConfigError(f"config.{name} = {value!r} is now called {new_value!r}")
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Dotted name -> value of nested dicts; an empty dict is a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
+        flat |= leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
     return flat
 
 

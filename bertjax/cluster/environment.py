@@ -82,14 +82,11 @@ def _address(text: str, what: str) -> tuple[str, int]:
 
 def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
     """The values of environment variables as integers. Raises ConfigError."""
-    numbers = []
-    for name in names:
-        number = whole_number(environ.get(name, ""))
+    numbers = {name: whole_number(environ.get(name, "")) for name in names}
+    for name, number in numbers.items():
         if number is None:
-            shown = environ.get(name, "")[:40]
-            raise ConfigError(f"the environment variable {name} must be a number, not {shown!r}")
-        numbers.append(number)
-    return numbers
+            raise ConfigError(f"the environment variable {name} must be a number, not {environ.get(name, '')[:40]!r}")
+    return [number for number in numbers.values() if number is not None]
 
 
 def _port(environ: Mapping[str, str], job: int | None = None) -> int:
@@ -173,9 +170,8 @@ def from_tpu(environ: Mapping[str, str]) -> ClusterMember | None:
         hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
         if len(hosts) == 1:
             return None
-        return ClusterMember(
-            hosts[0], _port(environ), len(hosts), _numbers(environ, "TPU_WORKER_ID")[0], "TPU environment"
-        )
+        (index,) = _numbers(environ, "TPU_WORKER_ID")
+        return ClusterMember(hosts[0], _port(environ), len(hosts), index, "TPU environment")
     if environ.get("JAX_PLATFORMS") == "cpu" or not _has_tpu():
         return None
     host = environ.get("GCE_METADATA_IP", "metadata.google.internal")

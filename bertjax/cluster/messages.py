@@ -66,15 +66,11 @@ def parse(content: bytes, schema: Schema) -> dict[str, Any]:
         raise Malformed(f"{type(message).__name__} instead of an object")
     fields = next((fields for fields in schema if fields.keys() == message.keys()), None)
     if fields is None:
-        raise Malformed(f"no message has the fields {_shown(sorted(message))}")
+        raise Malformed(f"no message has the fields {ascii(sorted(message))[:60]}")
     for name, check in fields.items():
         if not check(message[name]):
-            raise Malformed(f"{name} cannot be {_shown(message[name])}")
+            raise Malformed(f"{name} cannot be {ascii(message[name])[:60]}")
     return message
-
-
-def _shown(value: Any) -> str:
-    return ascii(value)[:60]
 
 
 class LineReader:

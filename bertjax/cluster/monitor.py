@@ -73,7 +73,9 @@ class Monitor:
             with self._news:
                 if not self._news.wait_for(lambda: name in self._shared, seconds):
                     missing = f"not all {self._cluster.num_processes} processes are there after {seconds} s"
-                    raise TimeoutError(missing + self._strangers())
+                    rejected = self._server.rejected if self._server else 0
+                    strangers = f"; {rejected} connections that do not know the run's secret were turned away"
+                    raise TimeoutError(missing + strangers * bool(rejected))
         return self._shared.pop(name)
 
     def report(self, message: str, code: int) -> None:
@@ -90,10 +92,6 @@ class Monitor:
         time.sleep(2 * BEAT_SECONDS if self._server is not None else 0.1)
         self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(BEAT_SECONDS)
-
-    def _strangers(self) -> str:
-        rejected = self._server.rejected if self._server else 0
-        return f"; {rejected} connections that do not know the run's secret were turned away" * bool(rejected)
 
     def _stop(self) -> None:
         for task in asyncio.all_tasks(self._loop):
@@ -151,6 +149,7 @@ class Monitor:
         Raises TimeoutError.
         """
         end, reason = time.monotonic() + seconds, ""
+        breaks_off = f"process 0 at {host}:{port} breaks off"
         while True:
             writer = None
             try:
@@ -166,14 +165,14 @@ class Monitor:
                 reason = str(error)
             except OSError as error:
                 if writer is None:
-                    reason = f"process 0 does not answer at {host}:{port}"
-                    reason = f"{reason} after {seconds:.0f} s ({error.strerror or str(error) or 'no answer'})"
+                    why = error.strerror or str(error) or "no answer"
+                    reason = f"process 0 does not answer at {host}:{port} after {seconds:.0f} s ({why})"
                 elif error.filename is not None:
                     reason = f"the secret of this run cannot be read: {error.filename}: {error.strerror}"
                 else:
-                    reason = reason or f"process 0 at {host}:{port} breaks off"
+                    reason = reason or breaks_off
             except EOFError:  # dropped among too many connections
-                reason = reason or f"process 0 at {host}:{port} breaks off"
+                reason = reason or breaks_off
             if writer is not None:
                 writer.transport.abort()
             if time.monotonic() > end:

@@ -13,6 +13,7 @@ from bertjax.cluster.interrupt import interruptible
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
 from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, raise_stalled
+from bertjax.config_schema import leaves
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
@@ -41,18 +42,11 @@ class Processes:
 
     def must_equal(self, what: str, values: dict[str, Any]) -> None:
         """Raises ConfigError that names every value (plain JSON) that differs from process 0's."""
-        here, there = _flat(values), _flat(self.share(what, values))
+        here, there = leaves(values), leaves(self.share(what, values))
         differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
         if differ:
             shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
             raise ConfigError(f"the {what} differs from that of process 0: {shown}; start all processes alike")
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
-    return flat
 
 
 @contextlib.contextmanager
@@ -72,8 +66,14 @@ def distributed_run(
     raise Stalled in the block. Raises ConfigError or Lost where joining fails.
     """
     if cluster is None:
-        with _alone(stall_seconds, on_stall) as progress:
-            yield Processes(progress=progress)
+        progress = Heartbeat()
+        with interruptible() as interruption:
+            act = on_stall or (lambda progress: raise_stalled(progress, interruption))
+            watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
+            try:
+                yield Processes(progress=progress)
+            finally:
+                watchdog.close()
         return
     bind, progress = bind or cluster.host, Heartbeat()
     with shared_secret(workdir, cluster.process_id == 0) as secret:
@@ -101,18 +101,6 @@ def distributed_run(
         watchdog.close()
 
 
-@contextlib.contextmanager
-def _alone(stall_seconds: float, on_stall: Callable[[Heartbeat], None] | None) -> Iterator[Heartbeat]:
-    progress = Heartbeat()
-    with interruptible() as interruption:
-        act = on_stall or (lambda progress: raise_stalled(progress, interruption))
-        watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
-        try:
-            yield progress
-        finally:
-            watchdog.close()
-
-
 def _meet(cluster: ClusterMember, bind: str, monitor: Monitor) -> None:
     """Waits for all processes. Raises Lost if some are missing, ConfigError if process 0 cannot listen."""
     try:
@@ -133,9 +121,8 @@ def _join_jax(cluster: ClusterMember, bind: str) -> None:
     if cluster.process_id == 0:
         # Try the port first: if it is taken, jax may end the interpreter silently.
         try:
-            socket.create_server(
-                (bind, cluster.port), family=socket.AF_INET6 if ":" in bind else socket.AF_INET
-            ).close()
+            family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+            socket.create_server((bind, cluster.port), family=family).close()
         except OSError as error:
             raise ConfigError(
                 f"jax's coordinator cannot listen at {bind}, port {cluster.port} ({error.strerror or error}); "

@@ -33,7 +33,10 @@ def shared_secret(workdir: Path, first: bool, environ: Mapping[str, str] = os.en
         secret = os.fsencode(text)
         yield lambda: secret
     elif not first:
-        _check_writable(workdir)
+        # The error that process 0 would report: it cannot tell the others before they have met.
+        there = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), Path("/"))
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+            raise ConfigError(f"cannot write to workdir {workdir}: {os.strerror(errno.EACCES)}")
         yield lambda: _read(workdir / FILE)
     else:
         secret = _write_secret(workdir)
@@ -89,10 +92,3 @@ def _read(path: Path) -> bytes:
     if len(content) < _LEAST_CHARACTERS:
         raise ValueError(f"{path} does not hold a secret")
     return content
-
-
-def _check_writable(workdir: Path) -> None:
-    """The error that process 0 would report: it cannot tell the others before they have met."""
-    there = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), Path("/"))
-    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
-        raise ConfigError(f"cannot write to workdir {workdir}: {os.strerror(errno.EACCES)}")

@@ -99,10 +99,9 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # the run is over; asyncio would log it
-            await self._attend(reader, writer)
+            await self._attend(LineReader(reader), writer)
 
-    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = LineReader(reader)
+    async def _attend(self, lines: LineReader, writer: asyncio.StreamWriter) -> None:
         greeting = await self._authenticator.admit(lines, writer)
         if greeting is None:
             writer.transport.abort()

@@ -123,7 +123,6 @@ class Watchdog:
 
 def end_stalled(heartbeat: Heartbeat) -> None:
     """Prints the stack of every thread and ends the process."""
-    _show_threads()
     end_process(_stalled(heartbeat), LOST)
 
 
@@ -132,7 +131,6 @@ def raise_stalled(heartbeat: Heartbeat, interruption: Interruption) -> None:
 
     Native code cannot be interrupted: then a warning says so, and the thread raises when that code returns.
     """
-    _show_threads()
     message = _stalled(heartbeat)
     interruption.interrupt(Stalled(message))
     if not interruption.left.wait(RELUCTANT_SECONDS):
@@ -141,10 +139,8 @@ def raise_stalled(heartbeat: Heartbeat, interruption: Interruption) -> None:
 
 
 def _stalled(heartbeat: Heartbeat) -> str:
-    stalled = f"no progress at step {heartbeat.step} ({heartbeat.stage}) for {heartbeat.age():.0f} s"
-    return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
-
-
-def _show_threads() -> None:
+    """The message; also prints the stack of every thread."""
     with contextlib.suppress(Exception):  # a notebook's standard error is not a file
         faulthandler.dump_traceback(all_threads=True)
+    stalled = f"no progress at step {heartbeat.step} ({heartbeat.stage}) for {heartbeat.age():.0f} s"
+    return f"{stalled}; if steps take that long, raise config.parallel.watchdog_seconds"
