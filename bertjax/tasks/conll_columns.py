@@ -6,6 +6,7 @@ with "#" at the head of a sentence is a comment if it has fewer or more columns 
 cell that is no other line's tag. A hashtag in a column of its own stays a word.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,9 +22,8 @@ _DOCUMENT = "-DOCSTART-"
 _COMMENT = re.compile(r"#\s*[\w.:]+\s+=\s|#\s*[\w.:]+\s*=\s*\S+$")
 _WORD_NAME = re.compile(r"(word|token|form|text|surface|char(acter)?)s?", re.IGNORECASE)
 _TAG_NAME = re.compile(r"(tag|label|ner?|iob\d?|bio|[ux]?pos|chunk|entity|class)s?([-_ ].*)?", re.IGNORECASE)
-
-
 Tagged = tuple[int, str, str]  # number of the line, word, tag
+_Rows = list[list[tuple[int, list[str]]]]  # (number of the line, cells) of the words of each sentence
 
 
 class Line(NamedTuple):
@@ -84,7 +84,7 @@ def read_columns(
     if word is None:
         _check_order(path, rows, layout)
     for block in rows:
-        yield [_checked(path, number, cells, layout) for number, cells in block if cells[layout.word] != _DOCUMENT]
+        yield [_tagged(path, number, cells, layout) for number, cells in block if cells[layout.word] != _DOCUMENT]
 
 
 def _apart(text: str) -> list[str]:
@@ -108,14 +108,8 @@ def _layout(path: Path, head: Line, counted: int, by_tabs: bool, tag: str | None
     _check_has_label(cells, where)
     found = {"tag": len(cells) - 1, "word": 0}
     for name, given in (("tag", tag), ("word", word)):
-        if given is None:
-            continue
-        number = whole_number(given)
-        if number is None:
-            number = _named(given, cells, where)
-        if number >= len(cells):
-            raise DataError(f"{where}: there is no column {given}; the {len(cells)} columns are numbered from 0")
-        found[name] = number
+        if given is not None:
+            found[name] = _position(given, cells, where)
     if word is None and _is_header(cells, found["tag"]):
         found["word"] = next(i for i, cell in enumerate(cells) if _WORD_NAME.fullmatch(cell.strip()))
     if found["tag"] == found["word"]:
@@ -126,8 +120,12 @@ def _layout(path: Path, head: Line, counted: int, by_tabs: bool, tag: str | None
     return _Layout(by_tabs, len(cells), counted, **found)
 
 
-def _named(given: str, cells: Sequence[str], where: str) -> int:
-    names = [cell.strip().casefold() for cell in cells]
+def _position(given: str, cells: Sequence[str], where: str) -> int:
+    number, names = whole_number(given), [cell.strip().casefold() for cell in cells]
+    if number is not None:
+        if number >= len(cells):
+            raise DataError(f"{where}: there is no column {given}; the {len(cells)} columns are numbered from 0")
+        return number
     if given.strip().casefold() not in names:
         listed = ", ".join(cell.strip() for cell in cells)
         raise ConfigError(
@@ -144,14 +142,8 @@ def _is_header(cells: Sequence[str], tag: int) -> bool:
 
 def _without_comments(blocks: list[list[Line]], layout: _Layout, tags: set[str]) -> tuple[list[list[Line]], list[int]]:
     """(the blocks without comments and empty blocks, line numbers of the comments)."""
-    comments: list[int] = []
-    kept = []
-    for block in blocks:
-        begin = 0
-        while begin < len(block) and _is_comment(block[begin], layout, tags):
-            comments.append(block[begin].number)
-            begin += 1
-        kept.append(block[begin:])
+    kept = [list(itertools.dropwhile(lambda line: _is_comment(line, layout, tags), block)) for block in blocks]
+    comments = [line.number for block, own in zip(blocks, kept, strict=True) for line in block[: len(block) - len(own)]]
     return [block for block in kept if block], comments
 
 
@@ -197,8 +189,7 @@ def _cells(line: Line, layout: _Layout) -> list[str]:
 def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
     """The cells of a word's line. Raises DataError for too few or too many."""
     cells = _cells(line, layout)
-    if layout.by_tabs and len(cells) != layout.count and "\t" not in line.text:
-        # A line with blanks in a file with tabs.
+    if layout.by_tabs and len(cells) != layout.count and "\t" not in line.text:  # blanks in a file with tabs
         apart = _apart(line.text)
         if len(apart) == layout.count and apart[layout.tag] in tags:
             return apart
@@ -216,17 +207,16 @@ def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
     return cells
 
 
-def _checked(path: Path, number: int, cells: list[str], layout: _Layout) -> tuple[int, str, str]:
+def _tagged(path: Path, number: int, cells: list[str], layout: _Layout) -> Tagged:
     word, tag = cells[layout.word], cells[layout.tag].strip()
     if not word.strip(" ") or not tag:
         raise DataError(f"{path}:{number}: the {'word' if tag else 'label'} is empty")
     return number, word, tag
 
 
-def _check_order(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout) -> None:
+def _check_order(path: Path, rows: _Rows, layout: _Layout) -> None:
     """Raises DataError if only the column of the words has tags."""
-    words, tags = ({cells[number].strip() for block in rows for _, cells in block} for number in layout[-2:])
-    if are_entities(sorted(words)) and not are_entities(sorted(tags)):
+    if are_entities(sorted(_values(rows, layout.word))) and not are_entities(sorted(_values(rows, layout.tag))):
         line, cells = rows[0][0]
         raise DataError(
             f"{path}:{line}: the words are tags, such as {quoted(cells[layout.word])}: choose the column of the words "
@@ -235,9 +225,7 @@ def _check_order(path: Path, rows: list[list[tuple[int, list[str]]]], layout: _L
         )
 
 
-def _check_index(
-    path: Path, rows: list[list[tuple[int, list[str]]]], layout: _Layout, is_given: bool, tag_is_given: bool
-) -> None:
+def _check_index(path: Path, rows: _Rows, layout: _Layout, is_given: bool, tag_is_given: bool) -> None:
     """Raises DataError if the column of the words numbers them, or if numbers start again within a sentence.
 
     is_given, tag_is_given: whether the user chose the column of the words, of the tags.
@@ -272,12 +260,14 @@ def _check_index(
         )
 
 
-def _tag_beside(rows: list[list[tuple[int, list[str]]]], layout: _Layout, word: int) -> int:
+def _tag_beside(rows: _Rows, layout: _Layout, word: int) -> int:
     """The last column after the words that has entity tags; the column of the tags if there is none."""
-    for number in reversed(range(word + 1, layout.count)):
-        if are_entities(sorted({cells[number].strip() for block in rows for _, cells in block})):
-            return number
-    return layout.tag
+    columns = reversed(range(word + 1, layout.count))
+    return next((number for number in columns if are_entities(sorted(_values(rows, number)))), layout.tag)
+
+
+def _values(rows: _Rows, column: int) -> set[str]:
+    return {cells[column].strip() for block in rows for _, cells in block}
 
 
 def _count_words(numbers: list[list[int]]) -> bool:

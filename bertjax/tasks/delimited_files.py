@@ -43,14 +43,14 @@ def _csv_records(path: Path) -> Records:
     head = list(itertools.islice(lines, _SAMPLE))
     own = _SPREADSHEETS_OWN.fullmatch(head[0].rstrip("\n")) if head else None
     before = 1 if own else 0
-    longest = csv.field_size_limit(
-        sys.maxsize
-    )  # a setting of the process, so it must not stay raised between two records
+    longest = csv.field_size_limit(sys.maxsize)  # a setting of the process: restored before the caller continues
     records, start = [], before + 1
     try:
-        form: dict[str, Any] = {"delimiter": own[1] if own else _delimiter(head)}
-        form["skipinitialspace"] = _are_spaced(head[before:], form["delimiter"])
-        reader = csv.reader(itertools.chain(head[before:], lines), strict=True, **form)
+        delimiter = own[1] if own else _delimiter(head)
+        # Blanks before the quotes of a cell do not belong to it.
+        is_spaced = any(map(_SPACED_QUOTE.match, next(csv.reader(head[before:], delimiter=delimiter), [])))
+        source = itertools.chain(head[before:], lines)
+        reader = csv.reader(source, strict=True, delimiter=delimiter, skipinitialspace=is_spaced)
         for cells in reader:
             if cells:
                 records.append((start, cells))
@@ -62,11 +62,6 @@ def _csv_records(path: Path) -> Records:
     finally:
         csv.field_size_limit(longest)
     return iter(records)
-
-
-def _are_spaced(lines: list[str], delimiter: str) -> bool:
-    """Whether a cell of the first record has blanks before its quotes, which do not belong to it."""
-    return any(_SPACED_QUOTE.match(cell) for cell in next(csv.reader(lines, delimiter=delimiter), []))
 
 
 def _delimiter(head: list[str]) -> str:

@@ -92,19 +92,16 @@ def _judge(misaligned: Sequence[_Misaligned], questions: int, left_out: int, war
     warn(f"{misaligned[0].line}; {count}; it is left out{without if left_out else ''}")
 
 
-def _utf8(context: str, text: str, start: int) -> bool:
-    return context.encode("utf-8", "surrogatepass").startswith(text.encode("utf-8", "surrogatepass"), start)
-
-
-def _utf16(context: str, text: str, start: int) -> bool:
-    units, own = (one.encode("utf-16-le", "surrogatepass") for one in (context, text))
-    return units.startswith(own, 2 * start)
+def _encoded(name: str, size: int) -> Callable[[str, str, int], bool]:
+    """Whether a context has a text at an offset in units of ``size`` bytes."""
+    encode = lambda text: text.encode(name, "surrogatepass")
+    return lambda context, text, start: encode(context).startswith(encode(text), size * start)
 
 
 # What offsets may count instead of characters from 0.
 _UNITS: dict[str, Callable[[str, str, int], bool]] = {
-    "bytes of UTF-8": _utf8,
-    "units of UTF-16": _utf16,
+    "bytes of UTF-8": _encoded("utf-8", 1),
+    "units of UTF-16": _encoded("utf-16-le", 2),
     "characters from 1": lambda context, text, start: context.startswith(text, start - 1),
 }
 
@@ -160,9 +157,8 @@ def _aligned(given: Sequence[Any], context: str, place: str) -> tuple[list[Answe
     found: list[Answer] = []
     wrong: list[tuple[str, int]] = []
     for item in given:
-        text, start = (
-            (item.get("text"), python_value(item.get("answer_start"))) if isinstance(item, Mapping) else (None, None)
-        )
+        values = item if isinstance(item, Mapping) else {}
+        text, start = values.get("text"), python_value(values.get("answer_start"))
         if isinstance(start, float) and start.is_integer():
             start = int(start)
         if not isinstance(text, str) or not isinstance(start, numbers.Integral) or isinstance(start, bool):
@@ -192,7 +188,5 @@ def _at(context: str, text: str, start: int) -> Answer | None:
     if context.startswith(text, start):
         return Answer(text, start)
     bare = text.strip()
-    before = text.index(bare)
-    begins = (begin for begin in (start + before, start) if context.startswith(bare, begin))
-    begin = next(begins, None)
-    return None if begin is None or bare == text else Answer(bare, begin)
+    places = (start + text.index(bare), start) if bare != text else ()
+    return next((Answer(bare, begin) for begin in places if context.startswith(bare, begin)), None)

@@ -35,11 +35,9 @@ def _rows(path: Path) -> Iterator[Row]:
         for number, item in json_objects(path):
             yield from _questions(item, f"{path}:{number}", lambda string, number=number: number, path, number - 1)
         return
-    items = tree
-    if isinstance(tree, dict) and not _is_row(tree):
-        items = tree.get("data")
-    if not isinstance(items, list):
-        items = [tree]
+    is_row = isinstance(tree, dict) and any(name in tree for name in ("question", "paragraphs", "qas"))
+    items = tree.get("data") if isinstance(tree, dict) and not is_row else tree
+    items = items if isinstance(items, list) else [tree]
     places = _Places(text if "\n" in text else "")
     for index, item in enumerate(items):
         yield from _questions(item, f"{path}:{places.here}", places.line, path, index)
@@ -55,22 +53,15 @@ def _tree(path: Path) -> tuple[Any, str]:
     try:
         return json.loads(text), text
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and _is_object(text[: error.pos]) and "\n" in text[: error.pos]:
+        before = text[: error.pos]  # of what follows the first value
+        is_object = before.lstrip().startswith("{") and "\n" in before and "\n" not in before.strip()
+        if error.msg == "Extra data" and is_object:
             return None, ""
         raise DataError(
             f"{path}:{error.lineno}: not valid JSON, or truncated: {error.msg}, column {error.colno}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:1: not JSON that can be read: {short(error, 120)}") from None
-
-
-def _is_object(text: str) -> bool:
-    """Whether JSON that can be parsed is one object on one line."""
-    return text.lstrip().startswith("{") and "\n" not in text.strip()
-
-
-def _is_row(item: Any) -> bool:
-    return isinstance(item, dict) and any(name in item for name in ("question", "paragraphs", "qas"))
 
 
 def _text(path: Path) -> str:
