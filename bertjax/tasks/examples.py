@@ -93,9 +93,8 @@ def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn
     count, total = len(missing), len(made) + len(missing)
     if count > MOST_INCOMPLETE * total:
         others = f" ({count - 1:,} more like it among {total:,} examples)" * (count > 1)
-        raise DataError(
-            f"{missing[0]}{others}; remove such examples: only up to {MOST_INCOMPLETE:.0%} of them are left out"
-        )
+        advice = f"remove such examples: only up to {MOST_INCOMPLETE:.0%} of them are left out"
+        raise DataError(f"{missing[0]}{others}; {advice}")
     if missing:
         others = f", and {count - 1:,} more" * (count > 1)
         warn(f"{count:,} of {total:,} examples left out: {missing[0]}{others}")
@@ -126,14 +125,10 @@ def text_examples(
             raise Incomplete(f"{where}: there is no text")
         if not isinstance(parts, Sequence) or not parts or (len(parts) > 2 and kind != "embedding"):
             raise DataError(f"{where}: must be a string or a pair of strings, not {quoted(item)}")
-        text, second, negatives = parts[0], parts[1] if len(parts) > 1 else None, tuple(parts[2:])
         label = None if labels is None else checked_label(labels[i], kind, f"labels[{i}]")
-        check_text(text, where, "the text")
-        if len(parts) > 1:
-            check_text(second, where, "the second text")
-        for negative in negatives:
-            check_text(negative, where, "a negative")
-        return TextExample(where, text, second, label, negatives)
+        for number, text in enumerate(parts):
+            check_text(text, where, ("the text", "the second text", "a negative")[min(number, 2)])
+        return TextExample(where, parts[0], parts[1] if len(parts) > 1 else None, label, tuple(parts[2:]))
 
     examples = not_empty(drop_incomplete(range(len(texts)), example, warn), "texts: there is no text")
     return drop_unlabelled(examples, no_label, warn)
@@ -142,12 +137,14 @@ def text_examples(
 def drop_unlabelled(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
     """The examples with another label than ``no_label``; a line to ``warn`` counts the rest. Raises DataError if none
     is left."""
-    found = [example for example in examples if no_label is None or example.label not in (no_label, (no_label,))]
-    if len(found) < len(examples):
-        first = next(example for example in examples if example.label in (no_label, (no_label,)))
-        count = f"{len(examples) - len(found):,} of {len(examples):,} examples"
-        warn(f"{count} have no label ({no_label!r}, the first at {first.where}) and are left out")
-        not_empty(found, f"{first.where}: no example has a label, all have {no_label!r}")
+    if no_label is None:
+        return examples
+    without = [example for example in examples if example.label in (no_label, (no_label,))]
+    found = [example for example in examples if example.label not in (no_label, (no_label,))]
+    if without:
+        first, count = without[0].where, f"{len(without):,} of {len(examples):,} examples"
+        warn(f"{count} have no label ({no_label!r}, the first at {first}) and are left out")
+        not_empty(found, f"{first}: no example has a label, all have {no_label!r}")
     return found
 
 

@@ -1,5 +1,6 @@
 """Label maps: the names of labels by id, and the ids of examples."""
 
+import contextlib
 import math
 import re
 from collections import Counter
@@ -36,9 +37,8 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     _check_two(examples, names)
     _check_no_confusables(examples)
     values = {name: value_of(name) for name in names}
-    if None not in values.values():
-        return tuple(sorted(names, key=lambda name: (values[name], name)))
-    return tuple(sorted(names, key=lambda name: (name != "O", name)))
+    are_numbers = None not in values.values()
+    return tuple(sorted(names, key=lambda name: (values[name] if are_numbers else name != "O", name)))
 
 
 def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> Any:
@@ -119,9 +119,8 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
 def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, number: int, advice: str) -> int:
     """number: index of the label among those of the example."""
     if name not in ids:
-        where = example.where
-        if isinstance(example, TaggedExample) and example.lines is not None:
-            where = example.place(number)
+        has_lines = isinstance(example, TaggedExample) and example.lines is not None
+        where = example.place(number) if has_lines else example.where
         refuse_confusable(name, ids, where, advice)
         raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
     return ids[name]
@@ -129,11 +128,9 @@ def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, nu
 
 def value_of(name: str) -> float | None:
     """The finite number that a name spells; None if it spells none."""
-    try:
-        value = float(name)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    with contextlib.suppress(ValueError):
+        return value if math.isfinite(value := float(name)) else None
+    return None
 
 
 def positive_label(labels: Sequence[str], given: str | None = None) -> str | None:

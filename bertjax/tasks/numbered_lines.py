@@ -42,9 +42,8 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: not valid JSON: {error.msg}, column {error.colno}{_advice(line)}"
-            ) from None
+            why = f"{error.msg}, column {error.colno}{_advice(line)}"
+            raise DataError(f"{path}:{number}: not valid JSON: {why}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: not valid JSON: {short(error, 120)}") from None
         if not isinstance(value, dict):
@@ -55,10 +54,9 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _advice(line: str) -> str:
     """How to turn JSON of another layout into an object a line, as far as its first line shows the layout."""
     begin = line.strip()
-    if begin.startswith("[") or begin == "{":
-        program = ".[]" if begin.startswith("[") else "."
-        return f"; there must be an object a line: `jq -c '{program}' FILE > NEW_FILE.jsonl` writes it so"
-    return ""
+    program = ".[]" if begin.startswith("[") else "."
+    advice = f"; there must be an object a line: `jq -c '{program}' FILE > NEW_FILE.jsonl` writes it so"
+    return advice * (begin.startswith("[") or begin == "{")
 
 
 def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) -> str:

@@ -67,9 +67,8 @@ def _regression(predictions: Any, labels: Any, label_names: Sequence[str]) -> Co
     """Of numbers [N]: ``pearson`` and ``spearman`` correlation, ``mse``."""
 
     def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-        correlations = _correlations(ours, theirs)
-        mse = ((ours - theirs) ** 2).mean()
-        return {"pearson": correlations["pearson"], "spearman": correlations["spearman"], "mse": mse}
+        found = _correlations(ours, theirs)
+        return {"pearson": found["pearson"], "spearman": found["spearman"], "mse": ((ours - theirs) ** 2).mean()}
 
     return function, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
 
@@ -171,13 +170,8 @@ def score_intervals(
     questions of an answering task."""
     function, arrays = COMPARED[kind](predictions, labels, label_names, **settings)
     names = list(function(*arrays))
-    low, high = bootstrap(
-        lambda *drawn: [function(*drawn).get(name, np.nan) for name in names],
-        *arrays,
-        seed=seed,
-        samples=samples,
-        level=level,
-    )
+    values = lambda *drawn: [function(*drawn).get(name, np.nan) for name in names]
+    low, high = bootstrap(values, *arrays, seed=seed, samples=samples, level=level)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
 
 
@@ -217,19 +211,12 @@ def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence
     support = np.bincount(labels, minlength=classes)
     wrong = cells // classes != cells % classes
     cells, counts = cells[wrong], counts[wrong]
-    commonest = np.argsort(-counts, kind="stable")[:classes]
-    pairs = ((*divmod(int(cells[i]), classes), int(counts[i])) for i in commonest)
-    return {
-        "confusions": [
-            {
-                "label": label_names[true],
-                "predicted": label_names[predicted],
-                "count": count,
-                "share": count / int(support[true]),
-            }
-            for true, predicted, count in pairs
-        ]
-    }
+    found = []
+    for i in np.argsort(-counts, kind="stable")[:classes]:
+        (true, predicted), count = divmod(int(cells[i]), classes), int(counts[i])
+        names = {"label": label_names[true], "predicted": label_names[predicted]}
+        found.append(names | {"count": count, "share": count / int(support[true])})
+    return {"confusions": found}
 
 
 def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -43,35 +43,23 @@ def question_scores(
     ``predictions``: text by id, "" for no answer. In 1.1 a question without a prediction scores 0. Raises DataError
     for questions with unknown answers, and in 2.0 for a missing prediction.
     """
-    score = _second_rules if has_unanswerable(questions) else _first_rules
+    is_second = has_unanswerable(questions)
+    f1_of = token_f1_or_nothing if is_second else token_f1
     exact, f1 = np.zeros(len(questions)), np.zeros(len(questions))
     for i, question in enumerate(questions):
         if question.answers is None:
             raise DataError(f"{question.where}: question {named(question.id)} has no answers to compare with")
-        exact[i], f1[i] = score(predictions.get(question.id), question)
+        prediction, words = predictions.get(question.id), answer_tokenizer(question.context)
+        if prediction is None:
+            if is_second:
+                raise DataError(f"{question.where}: there is no prediction for question {named(question.id)}")
+            continue
+        golds = [answer.text for answer in question.answers]
+        if is_second:  # an answer of nothing but articles and punctuation does not count
+            golds = list(filter(words, golds)) or [""]
+        exact[i] = max(exact_match(prediction, gold, words) for gold in golds)
+        f1[i] = max(f1_of(prediction, gold, words) for gold in golds)
     return exact, f1
-
-
-def _first_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
-    if prediction is None:
-        return 0.0, 0.0
-    golds, words = [answer.text for answer in question.answers or ()], answer_tokenizer(question.context)
-    return (
-        max(exact_match(prediction, gold, words) for gold in golds),
-        max(token_f1(prediction, gold, words) for gold in golds),
-    )
-
-
-def _second_rules(prediction: str | None, question: QuestionExample) -> tuple[float, float]:
-    if prediction is None:
-        raise DataError(f"{question.where}: there is no prediction for question {named(question.id)}")
-    words = answer_tokenizer(question.context)
-    # An answer of nothing but articles and punctuation does not count.
-    golds = [answer.text for answer in question.answers or () if words(answer.text)] or [""]
-    return (
-        max(exact_match(prediction, gold, words) for gold in golds),
-        max(token_f1_or_nothing(prediction, gold, words) for gold in golds),
-    )
 
 
 def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:

@@ -39,14 +39,15 @@ def _multi_label(predictions: np.ndarray, labels: np.ndarray, names: Sequence[st
 
 
 def _correlation(predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: None) -> dict[str, str]:
-    why = ""
     if len(labels) < 2:
         why = "there is one example"
     elif np.ptp(labels) == 0:
         why = f"all labels are {labels[0]:g}"
     elif are_equal(predictions):
         why = f"all predictions are {predictions[0]:.4g}"
-    return dict.fromkeys(("pearson", "spearman"), why) if why else {}
+    else:
+        return {}
+    return {"pearson": why, "spearman": why}
 
 
 _OF_KIND: dict[str, Callable[..., dict[str, str]]] = {
