@@ -14,8 +14,6 @@ from bertjax.tasks.numbered_lines import numbered_lines
 
 # https://universaldependencies.org/format.html
 _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_TAGS = ("upos", "xpos", "feats", "deprel")
-_WORDS = ("form", "lemma")
 _RANGE_OR_EMPTY_NODE = re.compile(r"\d+[-.]\d+")
 _JSON = re.compile(r'\[?\s*\{\s*"[^"]*"\s*:|\[\[\s*"')  # how an object, or a list of them or of lists, begins
 _LONGEST_SENTENCE = 1000  # words; a file of one longer sentence probably lacks blank lines
@@ -42,10 +40,8 @@ def read_tagged(
     read = _conllu if ending(path) == ".conllu" else read_columns
     sentences = [words for words in read(path, blocks, tag, word, warn) if words]
     columns = [tuple(zip(*words, strict=True)) for words in sentences]
-    examples = not_empty(
-        [TaggedExample(f"{path}:{lines[0]}", words, tags, lines) for lines, words, tags in columns],
-        f"{path}:1: the file is empty, it has no words",
-    )
+    examples = [TaggedExample(f"{path}:{lines[0]}", words, tags, lines) for lines, words, tags in columns]
+    not_empty(examples, f"{path}:1: the file is empty, it has no words")
     if len(examples) == 1 and len(examples[0].words) > _LONGEST_SENTENCE:
         warn(
             f"{examples[0].where}: the file is one sentence of {len(examples[0].words):,} words; there should be a "
@@ -69,7 +65,7 @@ def _conllu(
     path: Path, blocks: list[list[Line]], tag: str | None, word: str | None, warn: Warn
 ) -> Iterator[list[Tagged]]:
     name, form = (tag or "upos").lower(), (word or "form").lower()
-    for given, asked, known in ((tag, name, _TAGS), (word, form, _WORDS)):
+    for given, asked, known in ((tag, name, ("upos", "xpos", "feats", "deprel")), (word, form, ("form", "lemma"))):
         if asked not in known:
             raise ConfigError(f"column = {given!r} of a .conllu file; {nearest(asked, known)}")
     for block in blocks:

@@ -118,12 +118,9 @@ def _not_classes(labels: Sequence[str], there: Counter[str], total: int) -> Iter
 
 
 def _undivided(labels: Sequence[str], separator: str) -> list[str]:
-    found = {sign: next((name for name in labels if sign in name), None) for sign in ";|" if sign != separator}
-    return [
-        f"the label {name!r} contains {sign!r}; if that separates labels, use --config.data.separator='{sign}'"
-        for sign, name in found.items()
-        if name is not None
-    ]
+    found = {sign: [name for name in labels if sign in name] for sign in ";|" if sign != separator}
+    line = "the label {!r} contains {!r}; if that separates labels, use --config.data.separator='{}'"
+    return [line.format(names[0], sign, sign) for sign, names in found.items() if names]
 
 
 def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
@@ -131,8 +128,7 @@ def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
     counts = {len(example.label) for example in train}
     if counts == {1}:
         spaced = next((name for name in labels if len(name.split()) > 1), None)
-        advice = "" if spaced is None else f"; if blanks separate labels, as in {spaced!r}, use "
-        advice += "--config.data.separator=' '" * bool(advice)
+        advice = f"; if blanks separate labels, as in {spaced!r}, use --config.data.separator=' '" * bool(spaced)
         return [f"no training text has more than one label; for such data use --config.task=classification{advice}"]
     always = [repr(name) for name in labels if all(name in example.label for example in train)]
     return [f"every training text has the label {listed(always, 5)}: nothing is learned about it"] if always else []

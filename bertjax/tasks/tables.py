@@ -39,19 +39,8 @@ _PAIRS = (
     ("query", "positive"),
 )
 _SINGLES = ("sentence", "text", "content", "review", "question", "tweet", "comment", "message", "utterance", "document")
-_LABELS = [
-    "gold_label",
-    "label",
-    "labels",
-    "class",
-    "category",
-    "is_duplicate",
-    "quality",
-    "sentiment",
-    "intent",
-    "topic",
-    "target",
-]
+_LABELS = ("gold_label", "label", "labels", "class", "category", "is_duplicate", "quality")
+_LABELS += ("sentiment", "intent", "topic", "target")
 _NUMBERS = ("score", "similarity_score", "label", "gold_label")
 _LABEL_NAMES = {
     "classification": _LABELS,
@@ -121,7 +110,10 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
     examples = not_empty(drop_incomplete(rows, make, warn), f"{path}:1: there is a header and no example")
     if found.first is not None:
         if found.is_header and found.is_numbered:
-            examples = _with_first(make, found.first, examples, found)
+            # What looked like a header is an example if its label occurs elsewhere.
+            label = None if found.label is None else found.first.cells[found.label].strip()
+            is_example = any(example.label in (label, (label,)) for example in examples if label)
+            examples = [make(found.first)] * is_example + examples
         elif not found.is_header:
             check_is_example(found.cells(found.first), examples, f"{path}:{found.first.line}")
     no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
@@ -147,13 +139,6 @@ class _Found:
         return [row.cells[i] for i in (self.text, self.second, self.label) if i is not None]
 
 
-def _with_first(make, first: Row, examples: list[TextExample], found: _Found) -> list[TextExample]:
-    """The examples, with the first line if what looked like a header is one of them: its label occurs elsewhere."""
-    label = None if found.label is None else first.cells[found.label].strip()
-    is_example = any(example.label in (label, (label,)) for example in examples if label)
-    return [make(first), *examples] if is_example else examples
-
-
 def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> TextExample:
     text, second = row.cells[found.text], None if found.second is None else row.cells[found.second]
     check_text(text, where, f"the text (column {found.text})")
@@ -165,13 +150,12 @@ def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> 
 
 def _negatives(cells: Mapping[Any, Any], columns: Sequence[Any] | None, where: str) -> tuple[str, ...]:
     """The texts of the columns in their order; a cell may be empty or null, or hold a list. columns: see ``_Found``."""
-    found: list[str] = []
-    for column in filter(_NEGATIVE.fullmatch, cells) if columns is None else columns:
-        for text in cells[column] if isinstance(cells[column], list) else [cells[column]]:
-            if text is not None and (not isinstance(text, str) or text.strip()):
-                check_text(text, where, "a negative")
-                found.append(text)
-    return tuple(found)
+    values = [cells[column] for column in (filter(_NEGATIVE.fullmatch, cells) if columns is None else columns)]
+    texts = itertools.chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
+    found = tuple(text for text in texts if text is not None and (not isinstance(text, str) or text.strip()))
+    for text in found:
+        check_text(text, where, "a negative")
+    return found
 
 
 def _delimited(records):
@@ -212,11 +196,10 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
 
     def position(column: str) -> int:
         number = whole_number(column)
-        if number is not None:
-            if number < len(names):
-                return number
+        if number is not None and number >= len(names):
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
-        return _position(column, names, where, "; if this is not a header, give the columns by number, from 0")
+        advice = "; if this is not a header, give the columns by number, from 0"
+        return _position(column, names, where, advice) if number is None else number
 
     wanted = _usual(names, columns, kind, where)
     positions = [None if column is None else position(column) for column in wanted]
@@ -259,15 +242,13 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
     lower = [name.lower() for name in names]
     text, second = columns.text, columns.second
     if text is None:
-        pairs = [pair for pair in _PAIRS if set(pair) <= set(lower)]
-        singles = [(name, None) for name in _SINGLES if name in lower]
-        found = (pairs + singles)[:1]
-        if not found:
+        usual = [*_PAIRS, *((name, None) for name in _SINGLES)]
+        text, second = next((pair for pair in usual if {*pair} <= {*lower, None}), (None, None))
+        if text is None:
             raise DataError(
                 f"{where}: no column has a usual name of a text; name the columns, by number if there is no "
                 f"header; the columns are {_listed(names)}{_undivided(names)}"
             )
-        text, second = found[0]
     label = columns.label or next((name for name in _LABEL_NAMES[kind] if name in lower), None)
     if label is None and kind != "embedding":
         raise DataError(

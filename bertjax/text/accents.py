@@ -116,10 +116,7 @@ def _count(texts: Iterable[str]) -> _Letters:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(unicodedata.normalize("NFC", text))
-    scripts: Counter[str] = Counter()
-    marked: Counter[str] = Counter()
-    spoilt: Counter[str] = Counter()
-    cased = 0
+    scripts, marked, spoilt, cased = Counter[str](), Counter[str](), Counter[str](), 0
     for character, count in counts.items():
         script = _script(character)
         if script:

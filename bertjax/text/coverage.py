@@ -96,13 +96,13 @@ def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
             f"{line}: the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
             f"spaces, or use a model whose tokenizer divides them"
         )
-    way = {
-        "lowercase": 'its vocabulary knows them in lower case: set "do_lower_case": true in the tokenizer_config.json '
-        "of its folder",
-        "strip_accents": 'its vocabulary knows them without marks on the letters: set "strip_accents": true in the '
-        "tokenizer_config.json of its folder",
-        None: "use a model whose tokenizer knows them",
+    how, key = {
+        "lowercase": ("in lower case", "do_lower_case"),
+        "strip_accents": ("without marks on the letters", "strip_accents"),
+        None: ("", ""),
     }[helpful_cleaning(tokenizer, coverage)]
+    way = f'its vocabulary knows them {how}: set "{key}": true in the tokenizer_config.json of its folder'
+    way = way if key else "use a model whose tokenizer knows them"
     return coverage.share, f"{line}: the model does not see what they say; {way}"
 
 

@@ -48,10 +48,8 @@ def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
     ``line_breaks`` is ``paragraphs``, ``wrapped`` or ``auto`` (see the module's docstring).
     """
     sentences: list[str] = []
-    for paragraph in _paragraphs(text, line_breaks):
-        paragraph = _squeezed(paragraph)
-        if paragraph:
-            _split_paragraph(paragraph, sentences)
+    for paragraph in filter(None, map(_squeezed, _paragraphs(text, line_breaks))):
+        _split_paragraph(paragraph, sentences)
     return sentences
 
 
@@ -105,11 +103,9 @@ def _split_paragraph(text: str, sentences: list[str]) -> None:
     small_starts = len(text) > 200 and text.islower()
     start = 0
     for match in _CANDIDATE.finditer(text):
-        if match[3] is None and not _ends_sentence(text, start, match, small_starts):
-            continue
-        end = match.end()
-        _append(text[start:end].rstrip(), sentences)
-        start = end
+        if match[3] is not None or _ends_sentence(text, start, match, small_starts):
+            _append(text[start : match.end()].rstrip(), sentences)
+            start = match.end()
     _append(text[start:], sentences)
 
 
@@ -129,18 +125,16 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
     following = _NEXT_WORD.match(text, match.end())
     if following is None:
         return True
-    following_word = following[1]
-    first = following_word[0]
+    first = following[1][0]
     if first.islower() and not small_starts:
         return False
     if first in ".,;:!?…)]}%&=<>|/":  # a spaced ellipsis, or punctuation within the sentence
         return False
-    mark = match[1]
-    if mark != ".":
+    if match[1] != ".":
         return True
-    space = text.rfind(" ", start, match.start()) + 1
-    word = text[max(space, start) : match.start()].lstrip(_OPENERS)
-    return _full_stop_ends(text, start, max(space, start), word, following_word, small_starts)
+    word_at = max(text.rfind(" ", start, match.start()) + 1, start)
+    word = text[word_at : match.start()].lstrip(_OPENERS)
+    return _full_stop_ends(text, start, word_at, word, following[1], small_starts)
 
 
 def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: str, small_starts: bool) -> bool:
@@ -160,12 +154,9 @@ def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: s
     if lower in ALWAYS_GOES_ON:
         return False
     if lower in BEFORE_NUMBER:
-        if following[0].isdigit():
-            return False
-        return lower in ("no", "art", "fig", "in") or begins
-    if _INNER_DOTS.match(word):
-        return begins  # "in the U.S. The court" against "the U.S. Supreme Court"
-    if lower in MAY_END_SENTENCE:
+        return not following[0].isdigit() and (lower in ("no", "art", "fig", "in") or begins)
+    # "in the U.S. The court" against "the U.S. Supreme Court"
+    if _INNER_DOTS.match(word) or lower in MAY_END_SENTENCE:
         return begins
     # "St.-Denis", "vol.-no." and hyphenated names: the last part decides.
     return not ("-" in lower and lower.rsplit("-", 1)[-1] in ALWAYS_GOES_ON)
