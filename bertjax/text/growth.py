@@ -49,13 +49,12 @@ def _growth(part: Any) -> tuple[float, int]:
     is_normal = False  # whether an earlier step has already done to the text what Unicode can
     for kind, step in _steps(part):
         factor = min(factor, _HUGE)
+        content = str(step.get("content" if kind == "Replace" else "prepend") or "")
         if kind == "Replace":
-            content = str(step.get("content") or "")
             times = _replacement_factor(step.get("pattern"), content)
             factor, prefix = min(factor * times, _HUGE), min(math.ceil(prefix * times), int(_HUGE))
             is_normal = is_normal and _is_stable(content)
         elif kind == "Prepend":
-            content = str(step.get("prepend") or "")
             prefix += len(content)
             is_normal = is_normal and _is_stable(content)
         elif kind == "Precompiled":
@@ -81,13 +80,8 @@ def _steps(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         lists = [step[name] for name in _LISTS if isinstance(step.get(name), list)]
         pending += [inside for steps in reversed(lists) for inside in reversed(steps)]
         if not lists:
-            yield _kind(step), step
-
-
-def _kind(step: dict[str, Any]) -> str:
-    """What a step is. The library goes by its keys if ``type`` is missing or unknown."""
-    found = [kind for kind, keys in _KEYS.items() if keys <= step.keys()]
-    return found[0] if found else str(step.get("type"))
+            # The library goes by the keys if ``type`` is missing or unknown.
+            yield next((kind for kind, keys in _KEYS.items() if keys <= step.keys()), str(step.get("type"))), step
 
 
 def _replacement_factor(pattern: Any, content: str) -> float:

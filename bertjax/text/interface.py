@@ -131,8 +131,7 @@ class Tokenizer(abc.ABC):
         """Makes the fingerprint cover the names of the special tokens, unless they are the usual ones."""
         usual = _special_ids(self._ids, {})
         if any(usual.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
-            names = self.special_tokens()
-            self.fingerprint = fingerprint("special tokens", self.fingerprint, *(names[role] for role in ROLES))
+            self.fingerprint = fingerprint("special tokens", self.fingerprint, *self.special_tokens().values())
 
 
 def _special_ids(ids: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:

@@ -80,14 +80,12 @@ class JsonTokenizer(LibraryTokenizer):
         vocab: dict[str, int] = guarded(origin, self._library.get_vocab)
         ids = {self._names.get(token, token): i for token, i in vocab.items()}
         tokens = in_order(ids, origin)
-        added = self._added_tokens()
-        for entry in added:
-            content, wanted = entry["content"], entry["id"]
+        self._added: list[dict[str, Any]] = self._definition.get("added_tokens") or []
+        for content, wanted in ((entry["content"], entry["id"]) for entry in self._added):
             if ids.get(content) != wanted:
-                raise ConfigError(
-                    f"{origin} gives {printable(content)!r} the ids {printable(wanted)} and {ids.get(content)}"
-                )
-        self._set_vocabulary(tokens, names, (entry["id"] for entry in added if entry.get("special")), origin)
+                other = ids.get(content)
+                raise ConfigError(f"{origin} gives {printable(content)!r} the ids {printable(wanted)} and {other}")
+        self._set_vocabulary(tokens, names, (entry["id"] for entry in self._added if entry.get("special")), origin)
         self.encode_batch(_TRIAL)
         normalizer = self._library.normalizer
         self.lowercase = normalizer is not None and guarded(origin, normalizer.normalize_str, "A").strip() == "a"
@@ -108,16 +106,11 @@ class JsonTokenizer(LibraryTokenizer):
 
         return guarded(self._origin, lambda: tokenizers.Tokenizer.from_str(_written(definition)))
 
-    def _added_tokens(self) -> list[dict[str, Any]]:
-        return self._definition.get("added_tokens") or []
-
     def continues_word(self) -> np.ndarray:
         prefix = self._definition["model"].get("continuing_subword_prefix")
         marks = [mark for mark in _WORD_MARKS if any(token.startswith(mark) for token in self._tokens)][:1]
-        if prefix:
-            continues = np.array([token.startswith(prefix) for token in self._tokens])
-        else:  # without marks every piece is a word
-            continues = np.array([bool(marks) and not token.startswith(marks[0]) for token in self._tokens])
+        is_inside = lambda token: token.startswith(prefix) if prefix else bool(marks) and not token.startswith(marks[0])
+        continues = np.array([is_inside(token) for token in self._tokens])  # without marks every piece is a word
         continues[list(self.special_ids)] = False
         return continues
 
@@ -127,7 +120,7 @@ class JsonTokenizer(LibraryTokenizer):
             return None
         continues = self.continues_word()
         # Added tokens are found in text before anything else, so each is a word whatever it looks like.
-        added = [entry["id"] for entry in self._added_tokens()]
+        added = [entry["id"] for entry in self._added]
         continues[added] = False
         marks = boundaries_of(self._tokens, lambda token: token.replace(mark, ""), continues)
         marks.ends[added] = True
@@ -191,9 +184,8 @@ def _is_bert(definition: dict[str, Any], added: Mapping[str, dict[str, Any]]) ->
 
 def _added_tokens(definition: dict[str, Any], origin: str) -> dict[str, dict[str, Any]]:
     entries = definition.get("added_tokens") or []
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in entries
-    ):
+    is_token = lambda entry: isinstance(entry, dict) and isinstance(entry.get("content"), str)
+    if not isinstance(entries, list) or not all(map(is_token, entries)):
         raise ConfigError(f"{origin} has added_tokens that are not a list of tokens")
     return {entry["content"]: entry for entry in entries}
 

@@ -1,5 +1,6 @@
 """Offsets of tokens in the caller's text, whatever cleaning lies between."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -26,16 +27,10 @@ def encoded_text(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> Enc
     spans = [_without_space(text, begin, end) for begin, end in spans]
     if not text.isascii():
         spans = _with_marks(text, spans)
-    following = (len(text), len(text))
-    filled: list[Offsets] = []
-    for begin, end in reversed(spans):  # a token without text, such as a space mark, stands where the next one begins
-        following = (begin, end) if end > begin else following
-        filled.append(following)
-    filled.reverse()
-    before = (0, 0)
-    for index, (begin, end) in enumerate(filled):
-        before = filled[index] = (begin, end) if end > begin else before
-    return EncodedText(list(ids), filled)
+    # A token without text, such as a space mark, stands where the next one begins; the last ones, where one ended.
+    full = lambda kept, span: span if span[1] > span[0] else kept
+    filled = list(itertools.accumulate(reversed(spans), full, initial=(len(text), len(text))))[:0:-1]
+    return EncodedText(list(ids), list(itertools.accumulate(filled, full, initial=(0, 0)))[1:])
 
 
 def _without_space(text: str, begin: int, end: int) -> Offsets:

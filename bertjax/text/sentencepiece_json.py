@@ -109,12 +109,7 @@ def _scored(proto: Any) -> list[tuple[str, float]]:
 def _merges(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:
     """The merges of a BPE model, which SentencePiece does not store: every way to make a piece of two others, ordered
     by the score of the result, as SentencePiece merges."""
-    scores = dict(pieces)
-    merges = [
-        (-score, piece[:cut], piece[cut:])
-        for piece, score in pieces
-        for cut in range(1, len(piece))
-        if piece[:cut] in scores and piece[cut:] in scores
-    ]
-    merges.sort(key=lambda merge: merge[0])
-    return [(left, right) for _, left, right in merges]
+    known = {piece for piece, _ in pieces}
+    ordered = (piece for piece, _ in sorted(pieces, key=lambda pair: -pair[1]))
+    halves = ((piece[:cut], piece[cut:]) for piece in ordered for cut in range(1, len(piece)))
+    return [(left, right) for left, right in halves if left in known and right in known]

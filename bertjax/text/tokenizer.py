@@ -28,16 +28,12 @@ def load_tokenizer(
     lowercased to ı) are for files that do not say. Truncation and padding in a ``tokenizer.json`` are ignored. Raises
     ConfigError if there is no tokenizer, its special tokens are missing, or a file is damaged.
     """
-    folder = FolderSettings()
+    folder, file = FolderSettings(), given_path(path, "tokenizer")
     try:
-        file = given_path(path, "tokenizer")
         if file.is_dir():
             directory = _files_in(file)
-            folder = folder_settings(directory)
-            file = _choose(directory)
+            folder, file = folder_settings(directory), _choose(directory)
         exists = file.is_file()
-    except ConfigError:
-        raise
     except OSError as error:
         raise ConfigError(f"tokenizer {printable(path)} cannot be read: {printable(error)}") from None
     if not exists:

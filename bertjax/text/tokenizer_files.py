@@ -54,10 +54,9 @@ def read_file(path: Path) -> bytes:
 
 def parse_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ConfigError if the file holds anything else."""
+    content = read_file(path)
     try:
-        value = json.loads(read_file(path).decode("utf-8-sig"))
-    except ConfigError:
-        raise
+        value = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not in UTF-8") from None
     except json.JSONDecodeError as error:

@@ -113,9 +113,8 @@ class WordPieceTokenizer(LibraryTokenizer):
 
     def save(self, directory: str | Path) -> None:
         rules = self.rules
-        is_bert = dataclasses.replace(_BERT, handle_chinese_chars=rules.handle_chinese_chars) == dataclasses.replace(
-            rules, strip_accents=None
-        )
+        bert = dataclasses.replace(_BERT, handle_chinese_chars=rules.handle_chinese_chars)
+        is_bert = bert == dataclasses.replace(rules, strip_accents=None)
         write_files(
             directory,
             self,
