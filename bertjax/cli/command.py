@@ -87,14 +87,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line and exit code 2."""
 
     def __init__(self, prog: str, description: str = "", epilog: str = "", **settings: Any):
-        super().__init__(
-            prog,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **settings,
-        )
+        settings |= {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(prog, description=description, epilog=epilog, **settings)
 
     def error(self, message: str) -> NoReturn:
         sys.exit(fail(f"{message}; see {self.prog} --help", USAGE))

@@ -54,10 +54,9 @@ def sections(kind: Any, name: str = "config") -> Iterator[Section]:
 
 
 def _default(f: dataclasses.Field[Any]) -> str:
-    if f.default is None:
-        return "not set"
     value = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default)
-    return f"not set ({value})" if "follows" in f.metadata else value
+    value = f"not set ({value})" if "follows" in f.metadata else value
+    return "not set" if f.default is None else value
 
 
 def _values(f: dataclasses.Field[Any], hint: Any) -> str:
@@ -69,15 +68,12 @@ def _values(f: dataclasses.Field[Any], hint: Any) -> str:
     is_list = typing.get_origin(hint) is tuple or typing.get_origin(wanted) is tuple
     element = typing.get_args(wanted)[0] if typing.get_origin(wanted) is tuple else wanted
     text = f"list of {_KINDS[element]}{'s' * (element is not str)}" if is_list else _KINDS[element]
+    plain = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}"
     if low is not None and high is not None:
-        return f"{text} from {_plain(low)} to {_plain(high)}"
+        return f"{text} from {plain(low)} to {plain(high)}"
     if low is not None:
-        return f"{text}, at least {_plain(low)}"
-    return text if high in (None, LARGEST_INT) else f"{text}, at most {_plain(high)}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        return f"{text}, at least {plain(low)}"
+    return text if high in (None, LARGEST_INT) else f"{text}, at most {plain(high)}"
 
 
 def as_text(kind: Any) -> str:

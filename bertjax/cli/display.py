@@ -42,9 +42,9 @@ class Display:
         if self._say is None:
             self._console.print(table)
             return
-        drawn = Console(file=io.StringIO(), width=160)
-        drawn.print(table)
-        for line in drawn.file.getvalue().rstrip("\n").split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
+        drawn = io.StringIO()
+        Console(file=drawn, width=160).print(table)
+        for line in drawn.getvalue().rstrip("\n").split("\n"):
             self._say(line)
 
     def begin(self, step: int, total: int) -> None:
@@ -52,16 +52,9 @@ class Display:
         self._total = total
         self._started = (time.monotonic(), step)
         if self._say is None and self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                console=self._console,
-                refresh_per_second=4,
-            )
+            done = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+            times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
+            self._progress = Progress(*done, *times, console=self._console, refresh_per_second=4)
             self._progress.start()
             self._task = self._progress.add_task("compiling", total=total, completed=step)
 

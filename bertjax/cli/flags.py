@@ -18,12 +18,7 @@ from bertjax.config import nearest
 from bertjax.config_schema import RENAMED
 from bertjax.errors import FlagError
 
-# bool before int, which it is a kind of.
-_DEFINE: tuple[tuple[type, Any], ...] = (
-    (bool, flags.DEFINE_boolean),
-    (int, flags.DEFINE_integer),
-    (float, flags.DEFINE_float),
-)
+_DEFINE: dict[type, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
 
 @contextlib.contextmanager
@@ -51,7 +46,7 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
     values = flags.FlagValues()
     holders = {}
     for name, (default, text) in options.items():
-        define: Any = next((d for kind, d in _DEFINE if isinstance(default, kind)), flags.DEFINE_string)
+        define = _DEFINE.get(type(default), flags.DEFINE_string)
         holders[name] = define(name, default, text, flag_values=values)
     try:
         if config is not None:
@@ -106,9 +101,8 @@ def _config_file(given: str) -> tuple[str, str | None]:
 def _load(file: str, parameter: str | None) -> ConfigDict:
     """What a config file's ``get_config`` returns. Raises FlagError if that is no config."""
     try:
-        get_config = runpy.run_path(file).get("get_config")
-        given = [] if parameter is None else [parameter]
-        config: Any = get_config(*given) if callable(get_config) else None
+        get_config: Any = runpy.run_path(file).get("get_config")
+        config = get_config(*([] if parameter is None else [parameter])) if callable(get_config) else None
     except Exception as error:  # whatever the file itself raises
         raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
     if not isinstance(config, ConfigDict):

@@ -80,11 +80,11 @@ def _constant(name: str) -> NoReturn:
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these members, for ``json``'s ``object_pairs_hook``. Raises ValueError for a name that is twice
     among them."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"an object has {twice[:40]!r} twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"an object has {name[:40]!r} twice")
+        found[name] = value
     return found
 
 

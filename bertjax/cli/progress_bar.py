@@ -21,7 +21,7 @@ class ReportProgress(Protocol):
 def progress_bar() -> Iterator[ReportProgress]:
     """A progress display on standard error."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _Lines()
+        yield _lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -40,15 +40,14 @@ def progress_bar() -> Iterator[ReportProgress]:
         yield show
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._stage = ""
-        self._next = 0.0
+def _lines() -> ReportProgress:
+    last, due = "", 0.0
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal last, due
         now = time.monotonic()
-        if stage == self._stage and now < self._next:
-            return
-        share = f" {100 * done // total} %" if total and stage == self._stage else ""
-        self._stage, self._next = stage, now + _SECONDS_BETWEEN_LINES
-        note(f"{stage} ...{share}")
+        if stage != last or now >= due:
+            note(f"{stage} ..." + f" {100 * done // max(total, 1)} %" * bool(total and stage == last))
+            last, due = stage, now + _SECONDS_BETWEEN_LINES
+
+    return show

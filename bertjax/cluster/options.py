@@ -6,7 +6,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from bertjax.cli.command import fail, guarded, show_help
 from bertjax.cli.config_help import as_text as config_help
@@ -48,7 +48,7 @@ def training_command(
         cluster = find_cluster(chosen["coordinator"], count, index)
     except (FlagError, ConfigError) as error:
         return fail(error, USAGE)
-    settings: dict[str, Any] = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
+    settings = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
     return run_in_cluster(cluster, lambda stop: start(config, chosen, should_stop=stop, **settings))
 
 
