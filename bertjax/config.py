@@ -163,7 +163,6 @@ class RunConfig:
         return sum(step >= self.phase_start(index) for index in range(1, len(self.phases)))
 
     def phase_start(self, index: int) -> int:
-        """Number of updates done when phase ``index`` begins."""
         return sum(phase.steps for phase in list(self.phases.values())[:index])
 
 
@@ -175,7 +174,6 @@ def default_config() -> ConfigDict:
 
 
 def phase(**values: Any) -> ConfigDict:
-    """A phase's section; keys that are not given have their defaults."""
     config = schema.section(PhaseConfig)
     config.update(values)
     return config
@@ -195,7 +193,6 @@ def most_predictions(masked_lm_prob: float, length: int) -> int:
 
 
 def _with_predictions(run: RunConfig) -> RunConfig:
-    """The run with ``max_predictions`` in the phases that do not set it."""
     phases = dict(run.phases)
     for name, phase in phases.items():
         if f"phases.{name}.max_predictions" in run.unset:
@@ -224,12 +221,10 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def identity_items(run: RunConfig) -> dict[str, Any]:
-    """Dotted name -> JSON value of every identity key; ``phases`` is their order."""
     return schema.identity_values(run) | {"phases": list(run.phases)}
 
 
 def identity_fingerprint(run: RunConfig) -> str:
-    """Hex SHA-256 over the identity keys."""
     return schema.fingerprint(identity_items(run))
 
 

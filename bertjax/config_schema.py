@@ -56,7 +56,6 @@ def follows(default: Any, meaning: str, **limits: Any) -> Any:
 
 
 def operational(default: Any, meaning: str, **limits: Any) -> Any:
-    """A key that may change between two starts of the same run."""
     return field(default=default, metadata={"identity": False, "meaning": meaning, **limits})
 
 
@@ -71,7 +70,6 @@ def not_a_key(default: Any) -> Any:
 
 
 def keys_of(kind: Any) -> list[dataclasses.Field[Any]]:
-    """The fields of a dataclass that are keys or sections."""
     return [f for f in dataclasses.fields(kind) if "not_a_key" not in f.metadata]
 
 
@@ -106,7 +104,6 @@ def read(kind: type, config: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The keys of a dataclass as plain JSON values, sections nested."""
     tree = {f.name: getattr(config, f.name) for f in keys_of(config)}
     return json.loads(json.dumps(tree, default=dataclasses.asdict))
 
@@ -221,12 +218,10 @@ def _renamed(table: Mapping[str, str], name: str, value: Any) -> tuple[str, Any]
 
 
 def translated(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted name -> value, by the names of today."""
     return dict(_renamed(RENAMED, name, value) for name, value in items.items())
 
 
 def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config as nested dicts, by the names of today."""
     named = leaves(tree)
     if translated(named) == named:
         return dict(tree)

@@ -99,7 +99,6 @@ class LoggingConfig:
 
 
 def check_mesh_sizes(parallel: ParallelConfig) -> None:
-    """Raises ConfigError unless the sizes of the mesh can be worked out."""
     sizes = (parallel.data, parallel.fsdp, parallel.tensor)
     if sizes.count(-1) > 1 or 0 in sizes:
         raise ConfigError("config.parallel: sizes are positive, and at most one of data, fsdp, tensor is -1")

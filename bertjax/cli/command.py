@@ -14,7 +14,6 @@ from bertjax.errors import DATA, INTERRUPTED, STOPPED, UNKNOWN, USAGE, exit_code
 
 
 def fail(message: object, code: int) -> int:
-    """Prints one line on standard error and returns the exit code."""
     note(f"error: {' '.join(str(message).split())}")
     return code
 
@@ -65,7 +64,6 @@ def show_help(text: str, asked: bool) -> int:
 
 
 def run_as_process(main: Callable[[], int]) -> NoReturn:
-    """Runs a command and ends the process with its exit code."""
     open_standard_files()
     try:
         code = main()

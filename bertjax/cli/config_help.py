@@ -19,8 +19,6 @@ Every key can be set on the command line (--config.KEY=VALUE) or in a config fil
 
 
 class Key(NamedTuple):
-    """A key as the reference shows it; ``name`` is dotted, ``values`` says type and limits."""
-
     name: str
     default: str
     values: str
@@ -77,7 +75,6 @@ def _values(f: dataclasses.Field[Any], hint: Any) -> str:
 
 
 def as_text(kind: Any) -> str:
-    """The whole reference for a terminal: a line for what a key takes, one for what it means."""
     lines = [LEGEND, ""]
     for section in sections(kind):
         if section.keys:

@@ -12,7 +12,6 @@ def whole_number(text: str) -> int | None:
 
 
 def integer(text: str) -> int:
-    """The type of a command's options: a whole number with or without a sign."""
     number = whole_number(text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else "")
     if number is None:
         raise argparse.ArgumentTypeError(f"must be a whole number in the digits 0 to 9, not {text[:40]!r}")

@@ -48,7 +48,6 @@ class Display:
             self._say(line)
 
     def begin(self, step: int, total: int) -> None:
-        """The run continues from ``step`` to ``total`` steps."""
         self._total = total
         self._started = (time.monotonic(), step)
         if self._say is None and self._console.is_terminal:
@@ -83,7 +82,6 @@ class Display:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """A train row in one line of words."""
     parts = [f"{word} {row[name]:.3f}" for name, word in _SHOWN.items() if name in row]
     parts.append(f"lr {row['learning_rate']:.2e}")
     if row.get("tokens_per_second"):

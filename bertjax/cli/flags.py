@@ -99,7 +99,6 @@ def _config_file(given: str) -> tuple[str, str | None]:
 
 
 def _load(file: str, parameter: str | None) -> ConfigDict:
-    """What a config file's ``get_config`` returns. Raises FlagError if that is no config."""
     try:
         get_config: Any = runpy.run_path(file).get("get_config")
         config = get_config(*([] if parameter is None else [parameter])) if callable(get_config) else None
@@ -134,7 +133,6 @@ def _find(config: ConfigDict | None, path: str) -> tuple[Any, str | None]:
 
 
 def _explained(argv: list[str], error: Exception, config: ConfigDict | None) -> str:
-    """One line for what absl or ml_collections said about an override."""
     matches = (re.match(r"--(?:no)?config\.([\w.]+)", argument) for argument in argv)
     for name in (match[1] for match in matches if match):
         if name in RENAMED:

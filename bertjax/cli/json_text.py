@@ -35,7 +35,6 @@ def dump(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether all numbers in a JSON value are finite."""
     if isinstance(value, dict):
         return all(map(is_finite, value.values()))
     if isinstance(value, list | tuple):

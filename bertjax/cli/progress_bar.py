@@ -19,7 +19,6 @@ class ReportProgress(Protocol):
 
 @contextmanager
 def progress_bar() -> Iterator[ReportProgress]:
-    """A progress display on standard error."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield _lines()
         return

@@ -33,13 +33,11 @@ def quoted(value: object, longest: int = 60) -> str:
 
 
 def listed(items: Collection[object], most: int) -> str:
-    """The first ``most`` items separated by commas, and how many more there are."""
     more = f" and {len(items) - most:,} more" * (len(items) > most)
     return ", ".join(map(str, islice(items, most))) + more
 
 
 def plain_text(text: object) -> str:
-    """``plain`` that keeps line breaks, for text of several lines."""
     return _UNSAFE_IN_TEXT.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 

@@ -81,7 +81,6 @@ def _address(text: str, what: str) -> tuple[str, int]:
 
 
 def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
-    """The values of environment variables as integers. Raises ConfigError."""
     numbers = {name: whole_number(environ.get(name, "")) for name in names}
     for name, number in numbers.items():
         if number is None:

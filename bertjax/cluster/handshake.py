@@ -51,7 +51,6 @@ class Authenticator:
         self.rejected = 0
 
     async def admit(self, lines: LineReader, writer: asyncio.StreamWriter) -> dict[str, Any] | None:
-        """The greeting of a process that knows the secret, else None."""
         if len(self._waiting) >= self._most:
             longest = next(iter(self._waiting))
             del self._waiting[longest]

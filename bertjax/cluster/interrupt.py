@@ -48,7 +48,6 @@ class Interruption:
                 _set_exception(self._thread, _Interrupted)
 
     def leave(self) -> None:
-        """From now on nothing is raised."""
         with self._lock:
             self.left.set()
             if self.error is not None:

@@ -79,7 +79,6 @@ class Monitor:
         return self._shared.pop(name)
 
     def report(self, message: str, code: int) -> None:
-        """Ends all other processes with this message; the caller then ends this one."""
         self._left = True
         self._send(failure(message, code))
         time.sleep(4 * BEAT_SECONDS if self._server is not None else BEAT_SECONDS)  # for the message to get out
@@ -209,6 +208,5 @@ class Monitor:
 
 
 def _no_broken_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Does not log how unauthenticated connections break."""
     if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)

@@ -54,7 +54,6 @@ def find_failure(peers: list[Peer], now: float, stall_seconds: float, silence_se
 
 
 def silence_limit(stall_seconds: float) -> float:
-    """Seconds without a beat after which a process counts as lost."""
     return min(SILENCE_SECONDS, stall_seconds or SILENCE_SECONDS)
 
 
@@ -71,7 +70,6 @@ class Server:
 
     @property
     def rejected(self) -> int:
-        """How many connections did not know the secret."""
         return self._authenticator.rejected
 
     async def start(self, host: str, port: int, seconds: float) -> None:
@@ -131,7 +129,6 @@ class Server:
             self._fail(f"{peer} was lost at step {peer.step} ({peer.stage})", LOST)
 
     async def others_gone(self, seconds: float) -> None:
-        """Waits until only process 0 is connected, or for so many seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not all(w.is_closing() for rank, (_, w) in self._peers.items() if rank):
             await asyncio.sleep(BEAT_SECONDS / 10)

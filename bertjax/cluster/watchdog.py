@@ -35,7 +35,6 @@ class RunningClock:
         self._last, self._stopped = clock(), 0.0
 
     def now(self) -> float:
-        """Seconds since an arbitrary moment."""
         with self._lock:
             now = self._clock()
             self._stopped += max(0.0, now - self._last - self.longest_gap)
@@ -56,7 +55,6 @@ class Heartbeat:
         self._since = self.clock.now()
 
     def at(self, stage: str, step: int) -> None:
-        """The run enters a stage of a step that should not take long."""
         self.step, self.stage, self.paused, self._since = step, stage, False, self.clock.now()
 
     @contextlib.contextmanager
@@ -122,7 +120,6 @@ class Watchdog:
 
 
 def end_stalled(heartbeat: Heartbeat) -> None:
-    """Prints the stack of every thread and ends the process."""
     end_process(_stalled(heartbeat), LOST)
 
 

@@ -29,12 +29,10 @@ _LEAST_SHARE = 0.2
 
 
 def normalize_answer(answer: str) -> str:
-    """The form in which SQuAD compares answers."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def word_tokens(answer: str) -> list[str]:
-    """The words of an answer by SQuAD's rules."""
     return normalize_answer(answer).split()
 
 
@@ -57,7 +55,6 @@ def answer_tokenizer(context: str) -> AnswerTokenizer:
 
 
 def counted_in_characters(contexts: Iterable[str]) -> int:
-    """For how many of the contexts F1 counts characters."""
     return sum(map(_is_unspaced, contexts))
 
 

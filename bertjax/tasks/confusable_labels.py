@@ -53,7 +53,6 @@ def difference(one: str, other: str) -> str:
 
 
 def confusable_with(name: str, names: Iterable[str]) -> str | None:
-    """The first of ``names`` that a person would take for ``name``."""
     plain = canonical(name)
     return next((other for other in names if other != name and canonical(other) == plain), None)
 

@@ -51,7 +51,6 @@ def read_tagged(
 
 
 def _blocks(path: Path) -> list[list[Line]]:
-    """The lines between blank ones."""
     blocks: list[list[Line]] = [[]]
     for number, line in numbered_lines(path):
         if line.strip():

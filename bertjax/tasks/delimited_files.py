@@ -72,7 +72,6 @@ def _delimiter(head: list[str]) -> str:
 
 
 def _widths(head: list[str], delimiter: str) -> list[int]:
-    """How many cells each complete record has."""
     found: list[int] = []
     with contextlib.suppress(csv.Error):
         for cells in csv.reader(head, delimiter=delimiter, strict=True):

@@ -51,7 +51,6 @@ class Scheme:
         return _spans([self.plain(tag) or "O" for tag in tags])
 
     def listed(self, names: Sequence[str]) -> str:
-        """The kinds of tags among ``names``, such as "B-, I-, O"."""
         found = [match for match in map(self.form.fullmatch, names) if match and match["letter"].upper() in self.roles]
         is_suffix = any(match.start("letter") for match in found)
         kinds = {f"{m['mark']}{m['letter']}" if is_suffix else f"{m['letter']}{m['mark']}" for m in found}
@@ -88,7 +87,6 @@ def _marks_entities(scheme: Scheme, names: Sequence[str]) -> bool:
 
 
 def are_entities(label_names: Sequence[str]) -> bool:
-    """Whether tags mark entities: then entities are scored."""
     return scheme_of(label_names) is not None
 
 

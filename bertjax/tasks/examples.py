@@ -267,12 +267,10 @@ def _number(value: Any, where: str, separator: str = ",") -> float:
 
 
 def _number_or_none(value: Any, where: str, separator: str = ",") -> float | None:
-    """The score of a pair; None for null or an empty cell."""
     return None if value is None or (isinstance(value, str) and not value.strip()) else _number(value, where)
 
 
 def python_value(value: Any) -> Any:
-    """A number or an array of NumPy as Python's."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -285,7 +283,6 @@ def named(id: str) -> str:
 
 
 def not_empty(examples: list[Any], message: str) -> list[Any]:
-    """``examples``. Raises DataError with ``message`` if there are none."""
     if not examples:
         raise DataError(message)
     return examples

@@ -58,7 +58,6 @@ def data_warnings(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[s
 
 
 def majority(there: Counter[str]) -> tuple[str, float]:
-    """The most frequent label, and its share of the examples."""
     name, count = max(there.items(), key=lambda item: (item[1], item[0]))
     return name, count / there.total()
 
@@ -124,7 +123,6 @@ def _undivided(labels: Sequence[str], separator: str) -> list[str]:
 
 
 def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
-    """A line if every text has exactly one label, or if a label belongs to every text."""
     counts = {len(example.label) for example in train}
     if counts == {1}:
         spaced = next((name for name in labels if len(name.split()) > 1), None)

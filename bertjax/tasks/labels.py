@@ -162,5 +162,4 @@ def positive_label(labels: Sequence[str], given: str | None = None) -> str | Non
 
 
 def _negates(label: str, other: str) -> bool:
-    """Whether ``label`` is ``other`` after a negating word or prefix."""
     return label.endswith(other) and _NOT.fullmatch(label[: -len(other)]) is not None

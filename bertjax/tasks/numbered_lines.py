@@ -80,7 +80,6 @@ def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) ->
 
 
 def refuse_binary(path: Path, data: bytes) -> None:
-    """Raises DataError for a file that begins like a known kind of binary file."""
     what = next((words for head, words in _NOT_TEXT.items() if data.startswith(head)), None)
     if what is not None:
         raise DataError(f"{path} is {what}")

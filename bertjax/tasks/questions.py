@@ -84,7 +84,6 @@ def checked_questions(rows: Iterable[Row], warn: Warn) -> list[QuestionExample]:
 
 
 def _judge(misaligned: Sequence[_Misaligned], questions: int, left_out: int, warn: Warn) -> None:
-    """Raises DataError if they are too many, else warns that they are left out."""
     count = f"{len(misaligned):,} of {questions:,} questions {'have' if len(misaligned) > 1 else 'has'} such an answer"
     if len(misaligned) > MOST_MISALIGNED * questions:
         raise DataError(f"{misaligned[0].line}; {count}, more than {MOST_MISALIGNED:.0%}{_unit_of(misaligned)}")
@@ -107,7 +106,6 @@ _UNITS: dict[str, Callable[[str, str, int], bool]] = {
 
 
 def _unit_of(misaligned: Sequence[_Misaligned]) -> str:
-    """The end of the message: what to do; the units that all offsets fit, if any."""
     found = [
         name
         for name, fits in _UNITS.items()

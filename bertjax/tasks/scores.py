@@ -303,5 +303,4 @@ def format_scores(
 
 
 def defined_scores(scores: Mapping[str, float], undefined: Mapping[str, str]) -> dict[str, float]:
-    """The scores that have a value."""
     return {name: value for name, value in scores.items() if name not in undefined}

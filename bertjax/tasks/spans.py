@@ -140,7 +140,6 @@ def best_spans(
 
 
 def _highest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest, highest first; the first of equals."""
     least = np.partition(scores, -count)[-count]
     candidates = np.flatnonzero(scores >= least)
     return candidates[np.argsort(-scores[candidates], kind="stable")][:count]

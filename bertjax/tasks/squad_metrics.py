@@ -17,7 +17,6 @@ from bertjax.tasks.examples import QuestionExample, named
 
 
 def exact_match(prediction: str, answer: str, words: AnswerTokenizer = word_tokens) -> float:
-    """1 if both are the same when normalised."""
     return float(words(prediction) == words(answer))
 
 

@@ -135,7 +135,6 @@ class _Found:
     negatives: Sequence[Any] | None = ()
 
     def cells(self, row: Row) -> list[str]:
-        """The cells of text, second text and label that there are columns for."""
         return [row.cells[i] for i in (self.text, self.second, self.label) if i is not None]
 
 
@@ -159,8 +158,6 @@ def _negatives(cells: Mapping[Any, Any], columns: Sequence[Any] | None, where: s
 
 
 def _delimited(records):
-    """A reader of files whose records are lists of cells."""
-
     def read(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
         stream = (record for record in records(path) if any(cell.strip() for cell in record[1]))
         line, first = next(stream, (1, None))
@@ -238,7 +235,6 @@ def _position(column: str, names: list[str], where: str, advice: str = "") -> in
 
 
 def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | None, str | None]:
-    """Columns by name: those given, the others by their usual names among ``names``."""
     lower = [name.lower() for name in names]
     text, second = columns.text, columns.second
     if text is None:
@@ -259,7 +255,6 @@ def _usual(names, columns: Columns, kind: str, where: str) -> tuple[str, str | N
 
 
 def _undivided(names: list[str]) -> str:
-    """What may be wrong with a file whose columns have unknown names."""
     if len(names) == 1 and any(delimiter in names[0] for delimiter in ",;|"):
         return "; tabs separate the columns of a .tsv, name the file .csv"
     is_quoted = all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
@@ -271,7 +266,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
-    """A reader of a file with a JSON object a line."""
     stream = json_objects(path)
     line, first = next(stream, (1, None))
     if first is None:

@@ -36,7 +36,6 @@ class TagNames(tuple[str, ...]):
         return names
 
     def unknown(self, examples: Sequence[TaggedExample]) -> Counter[str]:
-        """How many words have each of the tags that the model does not know."""
         others = set(self[self.known :])
         return Counter(tag for example in examples for tag in example.tags or () if tag in others)
 

@@ -12,7 +12,6 @@ _ROUNDING = 5e-7
 
 
 def are_equal(values: np.ndarray) -> bool:
-    """Whether numbers [N] are all the same up to rounding."""
     return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max(initial=0.0))
 
 
@@ -76,7 +75,6 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
 
 
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
-    """A line on labels that occur and are never predicted, whose F1 is 0, if there are any."""
     if kind not in ("classification", "multi_label"):
         return []
     per_label = {

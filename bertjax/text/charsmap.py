@@ -27,7 +27,6 @@ _END = ""
 
 
 def longest_replacement(charsmap: bytes) -> int:
-    """Characters of the longest text that the map puts in place of what it finds."""
     size = int.from_bytes(charsmap[:4], "little")
     return max((len(text.decode("utf-8", "replace")) for text in charsmap[4 + size :].split(b"\0")), default=0)
 
@@ -74,7 +73,6 @@ def without(charsmap: bytes, characters: str) -> bytes:
 
 
 def _parts(charsmap: bytes) -> tuple[tuple[int, ...], bytes]:
-    """(units of the trie, replacements)."""
     size = int.from_bytes(charsmap[:4], "little") // 4 * 4
     if len(charsmap) < 4 + size:
         return (), b""
@@ -110,7 +108,6 @@ def mapping_steps(charsmap: bytes) -> list[Any] | None:
 
 
 def precompiled(charsmap: bytes) -> Any:
-    """The library's own step for a map."""
     from tokenizers import normalizers
 
     try:
@@ -151,7 +148,6 @@ _Node = tuple[bool, tuple[Any, ...]]
 
 
 def _shared(node: dict[str, Any], known: dict[Any, _Node]) -> _Node:
-    """The tree with equal nodes as one object."""
     following: dict[_Node, list[str]] = defaultdict(list)
     for character, child in node.items():
         if character != _END:
@@ -170,7 +166,6 @@ def _expression(node: _Node) -> str:
 
 
 def _ranges(characters: set[str]) -> str:
-    """The inside of a character class."""
     codes = sorted(map(ord, characters))
     parts, begin = [], 0
     for index, code in enumerate(codes):

@@ -32,7 +32,6 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """The share of the characters that is unknown."""
         return self.unknown / max(self.characters, 1)
 
     def add(self, other: "Coverage") -> None:

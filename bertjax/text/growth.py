@@ -85,7 +85,6 @@ def _steps(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _replacement_factor(pattern: Any, content: str) -> float:
-    """How many times as long a replacement may make a text."""
     pattern = pattern if isinstance(pattern, dict) else {}
     text, expression = pattern.get("String"), pattern.get("Regex")
     if isinstance(text, str) and text:

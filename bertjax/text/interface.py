@@ -52,7 +52,6 @@ class Tokenizer(abc.ABC):
     former_fingerprint: str | None = None
 
     def has_fingerprint(self, recorded: object) -> bool:
-        """Whether ``recorded``, by this or an earlier version, is the fingerprint of this tokenizer."""
         return recorded is not None and recorded in (self.fingerprint, self.former_fingerprint)
 
     def encode(self, text: str) -> list[int]:
@@ -76,7 +75,6 @@ class Tokenizer(abc.ABC):
         return self._tokens[token_id]
 
     def token_id(self, token: str) -> int | None:
-        """The id of a piece, or None."""
         return self._ids.get(token)
 
     @abc.abstractmethod
@@ -128,7 +126,6 @@ class Tokenizer(abc.ABC):
         self.special_ids = tuple(sorted({*ids.values(), *unused, *others}))
 
     def _add_names_to_fingerprint(self) -> None:
-        """Makes the fingerprint cover the names of the special tokens, unless they are the usual ones."""
         usual = _special_ids(self._ids, {})
         if any(usual.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
             self.fingerprint = fingerprint("special tokens", self.fingerprint, *self.special_tokens().values())
@@ -142,7 +139,6 @@ def _special_ids(ids: Mapping[str, int], names: Mapping[str, str]) -> dict[str, 
 
 
 def fingerprint(*parts: str) -> str:
-    """Hex SHA-256 over ``parts``, each with its length."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

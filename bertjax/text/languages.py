@@ -74,7 +74,6 @@ def with_dotless_i(text: str) -> str:
 
 
 def dotless_i_steps() -> list[Any]:
-    """``with_dotless_i`` as normalizers of the library ``tokenizers``."""
     from tokenizers import Regex, normalizers
 
     return [normalizers.Replace(Regex(pattern), content) for pattern, content in DOTLESS_I]

@@ -35,7 +35,6 @@ class LibraryTokenizer(Tokenizer):
         return guarded(self._origin, self._library.decode, [int(i) for i in ids], skip_special_tokens=False)
 
     def _encode_slowly(self, texts: Sequence[str]) -> Any:
-        """The library's encodings with offsets and words."""
         return guarded(self._origin, self._library.encode_batch, list(texts), add_special_tokens=False)
 
 
@@ -72,7 +71,6 @@ def template(tokenizer: Tokenizer, given: Any = None) -> dict[str, Any]:
 
 
 def _trimming_steps(given: Any) -> Iterator[dict[str, Any]]:
-    """The steps that change offsets and not ids."""
     if not isinstance(given, dict):
         return
     if given.get("type") == "ByteLevel":

@@ -23,7 +23,6 @@ class EncodedText(NamedTuple):
 
 
 def encoded_text(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> EncodedText:
-    """``EncodedText`` from the offsets that a library returns."""
     spans = [_without_space(text, begin, end) for begin, end in spans]
     if not text.isascii():
         spans = _with_marks(text, spans)

@@ -121,7 +121,6 @@ def _append(sentence: str, sentences: list[str]) -> None:
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bool) -> bool:
-    """Whether the sentence that began at ``start`` ends at this candidate."""
     following = _NEXT_WORD.match(text, match.end())
     if following is None:
         return True
@@ -138,7 +137,6 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
 
 
 def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: str, small_starts: bool) -> bool:
-    """Whether the single full stop between ``word`` and ``following`` ends the sentence."""
     if not word:
         return True
     begins = following.rstrip(".") in SENTENCE_STARTERS or small_starts

@@ -49,7 +49,6 @@ def load_tokenizer(
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder has any file of a tokenizer, complete or damaged."""
     names = (*_NAMES, "tokenizer_config.json", _OTHER_IDS)
     return any((folder / name).exists() for name in names) or any(folder.glob("*.model"))
 

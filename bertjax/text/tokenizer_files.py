@@ -36,7 +36,6 @@ class FolderSettings:
     runs_json: bool = False
 
     def with_defaults(self, cleaning: Mapping[str, bool | None]) -> "FolderSettings":
-        """The same, with ``cleaning`` for the settings that the files do not mention."""
         return dataclasses.replace(self, cleaning={**cleaning, **self.cleaning})
 
 
@@ -69,7 +68,6 @@ def parse_object(path: Path) -> dict[str, Any]:
 
 
 def folder_settings(folder: Path) -> FolderSettings:
-    """What ``tokenizer_config.json`` and ``special_tokens_map.json`` of a folder say. Raises ConfigError."""
     config_file, map_file = folder / "tokenizer_config.json", folder / "special_tokens_map.json"
     config, special = (parse_object(path) if path.is_file() else {} for path in (config_file, map_file))
     names = _names(special, map_file) | _names(config, config_file)

@@ -44,7 +44,6 @@ class TextSample:
         self._limit = 1 << 64
 
     def add(self, sentences: Sequence[str]) -> None:
-        """Offers a document."""
         digest = hashlib.blake2b(digest_size=8)
         for sentence in sentences:
             digest.update(sentence.encode())
@@ -59,7 +58,6 @@ class TextSample:
             self._size = sum(len(sentence) for _, document in self._documents for sentence in document)
 
     def sentences(self) -> list[str]:
-        """The sentences of the documents in the sample."""
         return [sentence for _, document in self._documents for sentence in document]
 
 
@@ -220,7 +218,6 @@ def with_exact_scores(model: bytes) -> bytes:
 
 
 def count_characters(texts: Iterable[str]) -> Counter[str]:
-    """How often each character other than white space occurs."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
@@ -250,6 +247,5 @@ def _covering(ranked: list[str], counts: Counter[str], coverage: float) -> list[
 
 
 def without(texts: list[str], characters: Iterable[str]) -> list[str]:
-    """``texts`` with each of ``characters`` replaced by a space."""
     table = dict.fromkeys(map(ord, characters), " ")
     return [text.translate(table) for text in texts] if table else texts
