@@ -182,7 +182,12 @@ def phase(**values: Any) -> ConfigDict:
 def resolve(config: Any) -> RunConfig:
     """Checks a ConfigDict (or nested dict) and returns it frozen. Raises ConfigError."""
     run, tree = schema.read(RunConfig, config)
-    run = _with_predictions(dataclasses.replace(run, unset=schema.not_set(run, tree)))
+    unset, phases = schema.not_set(run, tree), dict(run.phases)
+    for name, phase in phases.items():
+        if f"phases.{name}.max_predictions" in unset:
+            most = most_predictions(run.data.masked_lm_prob, phase.sequence_length)
+            phases[name] = dataclasses.replace(phase, max_predictions=most)
+    run = dataclasses.replace(run, unset=unset, phases=phases)
     _check_combinations(run)
     return run
 
@@ -190,15 +195,6 @@ def resolve(config: Any) -> RunConfig:
 def most_predictions(masked_lm_prob: float, length: int) -> int:
     """Masked positions that a row of so many tokens needs at most: 20 of 128 and 77 of 512 at a probability of 0.15."""
     return max(1, math.ceil(round(masked_lm_prob * length, 6)))  # 0.1 * 30 is a little over 3
-
-
-def _with_predictions(run: RunConfig) -> RunConfig:
-    phases = dict(run.phases)
-    for name, phase in phases.items():
-        if f"phases.{name}.max_predictions" in run.unset:
-            most = most_predictions(run.data.masked_lm_prob, phase.sequence_length)
-            phases[name] = dataclasses.replace(phase, max_predictions=most)
-    return dataclasses.replace(run, phases=phases)
 
 
 def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:

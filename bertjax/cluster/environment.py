@@ -47,14 +47,13 @@ def find_cluster(
     """
     if num_processes == 1 and coordinator is None and not process_id:
         return None
-    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
-    if any(value is not None for value in given.values()):
-        missing = [f"--{name}" for name, value in given.items() if value is None]
-        if missing:
-            raise ConfigError(f"{' and '.join(missing)} must be given too: every process needs all three")
-        assert coordinator is not None and num_processes is not None and process_id is not None
+    if coordinator is not None and num_processes is not None and process_id is not None:
         host, port = _address(coordinator, "--coordinator")
         return _checked(ClusterMember(host, port, num_processes, process_id, "flags"))
+    given = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) < len(given):
+        raise ConfigError(f"{' and '.join(missing)} must be given too: every process needs all three")
     for name, find in FINDERS.items():
         found = find(environ)
         if found is not None:
@@ -103,8 +102,7 @@ def from_variables(environ: Mapping[str, str]) -> ClusterMember | None:
     there = [name for name in names if environ.get(name)]
     if names[1] not in there:  # a coordinator alone may be meant for Open MPI
         return None
-    missing = [name for name in names if name not in there]
-    if missing:
+    if missing := [name for name in names if name not in there]:
         raise ConfigError(f"the environment has {', '.join(there)} but not {' and '.join(missing)}")
     host, port = _address(environ[names[0]], names[0])
     count, index = _numbers(environ, *names[1:])

@@ -66,7 +66,7 @@ class Server:
         self._authenticator = Authenticator(secret, self._count)
         self._peers: dict[int, tuple[Peer, asyncio.StreamWriter]] = {}
         self._waiting: dict[str, dict[int, Any]] = {}
-        self._failed = False
+        self._failure: dict[str, Any] | None = None
 
     @property
     def rejected(self) -> int:
@@ -113,7 +113,7 @@ class Server:
         peer = Peer(rank, machine, self._clock.now())
         self._peers[rank] = peer, writer
         writer.write(line({"welcome": True}))
-        if self._failed:
+        if self._failure is not None:
             writer.write(line(self._failure))
         try:
             while True:
@@ -149,8 +149,8 @@ class Server:
             peer.leaving = True
 
     def _fail(self, message: str, code: int) -> None:
-        if not self._failed:
-            self._failed, self._failure = True, failure(message, code)
+        if self._failure is None:
+            self._failure = failure(message, code)
             self._tell(self._failure)
 
     def _tell(self, message: dict[str, Any]) -> None:

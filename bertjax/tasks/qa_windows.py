@@ -51,9 +51,8 @@ class RankedAnswers:
 
     def best(self, null_threshold: float | None) -> AnswerCandidate:
         """The best answer, or no answer if its score is more than ``null_threshold`` higher. None: always an answer."""
-        if not self.answers:
-            return self.no_answer
-        return self.no_answer if null_threshold is not None and self.null_margin > null_threshold else self.answers[0]
+        is_none = not self.answers or (null_threshold is not None and self.null_margin > null_threshold)
+        return self.no_answer if is_none else self.answers[0]
 
 
 def question_windows(

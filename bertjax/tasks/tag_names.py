@@ -55,9 +55,9 @@ def _lines_on_one(examples: Sequence[TaggedExample]) -> list[str]:
     counts = Counter(tag for example in examples for tag in example.tags or ())
     if len(counts) != 1:
         return []
-    (tag, words), column = counts.popitem(), ""
-    if examples[0].lines is not None:
-        column = "; choose another column with config.data.label, in evaluate with --columns"
+    tag, words = counts.popitem()
+    column = "; choose another column with config.data.label, in evaluate with --columns"
+    column *= examples[0].lines is not None
     return [f"{examples[0].where}: all {words:,} words have the tag {quoted(tag)}: their scores mean nothing{column}"]
 
 

@@ -73,6 +73,7 @@ def without(charsmap: bytes, characters: str) -> bytes:
 
 
 def _parts(charsmap: bytes) -> tuple[tuple[int, ...], bytes]:
+    """(units of the trie, replacements)."""
     size = int.from_bytes(charsmap[:4], "little") // 4 * 4
     if len(charsmap) < 4 + size:
         return (), b""
