@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bertjax.cluster.environment import ClusterMember
-from bertjax.cluster.interrupt import interruptible
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
-from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, raise_stalled
+from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, interruptible, raise_stalled
 from bertjax.config_schema import leaves
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from bertjax.cli.command import fail
 from bertjax.cli.showing import note
-from bertjax.cluster.interrupt import interruptible
+from bertjax.cluster.watchdog import interruptible
 from bertjax.errors import ConfigError, WorkdirGone, exit_code
 
 FILE = ".lock"

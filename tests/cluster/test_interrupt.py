@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from bertjax.cluster.interrupt import interruptible
 from bertjax.cluster.processes import distributed_run
-from bertjax.cluster.watchdog import IN_STEP
+from bertjax.cluster.watchdog import IN_STEP, interruptible
 from bertjax.errors import LOST, Stalled, exit_code
 
 
