@@ -151,7 +151,7 @@ def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[
 def not_set(config: Any, tree: Mapping[str, Any]) -> frozenset[str]:
     """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
     ``config`` was built from."""
-    given = leaves(tree)
+    given = _leaves(tree)
     return frozenset(name for name, f, _ in _walk(config) if "follows" in f.metadata and given.get(name) is None)
 
 
@@ -222,7 +222,7 @@ def translated(items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    named = leaves(tree)
+    named = _leaves(tree)
     if translated(named) == named:
         return dict(tree)
     new: dict[str, Any] = {}
@@ -241,7 +241,7 @@ def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_old_names(tree: Mapping[str, Any]) -> None:
     """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
-    for name, value in leaves(tree).items():
+    for name, value in _leaves(tree).items():
         new, new_value = _renamed(RENAMED, name, value)
         if new != name:
             raise ConfigError(f"config.{name} is now called config.{new}; set config.{new} = {new_value!r}")
@@ -249,11 +249,11 @@ def _refuse_old_names(tree: Mapping[str, Any]) -> None:
             raise ConfigError(f"config.{name} = {value!r} is now called {new_value!r}")
 
 
-def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Dotted name -> value of nested dicts; an empty dict is a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
+        flat |= _leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
     return flat
 
 

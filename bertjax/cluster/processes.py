@@ -12,7 +12,6 @@ from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
 from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, interruptible, raise_stalled
-from bertjax.config_schema import leaves
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
@@ -41,11 +40,18 @@ class Processes:
 
     def must_equal(self, what: str, values: dict[str, Any]) -> None:
         """Raises ConfigError that names every value (plain JSON) that differs from process 0's."""
-        here, there = leaves(values), leaves(self.share(what, values))
+        here, there = _flat(values), _flat(self.share(what, values))
         differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
         if differ:
             shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
             raise ConfigError(f"the {what} differs from that of process 0: {shown}; start all processes alike")
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
+    return flat
 
 
 @contextlib.contextmanager
