@@ -22,15 +22,15 @@ def ending(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def decompressed(path: Path, raw: io.BufferedReader) -> Any:
-    """The bytes of ``raw``, decompressed by the ending of ``path``: a stream with ``readline`` and ``peek``.
+def decompressed(path: Path, raw: io.BufferedReader) -> io.BufferedReader:
+    """The bytes of ``raw``, decompressed by the ending of ``path``.
 
     Reading it raises EOFError, lzma.LZMAError, zlib.error, or OSError without a number if the data is damaged, ends
     early or asks for too much memory.
     """
     match path.suffix.lower():
         case ".gz":
-            return gzip.GzipFile(fileobj=raw)
+            return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)  # pyright: ignore[reportArgumentType]
         case ".xz" | ".lzma":
             return io.BufferedReader(_XzReader(raw), _BUFFER)
         case ".zst":

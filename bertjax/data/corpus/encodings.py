@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,34 +24,16 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-# Python's name -> iconv's name.
-_LATIN = {"cp1252": "CP1252", "cp1250": "CP1250", "cp1254": "CP1254"}
-# What is usual beyond ASCII in the languages written in these; if two fit equally well, the first one is taken.
-_USUAL = {
+# Latin scripts: what is usual beyond ASCII in their languages; if two fit equally well, the first one is taken.
+_LATIN = {
     "cp1252": set("äöüßéèêëàâçîïôùûœáíóúñãõåæøìòÄÖÜÉÈÀÇÁÍÓÚÑÅÆØ’‘“”„–—…«»°§¡¿€£\u00a0"),
     "cp1250": set("ąćęłńóśźżáčďéěíňřšťúůýžöőüűăâîşţäôľĺŕĄĆĘŁŃÓŚŹŻÁČĎÉĚÍŇŘŠŤÚŮÝŽÖŐÜŰŞŢ’‘“”„–—…«»°§\u00a0"),
     "cp1254": set("çğıöşüâîûÇĞİÖŞÜ’‘“”–—…°\u00a0"),
 }
-_OTHER = {
-    "cp1251": "CP1251",
-    "koi8_r": "KOI8-R",
-    "cp866": "CP866",
-    "iso8859_5": "ISO-8859-5",
-    "cp1253": "CP1253",
-    "iso8859_7": "ISO-8859-7",
-    "cp1255": "CP1255",
-    "cp1256": "CP1256",
-    "iso8859_6": "ISO-8859-6",
-    "cp874": "CP874",
-    "gb18030": "GB18030",
-    "big5": "BIG5",
-    "cp932": "CP932",
-    "euc_jp": "EUC-JP",
-    "cp949": "CP949",
-}
+_CYRILLIC = ("cp1251", "koi8_r", "cp866", "iso8859_5")
+_GREEK_TO_THAI = ("cp1253", "iso8859_7", "cp1255", "cp1256", "iso8859_6", "cp874")
 # Characters that are frequent in Chinese, Japanese and Korean, and rare in other bytes misread as such text.
 _COMMON = set("的一是不了在人有我他、。，이다는을의에가 \n" + "".join(map(chr, range(0x3041, 0x3097))))
-# If two fit equally well, the first one is taken.
 _DOUBLE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 _ROW = re.compile(rb"[\x80-\xff]+")
 _UNPACKED = {".gz": "gzip -dc", ".xz": "xz -dc", ".lzma": "xz -dc", ".zst": "zstd -dc"}
@@ -83,16 +66,15 @@ def wide_encoding(head: bytes) -> str | None:
     if sum(nuls) < 3:
         return _wide_by_characters(head)
     quarter = len(head) / 4
-    if not len(head) % 4 and nuls[3] >= quarter and nuls[2] > 0.9 * quarter > 2 * nuls[0]:
-        return _if_text(head, "UTF-32LE")
-    if not len(head) % 4 and nuls[0] >= quarter and nuls[1] > 0.9 * quarter > 2 * nuls[3]:
-        return _if_text(head, "UTF-32BE")
     odd, even = nuls[1] + nuls[3], nuls[0] + nuls[2]
-    if odd > 0.01 * quarter and not even:
-        return _if_text(head, "UTF-16LE")
-    if even > 0.01 * quarter and not odd:
-        return _if_text(head, "UTF-16BE")
-    return _wide_by_characters(head)
+    shown = {
+        "UTF-32LE": not len(head) % 4 and nuls[3] >= quarter and nuls[2] > 0.9 * quarter > 2 * nuls[0],
+        "UTF-32BE": not len(head) % 4 and nuls[0] >= quarter and nuls[1] > 0.9 * quarter > 2 * nuls[3],
+        "UTF-16LE": odd > 0.01 * quarter and not even,
+        "UTF-16BE": even > 0.01 * quarter and not odd,
+    }
+    encoding = next((name for name, is_shown in shown.items() if is_shown), None)
+    return _wide_by_characters(head) if encoding is None else _if_text(head, encoding)
 
 
 def _wide_by_characters(head: bytes) -> str | None:
@@ -101,13 +83,13 @@ def _wide_by_characters(head: bytes) -> str | None:
     except UnicodeDecodeError as error:
         if error.start < len(head) - 8:
             for encoding in ("UTF-16LE", "UTF-16BE"):
-                if _common(head.decode(encoding, "ignore")) > 0.05:
+                if _share(_COMMON, head.decode(encoding, "ignore")) > 0.05:
                     return _if_text(head, encoding)
     return None
 
 
-def _common(text: str) -> float:
-    return sum(character in _COMMON for character in text) / max(len(text), 1)
+def _share(characters: set[str], text: str) -> float:
+    return sum(character in characters for character in text) / max(len(text), 1)
 
 
 def _if_text(head: bytes, encoding: str) -> str | None:
@@ -129,35 +111,33 @@ def guessed_encoding(sample: bytes) -> str | None:
     rows = _ROW.findall(sample)
     beyond, letters = sum(map(len, rows)), sum(chr(byte).isalpha() for byte in sample if byte < 0x80)
     if beyond >= min(letters, 2 * len(rows)):
-        name, fit = _best(_DOUBLE, sample, _common)
-        if fit > 0.1:
-            return _OTHER[name]
-        best = from_bytes(sample, cp_isolation=list(_OTHER)).best()
-        return None if best is None else _OTHER.get(best.encoding)
-    usual = lambda name: lambda text: sum(character in _USUAL[name] for character in text) / max(len(text), 1)
-    name, fit = max((_best([name], sample, usual(name)) for name in _LATIN), key=lambda found: found[1])
-    return _LATIN[name] if fit > 0.5 else None
+        name = _best(dict.fromkeys(_DOUBLE, _COMMON), sample, 0.1)
+        if name is None:
+            known = [*_CYRILLIC, *_GREEK_TO_THAI, *_DOUBLE]
+            best = from_bytes(sample, cp_isolation=known).best()
+            name = best.encoding if best is not None and best.encoding in known else None
+    else:
+        name = _best(_LATIN, sample, 0.5)
+    # iconv's name of Python's.
+    return None if name is None else name.upper().replace("_", "-").replace("ISO8859", "ISO-8859")
 
 
-def _best(names: Sequence[str], sample: bytes, fit: Callable[[str], float]) -> tuple[str, float]:
-    """The encoding whose characters beyond ASCII fit best, the first of equals, and how well: 0 if decoding fails."""
+def _best(usual: Mapping[str, set[str]], sample: bytes, least: float) -> str | None:
+    """The encoding in which most characters beyond ASCII are ``usual``, the first of equals; None if no more than
+    ``least`` of them are in any."""
     found = []
-    for name in names:
-        try:
-            text = sample.decode(name)
-        except UnicodeDecodeError:
-            found.append((name, 0.0))
-            continue
-        found.append((name, fit("".join(character for character in text if not character.isascii()))))
-    return max(found, key=lambda entry: entry[1])
+    for name, characters in usual.items():
+        with contextlib.suppress(UnicodeDecodeError):
+            text = "".join(character for character in sample.decode(name) if not character.isascii())
+            found.append((name, _share(characters, text)))
+    name, share = max(found, key=lambda entry: entry[1], default=(None, 0.0))
+    return name if share > least else None
 
 
 def iconv(path: Path, encoding: str, *options: str) -> str:
     """The command line that converts a file to UTF-8, and what to do with the result."""
-    output = path
     unpack = _UNPACKED.get(path.suffix.lower())
-    if unpack is not None:
-        output = path.with_suffix("")
+    output = path if unpack is None else path.with_suffix("")
     output = output.with_name(f"{output.stem}.utf8{output.suffix}")
     source, target = shlex.quote(str(path)), shlex.quote(str(output))
     convert = " ".join(["iconv", *options, "-f", encoding, "-t", "UTF-8"])

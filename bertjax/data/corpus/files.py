@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from bertjax.data.corpus.compressed import decompressed
 from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
@@ -24,6 +24,7 @@ LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
+_UNREADABLE = (EOFError, OSError, lzma.LZMAError, zlib.error)
 
 
 class Content(NamedTuple):
@@ -38,7 +39,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turns what goes wrong while a file is read into a DataError of one line."""
     try:
         yield
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path} cannot be read: {reason}") from None
@@ -152,10 +153,11 @@ class Report:
     def _cleaned(self, text: str, data: Callable[[], bytes]) -> str:
         if BYTE_ORDER_MARK in text:  # in the middle, where files were joined
             text = text.replace(BYTE_ORDER_MARK, "")
-        if "\0" in text or not _encodes(text):
+        if not text.isascii() or "\0" in text:
             self.source.nuls += text.count("\0")
             text, count = _NOT_TEXT.subn(_REPLACEMENT, text)
-            self._replaced(count, data())
+            if count:
+                self._replaced(count, data())
         return text
 
     def _replaced(self, count: int, data: bytes) -> None:
@@ -172,16 +174,6 @@ def _bytes_of(text: str) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def _encodes(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def lines(path: Path, report: Report, expected: Content | None = None) -> Iterator[bytes]:
     """The lines of a file without their line break, decompressed by its ending (.gz, .xz, .zst).
 
@@ -192,13 +184,10 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
     """
     with opened(path) as file:
         raw = HashedFile(path, file, expected)
-        counted = 0
+        before, first = report.bytes_read, True
         with decompressed(path, io.BufferedReader(raw, _CHUNK)) as stream:
-            lined = _lined(path, stream, raw)
-            first = True
-            while line := _next_line(lined, raw):
-                report.bytes_read += raw.count - counted
-                counted = raw.count
+            for line in _lines(path, stream, raw):
+                report.bytes_read = before + raw.count
                 # At the start, and where files were joined; a table cell that is just a mark stays.
                 while line.startswith(MARK) and (first or not line.startswith(MARK + b"\t")):
                     line = line[len(MARK) :]
@@ -207,18 +196,18 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
             raw.finish()
 
 
-def _lined(path: Path, stream: Any, raw: HashedFile) -> Any:
-    """The stream with lines that end in a line feed. Raises DataError for UTF-16 and UTF-32."""
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, _CHUNK)
+def _lines(path: Path, stream: io.BufferedReader, raw: HashedFile) -> Iterator[bytes]:
     try:
-        head = buffered.peek(_CHUNK)
-    except Exception:
-        raw.finish()
+        head = stream.peek(_CHUNK)
+        refuse_wide(path, head)
+        # A file from an old Mac: every line ends in a carriage return alone.
+        if b"\r" in head[:-1] and b"\n" not in head:
+            stream = io.BufferedReader(_LineFeeds(stream), _CHUNK)
+        while line := stream.readline(LONGEST_LINE):
+            yield line
+    except _UNREADABLE:
+        raw.finish()  # if the file was replaced meanwhile, say that instead
         raise
-    refuse_wide(path, head)
-    # A file from an old Mac: every line ends in a carriage return alone.
-    only_returns = b"\r" in head[:-1] and b"\n" not in head
-    return io.BufferedReader(_LineFeeds(buffered), _CHUNK) if only_returns else buffered
 
 
 class _LineFeeds(io.RawIOBase):
@@ -234,11 +223,3 @@ class _LineFeeds(io.RawIOBase):
         data = self._stream.read1(len(buffer)).replace(b"\r", b"\n")
         buffer[: len(data)] = data
         return len(data)
-
-
-def _next_line(stream: Any, raw: HashedFile) -> bytes:
-    try:
-        return stream.readline(LONGEST_LINE)
-    except Exception:
-        raw.finish()  # if the file was replaced meanwhile, say that instead
-        raise

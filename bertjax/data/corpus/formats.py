@@ -62,11 +62,10 @@ def _text_documents(path: Path, report: Report, expected: Content | None) -> Ite
 def _json_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:
     """One JSON object per line, its ``text`` a document. Other lines are skipped and counted. Raises DataError if all
     are skipped."""
-    good, bad, in_long_line = 0, 0, False
+    good, before, in_long_line = 0, report.skipped_lines, False
     for line in lines(path, report, expected):
         is_piece = len(line) >= LONGEST_LINE - 2
         if is_piece or in_long_line:
-            bad += not in_long_line
             report.skipped_lines += not in_long_line
             in_long_line = is_piece
             continue
@@ -74,11 +73,11 @@ def _json_documents(path: Path, report: Report, expected: Content | None) -> Ite
             continue
         text = _json_text(report, line)
         if text is None:
-            bad += 1
             report.skipped_lines += 1
             continue
         good += 1
         yield Document(report.clean(text))
+    bad = report.skipped_lines - before
     if bad and not good:
         raise DataError(f"{path}: none of its {bad} lines is a JSON object with a 'text'")
 

@@ -28,13 +28,26 @@ INSTALLED_DOCS = "installed-docs"
 
 
 class Source(abc.ABC):
-    """Documents in a fixed order. ``name``: for messages and the manifest."""
+    """Documents in a fixed order. name, kind: for messages and the manifest. Once described, its content must still be
+    the same when it is read."""
 
     name: str
+    kind: str
+    _content: Content | None = None
 
-    @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """For the manifest: name, kind, SHA-256 and size. Raises DataError."""
+        self._content = self._hashed()
+        return {"name": self.name, "kind": self.kind, **self._content._asdict()}
+
+    @abc.abstractmethod
+    def _hashed(self) -> Content:
+        """Its present content. Raises DataError."""
+
+    def _check(self, what: str) -> None:
+        """Raises DataError if the content has changed since it was described."""
+        if self._content is not None:
+            check_unchanged(what, self._hashed(), self._content)
 
     @abc.abstractmethod
     def documents(self, report: Report) -> Iterator[Document]:
@@ -48,20 +61,20 @@ class Source(abc.ABC):
 class TextList(Source):
     """A list of texts from Python, each a document, each line of it a paragraph."""
 
-    name = "texts"
+    name = kind = "texts"
 
     def __init__(self, texts: Sequence[str]) -> None:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise DataError("a list of texts must hold strings only")
         self._texts = list(texts)
 
-    def describe(self) -> dict[str, Any]:
+    def _hashed(self) -> Content:
         digest, size = hashlib.sha256(), 0
         for text in self._texts:
             data = text.encode("utf-8", "surrogatepass")
             size += len(data)
             digest.update(len(data).to_bytes(8, "little") + data)
-        return {"name": self.name, "kind": "texts", "sha256": digest.hexdigest(), "size": size}
+        return Content(digest.hexdigest(), size)
 
     def documents(self, report: Report) -> Iterator[Document]:
         for text in self._texts:
@@ -72,48 +85,40 @@ class TextList(Source):
 class InstalledDocs(Source):
     """Prose of the docstrings of the standard library and of bertjax's dependencies."""
 
-    name = INSTALLED_DOCS
+    name = kind = INSTALLED_DOCS
 
-    def __init__(self) -> None:
-        self._content: Content | None = None
-
-    def describe(self) -> dict[str, Any]:
-        self._content = Content(*docstrings.fingerprint())
-        return {"name": self.name, "kind": INSTALLED_DOCS, **self._content._asdict()}
+    def _hashed(self) -> Content:
+        return Content(*docstrings.fingerprint())
 
     def documents(self, report: Report) -> Iterator[Document]:
         for text, size in docstrings.documents():
             report.bytes_read += size
             yield Document(report.take(text))
-        if self._content is not None:  # a package may have been upgraded meanwhile
-            check_unchanged("what is installed", Content(*docstrings.fingerprint()), self._content)
+        self._check("what is installed")  # a package may have been upgraded meanwhile
 
 
 class FileSource(Source):
-    """One file. Once described, its content must still be the same when it is read."""
-
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, plain(path)
-        self._content: Content | None = None
+        self.path, self.name, self.kind = path, plain(path), kind_of(path)
 
-    def describe(self) -> dict[str, Any]:
-        self._content = hash_file(self.path)
-        return {"name": self.name, "kind": kind_of(self.path), **self._content._asdict()}
+    def _hashed(self) -> Content:
+        return hash_file(self.path)
 
     def documents(self, report: Report) -> Iterator[Document]:
-        return READERS[kind_of(self.path)](self.path, report, self._content)
+        return READERS[self.kind](self.path, report, self._content)
 
     def fix(self, encoding: str, drop: bool) -> str:
-        is_file = kind_of(self.path) != ".parquet"
-        return iconv(self.path, encoding, *["-c"] * drop) if is_file else fix_of_values(encoding, drop)
+        is_parquet = self.kind == ".parquet"
+        return super().fix(encoding, drop) if is_parquet else iconv(self.path, encoding, *["-c"] * drop)
 
 
 class TfdsSource(Source):
     """A TFDS data set stored as ArrayRecord, with a feature ``text``: its split ``train`` or, without one, all."""
 
+    kind = "tfds"
+
     def __init__(self, name: str) -> None:
         self.name = f"tfds:{plain(name)}"
-        self._content: Content | None = None
         self._builder = open_builder(find_folder(name))
         splits = sorted(self._builder.info.splits)
         self._splits = ["train"] if "train" in splits else splits
@@ -121,28 +126,19 @@ class TfdsSource(Source):
             features = ", ".join(sorted(self._builder.info.features or {}))
             raise DataError(f"{self.name} has no feature 'text'; its features: {features}")
 
-    def describe(self) -> dict[str, Any]:
-        self._content = self._hashed()
-        return {"name": self.name, "kind": "tfds", **self._content._asdict()}
-
     def _texts(self, split: str) -> Iterator[bytes | str]:
         try:
             data = self._builder.as_data_source(split=split)
-            count, read = len(data), lambda index: data[index]["text"]
-        except Exception as error:  # here and below: damaged files make the libraries raise anything
-            raise self._damaged(error) from None
-        for index in range(count):
-            try:
-                text = read(index)
+            for index in range(len(data)):
+                text = data[index]["text"]
                 if not isinstance(text, bytes | str):
                     raise TypeError(f"record {index} of {split} is not text")
-            except Exception as error:
-                raise self._damaged(error) from None
-            yield text
+                yield text
+        except Exception as error:  # damaged files make the libraries raise anything
+            raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> DataError:
-        if self._content is not None:
-            check_unchanged(self.name, self._hashed(), self._content)
+        self._check(self.name)
         return DataError(f"{self.name} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
     def _hashed(self) -> Content:
@@ -159,8 +155,7 @@ class TfdsSource(Source):
             for text in self._texts(split):
                 report.bytes_read += len(text)
                 yield Document(report.decode(text) if isinstance(text, bytes) else report.take(text))
-        if self._content is not None:  # the library reads in any order, so the files are hashed again
-            check_unchanged(self.name, self._hashed(), self._content)
+        self._check(self.name)  # the library reads in any order, so the files are hashed again
 
 
 def read_documents(sources: Iterable[Source], report: Report) -> Iterator[Document]:
@@ -205,8 +200,8 @@ def _open(spec: str | Path | Source) -> list[Source]:
             f"corpus {name} is a folder that bertjax.prepare did not make; "
             f"give files, such as '{name.rstrip('/')}/*.txt'"
         )
-    paths = [path] if is_there else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    paths = [p for p in paths if not p.is_dir()]
+    found = [str(path)] if is_there else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+    paths = [p for p in map(Path, found) if not p.is_dir()]
     if not paths:
         what = "matches no file" if any(c in name for c in "*?[") else "does not exist"
         hint = ""
