@@ -19,11 +19,11 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import prepared as corpora
 from bertjax.data.corpus.arrays import Corpus
+from bertjax.data.corpus.building import corpus_of_documents
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences
 from bertjax.data.corpus.text_warnings import TextCounts, check_known, unknown_line
-from bertjax.data.stream.in_memory import corpus_of_documents
 from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError, ModelFileError

@@ -17,9 +17,9 @@ from bertjax.cli.display import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig
 from bertjax.data.corpus.text_warnings import text_warnings
+from bertjax.data.stream.masking import check_words
 from bertjax.data.stream.pipeline import evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER
-from bertjax.data.stream.word_warnings import check_words
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, restore
 from bertjax.engine.machine import run_figures, versions

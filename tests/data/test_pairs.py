@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertjax.data.stream.blocks import read_block
-from bertjax.data.stream.examples import pair_piece, split_long
+from bertjax.data.stream.examples import pair_piece, split_runs
 from bertjax.data.stream.hashing import Purpose, derive, draw
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
@@ -183,7 +183,7 @@ def test_target_length_is_drawn_once_a_document(synthetic):
 def test_long_sentences_are_split_and_lose_nothing(synthetic):
     chosen = ExampleSettings(MLM, sequence_length=16, short_seq_prob=0.0)
     block = read_block(synthetic.corpus([[50, 3]]), 10**9, 0, 0, 0)
-    sentences = split_long(block.sentences, chosen.room)
+    _, sentences = split_runs(block, block.sentences, chosen)
     assert sentences.length.tolist() == [14, 14, 14, 8, 3]
     examples = make_examples(block, sentences, chosen, 0, 0)
     assert examples.a_length.tolist() == [14, 14, 14, 11]

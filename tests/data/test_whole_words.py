@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 
 from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.building import corpus_of_documents
 from bertjax.data.corpus.sources import TextList
-from bertjax.data.stream.assembly import bits_at
 from bertjax.data.stream.cursor import Cursor
-from bertjax.data.stream.in_memory import corpus_of_documents
-from bertjax.data.stream.masking import TokenFacts
+from bertjax.data.stream.masking import TokenFacts, check_words, share_in_words
 from bertjax.data.stream.pipeline import ExampleSettings, RowStream
-from bertjax.data.stream.whole_words import MOST_PIECES, without_long_words
-from bertjax.data.stream.word_warnings import check_words, share_in_words
+from bertjax.data.stream.whole_words import MOST_PIECES, bits_at, without_long_words
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.masked_batches import masked_batches
 from bertjax.objectives.registry import find_objective

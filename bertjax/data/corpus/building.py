@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertjax.cli.progress_bar import ReportProgress
 from bertjax.data.corpus import manifest as manifests
-from bertjax.data.corpus.arrays import token_counts, write_arrays
+from bertjax.data.corpus.arrays import Corpus, token_counts, write_arrays
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source
 from bertjax.data.corpus.staging import Spool, Staged, read_sentences, split, tokenize
@@ -79,6 +82,16 @@ def build(
         "files": files,
     }
     manifests.write(folder, manifest)
+
+
+def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) -> Corpus:
+    """Documents given as lists of sentences, tokenised, in memory; without those that have no tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        staged = tokenize(documents, tokenizer, Path(folder))
+        names = ("tokens", "sentence_lengths", "document_sentences", "document_tokens")
+        words = None if staged.word_starts is None else np.packbits(staged.word_starts, bitorder="little")
+        arrays = (np.array(getattr(staged, name)) for name in names)
+        return Corpus(*arrays, fingerprint="in memory", word_starts=words)
 
 
 def _learned(sentences: list[str], settings: dict[str, Any]) -> tuple[Tokenizer, Accents]:

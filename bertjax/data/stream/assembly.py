@@ -8,7 +8,7 @@ from bertjax.data.stream import masking
 from bertjax.data.stream.block_plan import BlockPlan
 from bertjax.data.stream.masking import Layout, TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.data.stream.whole_words import ranges
+from bertjax.data.stream.whole_words import bits_at, ranges
 
 # Rows are made in groups of about this many tokens, so that the arrays of a group stay in the cache.
 GROUP_TOKENS = 1 << 16
@@ -26,7 +26,7 @@ def assemble(
 ) -> None:
     """Writes the ``rows`` (their numbers in the plan) into ``batch``, starting at its row ``at``.
 
-    ``batch`` comes from ``bertjax.batch.empty`` (contiguous), with B at least ``at + len(rows)``; ``tokens`` and
+    ``batch`` comes from ``settings.empty`` (contiguous), with B at least ``at + len(rows)``; ``tokens`` and
     ``word_starts`` are those of the corpus.
     """
     tokens = np.asarray(tokens)  # a plain view: np.memmap is slow to index
@@ -89,7 +89,8 @@ def gather(
     ids[:] = tokens.take(index, mode="clip") if contiguous else tokens[np.clip(index, 0, len(tokens) - 1)]
     separators = [start + a_length + 1, start + size - 1][: settings.special_tokens - 1]
     specials = np.concatenate((start, *separators))
-    ids[specials], ids[start], ids[padding] = facts.sep_id, facts.cls_id, facts.pad_id
+    special = facts.tokenizer
+    ids[specials], ids[start], ids[padding] = special.sep_id, special.cls_id, special.pad_id
 
     # --- Fields -------------------------------------------------------------------------------------------------------
     flat["token_type_ids"][:] = np.repeat(token_type, run_length)
@@ -105,12 +106,6 @@ def gather(
     if settings.whole_word_masking and word_starts is not None:
         begins = bits_at(word_starts, index)
     return Layout(numbers, used, first, row_of, start, size, specials, number, run_length, begins)
-
-
-def bits_at(packed: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """bool: bits of ``packed`` (lowest first); anything for an index beyond it, which is padding."""
-    bits = np.asarray(packed).take(index >> 3, mode="clip") >> (index & 7).astype(np.uint8)
-    return (bits & 1).astype(bool)
 
 
 def mask(

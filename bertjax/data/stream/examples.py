@@ -45,15 +45,12 @@ class Examples:
         return len(self.a_start)
 
 
-def split_long(sentences: Sentences, room: int) -> Sentences:
-    """The same tokens with every sentence longer than ``room`` split into pieces of ``room`` tokens and a rest."""
-    pieces = _pieces(sentences, room, room)
-    return sentences if pieces is None else _split(sentences, pieces, room, room * pieces - room)
-
-
 def split_runs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
-    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a row."""
-    return block, split_long(sentences, settings.room)
+    """``block`` and ``sentences``, a part of its own, with every sentence that is too long for a row split into pieces
+    that fill one and a rest."""
+    room = settings.room
+    pieces = _pieces(sentences, room, room)
+    return block, sentences if pieces is None else _split(sentences, pieces, room, room * pieces - room)
 
 
 def split_pairs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:

@@ -108,28 +108,20 @@ def permute(indices: np.ndarray, n: int, key: int) -> np.ndarray:
     value outside n goes through it again until it is inside (cycle walking: Black and Rogaway, "Ciphers with arbitrary
     finite domains", 2002). As 2**b < 2n, a value takes less than two passes on average.
     """
-    values = np.asarray(indices).astype(np.uint64)
-    if n <= 1:
-        return values.astype(np.int64)
-    bits = (n - 1).bit_length()
-    outside = slice(None)
-    walking = values
-    while walking.size:
-        walking = _feistel(walking, bits, key)
-        values[outside] = walking
-        still = walking >= np.uint64(n)
-        where = np.flatnonzero(still)
-        outside = where if isinstance(outside, slice) else outside[where]
-        walking = walking[still]
+    values = np.array(indices, np.uint64)
+    flat = values.reshape(-1)
+    outside = np.arange(len(flat) if n > 1 else 0)
+    while outside.size:
+        flat[outside] = _feistel(flat[outside], (n - 1).bit_length(), key)
+        outside = outside[flat[outside] >= np.uint64(n)]
     return values.astype(np.int64)
 
 
 def _feistel(values: np.ndarray, bits: int, key: int) -> np.ndarray:
     # The halves differ by a bit when b is odd; each round changes one half by a hash of the other, which can be undone.
     right_bits = np.uint64((bits + 1) // 2)
-    left, right = values >> right_bits, values & ((np.uint64(1) << right_bits) - np.uint64(1))
-    left_mask = np.uint64((1 << (bits // 2)) - 1)
-    right_mask = np.uint64((1 << ((bits + 1) // 2)) - 1)
+    left_mask, right_mask = (np.uint64((1 << half) - 1) for half in (bits // 2, (bits + 1) // 2))
+    left, right = values >> right_bits, values & right_mask
     for number in range(_FEISTEL_ROUNDS):
         round_key = derive(key, number)
         if number % 2:

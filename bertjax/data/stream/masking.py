@@ -16,8 +16,15 @@ import numpy as np
 
 from bertjax.data.stream.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.data.stream.whole_words import chosen_pieces, first_places, ranges, without_long_words, word_starts
-from bertjax.errors import DataError
+from bertjax.data.stream.whole_words import (
+    MOST_PIECES,
+    bits_at,
+    chosen_pieces,
+    ranges,
+    without_long_words,
+    word_starts,
+)
+from bertjax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bertjax.data.corpus.arrays import Corpus
@@ -28,19 +35,18 @@ if TYPE_CHECKING:
 _DRAW_BITS = 16
 _MASK_SHARE = round(0.8 * 2**32)
 _MASK_OR_RANDOM_SHARE = round(0.9 * 2**32)
+# Share of the tokens in words of several pieces below which a run is warned that whole words have little effect.
+_LITTLE = 0.01
+_CHUNK = 1 << 20  # tokens
 
 
 @dataclass(frozen=True)
 class TokenFacts:
     """What the data needs to know about a tokenizer, as arrays."""
 
-    pad_id: int
-    cls_id: int
-    sep_id: int
-    mask_id: int
+    tokenizer: Tokenizer
     replacements: np.ndarray  # int32: every id that is not special
     continues_word: np.ndarray  # bool [V]
-    tokenizer: Tokenizer
 
     @cached_property
     def marks(self) -> WordBoundaries | None:
@@ -54,15 +60,7 @@ class TokenFacts:
         replacements = np.setdiff1d(np.arange(tokenizer.vocab_size, dtype=np.int32), np.array(special, np.int32))
         if not len(replacements):
             raise ValueError("the vocabulary holds nothing but special tokens")
-        return cls(
-            tokenizer.pad_id,
-            tokenizer.cls_id,
-            tokenizer.sep_id,
-            tokenizer.mask_id,
-            replacements,
-            np.asarray(tokenizer.continues_word(), bool),
-            tokenizer,
-        )
+        return cls(tokenizer, replacements, np.asarray(tokenizer.continues_word(), bool))
 
 
 def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> np.ndarray | None:
@@ -142,7 +140,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
     keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)).astype(kind)
     words = None
     if settings.whole_word_masking:
-        words = _words_of_order_1(ids, layout, facts) if settings.order == 1 else _words(ids, layout, facts)
+        words = _words(ids, layout, facts, settings.order)
         keys = keys.reshape(-1)[words].reshape(rows, length)
     keys <<= kind(position_bits)
     # Padding comes after all examples.
@@ -178,7 +176,7 @@ def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) 
     """
     bits = draw_rows(derive(key, Purpose.MASK_ACTION), row, original.shape[1])
     action = high(bits)
-    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.mask_id), original)
+    seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.tokenizer.mask_id), original)
     random = np.flatnonzero((action >= np.uint64(_MASK_SHARE)) & (action < np.uint64(_MASK_OR_RANDOM_SHARE)))
     drawn = below(low(bits.reshape(-1)[random]), len(facts.replacements))
     seen.reshape(-1)[random] = facts.replacements[drawn]
@@ -192,21 +190,54 @@ def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
     return bits.astype("<u8", copy=False).view("<u2")[:, :length]
 
 
-def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
-    """For every place, the place where its word begins."""
-    begins = layout.begins
-    if begins is None:
-        assert facts.marks is not None  # or the corpus would have been refused
-        begins = word_starts(ids, facts.marks)
-    return first_places(without_long_words(_apart_from_specials(begins, layout)))
-
-
-def _words_of_order_1(ids: np.ndarray, layout: Layout, facts: TokenFacts) -> np.ndarray:
-    return first_places(_apart_from_specials(~facts.continues_word[ids], layout))
-
-
-def _apart_from_specials(begins: np.ndarray, layout: Layout) -> np.ndarray:
-    """``begins`` with words ended by special tokens."""
+def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts, order: int) -> np.ndarray:
+    """For every place, the place where its word begins; special tokens end words."""
+    begins = ~facts.continues_word[ids] if order == 1 else _begins(ids, layout.begins, facts)
     begins[layout.special] = True
     begins[layout.special[layout.special + 1 < len(begins)] + 1] = True
-    return begins
+    if order > 1:
+        begins = without_long_words(begins)
+    return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+
+
+def _begins(ids: np.ndarray, kept: np.ndarray | None, facts: TokenFacts) -> np.ndarray:
+    """bool: which of the ``ids`` begin a word, as the corpus has ``kept`` it or by the ids."""
+    if kept is not None:
+        return kept
+    assert facts.marks is not None  # or the corpus would have been refused
+    return word_starts(ids, facts.marks)
+
+
+def share_in_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings) -> float:
+    """Share of the tokens that are masked with others of their word, in the first million tokens that have such words;
+    0 if the whole corpus has none. Raises DataError if the corpus does not tell."""
+    facts = TokenFacts.of(tokenizer)
+    kept = kept_words(corpus, facts, settings)
+    tokens = np.asarray(corpus.tokens)
+    first = np.cumsum(corpus.sentence_lengths, dtype=np.int64) - corpus.sentence_lengths
+    for begin in range(0, len(tokens), _CHUNK):
+        ids = tokens[begin : begin + _CHUNK]
+        places = np.arange(begin, begin + len(ids))
+        begins = _begins(ids, None if kept is None else bits_at(kept, places), facts)
+        begins[first[np.searchsorted(first, begin) : np.searchsorted(first, begin + len(ids))] - begin] = True
+        begins[0] = True
+        sizes = np.diff(np.flatnonzero(without_long_words(begins)), append=len(ids))
+        if (several := int(sizes[sizes > 1].sum())) > 0:
+            return several / len(ids)
+    return 0.0
+
+
+def check_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, key: str) -> list[str]:
+    """A warning if whole-word masking, switched on by ``key``, has little effect.
+
+    Raises ConfigError if it has none, DataError if the corpus does not tell where words begin.
+    """
+    if not settings.whole_word_masking or settings.order == 1:
+        return []
+    share = share_in_words(corpus, tokenizer, settings)
+    words = f"words of 2 to {MOST_PIECES} pieces, which are masked together"
+    if not share:
+        raise ConfigError(f"{key} has no effect: the corpus has no {words}, by its tokenizer; leave it out")
+    if share < _LITTLE:
+        return [f"{key} does little: {share:.2%} of the tokens are in {words}; the others are masked one by one"]
+    return []

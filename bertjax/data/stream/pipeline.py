@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import grain
 import numpy as np
 
-from bertjax import batch as batch_fields
 from bertjax.data.corpus.arrays import check_lengths
 from bertjax.data.stream.assembly import GROUP_TOKENS, assemble
 from bertjax.data.stream.block_plan import BlockPlan, plan_block
@@ -46,7 +45,7 @@ class RowStream:
         self._seed, self._phase_index = seed, phase_index
         self.settings = self._phases[phase_index]
         self._word_starts = kept_words(corpus, facts, self.settings)
-        self.pad_id = facts.pad_id
+        self.pad_id = facts.tokenizer.pad_id
         self._blocks = num_blocks(corpus, self.settings.block_tokens)
         self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
 
@@ -57,7 +56,7 @@ class RowStream:
             self._kept = None  # frees the old plan before the new one is made
             corpus = self._corpus
             check_lengths(corpus.sentence_lengths, corpus.document_sentences, corpus.document_tokens)
-            self._kept = (where, plan_block(self._corpus, self._phases, self._seed, self._phase_index, *where))
+            self._kept = (where, plan_block(corpus, self._phases, self._seed, self._phase_index, *where))
         return self._kept[1]
 
     def read(
@@ -70,14 +69,7 @@ class RowStream:
         batches together takes much less time than one by one.
         """
         settings, size = self.settings, len(rows)
-        whole = batch_fields.empty(
-            steps * size,
-            settings.sequence_length,
-            settings.max_predictions,
-            settings.max_examples_per_row,
-            self.pad_id,
-            settings.maker.fields,
-        )
+        whole = settings.empty(steps * size, self.pad_id)
         made, waiting, cursors = 0, [np.arange(0)], []
         plan = self.plan(cursor)
 
@@ -116,9 +108,9 @@ class RowStream:
 class _BatchDataset(grain.IterDataset):
     """Grain's view of the stream. An element is a whole batch: per row, Grain would cost more than the work itself."""
 
-    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
+    def __init__(self, *arguments: Any) -> None:
         super().__init__()
-        self._arguments = (stream, batch_size, rows, cursor)
+        self._arguments = arguments
 
     def __iter__(self) -> grain.DatasetIterator:
         return _BatchIterator(*self._arguments)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertjax.batch import FIELDS, Field
+import numpy as np
+
+from bertjax.batch import FIELDS, Field, empty
 from bertjax.errors import ConfigError
 
 # Version of the rules that turn a corpus into examples; a run keeps the one that it began with.
@@ -60,6 +62,11 @@ class ExampleSettings:
                 f"sequence_length = {self.sequence_length} is too small; "
                 f"the least for {self.maker.name} is {self.special_tokens + 2}"
             )
+
+    def empty(self, rows: int, pad_id: int = 0) -> dict[str, np.ndarray]:
+        """A batch of ``rows`` rows of padding, see ``bertjax.batch.empty``."""
+        sizes = self.sequence_length, self.max_predictions, self.max_examples_per_row
+        return empty(rows, *sizes, pad_id, self.maker.fields)
 
     @property
     def special_tokens(self) -> int:

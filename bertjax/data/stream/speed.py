@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertjax import batch as batch_fields
 from bertjax.data.stream import assembly, block_plan, blocks, masking
 from bertjax.data.stream.cursor import Cursor
 from bertjax.data.stream.pair_facts import pair_facts
@@ -86,11 +85,10 @@ def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSetting
 
 def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int) -> dict[str, float]:
     """Nanoseconds per token of each stage over the first block; the median of some passes."""
-    facts = masking.TokenFacts.of(tokenizer)
+    facts, maker = masking.TokenFacts.of(tokenizer), settings.maker
     plan = block_plan.plan_block(corpus, [settings], seed, 0, 0, 0)
     text, words = np.asarray(corpus.tokens), masking.kept_words(corpus, facts, settings)
     rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
-    maker = settings.maker
     make = lambda t: maker.make(*maker.split(t, t.sentences, settings), settings, seed, 0)
     passes = []
     for _ in range(_PASSES):
@@ -100,14 +98,7 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
         gathered = masked = 0.0
         for begin in range(0, len(plan), rows):
             numbers = np.arange(begin, min(begin + rows, len(plan)))
-            batch = batch_fields.empty(
-                len(numbers),
-                settings.sequence_length,
-                settings.max_predictions,
-                settings.max_examples_per_row,
-                fields=settings.maker.fields,
-            )
-            flat = {name: field.reshape(-1) for name, field in batch.items()}
+            flat = {name: field.reshape(-1) for name, field in settings.empty(len(numbers)).items()}
             layout, took = _timed(assembly.gather, flat, text, plan, numbers, settings, facts, words)
             gathered += took
             masked += _timed(assembly.mask, flat, layout, plan, settings, facts)[1]

@@ -36,9 +36,10 @@ def without_long_words(begins: np.ndarray) -> np.ndarray:
     return begins
 
 
-def first_places(begins: np.ndarray) -> np.ndarray:
-    """For every place, the place where its word begins, by ``begins`` (bool)."""
-    return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+def bits_at(packed: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """bool: bits of ``packed`` (lowest first); anything for an index beyond it, which is padding."""
+    bits = np.asarray(packed).take(index >> 3, mode="clip") >> (index & 7).astype(np.uint8)
+    return (bits & 1).astype(bool)
 
 
 def chosen_pieces(begins: np.ndarray, sizes: np.ndarray, quota: np.ndarray, fill: bool) -> np.ndarray:
