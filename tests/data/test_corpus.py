@@ -453,7 +453,7 @@ def test_what_a_killed_process_left_is_removed(cache):
     corpus = prepare([TextList(TEXTS)], **SETTINGS)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = corpus.path.with_name(f"{corpus.path.name}.tmp-{socket.gethostname()}-{gone.pid}-0123abcd")
+    left = corpus.path.with_name(f".{corpus.path.name}.bertjax-{socket.gethostname()}-{gone.pid}-0123abcd")
     corpus.path.rename(left)
     assert find_prepared(corpus.fingerprint) is None
     prepare([TextList(TEXTS)], **SETTINGS)

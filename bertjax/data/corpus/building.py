@@ -17,7 +17,7 @@ from bertjax.data.corpus.arrays import Corpus, token_counts, write_arrays
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source
 from bertjax.data.corpus.staging import Spool, Staged, read_sentences, split, tokenize
-from bertjax.data.corpus.text_warnings import TextCounts, check_known, counts_of_text
+from bertjax.data.corpus.text_warnings import TextCounts, check_known
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide
 from bertjax.text.tokenizer import Tokenizer
@@ -53,14 +53,16 @@ def build(
     staged = tokenize(documents, tokenizer, work)
     _check_not_empty(staged.num_documents, sources)
     used = token_counts(staged.tokens, tokenizer.vocab_size)
-    text = counts_of_text(staged.known, used, tokenizer, trained)
-    check_known(TextCounts.from_counts(text, tokenizer, settings.get("vocab_size")), tokenizer)
+    text = TextCounts.counted(staged.known, used, tokenizer, settings.get("vocab_size"))
+    check_known(text, tokenizer)
     tokenizer.save(folder / "tokenizer")
     show("writing", 0, 0)
     chosen = split(staged, settings["held_out_fraction"])
     splits = {"train": chosen.train, "held_out": chosen.held_out}
     write_arrays(folder, staged, splits, tokenizer.vocab_size, work)
-    counts = _counts(staged, report) | {name: ranges.counts() for name, ranges in splits.items()} | {"text": text}
+    counts = (
+        _counts(staged, report) | {name: ranges.counts() for name, ranges in splits.items()} | {"text": text.recorded()}
+    )
     del staged
     shutil.rmtree(work)
     show("checking", 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -99,11 +100,8 @@ def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Relative path -> size and SHA-256."""
-    described = {}
-    for path in sorted(files):
-        sha256, size = hash_file(path)
-        described[path.relative_to(folder).as_posix()] = {"size": size, "sha256": sha256}
-    return described
+    found = {path.relative_to(folder).as_posix(): hash_file(path) for path in sorted(files)}
+    return {name: {"size": content.size, "sha256": content.sha256} for name, content in found.items()}
 
 
 def check_sizes(folder: Path, manifest: dict[str, Any]) -> None:
@@ -156,10 +154,8 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "bertjax": __version__}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -38,15 +38,13 @@ def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raises ConfigError if the corpus was not prepared with what was ``asked``: setting -> value, None: anything."""
-    own = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
-    wrong = {
-        name: value
-        for name, value in asked.items()
-        if value is not None and _key(name) in own and not _agrees(name, value, own[_key(name)], manifest)
-    }
+    brings = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
+    own = {name: brings[_key(name)] for name in asked if _key(name) in brings}
+    given = {name: value for name, value in asked.items() if name in own and value is not None}
+    wrong = {name: value for name, value in given.items() if not _agrees(name, value, own[name], manifest)}
     if wrong:
-        parts = [_difference(name, own[_key(name)], value, manifest) for name, value in wrong.items()]
-        use = " ".join(f"--config.{_key(n)}={own[_key(n)]}" for n in wrong if own[_key(n)] is not None)
+        parts = [_difference(name, own[name], value, manifest) for name, value in wrong.items()]
+        use = " ".join(f"--config.{_key(name)}={own[name]}" for name in wrong if own[name] is not None)
         them = "them" if len(wrong) > 1 else "it"
         way = f"use {use}, or leave" if use else "leave"
         raise ConfigError(
@@ -87,7 +85,5 @@ def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> boo
 def _difference(name: str, own: Any, value: Any, manifest: Mapping[str, Any]) -> str:
     if name != "tokenizer":
         return f"{name} = {own!r}, not {value!r}"
-    kind = manifest["tokenizer"]["kind"]
-    if str(value) in TRAINED:
-        return f"a {kind} tokenizer, not {value}"
-    return f"another tokenizer than {value}"
+    is_kind = str(value) in TRAINED
+    return f"a {manifest['tokenizer']['kind']} tokenizer, not {value}" if is_kind else f"another tokenizer than {value}"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import itertools
 import os
 import re
-import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from bertjax import unfinished
 from bertjax.cli.paths import given_path
 from bertjax.errors import ConfigError, DataError
 
-_BUILDING = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}$")
-
-_ASIDE = re.compile(r".*\.damaged-\d+$")
+# Put aside, or left by a killed process of an earlier version; today's is hidden.
+_NOT_FINISHED = re.compile(r".*\.(damaged-\d+|tmp-.+-\d+-[0-9a-f]{8})")
 
 
 def cache_folder() -> Path:
@@ -40,7 +37,7 @@ def cached() -> list[Path]:
     """The finished corpora in the cache, sorted."""
     folder = cache_folder()
     found = folder.glob("corpus-*") if folder.is_dir() else []
-    return sorted(path for path in found if not _BUILDING.match(path.name) and not _ASIDE.match(path.name))
+    return sorted(path for path in found if not _NOT_FINISHED.fullmatch(path.name))
 
 
 @contextlib.contextmanager
@@ -51,8 +48,8 @@ def building(final: Path) -> Iterator[Path]:
     """
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(final)
-        folder = final.with_name(f"{final.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        unfinished.clear_abandoned(final)
+        folder = unfinished.new_name(final)
         folder.mkdir()
         try:
             yield folder
@@ -98,21 +95,3 @@ def put_aside(folder: Path) -> Path:
             reason = error.strerror or error
             raise DataError(f"{folder} is damaged, and cannot be moved out of the way: {reason}") from None
     raise AssertionError("itertools.count ended")
-
-
-def _sweep(final: Path) -> None:
-    """Removes what killed processes of this machine left of the same corpus."""
-    for path in final.parent.glob(f"{glob.escape(final.name)}.tmp-*"):
-        match = _BUILDING.match(path.name)
-        if match and match["host"] == socket.gethostname() and not _alive(int(match["process"])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

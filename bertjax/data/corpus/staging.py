@@ -98,9 +98,7 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
     """Tokenises documents into files in ``folder``. Sentences and documents without tokens are left out."""
     dtype = token_dtype(tokenizer.vocab_size)
     words = tokenizer.word_boundaries() is None
-    counts: list[np.ndarray] = []
-    sizes: list[np.ndarray] = []
-    hashes: list[np.ndarray] = []
+    kept = [(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint64))]
     # The tokenizers release Python's lock: one batch is tokenised while the next is made.
     with (
         (folder / "tokens").open("wb") as tokens,
@@ -115,19 +113,17 @@ def tokenize(documents: Iterable[list[str]], tokenizer: Tokenizer, folder: Path)
             if pending is not None:
                 sentence_tokens, flat, begins, coverage = pending.result()
                 known.add(coverage)
-                kept = _write(batch, sentence_tokens, flat, tokens, lengths)
+                kept.append(_write(batch, sentence_tokens, flat, tokens, lengths))
                 starts.write(begins.tobytes())
-                for store, values in zip((counts, sizes, hashes), kept, strict=True):
-                    store.append(values)
             batch = following
             pending = worker.submit(_encode, tokenizer, following, dtype, words) if following else None
-    zero = np.zeros(1, np.int64)
+    counts, sizes, hashes = map(np.concatenate, zip(*kept, strict=True))
     return Staged(
         tokens=_map(folder / "tokens", dtype),
         sentence_lengths=_map(folder / "lengths", np.dtype(np.uint32)),
-        document_sentences=np.cumsum(np.concatenate([zero, *counts])),
-        document_tokens=np.cumsum(np.concatenate([zero, *sizes])),
-        document_hashes=np.concatenate([np.zeros(0, np.uint64), *hashes]),
+        document_sentences=np.cumsum(counts),
+        document_tokens=np.cumsum(sizes),
+        document_hashes=hashes,
         known=known,
         word_starts=_map(folder / "words", np.dtype(np.uint8)) if words else None,
     )
@@ -155,9 +151,7 @@ def _encode(
     In parts: a document may be huge, and what the libraries return takes a hundred bytes per token.
     """
     known = Coverage()
-    lengths: list[np.ndarray] = []
-    flat: list[np.ndarray] = []
-    starts = [np.zeros(0, bool)]
+    lengths, flat, starts = [np.zeros(0, np.int64)], [np.zeros(0, dtype)], [np.zeros(0, bool)]
     for part in _batches(itertools.chain.from_iterable(documents)):
         ids, begins = tokenizer.encode_with_word_starts(part) if words else (tokenizer.encode_batch(part), starts[0])
         starts.append(begins)
@@ -176,13 +170,9 @@ def _write(
     starts = np.cumsum([0, *map(len, documents)])[:-1]
     counts = np.add.reduceat((sentence_tokens > 0).astype(np.int64), starts)
     sizes = np.add.reduceat(sentence_tokens, starts)
-    hashes = np.array([_hash(document) for document in documents], np.uint64)
+    digests = [hashlib.blake2b("\n".join(document).encode(), digest_size=8).digest() for document in documents]
     kept = counts > 0
-    return counts[kept], sizes[kept], hashes[kept]
-
-
-def _hash(document: list[str]) -> int:
-    return int.from_bytes(hashlib.blake2b("\n".join(document).encode(), digest_size=8).digest(), "little")
+    return counts[kept], sizes[kept], np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)[kept]
 
 
 def _map(path: Path, dtype: np.dtype) -> np.ndarray:

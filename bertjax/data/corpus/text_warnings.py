@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,49 +50,57 @@ def _cleaning(corpus: Corpus) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """What is on record about the text of a corpus. share: of its ``unit`` that is unknown. too_long: share of these in
-    words longer than the tokenizer looks at. unused: entries that never occur."""
+    """What a manifest records about the text of a corpus, and is not recorded: unit, what is counted as characters;
+    asked_size, of a vocabulary that was learned. too_long_characters: the unknown ones in words longer than the
+    tokenizer looks at. unused_entries: those that never occur."""
 
-    share: float
-    unused: int
-    entries: int
-    unit: str = "characters"
-    too_long: float = 0.0
-    characters: int = 0
-    words: int = 0
-    tokens: int = 0
-    examples: tuple[str, ...] = ()
+    characters: int
+    words: int
+    tokens: int
+    unknown_characters: int
+    too_long_characters: int
+    unused_entries: int
+    unknown_examples: tuple[str, ...] = ()
     known_if: str | None = None
-    sentencepiece_size: int | None = None
+    unit: str = "characters"
+    asked_size: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the text that is unknown."""
+        return self.unknown_characters / max(self.characters, 1)
 
     @classmethod
     def of(cls, corpus: Corpus) -> TextCounts:
         """From the manifest. Earlier versions did not count characters: there it is tokens of the training text."""
-        counts, tokenizer = corpus.manifest["counts"].get("text"), corpus.tokenizer
-        used = corpus.token_counts
-        if isinstance(counts, dict) and all(type(counts.get(name)) is int for name in _NUMBERS):
-            return cls.from_counts(counts, tokenizer, corpus.manifest["settings"].get("vocab_size"))
-        share = int(used[tokenizer.unk_id]) / max(int(used.sum()), 1)
-        return cls(share, *_unused(used, tokenizer), unit="tokens")
+        counts, used = corpus.manifest["counts"].get("text"), corpus.token_counts
+        asked = corpus.manifest["settings"].get("vocab_size")
+        if not isinstance(counts, dict) or any(type(counts.get(name)) is not int for name in _NUMBERS):
+            unknown = int(used[corpus.tokenizer.unk_id])
+            return cls(int(used.sum()), 0, 0, unknown, 0, _unused(used, corpus.tokenizer), unit="tokens")
+        numbers, known_if = (counts[name] for name in _NUMBERS), counts.get("known_if")
+        examples = tuple(_strings(counts.get("unknown_examples")))
+        known_if = known_if if known_if in tuple(_REMEDIES) else None
+        return cls(*numbers, examples, known_if, asked_size=asked if isinstance(asked, int) else None)
 
     @classmethod
-    def from_counts(cls, counts: Mapping[str, Any], tokenizer: Tokenizer, asked_size: Any) -> TextCounts:
-        """counts: ``text`` in the counts of a manifest. asked_size: of a vocabulary that was learned."""
-        unknown, known_if = counts["unknown_characters"], counts.get("known_if")
+    def counted(cls, known: Coverage, used: np.ndarray, tokenizer: Tokenizer, asked_size: int | None) -> TextCounts:
+        """used: int64 [vocab_size], how often each entry occurs. asked_size: None of a tokenizer that was given."""
         return cls(
-            share=unknown / max(counts["characters"], 1),
-            unused=counts["unused_entries"],
-            entries=tokenizer.vocab_size - len(ROLES),
-            too_long=counts["too_long_characters"] / max(unknown, 1),
-            characters=counts["characters"],
-            words=counts["words"],
-            tokens=counts["tokens"],
-            examples=tuple(_strings(counts.get("unknown_examples"))),
-            known_if=known_if if known_if in _REMEDIES else None,
-            sentencepiece_size=LEAST_SIZE["sentencepiece"]
-            if isinstance(asked_size, int) and asked_size < LEAST_SIZE["sentencepiece"]
-            else None,
+            known.characters,
+            known.words,
+            known.tokens,
+            known.unknown,
+            known.too_long,
+            _unused(used, tokenizer),
+            tuple(example[:20] for example in known.examples[:3]),
+            helpful_cleaning(tokenizer, known) if asked_size is None else None,
+            asked_size=asked_size,
         )
+
+    def recorded(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {name: value for name, value in asdict(self).items() if name not in ("unit", "asked_size")}
 
 
 _NUMBERS = ("characters", "words", "tokens", "unknown_characters", "too_long_characters", "unused_entries")
@@ -108,51 +116,37 @@ _REMEDIES = {
 }
 
 
-def counts_of_text(known: Coverage, used: np.ndarray, tokenizer: Tokenizer, trained: bool) -> dict[str, Any]:
-    """What a manifest records about a text. used: int64 [vocab_size], how often each entry occurs in it."""
-    return {
-        "characters": known.characters,
-        "words": known.words,
-        "tokens": known.tokens,
-        "unknown_characters": known.unknown,
-        "too_long_characters": known.too_long,
-        "unused_entries": _unused(used, tokenizer)[0],
-        "unknown_examples": [example[:20] for example in known.examples[:3]],
-        "known_if": None if trained else helpful_cleaning(tokenizer, known),
-    }
-
-
-def _unused(used: np.ndarray, tokenizer: Tokenizer) -> tuple[int, int]:
-    """(entries that never occur, all entries), without the special roles; ``[unusedN]`` are among them."""
-    roles = {getattr(tokenizer, f"{role}_id") for role in ROLES}
-    never = set(np.flatnonzero(used == 0).tolist())
-    return len(never - roles), tokenizer.vocab_size - len(roles)
+def _unused(used: np.ndarray, tokenizer: Tokenizer) -> int:
+    """Entries that never occur, without the special roles; ``[unusedN]`` are among them."""
+    return len(set(np.flatnonzero(used == 0).tolist()) - {getattr(tokenizer, f"{role}_id") for role in ROLES})
 
 
 def text_line(corpus: Corpus) -> str:
     """What the tokenizer makes of the text, in words."""
-    text = TextCounts.of(corpus)
+    text, entries = TextCounts.of(corpus), corpus.tokenizer.vocab_size - len(ROLES)
     words = f"{text.tokens / max(text.words, 1):.2f} tokens a word, " if text.words else ""
     return (
-        f"{words}{text.share:.2%} of the {text.unit} are {_piece(corpus.tokenizer)}; {text.unused:,} of "
-        f"{text.entries:,} entries ({text.unused / max(text.entries, 1):.0%}) never occur"
+        f"{words}{text.share:.2%} of the {text.unit} are {_piece(corpus.tokenizer)}; {text.unused_entries:,} "
+        f"of {entries:,} entries ({text.unused_entries / max(entries, 1):.0%}) never occur"
     )
 
 
 def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
     """How much of the text is unknown, why if that is known, and what to do."""
-    examples = ", ".join(map(repr, text.examples))
+    examples = ", ".join(map(repr, text.unknown_examples))
+    too_long = text.too_long_characters / max(text.unknown_characters, 1)
     line = f"{text.share:.1%} of the {text.unit} of the corpus are {_piece(tokenizer)}"
     line += f", such as {examples}" if examples else ""
-    if text.too_long > 0.01:
+    if too_long > 0.01:
         line += (
-            f" ({text.too_long:.0%} of them in words of more than {tokenizer.longest_word} characters, which WordPiece "
+            f" ({too_long:.0%} of them in words of more than {tokenizer.longest_word} characters, which WordPiece "
             f"does not look into)"
         )
-    if text.known_if is not None and text.too_long < 0.5:
+    if text.known_if is not None and too_long < 0.5:
         return f"{line}; {_REMEDIES[text.known_if]}"
-    size = text.sentencepiece_size
-    run, command = (f" --config.model.vocab_size={size}", f" --vocab_size={size}") if size else ("", "")
+    size, least = text.asked_size, LEAST_SIZE["sentencepiece"]
+    is_small = size is not None and size < least
+    run, command = (f" --config.model.vocab_size={least}", f" --vocab_size={least}") if is_small else ("", "")
     return (
         f"{line}; use --config.data.tokenizer=sentencepiece{run} (bertjax.prepare: --tokenizer=sentencepiece"
         f"{command}), which is learned from the text and spells in bytes what it does not know"
