@@ -15,11 +15,11 @@ import grain
 import numpy as np
 
 from bertjax.data.corpus.arrays import check_lengths
-from bertjax.data.stream.assembly import GROUP_TOKENS, assemble
+from bertjax.data.stream.assembly import GROUP_TOKENS, RowMaker
 from bertjax.data.stream.block_plan import BlockPlan, plan_block
 from bertjax.data.stream.blocks import num_blocks
 from bertjax.data.stream.cursor import Cursor, switch_phase
-from bertjax.data.stream.masking import TokenFacts, kept_words
+from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
 
@@ -41,10 +41,10 @@ class RowStream:
     def __init__(
         self, corpus: Corpus, facts: TokenFacts, phases: Sequence[ExampleSettings], seed: int, phase_index: int
     ) -> None:
-        self._corpus, self._facts, self._phases = corpus, facts, tuple(phases)
+        self._corpus, self._phases = corpus, tuple(phases)
         self._seed, self._phase_index = seed, phase_index
         self.settings = self._phases[phase_index]
-        self._word_starts = kept_words(corpus, facts, self.settings)
+        self._maker = RowMaker(corpus, facts, self.settings)
         self.pad_id = facts.tokenizer.pad_id
         self._blocks = num_blocks(corpus, self.settings.block_tokens)
         self._kept: tuple[tuple[Any, ...], BlockPlan] | None = None
@@ -68,15 +68,16 @@ class RowStream:
         ``epoch_end`` the stream ends before that epoch, and missing rows are empty, with weight 0. Making several small
         batches together takes much less time than one by one.
         """
-        settings, size = self.settings, len(rows)
-        whole = settings.empty(steps * size, self.pad_id)
+        size = len(rows)
+        whole = self.settings.empty(steps * size, self.pad_id)
         made, waiting, cursors = 0, [np.arange(0)], []
         plan = self.plan(cursor)
 
         def make_waiting() -> int:
             numbers = np.concatenate(waiting)
-            check_lengths(self._corpus.tokens, *([] if self._word_starts is None else [self._word_starts]))
-            assemble(whole, made, self._corpus.tokens, plan, numbers, settings, self._facts, self._word_starts)
+            words = self._maker.word_starts
+            check_lengths(self._corpus.tokens, *([] if words is None else [words]))
+            self._maker.assemble(whole, made, plan, numbers)
             waiting[:] = [numbers[:0]]
             return made + len(numbers)
 

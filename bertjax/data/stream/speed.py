@@ -85,9 +85,8 @@ def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSetting
 
 def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int) -> dict[str, float]:
     """Nanoseconds per token of each stage over the first block; the median of some passes."""
-    facts, maker = masking.TokenFacts.of(tokenizer), settings.maker
+    made, maker = assembly.RowMaker(corpus, masking.TokenFacts.of(tokenizer), settings), settings.maker
     plan = block_plan.plan_block(corpus, [settings], seed, 0, 0, 0)
-    text, words = np.asarray(corpus.tokens), masking.kept_words(corpus, facts, settings)
     rows = max(1, assembly.GROUP_TOKENS // settings.sequence_length)
     make = lambda t: maker.make(*maker.split(t, t.sentences, settings), settings, seed, 0)
     passes = []
@@ -99,9 +98,9 @@ def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, see
         for begin in range(0, len(plan), rows):
             numbers = np.arange(begin, min(begin + rows, len(plan)))
             flat = {name: field.reshape(-1) for name, field in settings.empty(len(numbers)).items()}
-            layout, took = _timed(assembly.gather, flat, text, plan, numbers, settings, facts, words)
+            layout, took = _timed(made.gather, flat, plan, numbers)
             gathered += took
-            masked += _timed(assembly.mask, flat, layout, plan, settings, facts)[1]
+            masked += _timed(made.mask, flat, layout, plan)[1]
         # What a plan takes beyond the stages before it is the packing.
         passes.append((read, paired, max(0.0, planned - read - paired), gathered, masked))
     names, tokens = ("read_lengths", "pairs", "pack", "gather", "mask"), int(plan.lengths.sum())
