@@ -65,7 +65,7 @@ CASES = [
     ),
     *rule(under("cli"), *only("cli", *GROUND), *JAX),
     *rule(under("text"), *only("text", "cli", *GROUND), *JAX),
-    *rule(under("data"), *only("data", "text", "cli", "batch", *GROUND), *JAX),
+    *rule(under("data"), *only("data", "text", "cli", "batch", "unfinished", *GROUND), *JAX),
     *rule(under("tasks"), *only("tasks", "text", "data", "cli", *GROUND), *JAX),
     *rule(under("model"), *only("model", *GROUND), "optax", "orbax", "jax.sharding"),
     *rule(under("parallel"), *only("parallel", *GROUND)),

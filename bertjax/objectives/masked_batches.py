@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from bertjax.config import most_predictions
-from bertjax.data.corpus.building import corpus_of_documents
+from bertjax.data.corpus.building import corpus_of
 from bertjax.data.stream.masking import check_words
 from bertjax.data.stream.pipeline import evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError
 from bertjax.objectives.pair_cautions import check_corpus, check_pairs, phase_pairs
 from bertjax.objectives.registry import find_objective
-from bertjax.text.sentences import split_sentences
 
 
 def masked_batches(
@@ -68,7 +67,7 @@ def masked_batches(
         masked_lm_prob=masked_lm_prob,
         whole_word_masking=whole_word_masking,
     )
-    corpus = corpus_of_documents(filter(None, map(split_sentences, texts)), tokenizer)
+    corpus = corpus_of(texts, tokenizer)
     check_corpus(chosen, corpus)
     check_words(corpus, tokenizer, settings, "whole_word_masking")
     check_pairs(chosen, corpus, phase_pairs(chosen, corpus, {"pairs": settings}, seed))

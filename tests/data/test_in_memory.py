@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from bertjax import batch as batch_fields
-from bertjax.data.corpus.building import corpus_of_documents
+from bertjax.data.corpus.building import corpus_of
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.masked_batches import masked_batches
-from bertjax.text.sentences import split_sentences
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = [f"Document {i} is here. It says {i} things, and no more. Then it ends." for i in range(30)]
@@ -22,7 +21,7 @@ def test_a_pass_holds_every_token_once(tokenizer, objective, packing):
     batches = list(
         masked_batches(TEXTS, tokenizer, batch_size=4, sequence_length=64, objective=objective, packing=packing)
     )
-    corpus = corpus_of_documents(filter(None, map(split_sentences, TEXTS)), tokenizer)
+    corpus = corpus_of(TEXTS, tokenizer)
     assert corpus.num_documents == 30 and corpus.num_sentences == 90
     real = np.concatenate([np.where(b["example_ids"] > 0, restored(b), 0).ravel() for b in batches])
     for batch in batches:

@@ -20,6 +20,7 @@ from bertjax.data.corpus.staging import Spool, Staged, read_sentences, split, to
 from bertjax.data.corpus.text_warnings import TextCounts, check_known
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide
+from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.vocabulary import SAMPLE_CHARACTERS, TextSample, train_tokenizer
 
@@ -84,6 +85,11 @@ def build(
         "files": files,
     }
     manifests.write(folder, manifest)
+
+
+def corpus_of(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
+    """The texts as a corpus in memory, one document each, without those that have no tokens."""
+    return corpus_of_documents(filter(None, map(split_sentences, texts)), tokenizer)
 
 
 def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) -> Corpus:
