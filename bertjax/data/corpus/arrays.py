@@ -84,7 +84,8 @@ def write_arrays(folder: Path, staged: Staged, splits: dict[str, Ranges], vocab_
 
 def _copy(path: Path, source: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     """Writes the elements in ``ranges`` (int64 [n, 2]: first, last + 1) to a file, adjacent ones at once."""
-    target = _create(path, source.dtype, int((ranges[:, 1] - ranges[:, 0]).sum()))
+    shape = (int((ranges[:, 1] - ranges[:, 0]).sum()),)
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=source.dtype, shape=shape)
     breaks = np.flatnonzero(ranges[1:, 0] != ranges[:-1, 1])
     firsts, lasts = ranges[np.append(0, breaks + 1), 0], ranges[np.append(breaks, len(ranges) - 1), 1]
     begin = 0
@@ -97,15 +98,11 @@ def _copy(path: Path, source: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 
 def _pack(path: Path, flags: np.ndarray) -> None:
     """Writes ``flags`` (0 or 1) as bits, the lowest of each byte first."""
-    packed = _create(path, np.dtype(np.uint8), -(-len(flags) // 8))
+    packed = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(-(-len(flags) // 8),))
     for begin in range(0, len(flags), _CHUNK):
         bits = np.packbits(flags[begin : begin + _CHUNK], bitorder="little")
         packed[begin // 8 : begin // 8 + len(bits)] = bits
     packed.flush()
-
-
-def _create(path: Path, dtype: np.dtype, length: int) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))
 
 
 def token_counts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import platform
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bertjax.data.corpus.arrays import FOLDER, SPLITS
-from bertjax.data.corpus.files import hash_file
+from bertjax.data.corpus.files import hash_file, reading
 from bertjax.errors import DataError
 
 FILE = "manifest.json"
@@ -24,15 +26,15 @@ READING_RULES = 2
 _PACKAGES = ("numpy", "sentencepiece", "tokenizers", "tensorflow-datasets", "array_record")
 # Corpora of earlier versions hold a second copy of their text there, which nothing reads.
 _FORMER_COPY = "corpus/"
-# Part of the manifest -> the type that each of its keys must have.
+_COUNTS = dict.fromkeys(("documents", "sentences", "tokens"), int)
+# Part of the manifest -> the type that each of its keys must have; in the order in which the parts can be looked into.
 _TYPES: dict[str, dict[str, type]] = {
     "": {"key": str, "fingerprint": str, "sources": list, "settings": dict}
     | dict.fromkeys(("tokenizer", "counts", "held_out", "files"), dict),
     "sources": {"name": str, "kind": str, "sha256": str, "size": int},
     "tokenizer": {"kind": str, "vocab_size": int, "lowercase": bool, "fingerprint": str},
     "held_out": {"kind": str},
-    "counts": dict.fromkeys(("documents", "sentences", "tokens"), int),
-}
+} | {f"counts.{split}": _COUNTS for split in SPLITS}
 
 
 class Damaged(DataError):
@@ -48,15 +50,14 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """The manifest of a prepared corpus. Raises DataError if it cannot be read, Damaged if it is not valid."""
     path = folder / FILE
-    try:
-        is_pipe = stat.S_ISFIFO(path.stat().st_mode)  # reading it would wait for ever
-        manifest = None if is_pipe else json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise Damaged(f"{folder} is not a prepared corpus: it has no {FILE}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"{path} cannot be read: {error}") from None
+    with reading(path):
+        try:
+            is_pipe = stat.S_ISFIFO(path.stat().st_mode)  # reading it would wait for ever
+            manifest = None if is_pipe else json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise Damaged(f"{folder} is not a prepared corpus: it has no {FILE}") from None
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"{path} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or any(key not in manifest for key in ("format_version", *_TYPES[""])):
         raise Damaged(f"{path} is not a manifest of a prepared corpus")
     if manifest["format_version"] != FORMAT_VERSION:
@@ -72,11 +73,12 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _what_is_wrong(manifest: dict[str, Any]) -> str | None:
     """The first part of a manifest that does not have the type it must have; None if there is none."""
-    for types, where, part in _parts(manifest):
-        for key, kind in _TYPES[types].items():
+    for name, types in _TYPES.items():
+        found: Any = functools.reduce(dict.get, filter(None, name.split(".")), manifest)
+        for part, (key, kind) in itertools.product(found if isinstance(found, list) else [found], types.items()):
             value = part.get(key) if isinstance(part, dict) else None
             if type(value) is not kind or (kind is int and value < 0):
-                return f"its {where}{key} is {value!r:.100}"
+                return f"its {name}{'.' if name else ''}{key} is {value!r:.100}"
     for name, entry in manifest["files"].items():
         if not isinstance(entry, dict) or type(entry.get("size")) is not int or type(entry.get("sha256")) is not str:
             return f"its files.{name!r:.100} has no size and SHA-256"
@@ -85,17 +87,6 @@ def _what_is_wrong(manifest: dict[str, Any]) -> str | None:
     if manifest["fingerprint"] != fingerprint_of(manifest["files"], manifest["tokenizer"]["fingerprint"]):
         return "its fingerprint is not that of its files"
     return None
-
-
-def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(name in ``_TYPES``, how messages call it, part); a part is looked into after those before it were checked."""
-    yield "", "", manifest
-    for source in manifest["sources"]:
-        yield "sources", "sources.", source
-    for name in ("tokenizer", "held_out"):
-        yield name, f"{name}.", manifest[name]
-    for split in SPLITS:
-        yield "counts", f"counts.{split}.", manifest["counts"].get(split)
 
 
 def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -108,12 +99,11 @@ def check_sizes(folder: Path, manifest: dict[str, Any]) -> None:
     """Raises Damaged if a file of the corpus is missing or does not have the size on record, DataError if one cannot
     be read."""
     for name, expected in manifest["files"].items():
-        try:
-            status = (folder / name).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise _damaged(folder, f"{name} is missing") from None
-        except OSError as error:
-            raise DataError(f"{folder / name} cannot be read: {error.strerror or error}") from None
+        with reading(folder / name):
+            try:
+                status = (folder / name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise _damaged(folder, f"{name} is missing") from None
         if not stat.S_ISREG(status.st_mode):
             raise _damaged(folder, f"{name} is not a file")
         if status.st_size != expected["size"]:

@@ -26,6 +26,7 @@ from bertjax.config import DataConfig, ModelConfig
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import FOLDER, SPLITS, TOKEN_COUNTS, WORD_STARTS, Corpus, file_of, open_arrays
 from bertjax.data.corpus.building import build
+from bertjax.data.corpus.files import reading
 from bertjax.data.corpus.own_settings import TRAINED, check_agrees, check_given
 from bertjax.data.corpus.placing import building, cache_folder, cached, publish, put_aside
 from bertjax.data.corpus.sources import Source, open_sources
@@ -253,11 +254,9 @@ def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
 
     A corpus in the cache that is certainly damaged is put aside, to be made again. Raises DataError.
     """
-    try:
+    with reading(final):
         if not final.exists() or (final.is_dir() and not any(final.iterdir())):
             return None
-    except OSError as error:
-        raise DataError(f"{final} cannot be read: {error.strerror or error}") from None
     if is_output and not is_prepared(final):
         raise DataError(f"{final} exists and is not a prepared corpus; choose another output folder")
     try:

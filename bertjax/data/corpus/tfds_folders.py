@@ -3,6 +3,7 @@ classes are allowed here, so that a folder from elsewhere runs no code."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -105,14 +106,11 @@ def find_folder(name: str) -> Path:
 
 
 def _description(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LARGEST_DESCRIPTION + 1)
+    with reading(path), path.open("rb") as file:
+        text = file.read(_LARGEST_DESCRIPTION + 1)
+    value = None
+    with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(text.decode("utf-8")) if len(text) <= _LARGEST_DESCRIPTION else None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        value = None
     if not isinstance(value, dict):
         raise DataError(f"{path} cannot be opened as the description of a TFDS data set: it is not a JSON object")
     return value
