@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertjax.cli.command import ArgumentParser, fail, guarded
-from bertjax.cli.digits import whole_number
+from bertjax.cli.digits import number_in, whole_number
 from bertjax.cli.json_text import dump, is_finite
 from bertjax.cli.showing import note
 from bertjax.errors import DATA, USAGE, ConfigError
@@ -43,16 +43,6 @@ def _positive(text: str) -> int:
     return number
 
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return value
-
-
 def _option(help: str, metavar: str | None = None, **settings: Any) -> dict[str, Any]:
     return {"help": help, **({"metavar": metavar} if metavar else {}), **settings}
 
@@ -79,7 +69,7 @@ _TASKS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
         f"{_ONE} or {_PAIR}",
         {
             "--pairs": _option("TEXTs are pairs: first, second, first, second, ...", action="store_true"),
-            "--threshold": _option(_THRESHOLD, "P", type=_share, default=0.5),
+            "--threshold": _option(_THRESHOLD, "P", type=number_in(0, 1), default=0.5),
         },
     ),
     "tag": ("a tag for each word, and the entities that tags make", _ONE + ' or {"words": ["...", ...]}', {}),

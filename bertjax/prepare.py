@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer
+from bertjax.cli.digits import integer, number_in
 from bertjax.cli.showing import note, say
 
 _EPILOG = """\
@@ -56,34 +55,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     add(
         "--character_coverage",
-        type=_number_in(0.9, 1.0),
+        type=number_in(0.9, 1.0),
         metavar="F",
         help="the share of characters in the vocabulary (default 1, but 0.9995 of an alphabet of over 300)",
     )
     add("--sentencepiece_type", choices=("unigram", "bpe"), default="unigram")
-    add("--held_out_fraction", type=_number_in(0.0, 0.5), default=0.02, metavar="F", help="default 0.02")
+    add("--held_out_fraction", type=number_in(0.0, 0.5), default=0.02, metavar="F", help="default 0.02")
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "1", "yes"):
-        return True
-    if text.lower() in ("false", "0", "no"):
-        return False
-    raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
-
-
-def _number_in(low: float, high: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a number from {low:g} to {high:g}, not {text!r}")
-        return value
-
-    return number
+    words = dict.fromkeys(("true", "1", "yes"), True) | dict.fromkeys(("false", "0", "no"), False)
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
+    return words[text.lower()]
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,7 +1,10 @@
-"""Whole numbers as users and folders write them: in the digits 0 to 9, and within 64 bits."""
+"""Numbers as users and folders write them: in the digits 0 to 9, and within 64 bits."""
 
 import argparse
+import contextlib
+import math
 import re
+from collections.abc import Callable
 
 _MOST_DIGITS = 18  # within 64 bits
 
@@ -16,6 +19,20 @@ def integer(text: str) -> int:
     if number is None:
         raise argparse.ArgumentTypeError(f"must be a whole number in the digits 0 to 9, not {text[:40]!r}")
     return -number if text.startswith("-") else number
+
+
+def number_in(low: float, high: float) -> Callable[[str], float]:
+    """The type of a command's options: a number from ``low`` to ``high``."""
+
+    def number(text: str) -> float:
+        value = math.nan
+        with contextlib.suppress(ValueError):
+            value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a number from {low:g} to {high:g}, not {text!r}")
+        return value
+
+    return number
 
 
 def has_other_digits(text: str) -> bool:

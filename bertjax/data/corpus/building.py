@@ -16,7 +16,7 @@ from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import Corpus, token_counts, write_arrays
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source
-from bertjax.data.corpus.staging import Spool, Staged, read_sentences, split, tokenize
+from bertjax.data.corpus.staging import Spool, read_sentences, split, tokenize
 from bertjax.data.corpus.text_warnings import TextCounts, check_known
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide
@@ -61,9 +61,16 @@ def build(
     chosen = split(staged, settings["held_out_fraction"])
     splits = {"train": chosen.train, "held_out": chosen.held_out}
     write_arrays(folder, staged, splits, tokenizer.vocab_size, work)
-    counts = (
-        _counts(staged, report) | {name: ranges.counts() for name, ranges in splits.items()} | {"text": text.recorded()}
-    )
+    counts = {
+        "documents": staged.num_documents,
+        "sentences": len(staged.sentence_lengths),
+        "tokens": len(staged.tokens),
+        "replaced_bytes": report.replaced_bytes,
+        "skipped_lines": report.skipped_lines,
+        "damaged": report.damaged,
+        **{name: ranges.counts() for name, ranges in splits.items()},
+        "text": text.recorded(),
+    }
     del staged
     shutil.rmtree(work)
     show("checking", 0, 0)
@@ -104,24 +111,11 @@ def corpus_of_documents(documents: Iterable[list[str]], tokenizer: Tokenizer) ->
 
 def _learned(sentences: list[str], settings: dict[str, Any]) -> tuple[Tokenizer, Accents]:
     """The vocabulary of ``sentences``, and what was decided about the marks on letters."""
-    lowercase, language = settings["lowercase"], settings["language"]
-    accents = decide(sentences, lowercase, settings["strip_accents"], language)
     model_type = settings.get("sentencepiece_type", "unigram")
-    kind, size = settings["tokenizer"], settings["vocab_size"]
-    coverage = settings["character_coverage"]
-    tokenizer = train_tokenizer(kind, sentences, size, lowercase, model_type, accents.strip, language, coverage)
-    return tokenizer, accents
-
-
-def _counts(staged: Staged, report: Report) -> dict[str, Any]:
-    return {
-        "documents": staged.num_documents,
-        "sentences": len(staged.sentence_lengths),
-        "tokens": len(staged.tokens),
-        "replaced_bytes": report.replaced_bytes,
-        "skipped_lines": report.skipped_lines,
-        "damaged": report.damaged,
-    }
+    names = ("tokenizer", "vocab_size", "lowercase", "language", "character_coverage")
+    kind, size, lowercase, language, coverage = (settings[name] for name in names)
+    accents = decide(sentences, lowercase, settings["strip_accents"], language)
+    return train_tokenizer(kind, sentences, size, lowercase, model_type, accents.strip, language, coverage), accents
 
 
 def _check_not_empty(documents: int, sources: list[Source]) -> None:
