@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 
 from bertjax.cli.showing import listed, quoted
 from bertjax.errors import DataError
-from bertjax.tasks.confusable_labels import refuse_confusable
 from bertjax.tasks.entities import nearest_scheme
 from bertjax.tasks.examples import TaggedExample
+from bertjax.tasks.labels import refuse_confusable
 
 _MOST_LISTED = 5
 

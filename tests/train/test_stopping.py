@@ -7,8 +7,7 @@ import signal
 import pytest
 
 import bertjax.train
-from bertjax.cli.signals import StopRequest
-from bertjax.cluster.options import run_in_cluster
+from bertjax.cluster.options import StopRequest, run_in_cluster
 
 
 class Left(BaseException):
