@@ -1,1 +1,1 @@
-"""What the commands share: parsing, printing, progress, signals."""
+"""What the commands share: parsing, printing, progress."""

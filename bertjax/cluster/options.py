@@ -54,7 +54,7 @@ class StopRequest:
         self._running = True
         return self._asked
 
-    def _on_signal(self, number: int, frame: Any) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         # Before the first step is done there is nothing to save; and whoever asks twice does not want to wait.
         if not self._running or (self._insisting and number != signal.SIGHUP):
             os._exit(STOPPED)

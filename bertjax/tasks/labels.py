@@ -1,4 +1,4 @@
-"""Label maps: the names of labels by id, and the ids of examples."""
+"""Label maps: the names of labels by id, and the ids of examples; names that a person takes for the same."""
 
 import contextlib
 import math
