@@ -156,18 +156,15 @@ def positive_label(labels: Sequence[str], given: str | None = None) -> str | Non
     if given is not None:
         return given
     first, second = (label.strip().lower() for label in labels)
+    negates = lambda label, other: label.endswith(other) and _NOT.fullmatch(label[: -len(other)]) is not None
     for is_first, is_second in (
         (first in _YES, second in _YES),
         (second in _NO, first in _NO),
-        (_negates(second, first), _negates(first, second)),
+        (negates(second, first), negates(first, second)),
     ):
         if is_first != is_second:
             return labels[0] if is_first else labels[1]
     return labels[1]
-
-
-def _negates(label: str, other: str) -> bool:
-    return label.endswith(other) and _NOT.fullmatch(label[: -len(other)]) is not None
 
 
 def _visible(name: str) -> str:

@@ -75,14 +75,13 @@ class SentencePieceTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         special, parts, run = set(self.special_ids), [], []
-        for i in (*(int(i) for i in ids), None):
+        for i in (*map(int, ids), None):
             if i is not None and i not in special:
                 run.append(i)
-                continue
-            parts.append(self._library.decode(run))
-            parts.append("" if i is None else self._tokens[i])
-            run = []
-        return " ".join(part for part in parts if part)
+            else:
+                parts += [self._library.decode(run), "" if i is None else self._tokens[i]]
+                run = []
+        return " ".join(filter(None, parts))
 
     def continues_word(self) -> np.ndarray:
         continues = np.array([not piece.startswith(SPACE_MARK) for piece in self._tokens])

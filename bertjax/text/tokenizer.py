@@ -31,8 +31,8 @@ def load_tokenizer(
     folder, file = FolderSettings(), given_path(path, "tokenizer")
     try:
         if file.is_dir():
-            directory = _files_in(file)
-            folder, file = folder_settings(directory), _choose(directory)
+            file = _choose(file)
+            folder = folder_settings(file.parent)
         exists = file.is_file()
     except OSError as error:
         raise ConfigError(f"tokenizer {printable(path)} cannot be read: {printable(error)}") from None
@@ -53,13 +53,10 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).exists() for name in names) or any(folder.glob("*.model"))
 
 
-def _files_in(folder: Path) -> Path:
-    """The folder with the tokenizer's files: ``folder``, or ``tokenizer`` in a workdir or prepared corpus."""
-    has_own = any((folder / name).is_file() for name in _NAMES)
-    return folder / "tokenizer" if not has_own and (folder / "tokenizer").is_dir() else folder
-
-
 def _choose(folder: Path) -> Path:
+    """The file to read, in ``folder``, or in its ``tokenizer`` if it is a workdir or prepared corpus."""
+    has_own = any((folder / name).is_file() for name in _NAMES)
+    folder = folder / "tokenizer" if not has_own and (folder / "tokenizer").is_dir() else folder
     usual = [folder / name for name in _NAMES if (folder / name).is_file()]
     others = sorted(folder.glob("*.model"), key=lambda path: (path.name == _OTHER_IDS, path))
     if not usual and not others:
