@@ -7,8 +7,7 @@ from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.json_tokenizer import tokenizer_from_json
 from bertjax.text.languages import has_dotless_i, primary
-from bertjax.text.sentencepiece_json import json_cleaning
-from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer
+from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, json_cleaning
 from bertjax.text.tokenizer_files import FolderSettings, folder_settings, parse_object, read_file
 from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer
 

@@ -11,8 +11,7 @@ from bertjax.memory import host_memory
 from bertjax.text.accents import decide
 from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import has_dotless_i, primary
-from bertjax.text.sentencepiece_json import parse_model
-from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, prepare_text
+from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, parse_model, prepare_text
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer, normalizer
 
 # A vocabulary is trained on at most so many characters, an even sample of the documents of a larger corpus. More text
