@@ -8,19 +8,20 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.config import GuardConfig, ModelConfig
-from bertjax.engine.health import judged
+from bertjax.engine.health import initial_health, judged
 from bertjax.engine.schedules import Schedule
-from bertjax.engine.state import ADJUSTMENTS, TrainState, initial_state, sharded_shapes
+from bertjax.engine.state import ADJUSTMENTS, TrainState, initial_loss_scale
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.parameters import logical_axes
 from bertjax.model.precision import precision_named
-from bertjax.parallel.sharding import batch_sharding, divided_lookup
+from bertjax.parallel.sharding import batch_sharding, divided_lookup, shardings_of, tree_shardings
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Job:
         return merge_params(self.graphdef, params)
 
     def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any) -> Any:
-        """The model's output for a batch."""
         return self.model(params).on_batch(batch, dropout_seed)
 
     def describe(self, model: str, config: ModelConfig) -> list[str]:
@@ -58,12 +58,25 @@ class Job:
             lines.append(f"attention: {kernel}")
         return lines
 
-    def initial_state(self) -> TrainState:
-        return initial_state(self.make_params, self.optimizer, self.precision, logical_axes(self.specs), self.mesh)
-
     def state_shapes(self) -> TrainState:
-        """ShapeDtypeStructs with shardings."""
-        return sharded_shapes(self.make_params, self.optimizer, self.precision, logical_axes(self.specs), self.mesh)
+        """ShapeDtypeStructs of a state, laid out as the logical axes of the parameters ask for."""
+        shapes = jax.eval_shape(lambda: self._new_state())  # a job has no hash, as a bound method needs
+        shardings = tree_shardings(shapes, logical_axes(self.specs), self.mesh)
+        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+    def initial_state(self) -> TrainState:
+        """A new state, every array made where it belongs: without out_shardings jit would replicate the moments."""
+        return jax.jit(lambda: self._new_state(), out_shardings=shardings_of(self.state_shapes()))()
+
+    def _new_state(self) -> TrainState:
+        params = self.make_params()
+        return TrainState(
+            step=jnp.zeros([], jnp.int32),
+            params=params,
+            opt_state=self.optimizer.init(params),
+            loss_scale=initial_loss_scale(self.precision),
+            health=initial_health(),
+        )
 
     def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
         """``step(state, batch) -> (state, metrics)``, not jitted, which does a batch in so many parts."""

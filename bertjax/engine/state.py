@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
-from jax.sharding import Mesh
 
-from bertjax.engine.health import Health, initial_health
-from bertjax.parallel.sharding import shardings_of, tree_shardings
+from bertjax.engine.health import Health
 
 FIRST_SCALE = 2.0**15
 GROW_AFTER = 2000  # steps without an overflow before the scale is doubled
@@ -63,34 +59,6 @@ class TrainState:
     opt_state: Any
     loss_scale: LossScale
     health: Health
-
-
-def _new_state(make_params: Callable[[], Any], optimizer: optax.GradientTransformation, precision: str) -> TrainState:
-    params = make_params()
-    return TrainState(
-        step=jnp.zeros([], jnp.int32),
-        params=params,
-        opt_state=optimizer.init(params),
-        loss_scale=initial_loss_scale(precision),
-        health=initial_health(),
-    )
-
-
-def sharded_shapes(
-    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
-) -> TrainState:
-    """ShapeDtypeStructs of a state, laid out as the logical ``axes`` of the parameters want it."""
-    shapes = jax.eval_shape(partial(_new_state, make_params, optimizer, precision))
-    shardings = tree_shardings(shapes, axes, mesh)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
-
-
-def initial_state(
-    make_params, optimizer: optax.GradientTransformation, precision: str, axes: dict[str, Any], mesh: Mesh
-) -> TrainState:
-    """A new state, every array made where it belongs: without out_shardings jit would replicate the moments."""
-    shapes = sharded_shapes(make_params, optimizer, precision, axes, mesh)
-    return jax.jit(partial(_new_state, make_params, optimizer, precision), out_shardings=shardings_of(shapes))()
 
 
 def with_params(state: TrainState, params: Any) -> TrainState:

@@ -132,17 +132,6 @@ def accumulate(grad_fn, params: Any, batch: Batch, rows: jax.Array, accumulation
     return jax.lax.scan(add, zeros, parts)[0]
 
 
-def make_eval_step(forward: Forward, objective: Objective) -> Callable[[Any, Batch], dict[str, jax.Array]]:
-    """``step(params, batch) -> sums``: those of the objective plus, as ``NAME_weight``, what they are divided by."""
-
-    def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
-        weights = objective.weights(batch)
-        sums = objective.sums(forward(params, batch, None), batch)
-        return sums | {f"{name}_weight": value for name, value in weights.items()}
-
-    return eval_step
-
-
 def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: int = 0):
     """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
 
@@ -158,8 +147,17 @@ def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: 
     )
 
 
-def jit_eval_step(eval_step, param_shapes: Any, mesh: Mesh):
-    """The evaluation step under jit; its sums come back replicated."""
+def jit_eval_step(
+    forward: Forward, objective: Objective, param_shapes: Any, mesh: Mesh
+) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+    """``step(params, batch) -> sums``, replicated: those of the objective plus, as ``NAME_weight``, what they are
+    divided by."""
+
+    def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
+        weights = objective.weights(batch)
+        sums = objective.sums(forward(params, batch, None), batch)
+        return sums | {f"{name}_weight": value for name, value in weights.items()}
+
     return jax.jit(
         eval_step,
         in_shardings=(shardings_of(param_shapes), batch_sharding(mesh)),

@@ -23,7 +23,7 @@ from bertjax.engine.sizes import (
     rows_that_fit,
     split_caution,
 )
-from bertjax.engine.step import jit_eval_step, jit_train_step, make_eval_step
+from bertjax.engine.step import jit_eval_step, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
@@ -46,8 +46,7 @@ class PretrainingJob(Job):
         return jit_train_step(self.pure_step(self.schedule, self.run.seed, parts), self.state_shapes(), self.mesh)
 
     def eval_step(self) -> Callable[..., Any]:
-        step = make_eval_step(self.forward, self.objective)
-        return jit_eval_step(step, self.state_shapes().params, self.mesh)
+        return jit_eval_step(self.forward, self.objective, self.state_shapes().params, self.mesh)
 
 
 def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:

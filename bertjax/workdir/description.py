@@ -193,12 +193,11 @@ def _show_tensors(found: dict[str, Any]) -> None:
 def _workdir(folder: Path, name: Any, **own: Any) -> dict[str, Any]:
     """What is said of every workdir. ``contents``: its model, or else its newest checkpoint, of which a running job may
     be deleting some."""
-    steps = step_numbers(folder / "checkpoints")
-    has_model, contents = (folder / "model" / "config.json").is_file(), None
+    checkpoints, has_model, contents = folder / "checkpoints", (folder / "model" / "config.json").is_file(), None
+    steps = step_numbers(checkpoints)
     if steps:
         look = _checked_record if has_model else _checkpoint
-        of_step = lambda step: look(folder / "checkpoints" / str(step), step)
-        contents = newest_that_stays(folder / "checkpoints", of_step, (ModelFileError,))
+        contents = newest_that_stays(checkpoints, lambda step: look(checkpoints / str(step), step), (ModelFileError,))
     return {
         "kind": "workdir",
         "path": str(folder),

@@ -116,20 +116,17 @@ def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Map
     checkpoint.
     """
     recorded = config_schema.translated_record(recorded)
-    items, path, step = recorded.get("identity"), workdir / "config.json", record["step"]
+    items = recorded.get("identity")
+    refusal = f"{workdir / 'config.json'} is not the config that the checkpoint of step {record['step']} was made with"
     if not isinstance(items, dict) or config_schema.fingerprint(items) != record.get("identity"):
         raise ModelFileError(
-            f"{path} is not the config that the checkpoint of step {step} was made with (its 'identity' does not match "
-            f"the checkpoint's); put the run's own config.json back"
+            f"{refusal} (its 'identity' does not match the checkpoint's); put the run's own config.json back"
         )
     said = identity_items(run) if run is not None else _said(recorded.get("config"), items)
     differ = sorted(name for name in items if (name in said or run is not None) and said.get(name) != items[name])
     if differ:
         shown = ", ".join(f"{name} = {said.get(name)!r} and not {items[name]!r}" for name in differ)
-        raise ModelFileError(
-            f"{path} is not the config that the checkpoint of step {step} was made with: it says {shown}; put the "
-            f"run's own config.json back"
-        )
+        raise ModelFileError(f"{refusal}: it says {shown}; put the run's own config.json back")
 
 
 def _said(config: Any, names: Iterable[str]) -> dict[str, Any]:

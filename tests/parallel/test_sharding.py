@@ -7,8 +7,8 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import PartitionSpec
 
 from bertjax.config import ModelConfig, OptimizerConfig
+from bertjax.engine.job import Job
 from bertjax.engine.optimizers import make_optimizer
-from bertjax.engine.state import initial_state
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.parameters import logical_axes, parameter_specs
@@ -77,7 +77,7 @@ def test_every_array_lives_where_the_table_says(sizes):
     mesh = make_mesh(*sizes)
     make_params = lambda: split_params(Bert(CONFIG, nnx.Rngs(0)))[1]
     optimizer = make_optimizer(OptimizerConfig(), SPECS)
-    state = initial_state(make_params, optimizer, "float32", logical_axes(SPECS), mesh)
+    state = Job(mesh, "float32", None, None, SPECS, None, optimizer, make_params).initial_state()
     tables = flatten_dict(logical_axes(SPECS), sep="/")
     divided = 0
     for path, array in jax.tree_util.tree_leaves_with_path(state):
