@@ -22,7 +22,7 @@ from bertjax.config import default_config, identity_fingerprint, phase, resolve
 from bertjax.config_schema import fingerprint
 from bertjax.describe import main
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.health import initial_health
+from bertjax.engine.guard import initial_health
 from bertjax.engine.state import TrainState, initial_loss_scale
 from bertjax.interop.models import save_model
 from bertjax.interop.task_models import new_task_model, save_task_model

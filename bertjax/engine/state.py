@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from bertjax.engine.health import Health
+from bertjax.engine.guard import Health
 
 FIRST_SCALE = 2.0**15
 GROW_AFTER = 2000  # steps without an overflow before the scale is doubled

@@ -10,8 +10,7 @@ import bertjax.train
 from bertjax.config import GuardConfig
 from bertjax.engine import fit
 from bertjax.engine.checkpoint.record import read_record
-from bertjax.engine.guard import MOST_FILES, Guard, Rollback
-from bertjax.engine.health import TRUSTED_AFTER, initial_health, judged
+from bertjax.engine.guard import MOST_FILES, TRUSTED_AFTER, Guard, Rollback, initial_health, judged
 
 
 def quiet(config, workdir, lines=None):

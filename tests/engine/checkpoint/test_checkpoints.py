@@ -14,7 +14,7 @@ from bertjax.engine.checkpoint import checkpoints
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.checkpoint.record import FILE, ITEM, Saved, kept_steps, read_record, sealed
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
-from bertjax.engine.health import initial_health
+from bertjax.engine.guard import initial_health
 from bertjax.engine.position import RANDOM
 from bertjax.engine.state import TrainState, initial_loss_scale
 from bertjax.errors import CheckpointError, exit_code
