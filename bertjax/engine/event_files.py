@@ -42,7 +42,6 @@ class EventFiles:
         self._thread.start()
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        """The numbers of a row."""
         found = [scalar(f"{kind}/{name}", value).value for name, value in values.items()]
         self._add(Event(step=step, summary=Summary(value=itertools.chain.from_iterable(found))))
 

@@ -42,7 +42,6 @@ class Job:
     make_params: Callable[[], Any]
 
     def model(self, params: Any) -> Any:
-        """The model with these parameters, wherever they are on the mesh."""
         return merge_params(self.graphdef, params)
 
     def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any) -> Any:

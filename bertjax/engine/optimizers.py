@@ -54,7 +54,6 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformationExtraArgs:
 
 
 def decay_mask(specs: Any) -> Any:
-    """True for parameters that weight decay applies to."""
     return jax.tree.map(lambda spec: spec.decay, specs)
 
 

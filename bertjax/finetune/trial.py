@@ -102,7 +102,6 @@ def train(
         return evaluate(job, predict_step, params, lambda: session.agree(here.step))
 
     def evaluate_all(here: RunPosition, index: int) -> Evaluation:
-        """The loss and the scores, and whether they are the best so far."""
         loss, outcome = scored(here.state.params)
         score = of_run(setup.metric, outcome.scores, outcome.undefined, loss)
         here.best = here.best.after(here.step, score)
@@ -260,7 +259,6 @@ def summarise(job: TrialJob, here: RunPosition, loss: float, outcome: Outcome) -
 
 
 def summary_lines(summary: dict[str, Any], workdir: Path) -> list[str]:
-    """The summary for a person."""
     main, positive = summary["main_score"], summary.get("positive_label")
     beside, undefined = {}, summary.get("undefined", {})
     if summary["task"] == "classification":

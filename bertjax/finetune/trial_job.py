@@ -81,7 +81,6 @@ class TrialJob(Job):
         return self.setup.eval_objective or self.setup.objective
 
     def stages(self) -> list[Stage]:
-        """The epochs."""
         size = self.train_batches.per_epoch
         return [Stage(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
 
@@ -235,7 +234,6 @@ def _cautions(run: FinetuneConfig, steps: int, warmup: int, rows: int, most: int
 
 
 def describe_job(job: TrialJob) -> list[str]:
-    """What is about to run, in lines for a person."""
     count = sum(x.size for x in jax.tree.leaves(job.params))
     batches = job.train_batches
     split = f" in {job.parts} parts" if job.parts > 1 else ""

@@ -191,7 +191,6 @@ def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
 
 
 def table_of(summary: dict[str, Any]) -> Table:
-    """All trials with their scores, and mean and spread."""
     names, positive = list(summary["mean"]), summary.get("positive_label")
     table = Table("learning rate", "epochs", "seed", *[score_title(name.replace("_", " "), positive) for name in names])
     for run in summary["runs"]:

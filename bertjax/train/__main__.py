@@ -40,8 +40,6 @@ same command goes on."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
-
     def start(config: Any, chosen: dict[str, Any], **settings: Any) -> object:
         workdir = f"runs/{config.get('name', 'run')}" if chosen["workdir"] is None else chosen["workdir"]
         return run(config, workdir, **settings)

@@ -165,7 +165,6 @@ def train(
         return evaluate(eval_step, params, read, placement.put, unigram, objective.losses)
 
     def evaluate_all(here: RunPosition, index: int) -> Evaluation:
-        """The held-out losses, and the suites that are due."""
         params, stage = here.state.params, stages[index]
         losses = held_out(params, index)
         scores = suites.scores(here.step, here.step == stage.last, lambda: job.model(params), placement)
@@ -254,7 +253,6 @@ def evaluate(
 
 
 def evaluation_line(step: int, phase: str, values: dict[str, float], losses: Sequence[CrossEntropy]) -> str:
-    """A held-out evaluation in words."""
     return f"held out at step {step} ({phase}): " + ", ".join(filter(None, (loss.brief(values) for loss in losses)))
 
 
@@ -281,7 +279,6 @@ def summarise(
 
 
 def summary_lines(summary: dict[str, Any], losses: Sequence[CrossEntropy], workdir: Path) -> list[str]:
-    """The summary for a person."""
     what = "training-text" if summary["held_out_kind"] == "copy" else "held-out"
     lines = list(filter(None, (loss.summary(summary | summary["held_out"], what) for loss in losses)))
     lines.append(

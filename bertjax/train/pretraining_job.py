@@ -34,8 +34,6 @@ from bertjax.parallel.mesh import batch_shards
 
 @dataclass(frozen=True)
 class PretrainingJob(Job):
-    """All phases of a config."""
-
     run: RunConfig
     schedule: Schedule
 
@@ -92,7 +90,6 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 
 def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
-    """Rows of a phase that a device works on at once at most."""
     return run.parallel.rows_per_device or rows_that_fit(
         run.model,
         run.precision,
@@ -105,7 +102,6 @@ def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 
 def examples_per_row(run: RunConfig) -> int:
-    """Examples that a row holds at most."""
     return run.data.max_examples_per_row if run.data.packing else 1
 
 
@@ -116,7 +112,6 @@ def cost_of_step(model: ModelConfig, phase: PhaseConfig) -> StepCost:
 
 
 def describe_job(job: PretrainingJob) -> list[str]:
-    """What is about to run, in lines for a person."""
     run, mesh = job.run, job.mesh
     params = sum(x.size for x in jax.tree.leaves(job.state_shapes().params))
     model = f"model: {run.model.num_hidden_layers} layers x {run.model.hidden_size}, {params:,}"

@@ -53,7 +53,6 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> None:
-    """Prints what ``describe`` found, for a person."""
     if found["kind"] == "workdir":
         (_show_finetuning if "task" in found else _show_pretraining)(found)
         if found["contents"] is not None:

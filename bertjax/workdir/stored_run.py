@@ -63,7 +63,6 @@ class StoredRun:
         return self._of_step(step, lambda chosen: (chosen, self._params(chosen)))
 
     def params(self, step: int) -> dict[str, Any]:
-        """``weights`` of one step, without the step."""
         return self.weights(step)[1]
 
     @cached_property
@@ -123,7 +122,6 @@ class StoredRun:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is the workdir of a run."""
     return (path / "checkpoints").is_dir() and (path / "config.json").is_file()
 
 

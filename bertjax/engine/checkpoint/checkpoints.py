@@ -71,7 +71,6 @@ class Checkpoints:
         return step_numbers(self._folder)
 
     def newest(self) -> int | None:
-        """The last of the steps, as this process sees it."""
         return max(self.steps(), default=None)
 
     def newest_seen(self, told: int | None) -> int | None:
@@ -147,7 +146,6 @@ class Checkpoints:
         self._delete_old()
 
     def close(self) -> None:
-        """Finishes what has begun."""
         try:
             self.wait()
         finally:

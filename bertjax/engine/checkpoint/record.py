@@ -25,7 +25,6 @@ class Damaged(Exception):
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with its digest."""
     return record | {"digest": _digest(record)}
 
 
