@@ -93,10 +93,14 @@ class MetricsLog:
         self._check_folder()
         self._file: BinaryIO = self._path.open("ab")
         self._size = os.fstat(self._file.fileno()).st_size
-        if self._size and not _ends_with_a_line(self._path):
-            self._file.write(b"\n")
-            self._file.flush()
-            self._size += 1
+        if self._size:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                is_torn = file.read(1) != b"\n"
+            if is_torn:
+                self._file.write(b"\n")
+                self._file.flush()
+                self._size += 1
 
     def _check(self) -> None:
         """The file is opened again where its name is that of another one, or of none."""
@@ -142,9 +146,3 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and type(row.get("step")) is int else None
-
-
-def _ends_with_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

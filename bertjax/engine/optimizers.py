@@ -81,12 +81,6 @@ def one_minus_power(decay: float, count: jax.Array) -> jax.Array | float:
     return -jnp.expm1(count.astype(jnp.float32) * math.log(decay)) if decay else 1.0
 
 
-def no_correction(decay: float, count: jax.Array) -> jax.Array | float:
-    """The plain running averages (google-research/bert AdamWeightDecayOptimizer)."""
-    del decay, count
-    return 1.0
-
-
 def scale_by_layer_trust_ratio(specs: Any) -> optax.GradientTransformation:
     """LAMB's ||w|| / ||update|| (You et al. 2019, algorithm 2), per tensor, and per layer where layers are stacked.
 
@@ -124,7 +118,8 @@ def _decay(c: UpdateConfig, specs: Any) -> optax.GradientTransformation:
 # The transformations of each optimizer, without clipping and learning rate. Any transformation of optax fits: a bad
 # step leaves its state as it was (``step.make_train_step``), and its arrays are divided and saved by their paths.
 OPTIMIZERS: dict[str, Callable[[UpdateConfig, Any], list[optax.GradientTransformation]]] = {
-    "bert2018": lambda c, specs: [_adam(c, no_correction), _decay(c, specs)],
+    # Plain running averages (google-research/bert AdamWeightDecayOptimizer).
+    "bert2018": lambda c, specs: [_adam(c, lambda decay, count: 1.0), _decay(c, specs)],
     "adamw": lambda c, specs: [_adam(c, one_minus_power), _decay(c, specs)],
     "lamb": lambda c, specs: [_adam(c, one_minus_power), _decay(c, specs), scale_by_layer_trust_ratio(specs)],
     # Kernels of the layers by Muon (Jordan 2024), all else by AdamW, with updates of one size (Liu et al. 2025,

@@ -134,18 +134,13 @@ class Records:
                 )
 
 
-def _are_totals(value: Any) -> bool:
-    return isinstance(value, dict) and is_amount(value.get("seconds")) and is_count(value.get("real_tokens"))
-
-
-def _are_skipped(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) and is_count(one.get("step")) for one in value)
-
-
 def _is_best(value: Any) -> bool:
     is_score = lambda score: type(score) in (int, float) and (is_amount(score) or is_amount(-score))
     return value is None or (isinstance(value, dict) and is_count(value.get("step")) and is_score(value.get("score")))
 
 
-_KEYS = {"totals": _are_totals, "skipped": _are_skipped}
+_KEYS: dict[str, Callable[[Any], bool]] = {
+    "totals": lambda v: isinstance(v, dict) and is_amount(v.get("seconds")) and is_count(v.get("real_tokens")),
+    "skipped": lambda v: isinstance(v, list) and all(isinstance(one, dict) and is_count(one.get("step")) for one in v),
+}
 _BEST_KEYS = {"best": _is_best, "since_best": is_count}

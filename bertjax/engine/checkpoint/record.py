@@ -91,10 +91,6 @@ def is_amount(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < 1e300
 
 
-def _are_arrays(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_array, value.values()))
-
-
 def _is_array(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
@@ -107,7 +103,10 @@ def _is_loss(value: Any) -> bool:
     return value is None or type(value) is float or (type(value) is int and abs(value) < 1 << 62)
 
 
-_NEEDED: dict[str, Callable[[Any], bool]] = {"step": is_count, "arrays": _are_arrays}
+_NEEDED: dict[str, Callable[[Any], bool]] = {
+    "step": is_count,
+    "arrays": lambda arrays: isinstance(arrays, dict) and all(map(_is_array, arrays.values())),
+}
 _MAY_BE: dict[str, Callable[[Any], bool]] = {"held_out_loss": _is_loss, "phase": is_count}
 
 
