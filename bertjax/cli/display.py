@@ -15,8 +15,6 @@ from bertjax.cli.showing import plain
 from bertjax.cli.streams import LastingStream
 
 SECONDS_BETWEEN_LINES = 10.0
-# Values of a row that are shown, each as the word before it.
-_SHOWN = {"loss": "loss", "mlm_loss": "mlm", "nsp_loss": "nsp", "accuracy": "accuracy"}
 
 
 class Display:
@@ -82,7 +80,8 @@ class Display:
 
 
 def describe(row: dict[str, Any]) -> str:
-    parts = [f"{word} {row[name]:.3f}" for name, word in _SHOWN.items() if name in row]
+    losses = {name: name.removesuffix("_loss") for name in row if name == "loss" or name.endswith("_loss")}
+    parts = [f"{word} {row[name]:.3f}" for name, word in (losses | {"accuracy": "accuracy"}).items() if name in row]
     parts.append(f"lr {row['learning_rate']:.2e}")
     if row.get("tokens_per_second"):
         parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")

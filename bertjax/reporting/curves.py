@@ -10,14 +10,9 @@ import numpy as np
 from bertjax.reporting.charts import Chart, Line, Mark, draw
 from bertjax.reporting.json_values import count
 from bertjax.reporting.record import Record
-from bertjax.reporting.wording import percent, short, title
+from bertjax.reporting.rows import is_of, loss_parts
+from bertjax.reporting.wording import objective_words, percent, short, title
 
-_PRETRAINING = (
-    Chart("Masked-LM loss", "mlm_loss", "nats", from_zero=False, baseline=("unigram", "unigram_loss")),
-    Chart("Masked-LM accuracy", "mlm_accuracy", "%", percent),
-    Chart("Next-sentence loss", "nsp_loss", "nats", dull=0.0),
-    Chart("Next-sentence accuracy", "nsp_accuracy", "%", percent, baseline=("chance", "nsp_chance"), dull=0.0),
-)
 _LOSS = Chart("Loss", "loss", "nats")
 _SQUARED_ERROR = Chart("Loss, squared error", "loss")  # of regression
 _MACHINE = (
@@ -28,20 +23,15 @@ _MACHINE = (
     Chart("Padding", "padding_fraction", "%", percent),
     Chart("Loss scale", "loss_scale", show=short, may_be_log=True, averaged=False, dull=1.0),
 )
-# Fields of eval rows that are not scores, or that have a chart above.
-_NOT_SCORES = {"step", "loss", "seconds", "unigram_loss", "nsp_chance", "nsp_pairs", "nsp_next_share"} | {
-    chart.field for chart in (*_PRETRAINING, *_MACHINE)
-}
+# Fields of eval rows that are not scores, or that have a chart above; those of the objective come on top.
+_NOT_SCORES = {"step", "loss", "seconds", "unigram_loss"} | {chart.field for chart in _MACHINE}
 _MOST_SCORES = 8
 _MOST_NAMED_PHASES = 6
 
-# Event of a row -> its look, its letter, and words for the legend. "went back": how older runs call a rollback.
-_ROLLBACK = ("rollback", "B", "rolled back")
+# Event of a row -> its look, its letter, and words for the legend.
 _MARKS = {
     "resumed": ("resumed", "R", "resumed"),
-    "rollback": _ROLLBACK,
-    "rolled back": _ROLLBACK,
-    "went back": _ROLLBACK,
+    "went back": ("rollback", "B", "rolled back"),
     "skipped": ("skipped", "S", "step skipped"),
 }
 _OTHER = ("other", "E", "other event")
@@ -51,11 +41,32 @@ _BEST = ("best", "★", "best evaluation, which became the model")
 def learning_curves(record: Record) -> list[dict]:
     """What the model learns."""
     train, held_out = record.metrics.train.names(), record.metrics.held_out.names()
-    losses = (_SQUARED_ERROR if record.config.get("task") == "regression" else _LOSS,)
-    if "mlm_loss" in train or "mlm_loss" in held_out:
-        losses = _PRETRAINING
-    scores = [Chart(title(name), name, from_zero=False) for name in held_out if name not in _NOT_SCORES]
+    parts = loss_parts([*train, *held_out])
+    losses = [chart for part in parts for chart in _objective_charts(part)]
+    losses = losses or [_SQUARED_ERROR if record.config.get("task") == "regression" else _LOSS]
+    others = [name for name in held_out if name not in _NOT_SCORES and not any(is_of(part, name) for part in parts)]
+    scores = [Chart(title(name), name, from_zero=False) for name in others]
     return _drawn((*losses, *scores[:_MOST_SCORES]), record, compared=True)
+
+
+def _objective_charts(part: str) -> tuple[Chart, Chart]:
+    """Loss and accuracy of a part of a pretraining loss, beside the baseline that its evaluations record."""
+    words, loss, accuracy = _capital(objective_words(part)), f"{part}_loss", f"{part}_accuracy"
+    if part == "mlm":
+        unigram = ("unigram", "unigram_loss")
+        return (
+            Chart(f"{words} loss", loss, "nats", from_zero=False, baseline=unigram),
+            Chart(f"{words} accuracy", accuracy, "%", percent),
+        )
+    chance = ("chance", f"{part}_chance")
+    return (
+        Chart(f"{words} loss", loss, "nats", dull=0.0),
+        Chart(f"{words} accuracy", accuracy, "%", percent, baseline=chance, dull=0.0),
+    )
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def machine_curves(record: Record) -> list[dict]:

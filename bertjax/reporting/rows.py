@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
@@ -68,6 +69,18 @@ class Metrics:
         """The highest step of any row, or 0."""
         steps = [*self.train.steps, *self.held_out.steps, *(event["step"] for event in self.events)]
         return int(max(steps, default=0))
+
+
+def loss_parts(names: Iterable[str]) -> list[str]:
+    """The parts of a pretraining loss, such as "mlm", that have both NAME_loss and NAME_accuracy among the fields."""
+    fields = dict.fromkeys(names)
+    parts = [name.removesuffix("_loss") for name in fields if name.endswith("_loss")]
+    return [part for part in parts if f"{part}_accuracy" in fields]
+
+
+def is_of(part: str, name: str) -> bool:
+    """Whether the field ``name`` belongs to this part of a pretraining loss."""
+    return name.startswith(f"{part}_") and name.endswith(("_loss", "_accuracy", "_chance", "_pairs", "_share"))
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -7,16 +7,11 @@ from typing import Any
 
 from bertjax.reporting.json_values import count, listing, mapping, number, numbers
 from bertjax.reporting.record import Record
-from bertjax.reporting.wording import duration, figure, percent, short, size, title
+from bertjax.reporting.rows import is_of, loss_parts
+from bertjax.reporting.wording import duration, figure, objective_words, percent, short, size, title
 
 _MOST_RUNS = 200
 _MOST_CONFUSIONS = 10
-# Key figures of a pretraining run's evaluation: field -> its name and how its values are written.
-_HELD_OUT = {
-    "mlm_loss": ("masked-LM loss", figure),
-    "mlm_accuracy": ("masked-LM accuracy", percent),
-    "nsp_accuracy": ("next-sentence accuracy", percent),
-}
 _COSTS = {
     "real_tokens": ("real tokens", short),
     "seconds": ("time", duration),
@@ -28,27 +23,13 @@ _COSTS = {
 
 def key_figures(record: Record) -> list[tuple[str, str, str]]:
     """(name, value, remark): scores first, then what they took."""
-    summary, held_out, train = record.summary, record.metrics.held_out, record.metrics.train
+    summary, train = record.summary, record.metrics.train
     tiles: list[tuple[str, str, str]] = []
     spread, runs = numbers(summary.get("spread")), listing(summary.get("runs"))
     for name, value in numbers(summary.get("mean") or summary.get("scores")).items():
         remark = f"mean of {len(runs):,} runs, ± {figure(spread[name])}" if name in spread else ""
         tiles.append((title(name), figure(value), remark))
-    known = lambda name: number(summary.get(name)) or held_out.last(name)
-    unigram, chance = known("unigram_loss"), known("nsp_chance")
-    pairs, share = known("nsp_pairs"), known("nsp_next_share")
-    real = f" of {pairs:,.0f} pairs, {percent(share)} real next ones" if pairs and share is not None else ""
-    remarks = {
-        "mlm_loss": f", unigram {figure(unigram)}" if unigram else "",
-        "nsp_accuracy": f", chance {percent(chance)}{real}" if chance else "",
-    }
-    text = "training text" if summary.get("held_out_kind") == "copy" else "held out"
-    last = numbers({name: held_out.last(name) for name in _HELD_OUT}) | numbers(summary.get("held_out"))
-    tiles += [
-        (words, show(last[name]), text + remarks.get(name, ""))
-        for name, (words, show) in _HELD_OUT.items()
-        if name in last
-    ]
+    tiles += _objective_figures(record)
     if not tiles and (loss := train.last("loss")) is not None:
         tiles.append(("training loss", figure(loss), ""))
     if steps := record.step or count(summary.get("steps")):
@@ -57,6 +38,28 @@ def key_figures(record: Record) -> list[tuple[str, str, str]]:
         tiles.append(("training examples", short(examples), ""))
     costs = numbers({name: train.last(name) for name in _COSTS}) | numbers(summary)
     return tiles + [(words, show(costs[name]), "") for name, (words, show) in _COSTS.items() if name in costs]
+
+
+def _objective_figures(record: Record) -> list[tuple[str, str, str]]:
+    """The held-out figures of a pretraining objective, from the fields NAME_loss, NAME_accuracy, NAME_chance,
+    NAME_pairs and NAME_..._share of each part of its loss."""
+    summary, held_out = record.summary, record.metrics.held_out
+    scored = numbers(summary.get("held_out"))
+    last = numbers({name: held_out.last(name) for name in held_out.names()}) | numbers(summary) | scored
+    text = "training text" if summary.get("held_out_kind") == "copy" else "held out"
+    tiles = []
+    for part in loss_parts(last):
+        words = objective_words(part)
+        if part == "mlm":  # its accuracy has no chance; the loss of a pair of labels says nothing that theirs does not
+            remark = f", unigram {figure(unigram)}" if (unigram := last.get("unigram_loss")) else ""
+            tiles.append((f"{words} loss", figure(last[f"{part}_loss"]), text + remark))
+        remark = f", chance {percent(chance)}" if (chance := last.get(f"{part}_chance")) else ""
+        if remark and (pairs := last.get(f"{part}_pairs")):
+            shares = [name for name in last if is_of(part, name) and name.endswith("_share")]
+            named = ", ".join(f"{percent(last[name])} {title(name[len(part) + 1 : -6])}" for name in shares)
+            remark += f" of {pairs:,.0f} pairs" + (f", {named}" if named else "")
+        tiles.append((f"{words} accuracy", percent(last[f"{part}_accuracy"]), text + remark))
+    return tiles
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:

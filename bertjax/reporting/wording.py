@@ -34,6 +34,11 @@ def cell(value: Any) -> str:
     return str(value) if count(value) is not None else figure(known)
 
 
+def objective_words(name: str) -> str:
+    """A part of a pretraining loss, by the prefix of its fields: "mlm" -> "masked-LM"; unknown ones keep their name."""
+    return {"mlm": "masked-LM", "nsp": "next-sentence", "sop": "sentence-order"}.get(name, title(name))
+
+
 def title(name: str) -> str:
     """A key as words: "f1_macro" -> "f1 macro"."""
     return name.replace("_", " ")

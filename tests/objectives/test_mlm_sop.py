@@ -1,6 +1,7 @@
 """Sentence order: examples, labels, what is refused, and a run from text to an exported folder."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,6 +145,10 @@ def test_a_run_learns_the_order_and_exports_no_next_sentence_head(config, tmp_pa
     assert summary["sop_pairs"] > 0 and 0 < summary["sop_in_order_share"] < 1 and summary["sop_chance"] < 1
     assert any("sentence-order pairs an epoch" in line and "in order" in line for line in said)
     assert any("sentence-order accuracy" in line for line in said)
+    assert any(re.match(r"step .* loss [\d.]+  mlm [\d.]+  sop [\d.]+", line) for line in said)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Sentence-order accuracy" in page and "sentence-order accuracy" in page and "in order" in page
+    assert "sop pairs" not in page
 
     # The head tells order, not next sentences: whoever loads the folder is not given it as the other.
     output = tmp_path / "exported"

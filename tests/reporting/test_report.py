@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bertjax.cli.display import describe
 from bertjax.reporting import refresh_report, write_report
 
 VOID = {"meta", "link"}
@@ -451,3 +452,25 @@ def test_what_was_said_before_the_first_step_is_in_the_table_and_not_in_the_curv
     page = report(workdir)
     assert "2 labels: neg 74 + 30, pos 76 + 30" in page.text
     assert len(page.of_class("other")) == before + 1 and "other event" not in page.text
+
+
+@pytest.mark.parametrize(("part", "words", "share"), [("sop", "Sentence-order", "in_order"), ("own", "Own", "left")])
+def test_any_objective_brings_its_charts_and_figures_by_the_names_of_its_fields(tmp_path, part, words, share):
+    """``own`` is a part of a loss that no code names."""
+    values = {f"{part}_loss": 0.6, f"{part}_accuracy": 0.75, f"{part}_chance": 0.52}
+    values |= {f"{part}_pairs": 1234.0, f"{part}_{share}_share": 0.48}
+    rows = []
+    for step in range(10, 101, 10):
+        core = {"step": step, "phase": "phase1", "loss": 5.0 - step / 100, "mlm_loss": 4.0, "mlm_accuracy": 0.2}
+        rows.append({"kind": "train", **core, f"{part}_loss": 0.7 - step / 1000, f"{part}_accuracy": 0.6 + step / 1000})
+        rows.append({"kind": "eval", **core, "unigram_loss": 6.4, "blimp_score": 0.5 + step / 1000, **values})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"name": "x"}}))
+    page = report(tmp_path)
+    learning = ["Masked-LM loss", "Masked-LM accuracy", f"{words} loss", f"{words} accuracy", "blimp score"]
+    assert page.charts()[: len(learning)] == learning
+    assert not any("pairs" in chart or "share" in chart or "chance" in chart for chart in page.charts())
+    assert f"{words.lower()} accuracy" in page.text and "75.0%" in page.text
+    assert f"chance 52.0% of 1,234 pairs, 48.0% {share.replace('_', ' ')}" in page.text
+    described = describe(rows[0] | {"learning_rate": 1e-4})
+    assert f"mlm 4.000  {part} 0.690" in described and "accuracy" not in described

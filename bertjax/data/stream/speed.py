@@ -37,9 +37,9 @@ def measure(
     the first block, and the way from a cursor to its first batch. Padding does not count as tokens.
 
     Returns ``sequence_length, batch_size, batches, real_tokens, tokens_per_second, padding_fraction,
-    predictions_filled`` (share of the P slots in use), ``random_next_share``, ``examples_per_row``, ``seek_seconds``
-    (median), ``shown_share`` (of the tokens in an epoch, see ``PairFacts.coverage``; masked LM alone truncates nothing)
-    and ``stages``: nanoseconds per token by name.
+    predictions_filled`` (share of the P slots in use), ``label_1_share`` (of the pairs: a random next sentence, a
+    swapped order), ``examples_per_row``, ``seek_seconds`` (median), ``shown_share`` (of the tokens in an epoch, see
+    ``PairFacts.coverage``; masked LM alone truncates nothing) and ``stages``: nanoseconds per token by name.
     """
     maker = settings.maker
     shown = 1.0 if maker.labels is None else pair_facts(corpus, settings, seed).coverage
@@ -53,7 +53,7 @@ def measure(
             pairs = (0, 0) if maker.labels is None else (batch[maker.labels].sum(), batch[maker.weights].sum())
             used = np.count_nonzero(ids), np.count_nonzero(weights)
             totals += np.array([ids.size, weights.size, *used, ids.max(axis=1).sum(), *pairs], np.int64)
-    places, slots, tokens, masked, examples, random, pairs_seen = totals.tolist()
+    places, slots, tokens, masked, examples, label_1, pairs_seen = totals.tolist()
     return {
         "sequence_length": settings.sequence_length,
         "batch_size": batch_size,
@@ -62,7 +62,7 @@ def measure(
         "tokens_per_second": tokens / busy,
         "padding_fraction": 1 - tokens / places,
         "predictions_filled": masked / slots,
-        "random_next_share": random / max(1, pairs_seen),
+        "label_1_share": label_1 / max(1, pairs_seen),
         "examples_per_row": examples / (batches * batch_size),
         "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
         "shown_share": shown,
