@@ -153,13 +153,6 @@ def refuse_wide(path: Path, head: bytes) -> None:
         raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
 
 
-def fix_of_values(encoding: str, drop: bool) -> str:
-    """How texts that a program stores become UTF-8, in words; drop: leave out what is invalid."""
-    name = encoding.lower()
-    how = f"value.decode({name!r}, 'ignore')" if drop else f"value.decode({name!r})"
-    return f"make text of the bytes with `{how}` before they are stored"
-
-
 def warning_of(name: str, counts: Decoded, fix: Callable[[str, bool], str]) -> str | None:
     """A warning about the replaced bytes of a source if there are more than a few, else None.
 

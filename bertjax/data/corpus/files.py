@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,25 +139,26 @@ class Report:
             self._replaced(len(data) - valid, data)
             self.source.multibyte += valid - (len(text) - made)
         self.source.read += len(data)
-        return self._cleaned(text, lambda: data)
+        return self.clean(text, data)
 
     def take(self, text: str) -> str:
         """``clean`` for text that was not decoded here."""
         self.source.read += len(text.encode("utf-8", "surrogatepass"))
         return self.clean(text)
 
-    def clean(self, text: str) -> str:
-        """``text`` with NULs and lone surrogates replaced by U+FFFD and counted, without byte order marks."""
-        return self._cleaned(text, lambda: _bytes_of(text))
+    def clean(self, text: str, data: bytes | None = None) -> str:
+        """``text`` with NULs and lone surrogates replaced by U+FFFD and counted, without byte order marks.
 
-    def _cleaned(self, text: str, data: Callable[[], bytes]) -> str:
+        data: the bytes it was decoded from, if they are known.
+        """
+        given = text
         if BYTE_ORDER_MARK in text:  # in the middle, where files were joined
             text = text.replace(BYTE_ORDER_MARK, "")
         if not text.isascii() or "\0" in text:
             self.source.nuls += text.count("\0")
             text, count = _NOT_TEXT.subn(_REPLACEMENT, text)
             if count:
-                self._replaced(count, data())
+                self._replaced(count, _bytes_of(given) if data is None else data)
         return text
 
     def _replaced(self, count: int, data: bytes) -> None:

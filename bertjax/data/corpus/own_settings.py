@@ -60,15 +60,15 @@ def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, lan
     """
     if strip_accents not in (None, tokenizer.strip_accents):
         does = {None: "has its own rules for cleaning text", True: "strips accents", False: "keeps accents"}
-        raise ConfigError(
-            f"the tokenizer {path} {does[tokenizer.strip_accents]}, which config.data.strip_accents = {strip_accents} "
-            f"cannot change; leave that out, or learn a vocabulary with --config.data.tokenizer=wordpiece"
-        )
-    if tokenizer.lowercase and has_dotless_i(language) and not tokenizer.dotless_i:
-        raise ConfigError(
-            f"the tokenizer {path} lowercases I to i, which config.data.language = {language!r} cannot change; leave "
-            f"that out, or learn a vocabulary with --config.data.tokenizer=wordpiece"
-        )
+        what, setting = does[tokenizer.strip_accents], f"strip_accents = {strip_accents}"
+    elif tokenizer.lowercase and has_dotless_i(language) and not tokenizer.dotless_i:
+        what, setting = "lowercases I to i", f"language = {language!r}"
+    else:
+        return
+    raise ConfigError(
+        f"the tokenizer {path} {what}, which config.data.{setting} cannot change; leave that out, or learn a "
+        f"vocabulary with --config.data.tokenizer=wordpiece"
+    )
 
 
 def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> bool:

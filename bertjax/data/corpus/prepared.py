@@ -97,7 +97,13 @@ def prepare(
         "vocab_size": vocab_size,
     }
     if any(not isinstance(spec, Source) and is_prepared_spec(spec) for spec in specs):
-        return _open_given(specs, output, asked)
+        if len(specs) > 1:
+            raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
+        if output is not None:
+            raise DataError(f"{specs[0]} is prepared already; use it as it is")
+        corpus = open_prepared(str(specs[0]))
+        check_agrees(corpus.path, corpus.manifest, asked)
+        return corpus
     defaults = vars(DataConfig()) | {"vocab_size": ModelConfig().vocab_size}
     settings = {name: defaults[name] if value is None else value for name, value in asked.items()}
     sources = open_sources(specs)
@@ -218,19 +224,6 @@ def is_prepared(path: Path) -> bool:
 def is_prepared_spec(spec: str | Path) -> bool:
     """Whether a SPEC is the folder of a prepared corpus. Raises DataError for an impossible path."""
     return not str(spec).startswith("tfds:") and is_prepared(given_path(spec, "corpus", DataError))
-
-
-def _open_given(
-    specs: Sequence[str | Path | Source], output: str | Path | None, asked: dict[str, Any]
-) -> PreparedCorpus:
-    """A prepared corpus given as SPEC. ``asked``: settings that it must have been made with, if it records them."""
-    if len(specs) > 1:
-        raise DataError("a prepared corpus cannot be joined with other sources; prepare all of them together")
-    if output is not None:
-        raise DataError(f"{specs[0]} is prepared already; use it as it is")
-    corpus = open_prepared(str(specs[0]))
-    check_agrees(corpus.path, corpus.manifest, asked)
-    return corpus
 
 
 def given_manifest(specs: Sequence[str | Path | Source]) -> tuple[Path, dict[str, Any]] | None:

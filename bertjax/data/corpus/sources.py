@@ -18,7 +18,7 @@ from bertjax.cli.paths import given_path
 from bertjax.cli.showing import plain
 from bertjax.config import nearest
 from bertjax.data.corpus import docstrings
-from bertjax.data.corpus.encodings import Decoded, fix_of_values, iconv, warning_of
+from bertjax.data.corpus.encodings import Decoded, iconv, warning_of
 from bertjax.data.corpus.files import Content, Report, check_is_regular, check_unchanged, hash_file, reading
 from bertjax.data.corpus.formats import READERS, Document, kind_of
 from bertjax.data.corpus.tfds_folders import find_folder, open_builder
@@ -55,7 +55,9 @@ class Source(abc.ABC):
 
     def fix(self, encoding: str, drop: bool) -> str:
         """How to convert its text to UTF-8, in words; drop: leave out what is invalid."""
-        return fix_of_values(encoding, drop)
+        errors = ", 'ignore'" if drop else ""
+        how = f"value.decode({encoding.lower()!r}{errors})"
+        return f"make text of the bytes with `{how}` before they are stored"
 
 
 class TextList(Source):

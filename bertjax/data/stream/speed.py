@@ -72,15 +72,14 @@ def measure(
 
 def _seek_seconds(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int, batch_size: int) -> float:
     """Median time from a cursor somewhere in a late epoch to its first batch."""
-    times = []
-    for number in range(_SEEKS):
-        block = number * 7919 % blocks.num_blocks(corpus, settings.block_tokens)
-        began = time.perf_counter()
-        cursor = Cursor(epoch=100 + number, block=block, row=number)
+
+    def seek(cursor: Cursor) -> None:
         with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, cursor, prefetch=0) as reader:
             next(reader)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+
+    total = blocks.num_blocks(corpus, settings.block_tokens)
+    cursors = [Cursor(epoch=100 + number, block=number * 7919 % total, row=number) for number in range(_SEEKS)]
+    return statistics.median(_timed(seek, cursor)[1] for cursor in cursors)
 
 
 def _stages(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int) -> dict[str, float]:
