@@ -16,7 +16,7 @@ from flax import nnx
 from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
-from bertjax.interop.weights import HEADS
+from bertjax.interop.weights import HEADS, entries
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 
@@ -79,6 +79,15 @@ def export_params(
     """
     exported = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
     _export(path, exported, params, tokenizer, overwrite, without)
+
+
+def why_not_exportable(config: ModelConfig) -> str:
+    """What keeps a model of this config from being written as a folder, in one line; "" if nothing does."""
+    try:
+        entries(config)
+    except ModelFileError as error:
+        return str(error)
+    return ""
 
 
 def _export(

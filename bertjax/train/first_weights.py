@@ -11,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bertjax.config import ModelConfig, RunConfig
+from bertjax.config_schema import keys_of
 from bertjax.errors import ConfigError
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import fitted, new_parts, tokenizer_of
@@ -21,11 +22,15 @@ from bertjax.text.sentencepiece_tokenizer import SPACE_MARK
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.stored_run import StoredRun, is_run, open_run
 
-# What two models must share for the weights of one to mean anything in the other.
-_SAME = (
-    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act layer_norm_eps type_vocab_size "
-    "position_embedding_type"
-)
+# Two models share the other identity keys, or the weights of one mean nothing in the other. Rows of the vocabulary and
+# of the positions are fitted below.
+_MAY_DIFFER = {
+    "vocab_size",
+    "max_position_embeddings",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+}
 _BY_TOKEN = ("embeddings/word_embeddings", "mlm_head/bias")
 _POSITIONS = "embeddings/position_embeddings"
 
@@ -59,7 +64,9 @@ def open_origin(
         tokenizer = tokenizer_of(path)
         folder = fitted(folder, tokenizer)
         origin = Origin(path, folder.config, tokenizer, folder.read)
-    for name in _SAME.split():
+    for name in (key.name for key in keys_of(ModelConfig) if key.metadata["identity"]):
+        if name in _MAY_DIFFER:
+            continue
         there, here = getattr(origin.config, name), getattr(run.model, name)
         if there != here:
             raise ConfigError(

@@ -29,7 +29,7 @@ from bertjax.engine.recorder import Stage
 from bertjax.engine.state import with_params
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.inference.batches import Placement
-from bertjax.interop.models import export_params
+from bertjax.interop.models import export_params, why_not_exportable
 from bertjax.objectives.objective import CrossEntropy
 from bertjax.objectives.pair_cautions import check_pairs, facts_line, pair_lines, phase_pairs
 from bertjax.objectives.registry import phase_settings, run_objective
@@ -105,7 +105,9 @@ def train(
         display.say(line)
     for name, facts in pairs.items():
         display.say(f"{name}: {facts_line(objective, facts)}")
+    not_exportable = why_not_exportable(run.model)
     warnings = [
+        *([f"the run will end without a model folder: {not_exportable}"] if not_exportable else []),
         *suites.cautions,
         *text_warnings(corpus, is_lowercase_asked),
         *pair_lines(objective, corpus.train, pairs),
@@ -198,10 +200,11 @@ def train(
     with processes.progress.pause("exporting"):
         params = gathered(here.state.params, mesh)
         if processes.first:
-            export_params(workdir / "model", run.model, params, corpus.tokenizer, without=objective.own_heads)
+            if not not_exportable:
+                export_params(workdir / "model", run.model, params, corpus.tokenizer, without=objective.own_heads)
             folder.write_json(workdir / "summary.json", summary)
     session.report()
-    for line in summary_lines(summary, objective.losses, workdir):
+    for line in summary_lines(summary, objective.losses, workdir, has_model=not not_exportable):
         display.say(line)
     return summary
 
@@ -278,7 +281,9 @@ def summarise(
     }
 
 
-def summary_lines(summary: dict[str, Any], losses: Sequence[CrossEntropy], workdir: Path) -> list[str]:
+def summary_lines(
+    summary: dict[str, Any], losses: Sequence[CrossEntropy], workdir: Path, has_model: bool = True
+) -> list[str]:
     what = "training-text" if summary["held_out_kind"] == "copy" else "held-out"
     lines = list(filter(None, (loss.summary(summary | summary["held_out"], what) for loss in losses)))
     lines.append(
@@ -286,5 +291,6 @@ def summary_lines(summary: dict[str, Any], losses: Sequence[CrossEntropy], workd
         f"({summary['tokens_per_second']:,.0f} a second), padding {summary['padding_fraction']:.2%}, "
         f"peak memory {summary['peak_memory']['host_bytes'] / 1e9:.2f} GB"
     )
-    lines.append(f"the model is in {workdir / 'model'}, the figures are in {workdir / 'summary.json'}")
+    model = f"the model is in {workdir / 'model'}, " if has_model else ""
+    lines.append(f"{model}the figures are in {workdir / 'summary.json'}")
     return lines

@@ -14,6 +14,7 @@ from bertjax.config import resolve
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.export import main
 from bertjax.model.bert import split_params
+from bertjax.model.spec import BlockSpec
 from bertjax.text.vocabulary import train_tokenizer
 from bertjax.train.first_weights import _source_rows, _vocabulary_line, open_origin
 from bertjax.workdir.stored_run import open_run
@@ -201,3 +202,18 @@ def test_a_workdir_is_a_model_and_a_tokenizer(finished, config, tmp_path):
         bertjax.train.run(config, tmp_path / "run", should_stop=lambda step: step == 2, say=lambda line: None)
     with pytest.raises(ModelFileError, match=r"has not finished; python -m bertjax\.export --workdir"):
         bertjax.load_model(tmp_path / "run")
+
+
+def test_an_encoder_without_names_in_the_layout_ends_without_a_model_folder(config, tmp_path, monkeypatch):
+    """Said before anything is compiled; the run has its summary all the same."""
+    monkeypatch.setattr("bertjax.model.bert.bert", lambda config: BlockSpec(norm="pre"))
+    config.model.hidden_act = "relu"  # no other test's: what is known of a config's tensors is kept
+    config.phases.phase1.steps, config.phases.phase2.steps = 2, 0
+    said = []
+    bertjax.train.run(config, tmp_path / "run", say=said.append)
+    (warning,) = (line for line in said if "without a model folder" in line)
+    assert "encoder/layer_norm" in warning and said.index(warning) < next(
+        index for index, line in enumerate(said) if line.startswith("step ")
+    )
+    assert (tmp_path / "run/summary.json").is_file() and not (tmp_path / "run/model").exists()
+    assert not any("the model is in" in line for line in said)
