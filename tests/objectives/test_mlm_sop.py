@@ -5,18 +5,24 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 import bertjax
 import bertjax.export
 import bertjax.train
+from bertjax.config import DataConfig, ModelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.blocks import read_block
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
 from bertjax.objectives import mlm_sop
 from bertjax.objectives.pair_cautions import check_corpus, check_pairs, pair_lines, phase_pairs
+from bertjax.objectives.registry import phase_settings
+from bertjax.parallel.mesh import make_mesh
+from bertjax.parallel.sharding import to_global
+from bertjax.train.pretraining_job import make_job
 
 SOP = mlm_sop.OBJECTIVE
 SETTINGS = ExampleSettings(SOP.examples, sequence_length=32, max_predictions=5, short_seq_prob=0.0)
@@ -135,7 +141,7 @@ def rows_of(workdir, kind="train"):
     return [row for row in rows if row["kind"] == kind]
 
 
-def test_a_run_learns_the_order_and_exports_no_next_sentence_head(config, tmp_path, capsys):
+def test_a_run_records_the_order_and_exports_no_next_sentence_head(config, tmp_path, capsys):
     config = ordered(config, tmp_path / "text.txt")
     said = []
     summary = bertjax.train.run(config, tmp_path / "run", say=said.append)
@@ -175,3 +181,21 @@ def test_a_run_goes_on_bit_for_bit(config, tmp_path):
     bertjax.train.run(config, tmp_path / "parts", say=lambda line: None)
     whole, parts = (tmp_path / name / "model/model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_training_learns_the_order_of_a_handful_of_pairs(synthetic):
+    corpus, tokenizer = synthetic
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = ModelConfig(200, 32, 2, 4, 64, max_position_embeddings=64, **still)
+    phase = PhaseConfig(32, 16, 400, max_predictions=5, learning_rate=5e-3, warmup_steps=5)
+    run = RunConfig(precision="float32", model=model, data=DataConfig(objective="mlm_sop"), phases={"phase1": phase})
+    job = make_job(run, make_mesh(1, 1, 1, jax.devices()[:1]))
+    state, step = job.initial_state(), job.train_step(phase)
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
+        batch = to_global(next(batches)[0], job.mesh)
+    losses = []
+    for _ in range(100):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["sop_loss"]))
+    assert losses[0] == pytest.approx(np.log(2), abs=0.05)
+    assert losses[-1] < 0.1 and float(metrics["sop_accuracy"]) > 0.95
