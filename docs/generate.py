@@ -70,7 +70,7 @@ def _folders(folder: Path, depth: int) -> list[tuple[Path, int]]:
 def _first_line(path: Path) -> str:
     """The first sentence of a module's docstring, of a long one what stands before the first colon or semicolon."""
     paragraph = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].split())
-    sentence = re.split(r"(?<!\.)\.(?: |$)", paragraph, maxsplit=1)[0].replace("``", "")
+    sentence = re.split(r"(?<!\.)(?<!et al)\.(?: |$)", paragraph, maxsplit=1)[0].replace("``", "")
     return re.split(r"[:;] ", sentence, maxsplit=1)[0] if len(sentence) > 115 else sentence
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md, section 2), read from the syntax trees."""
+"""Who may import whom, read from the syntax trees."""
 
 import ast
 from pathlib import Path

@@ -8,7 +8,7 @@ from bertjax import plan
 
 pytestmark = pytest.mark.smoke
 
-# DESIGN.md's keys of ``plan --json``.
+# The keys of ``plan --json``.
 KEYS = {"topology", "devices", "fits", "phases", "days", "chip_hours", "cost"}
 PHASE_KEYS = {"phase", "rows_per_device", "accumulation", "memory", "flops", "flops_formula", "bytes_accessed"}
 PHASE_KEYS |= {"collectives", "step_seconds"}

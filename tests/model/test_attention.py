@@ -25,6 +25,9 @@ B, S, N, D = 2, 12, 3, 4
 RANDOM = np.random.default_rng(0)
 QUERY, KEY, VALUE = RANDOM.normal(size=(3, B, S, N, D)).astype(np.float32)
 EXAMPLES = np.array([[1] * 5 + [2] * 4 + [0] * 3, [1] * 12])
+# The rows that can be compared here; the others are for another machine or float type.
+_HERE = Demand(dropout=False, backend=jax.default_backend(), float_type="float32", head_size=D)
+SUPPORTED = [name for name, row in KERNELS.items() if not _HERE.lacking(row)]
 PACKED = SegmentIds(jnp.asarray(EXAMPLES), jnp.asarray(EXAMPLES))
 
 
@@ -42,7 +45,7 @@ def by_hand(segments, window, keep=1.0, queries=S):
     return out
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", SUPPORTED)
 @pytest.mark.parametrize("segments", [True, False])
 @pytest.mark.parametrize("window", [None, 2, 6, 7, 100])
 def test_kernels_are_the_formula(name, segments, window):
@@ -54,7 +57,7 @@ def test_kernels_are_the_formula(name, segments, window):
     np.testing.assert_allclose(out, by_hand(segments, window), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in KERNELS if KERNELS[name].dropout])
+@pytest.mark.parametrize("name", [name for name in SUPPORTED if KERNELS[name].dropout])
 def test_dropout_is_the_mask_of_its_keys(name):
     dropout = dropout_at(4, 0.3, DropoutSeed(jnp.uint32(1), jnp.uint32(2), jnp.arange(B, dtype=jnp.uint32)))
     out = kernel(name, FLOAT32)(QUERY, KEY, VALUE, PACKED, 6, dropout)
@@ -62,14 +65,14 @@ def test_dropout_is_the_mask_of_its_keys(name):
     np.testing.assert_allclose(out, by_hand(True, 6, keep), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_fewer_queries_are_the_first_ones(name):
     segments, window = SegmentIds(PACKED.query[:, :3], PACKED.key), 4 if KERNELS[name].window else None
     out = kernel(name, FLOAT32)(QUERY[:, :3], KEY, VALUE, segments, window, None)
     np.testing.assert_allclose(out, by_hand(True, window, queries=3), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", SUPPORTED)
 @pytest.mark.parametrize("window", [None, 4])
 def test_no_gradient_comes_from_outside_segment_and_window(name, window):
     window = window if KERNELS[name].window else None
