@@ -316,7 +316,7 @@ def test_an_error_in_the_thread_reaches_the_reader(synthetic, corpus):
 
 def test_what_cannot_work_is_refused_at_once(synthetic, corpus):
     tokenizer = synthetic.tokenizer_of(corpus)
-    with pytest.raises(DataError, match="single document"):
+    with pytest.raises(DataError, match=r"has 1 document.*needs 2"):
         open_batches(synthetic.corpus([[4, 4, 4]]), tokenizer, PHASES, 0, 0, 8)
     with pytest.raises(DataError, match="empty"):
         open_batches(synthetic.corpus([]), tokenizer, PHASES, 0, 0, 8)
