@@ -128,6 +128,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
         jax.block_until_ready(state)
         compile_seconds = time.perf_counter() - began
         end = time.perf_counter() + seconds
+        # Not ``engine.fit``: each step is waited for and timed alone, without guard, log and checkpoints.
         while time.perf_counter() < end or len(step_seconds) < 3:
             began = time.perf_counter()
             state, metrics = step(state, to_global(next(batches)[0], mesh))

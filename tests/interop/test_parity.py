@@ -242,7 +242,7 @@ def assert_same_gradients(ours, theirs):
 # Every pair of choices that touch each other: recomputation wraps the layer, a scan wraps that; all attend alike.
 WAYS = [
     *((scan, remat, "explicit") for scan in (True, False) for remat in REMAT_POLICIES),
-    *((index % 2 == 0, "layer", name) for index, name in enumerate(KERNELS) if name != "explicit"),
+    *((index % 2 == 0, "layer", name) for index, name in enumerate(SUPPORTED) if name != "explicit"),
 ]
 
 

@@ -19,7 +19,7 @@ from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import Corpus
+    from bertjax.data.corpus.arrays import Corpus
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from bertjax.data.stream.hashing import Purpose, derive, permute
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import Corpus
+    from bertjax.data.corpus.arrays import Corpus
 
 # A block of few long documents borrows others, so that random next sentences come from at least so many.
 _LEAST_DOCUMENTS_TO_DRAW_FROM = 16

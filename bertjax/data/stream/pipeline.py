@@ -24,7 +24,7 @@ from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import Corpus
+    from bertjax.data.corpus.arrays import Corpus
     from bertjax.text.tokenizer import Tokenizer
 
 __all__ = ["Batches", "Cursor", "ExampleSettings", "evaluation_batches", "open_batches", "switch_phase"]

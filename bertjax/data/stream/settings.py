@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertjax.batch import FIELDS, Field, empty
 from bertjax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bertjax.data.stream.blocks import Block, Sentences
 
 # Version of the rules that turn a corpus into examples; a run keeps the one that it began with.
 # 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
@@ -22,16 +25,16 @@ class ExampleMaker:
     """How an objective makes examples; its part of ``data.stream``.
 
     name: the objective's. special_tokens: [CLS] and [SEP] of an example: 3 in a pair A, B, 2 without a B.
-    split: ``(block, sentences of it, settings) -> (block, sentences)``, without sentences that are too long.
-    make: ``(block, sentences, settings, seed, epoch) -> Examples`` of all sentences; a pure function.
+    split: (block, sentences of it, settings) -> both without sentences that are too long.
+    make: (block, sentences, settings, seed, epoch) -> ``examples.Examples`` of all sentences; a pure function.
     labels, weights: the fields that the label of each example and whether it has one are written to; None: no labels.
     fields: of its batches. fewest_documents: that a corpus to train on must have.
     """
 
     name: str
     special_tokens: int
-    split: Callable[..., Any]
-    make: Callable[..., Any]
+    split: Callable[[Block, Sentences, ExampleSettings], tuple[Block, Sentences]]
+    make: Callable[[Block, Sentences, ExampleSettings, int, int], Any]
     labels: str | None = None
     weights: str | None = None
     fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS, hash=False)
