@@ -30,7 +30,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "layers": (),
     "positions": (),
     "types": (),
-    "labels": (),
+    "labels": ("fsdp",),
 }
 
 BATCH_SPEC = PartitionSpec(("data", "fsdp"))
