@@ -22,7 +22,7 @@ IN_STEP = "in the step"  # a stage: here a process waits for the others
 # Most seconds between two looks of a watchdog; a gap of several looks means that the process itself was stopped.
 LOOK_SECONDS = 1.0
 LONGEST_GAP = 4
-# After which a run that was told to end and does not says why.
+# Seconds to wait for a run told to stop before explaining why it has not.
 RELUCTANT_SECONDS = 10.0
 
 

@@ -30,7 +30,7 @@ HostBatch = dict[str, np.ndarray]
 
 
 class Interrupted(Exception):
-    """An evaluation was asked to stop, and has."""
+    """Raised when an evaluation ends early because a stop was requested."""
 
 
 class Evaluation(NamedTuple):

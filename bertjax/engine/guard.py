@@ -16,7 +16,7 @@ from flax import struct
 from bertjax import unfinished
 from bertjax.config import GuardConfig
 
-# Share of a step in the running means, and good steps after which they are trusted.
+# Weight of a new step in the running means, and good steps after which they are trusted.
 SHARE = 0.02
 TRUSTED_AFTER = 100
 FOLDER = "bad_batches"

@@ -26,7 +26,7 @@ _CONTRASTIVE = f"--{_KEY}=contrastive"
 _NAMES = {"contrastive": "the contrastive one", "cosent": "CoSENT's"}
 _USED = {
     "contrastive": f"the loss is the contrastive one: pairs belong together, the others of a batch do not ({_KEY})",
-    "cosent": f"the loss is CoSENT's: the cosines of the pairs are to have the order of their scores ({_KEY})",
+    "cosent": f"the loss is CoSENT's: the cosines should rank the pairs like their scores ({_KEY})",
 }
 
 

@@ -223,7 +223,7 @@ def make_job(
 
 
 def _cautions(run: FinetuneConfig, steps: int, warmup: int, rows: int, most: int) -> list[str]:
-    """What a config may say but hardly means, a line each with the way out. rows: of a step on a device."""
+    """One warning for each key whose value is probably a mistake, with a fix. rows: of a step on a device."""
     lines = []
     if warmup >= steps:
         lines.append(

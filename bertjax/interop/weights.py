@@ -134,7 +134,7 @@ def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterabl
     """Tensors that passed ``check_tensors`` -> nested float32 parameters, without the parts in ``skip``."""
     for copy, original in TIED.items():
         if copy in names and original in names and not np.array_equal(read(copy), read(original)):
-            raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax has them tied")
+            raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax ties them")
     aliases = {original: copy for copy, original in TIED.items() if copy in names and original not in names}
 
     def fetch(name: str) -> np.ndarray:

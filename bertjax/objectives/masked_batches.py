@@ -1,4 +1,4 @@
-"""Masked batches straight from a list of texts, for people with a training loop of their own."""
+"""Masked batches straight from a list of texts, for custom training loops."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def masked_batches(
     """One pass over the texts as training batches (fields: ``bertjax.batch``), in an order drawn from ``seed``.
 
     Every text is a document. objective: "mlm" cuts it into runs of sentences; "mlm_nsp" makes next-sentence pairs and
-    needs two documents; "mlm_sop" makes pairs whose order is to be told. packing: several examples share a row without
+    needs two documents; "mlm_sop" predicts the order of pairs. packing: several examples share a row without
     seeing each other. max_predictions: masked tokens a row, at most; by default masked_lm_prob of its length.
     whole_word_masking: the pieces of a word are masked together. All batches have batch_size rows; in the last one,
     rows beyond the end are empty and weigh nothing. Equal arguments give equal batches; another seed gives another

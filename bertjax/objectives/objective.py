@@ -65,7 +65,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class MaskedTokens(CrossEntropy):
-    """Told against a model that knows only how common each token is."""
+    """Compared with a model that knows only how common each token is."""
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class MaskedTokens(CrossEntropy):
 
 @dataclass(frozen=True)
 class PairLabels(CrossEntropy):
-    """Labels 0 and 1 of pairs of texts, told against always naming the commoner one.
+    """Labels 0 and 1 of pairs of texts, compared with always naming the commoner one.
 
     share: the recorded share of label 0 is NAME_share. first: what label 0 is, in words.
     """
@@ -111,8 +111,8 @@ class PairLabels(CrossEntropy):
         return {f"{self.name}_{label}": of(label) for label in (0, 1)}
 
     def held_out(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """Nothing where no pair has a label; without loss, accuracy and chance where all have the same one: to name
-        that is no achievement."""
+        """Nothing where no pair has a label; without loss, accuracy and chance where all have the same one: predicting
+        it would prove nothing."""
         labels = [totals[f"{self.name}_{label}"] for label in (0, 1)]
         chance, pairs, share = self.baselines
         if not any(labels):

@@ -1,4 +1,4 @@
-"""One answer of all processes to a question that each may answer otherwise, without waiting for one another."""
+"""All processes agree on one yes or no, without a barrier, without waiting for one another."""
 
 from __future__ import annotations
 

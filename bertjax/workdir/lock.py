@@ -26,7 +26,7 @@ from bertjax.errors import ConfigError, WorkdirGone, exit_code
 
 FILE = ".lock"
 RENEW_SECONDS = 5.0
-# So long a lease that is not renewed still holds: three renewals may be late, as on a machine that is short of memory.
+# How long a lease stays valid without renewal: three renewals may be late, as on a machine that is short of memory.
 DEAD_AFTER_SECONDS = 20.0
 # After a lease was taken over, in which another machine that did the same may have written its own.
 SETTLE_SECONDS = 2.0

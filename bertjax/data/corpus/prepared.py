@@ -125,7 +125,7 @@ def prepare(
             # Another process was faster; what it made is what we would have made.
             found = _reuse(final, key, is_output=output is not None)
             if found is None:
-                raise DataError(f"{final} cannot be written: another program has made it meanwhile")
+                raise DataError(f"{final} cannot be written: another process created it in the meantime")
             return found
     return open_prepared(final)
 

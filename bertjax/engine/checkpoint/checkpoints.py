@@ -289,7 +289,7 @@ class Checkpoints:
             if step < newest:
                 try:
                     saved[step] = _saved(self._whole(step))
-                except (Damaged, CheckpointError):  # it goes when its time comes, as any other
+                except (Damaged, CheckpointError):  # retention deletes it like any other
                     saved[step] = Saved()
         return saved
 
@@ -311,7 +311,7 @@ class Checkpoints:
                 shutil.rmtree(left, ignore_errors=True)
         self._all(True)  # nobody lists the folder before it is in order
         if self._manager is not None:
-            self._manager.reload()  # or it would refuse to save a step again that it has seen
+            self._manager.reload()  # otherwise it refuses to save the same step again
 
 
 def _saved(record: dict[str, Any]) -> Saved:
