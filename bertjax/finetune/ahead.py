@@ -1,4 +1,4 @@
-"""Compiles upcoming row lengths in the background, compiled while the devices work on those before them."""
+"""Compiles upcoming row lengths in the background, while the devices work on those before them."""
 
 from __future__ import annotations
 

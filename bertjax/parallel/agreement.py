@@ -1,4 +1,4 @@
-"""All processes agree on one yes or no, without a barrier, without waiting for one another."""
+"""All processes agree on one yes or no, without a barrier."""
 
 from __future__ import annotations
 
