@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> None:
             f"  {counts['replaced_bytes']:,} invalid bytes were replaced, "
             f"{counts['skipped_lines']:,} unreadable lines were skipped"
         )
-    settings = ExampleSettings(OBJECTIVE.examples)
+    settings = ExampleSettings(OBJECTIVE.maker)
     pairs = phase_pairs(OBJECTIVE, corpus.train, {f"data.objective={OBJECTIVE.name}": settings})
     for facts in pairs.values():
         say(f"  in rows of {settings.sequence_length} tokens: {facts_line(OBJECTIVE, facts)}")

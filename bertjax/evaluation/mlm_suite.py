@@ -65,7 +65,7 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
     if length > longest:
         raise ConfigError(f"max_length = {length} is longer than the model, which takes {longest} tokens")
     settings = ExampleSettings(
-        mlm.OBJECTIVE.examples, length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16
+        mlm.OBJECTIVE.maker, length, max_predictions=round(length * _MASKED + 0.5), max_examples_per_row=16
     )
     if isinstance(data, str | Path) and corpora.is_prepared_spec(data):
         prepared = corpora.open_prepared(data)

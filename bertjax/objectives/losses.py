@@ -94,7 +94,7 @@ def pretraining_loss(output: Any, batch: Batch) -> tuple[jax.Array, Values]:
     """
     if output.mlm_logits is None or output.mlm_logits.shape[:2] != batch["masked_lm_ids"].shape:
         raise ValueError("output must be model.on_batch(batch), of a model made with for_pretraining=True")
-    losses = next((one.losses for one in objectives() if set(one.examples.fields) <= set(batch)), None)
+    losses = next((one.losses for one in objectives() if set(one.maker.fields) <= set(batch)), None)
     if losses is None:
         raise ValueError(f"no objective has batches of only {', '.join(batch)}")
     objective = objective_of(losses)

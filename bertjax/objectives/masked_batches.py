@@ -60,7 +60,7 @@ def masked_batches(
     _check_whole("seed", seed, 0, 2**31 - 1)
     chosen = find_objective(objective)
     settings = ExampleSettings(
-        chosen.examples,
+        chosen.maker,
         sequence_length=sequence_length,
         max_predictions=max_predictions,
         max_examples_per_row=16 if packing else 1,

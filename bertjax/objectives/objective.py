@@ -157,18 +157,18 @@ class PairCautions:
 
 @dataclass(frozen=True)
 class PretrainingObjective:
-    """examples: how they are made (no jax). losses: what is minimised: the sum of these. cautions: of objectives whose
+    """maker: how examples are made (no jax). losses: what is minimised: the sum of these. cautions: of objectives whose
     examples are pairs. own_heads: parts of the parameters that mean something else than their Hugging Face name says:
     they are not exported, and not taken over from a run with another objective."""
 
-    examples: ExampleMaker
+    maker: ExampleMaker
     losses: tuple[CrossEntropy, ...]
     cautions: PairCautions | None = None
     own_heads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return self.examples.name
+        return self.maker.name
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def check_corpus(objective: PretrainingObjective, corpus: Corpus) -> None:
     """Raises DataError where an objective with pairs is asked of a corpus with too few documents or one sentence."""
     if (cautions := objective.cautions) is None:
         return
-    few_documents = corpus.num_documents < objective.examples.fewest_documents
+    few_documents = corpus.num_documents < objective.maker.fewest_documents
     what = "sentence" if corpus.num_sentences < 2 else "document" if few_documents else ""
     if what:
         why = f", and {cautions.documents}" if cautions.documents else ""
@@ -37,7 +37,7 @@ def phase_pairs(
 ) -> dict[str, PairFacts]:
     """Facts of each phase (name -> settings); none for an objective without pairs, or a corpus with too few documents
     for it."""
-    if objective.cautions is None or corpus.num_documents < objective.examples.fewest_documents:
+    if objective.cautions is None or corpus.num_documents < objective.maker.fewest_documents:
         return {}
     return {name: pair_facts(corpus, phase, seed) for name, phase in phases.items()}
 

@@ -41,7 +41,7 @@ def phase_settings(run: RunConfig, phase_index: int, order: int = ORDER) -> Exam
     """How phase number ``phase_index`` (order of ``run.phases``) makes examples, by version ``order`` of the rules."""
     phase = list(run.phases.values())[phase_index]
     return ExampleSettings(
-        find_objective(run.data.objective).examples,
+        find_objective(run.data.objective).maker,
         sequence_length=phase.sequence_length,
         max_predictions=phase.max_predictions,
         max_examples_per_row=run.data.max_examples_per_row if run.data.packing else 1,

@@ -84,7 +84,7 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     run = dataclasses.replace(run, phases={**run.phases, name: phase}, parallel=parallel)
     job = make_job(run, mesh)
     size = (phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
-    fields = shapes(*size, run_objective(run).examples.fields)
+    fields = shapes(*size, run_objective(run).maker.fields)
     sharding = batch_sharding(mesh)
     batch = {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}
     return job.train_step(phase).lower(job.state_shapes(), batch)

@@ -24,7 +24,7 @@ from scipy.stats import chisquare
 from bertjax.data.stream.pipeline import ExampleSettings, open_batches
 from bertjax.objectives.registry import find_objective
 
-NSP = find_objective("mlm_nsp").examples
+NSP = find_objective("mlm_nsp").maker
 
 SEP, MASK = 3, 4
 SENTENCE = 20  # tokens, where all sentences are of one length

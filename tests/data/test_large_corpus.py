@@ -13,7 +13,7 @@ import numpy as np
 from bertjax.data.stream.pipeline import Cursor, ExampleSettings, open_batches
 from bertjax.objectives.registry import find_objective
 
-NSP = find_objective("mlm_nsp").examples
+NSP = find_objective("mlm_nsp").maker
 
 folder = sys.argv[1]
 lengths, documents = np.load(folder + "/lengths.npy", "r"), np.load(folder + "/documents.npy", "r")

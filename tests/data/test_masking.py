@@ -9,8 +9,8 @@ from bertjax.data.stream.pipeline import RowStream
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
 
-MLM = find_objective("mlm").examples
-NSP = find_objective("mlm_nsp").examples
+MLM = find_objective("mlm").maker
+NSP = find_objective("mlm_nsp").maker
 
 CLS, SEP, MASK = 2, 3, 4
 

@@ -20,7 +20,7 @@ from bertjax.data.stream.pipeline import open_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
 
-MLM = find_objective("mlm").examples
+MLM = find_objective("mlm").maker
 
 folder, name, prefetch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[4])
 corpus = open_prepared(folder)

@@ -9,7 +9,7 @@ from bertjax.objectives.registry import find_objective
 from bertjax.prepare import main
 from bertjax.text.vocabulary import train_tokenizer
 
-MLM = find_objective("mlm").examples
+MLM = find_objective("mlm").maker
 OBJECTIVE = find_objective("mlm_nsp")
 
 
@@ -26,7 +26,7 @@ def pair_lines(corpus, facts):
     return pair_cautions.pair_lines(OBJECTIVE, corpus, facts)
 
 
-NSP = find_objective("mlm_nsp").examples
+NSP = find_objective("mlm_nsp").maker
 
 ROWS = ExampleSettings(NSP)
 

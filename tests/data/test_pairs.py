@@ -15,8 +15,8 @@ from bertjax.data.stream.hashing import Purpose, derive, draw
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
 
-MLM = find_objective("mlm").examples
-NSP = find_objective("mlm_nsp").examples
+MLM = find_objective("mlm").maker
+NSP = find_objective("mlm_nsp").maker
 
 
 def make_examples(block, sentences, settings, seed, epoch):
@@ -135,7 +135,7 @@ def test_equal_to_the_plain_loop_where_hundreds_of_tokens_are_dropped(synthetic)
 @given(documents=documents_strategy, seed=st.integers(0, 10**6), objective=st.sampled_from(["mlm", "mlm_nsp"]))
 @settings(max_examples=60, deadline=None)
 def test_every_sentence_is_used_by_one_example(synthetic, documents, seed, objective):
-    chosen = ExampleSettings(find_objective(objective).examples, sequence_length=32)
+    chosen = ExampleSettings(find_objective(objective).maker, sequence_length=32)
     block = read_block(synthetic.corpus(documents), 10**9, seed, 0, 0)
     block, sentences = split_block(block, block.sentences, chosen)
     examples = make_examples(block, sentences, chosen, seed, 0)
@@ -246,7 +246,7 @@ def tokens_of(table):
 @given(documents=documents_strategy, length=st.integers(8, 80), objective=st.sampled_from(["mlm", "mlm_nsp"]))
 @settings(max_examples=60, deadline=None)
 def test_pieces_are_the_tokens_of_their_sentences(synthetic, documents, length, objective):
-    chosen = ExampleSettings(find_objective(objective).examples, sequence_length=length)
+    chosen = ExampleSettings(find_objective(objective).maker, sequence_length=length)
     block = read_block(synthetic.corpus(documents), 10**9, 0, 0, 0)
     split, found = split_block(block, block.sentences, chosen)
     assert tokens_of(found) == tokens_of(block.sentences)

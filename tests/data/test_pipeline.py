@@ -23,8 +23,8 @@ from bertjax.data.stream.pipeline import ExampleSettings, RowStream, evaluation_
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.registry import find_objective, phase_settings
 
-MLM = find_objective("mlm").examples
-NSP = find_objective("mlm_nsp").examples
+MLM = find_objective("mlm").maker
+NSP = find_objective("mlm_nsp").maker
 
 SHORT = ExampleSettings(NSP, sequence_length=32, max_predictions=5, block_tokens=2000)
 LONG = replace(SHORT, sequence_length=64, max_predictions=10)
@@ -175,7 +175,7 @@ def test_phases_share_a_block_without_gap_or_repeat(synthetic, documents, reads,
         documents = [[min(length, 21) for length in document] for document in documents]
     corpus = synthetic.corpus(documents)
     phases = [
-        ExampleSettings(find_objective(objective).examples, sequence_length=length, order=order) for length in lengths
+        ExampleSettings(find_objective(objective).maker, sequence_length=length, order=order) for length in lengths
     ]
     cursor, covered = Cursor(), []
     for phase in range(len(reads) + 1):
@@ -287,7 +287,7 @@ corpus = Bag(tokens=np.arange(1000, dtype=np.uint16), sentence_lengths=np.full(1
              document_sentences=bounds, document_tokens=bounds * 10, num_documents=10)
 tokenizer = Bag(pad_id=0, cls_id=2, sep_id=3, mask_id=4, special_ids=(), vocab_size=1000,
                 continues_word=lambda: np.zeros(1000, bool))
-batches = open_batches(corpus, tokenizer, [ExampleSettings(OBJECTIVE.examples)], 0, 0, 8, prefetch=4)
+batches = open_batches(corpus, tokenizer, [ExampleSettings(OBJECTIVE.maker)], 0, 0, 8, prefetch=4)
 next(batches)
 """
 

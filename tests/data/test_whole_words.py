@@ -27,8 +27,8 @@ from bertjax.text.sentences import split_sentences
 from bertjax.text.vocabulary import train_tokenizer
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS
 
-MLM = find_objective("mlm").examples
-NSP = find_objective("mlm_nsp").examples
+MLM = find_objective("mlm").maker
+NSP = find_objective("mlm_nsp").maker
 
 RANDOM = random.Random(7)
 

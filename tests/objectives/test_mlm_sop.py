@@ -25,7 +25,7 @@ from bertjax.parallel.sharding import to_global
 from bertjax.train.pretraining_job import make_job
 
 SOP = mlm_sop.OBJECTIVE
-SETTINGS = ExampleSettings(SOP.examples, sequence_length=32, max_predictions=5, short_seq_prob=0.0)
+SETTINGS = ExampleSettings(SOP.maker, sequence_length=32, max_predictions=5, short_seq_prob=0.0)
 
 
 def corpus_of(lengths):
@@ -91,12 +91,12 @@ def test_every_sentence_is_in_exactly_one_example():
 
 def test_batches_hold_the_labels_of_their_examples_and_continue_exactly(synthetic):
     corpus, tokenizer = synthetic
-    settings = ExampleSettings(SOP.examples, sequence_length=64, max_predictions=10, block_tokens=1500)
+    settings = ExampleSettings(SOP.maker, sequence_length=64, max_predictions=10, block_tokens=1500)
     read = lambda cursor, count: [next(batches) for batches in [opened(cursor)] for _ in range(count)]
     opened = lambda cursor: open_batches(corpus, tokenizer, [settings], 3, 0, 8, cursor, prefetch=0)
     all_of_it = read(None, 12)
     for (batch, _), (again, _) in zip(all_of_it[5:], read(all_of_it[4][1], 7), strict=True):
-        bertjax.batch.check(batch, SOP.examples.fields)
+        bertjax.batch.check(batch, SOP.maker.fields)
         for name, field in batch.items():
             np.testing.assert_array_equal(field, again[name])
     weights = sum(batch["sentence_order_weights"].sum() for batch, _ in all_of_it)
