@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bertjax.attention_kernels import KERNELS
+from bertjax.attention_kernels import KERNELS, Demand
 from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError
 from bertjax.model.attention import SegmentIds, kernel
@@ -122,7 +122,11 @@ def test_lower_precision_stays_near_float32(precision):
     )
 
 
-@pytest.mark.parametrize("attention", KERNELS)
+# Kernels for another machine, float type or head size cannot be compared here.
+HERE = Demand(dropout=False, backend=jax.default_backend(), float_type="float32", head_size=1)
+
+
+@pytest.mark.parametrize("attention", [name for name, row in KERNELS.items() if not HERE.lacking(row)])
 @pytest.mark.parametrize("head", ["mlm", "nsp"])
 def test_no_leakage_between_packed_examples(attention, head):
     """The gradient of one example's loss by the embedding output at another's positions is exactly zero."""
