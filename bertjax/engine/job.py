@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.config import GuardConfig, ModelConfig
 from bertjax.engine.guard import initial_health, judged
-from bertjax.engine.optimizers import Schedule
+from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import ADJUSTMENTS, TrainState, initial_loss_scale
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.engine.guard import Health
-from bertjax.engine.optimizers import Schedule
+from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
 from bertjax.parallel.sharding import batch_sharding, shardings_of

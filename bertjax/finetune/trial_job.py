@@ -18,8 +18,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
 from bertjax.engine.job import Job, hooks
-from bertjax.engine.optimizers import Schedule, make_optimizer, warmup_then_decay
+from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import Stage, StepCost
+from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.sizes import (
     check_batch,
     check_divides,

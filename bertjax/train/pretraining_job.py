@@ -12,8 +12,9 @@ from jax.sharding import Mesh
 
 from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
 from bertjax.engine.job import Job, hooks
-from bertjax.engine.optimizers import Schedule, make_optimizer, run_schedule
+from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
+from bertjax.engine.schedules import Schedule, run_schedule
 from bertjax.engine.sizes import (
     check_batch,
     check_divides,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bertjax.config import OptimizerConfig, PhaseConfig, RunConfig
-from bertjax.engine.optimizers import run_schedule
+from bertjax.engine.schedules import run_schedule
 
 
 def run(span="run", decay="polynomial", power=1.0):

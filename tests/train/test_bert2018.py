@@ -23,7 +23,7 @@ from scipy.stats import kstest, truncnorm
 from bertjax.cli.flags import parse
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve
 from bertjax.data.stream.pipeline import open_batches
-from bertjax.engine.optimizers import run_schedule
+from bertjax.engine.schedules import run_schedule
 from bertjax.model.bert import Bert, split_params
 from bertjax.objectives.losses import PRETRAINING
 from bertjax.objectives.registry import phase_settings
