@@ -14,6 +14,7 @@ from jax.extend import core
 
 from bertjax import batch as batches
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
+from bertjax.engine import job as job_module
 from bertjax.finetune import objectives
 from bertjax.model.bert import merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
@@ -72,7 +73,7 @@ def sums_in_16_bits(function, *arguments):
 
 @pytest.fixture(autouse=True)
 def as_on_accelerators(monkeypatch):
-    monkeypatch.setattr(jobs, "precision_named", lambda name, backend: precision_named(name, "tpu"))
+    monkeypatch.setattr(job_module, "precision_named", lambda name, backend: precision_named(name, "tpu"))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -191,9 +191,12 @@ LAST = "bert.encoder.layer.1.output.dense.weight"
         (lambda t: t | {LAST: t[LAST].astype(np.int32)}, [LAST, "integers"]),
         (lambda t: t | {LAST: t[LAST].astype(np.float64)}, [LAST, "F64"]),
         (lambda t: t | {LAST: np.full_like(t[LAST], np.nan)}, [LAST, "not finite"]),
-        (lambda t: t | {"cls.predictions.decoder.weight": np.ones((131, 24), "f")}, ["decoder.weight", "tied"]),
+        (
+            lambda t: t | {"cls.predictions.decoder.weight": np.ones((131, 24), "f")},
+            ["decoder.weight", "ties them"],
+        ),
         (lambda t: t | {"cls.predictions.decoder.weight": np.ones((24, 131), "f")}, ["decoder.weight", "shape"]),
-        (lambda t: t | {"cls.predictions.decoder.bias": np.ones(131, "f")}, ["decoder.bias", "tied"]),
+        (lambda t: t | {"cls.predictions.decoder.bias": np.ones(131, "f")}, ["decoder.bias", "ties them"]),
         (lambda t: t | without_prefix(t), ["one and the same"]),
     ],
     ids=[
