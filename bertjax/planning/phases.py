@@ -9,12 +9,10 @@ from typing import Any
 from jax.sharding import Mesh
 
 from bertjax.config import RunConfig
-from bertjax.engine.sizes import rows_that_fit
 from bertjax.model.flops import train_flops_per_row
-from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.devices import Chip, chip_of, memory_limit
 from bertjax.planning.programs import Analysis, Split, lower_step, split_of, state_bytes
-from bertjax.train.pretraining_job import examples_per_row, make_job
+from bertjax.train.pretraining_job import make_job, rows_by_memory
 
 # What the slow end of the range assumes: shares of the bfloat16 peak, and of the bandwidths of memory and links, that
 # plain programs reach (published BERT runs have 20 to 50 % of the peak).
@@ -139,15 +137,7 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     while not tried[rows].compiled and rows > 1 and len(tried) <= MOST_HALVINGS:
         rows //= 2
         tried[rows] = analysed(rows, True)
-    estimated = rows_that_fit(
-        run.model,
-        run.precision,
-        mesh,
-        phase.sequence_length,
-        phase.max_predictions,
-        batch_loss,
-        examples_per_row(run),
-    )
+    estimated = rows_by_memory(run, phase, mesh)
     # A second number of rows, far enough from the first, in the direction of a full memory.
     other = min(estimated, MOST_TIMES * rows) if estimated >= 1.5 * rows else max(1, rows // 2)
     if len(tried) == 1 and other != rows:

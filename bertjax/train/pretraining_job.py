@@ -91,7 +91,12 @@ def accumulation_steps(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 
 def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
-    return run.parallel.rows_per_device or rows_that_fit(
+    return run.parallel.rows_per_device or rows_by_memory(run, phase, mesh)
+
+
+def rows_by_memory(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
+    """Rows of the phase that a device has memory for."""
+    return rows_that_fit(
         run.model,
         run.precision,
         mesh,

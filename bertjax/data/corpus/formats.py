@@ -117,8 +117,9 @@ def _parquet_documents(path: Path, report: Report, expected: Content | None) -> 
         if expected is not None:
             check_unchanged(path, hash_file(path), expected)
         raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from None
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise DataError(f"{path}: its column 'text' does not hold text") from None
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # of the cast, or a codec that is not there
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: its column 'text' does not hold text that can be read: {reason}") from None
 
 
 def _rows_at_once(file: Any) -> int:
