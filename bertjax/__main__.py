@@ -2,8 +2,6 @@
 
 ``python -m bertjax.COMMAND ...`` runs ``script`` too, so that both are the same in every respect."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable

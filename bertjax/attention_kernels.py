@@ -3,8 +3,6 @@
 A new kernel is a file ``model/attention/NAME.py`` with a function ``attend``, and a row in ``KERNELS``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bertjax.errors import ConfigError

@@ -12,8 +12,6 @@ A *row* is what the model sees as one sequence. It holds one or more *examples*,
 of ``CORE``; an objective adds its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

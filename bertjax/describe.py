@@ -1,7 +1,5 @@
 """python -m bertjax.describe PATH [--json]: what a model folder, a checkpoint or a workdir holds."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

@@ -5,8 +5,6 @@ the run diverged or failed its own checks; 71 another process was lost or stalle
 everything saved; 130 interrupted. After 71 and 75 the same command goes on.
 """
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 

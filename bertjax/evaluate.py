@@ -3,8 +3,6 @@
 ``bertjax.evaluate.run`` does the same in Python, also for data in memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import math

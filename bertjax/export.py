@@ -1,7 +1,5 @@
 """python -m bertjax.export --workdir=DIR [--step=N] --output=DIR: a run's checkpoint as a Hugging Face folder."""
 
-from __future__ import annotations
-
 import argparse
 
 from bertjax.cli.command import ArgumentParser, guarded

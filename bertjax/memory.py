@@ -1,7 +1,5 @@
 """How much memory this machine or container has, and how the process keeps memory that it has freed."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

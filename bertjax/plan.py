@@ -1,7 +1,5 @@
 """python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]"""
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -1,7 +1,5 @@
 """python -m bertjax.prepare --input=SPEC [--input=SPEC ...] --output=DIR: tokenises a corpus once, for many runs."""
 
-from __future__ import annotations
-
 import argparse
 
 from bertjax.cli.command import ArgumentParser, guarded

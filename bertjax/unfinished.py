@@ -1,7 +1,5 @@
 """Files and folders that are being written: under temporary names of bertjax until they are complete."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

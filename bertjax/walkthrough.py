@@ -7,8 +7,6 @@ bertjax computes there. Shapes are written B (rows), S (tokens), H (hidden), N (
 the MLP), V (vocabulary). The paper is Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers".
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Memory that training takes: of the state by formula, of a row from the shapes that the step itself keeps."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

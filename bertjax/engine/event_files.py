@@ -1,7 +1,5 @@
 """TensorBoard's event files, written by a thread of its own: a disk that is full or away never holds a run up."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """The training loop, of pretraining and of fine-tuning."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

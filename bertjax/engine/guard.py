@@ -1,8 +1,6 @@
 """Bad steps: found inside the step, against running means that are part of the training state; the guard keeps their
 batches, and rolls the run back after too many."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path

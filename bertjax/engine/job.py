@@ -1,7 +1,5 @@
 """What pretraining and fine-tuning make of a config: the state and the functions that train it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What a run ran on: versions, devices, peak memory."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import platform
 import resource

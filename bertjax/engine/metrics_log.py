@@ -1,7 +1,5 @@
 """metrics.jsonl and TensorBoard: one row a step, also across restarts."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

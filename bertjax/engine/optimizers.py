@@ -1,7 +1,5 @@
 """The optimizers: one table of optax chains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

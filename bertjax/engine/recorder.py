@@ -1,7 +1,5 @@
 """Records a run: metrics one step late, rows of the log, throughput, totals over restarts."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

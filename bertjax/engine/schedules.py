@@ -1,7 +1,5 @@
 """The learning rate as a function of the number of completed updates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whether a run can be at all on the memory there is: asked of formulas and shapes, before anything is built."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Iterator

@@ -1,8 +1,6 @@
 """The training state: made, sharded and described in one place; and the dynamic loss scaling for float16
 (Micikevicius et al. 2018, section 3.2), which is part of it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The train step and the evaluation step: pure functions, jitted over a mesh."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Protocol
 

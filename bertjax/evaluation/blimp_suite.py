@@ -5,8 +5,6 @@ scores strictly higher, as in the paper. A tie is wrong, since half a point for 
 difference. Ties are counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Suites that score a pretraining run on its way: those that its config gives data for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from flax import nnx

@@ -4,8 +4,6 @@ The masks are those of pretraining, a pure function of the seed and of an exampl
 the tokenizer and the row length, not on the batch size or the model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ forward passes, so these are made cheap: rows of similar lengths are batched acr
 product is computed at the masked position only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The scores of a suite as a table."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rich.box import SIMPLE

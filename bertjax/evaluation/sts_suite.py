@@ -4,8 +4,6 @@ Rank correlation (Spearman) and linear correlation (Pearson), both times 100, as
 them; nothing is trained.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass

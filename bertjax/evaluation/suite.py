@@ -1,7 +1,5 @@
 """What a suite is: it reads its data, then scores models on it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

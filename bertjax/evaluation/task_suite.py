@@ -3,8 +3,6 @@
 Predictions are those of ``bertjax.classify``, ``tag``, ``answer`` and ``similarity``; scores are fractions.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] ..."""
 
-from __future__ import annotations
-
 from bertjax.cluster.options import training_command
 from bertjax.finetune import run
 from bertjax.finetune.settings import FinetuneConfig

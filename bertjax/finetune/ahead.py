@@ -1,7 +1,5 @@
 """Compiles upcoming row lengths in the background, while the devices work on those before them."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Answers as spans of a context: windows with a stride, no answer at [CLS]."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ step.
 NumPy only.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Texts and pairs of texts: one label, several labels, or a number."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@
 are equal texts, -1 is a place without a text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -1,7 +1,5 @@
 """What a fine-tuning run is: its config, checked and frozen, and the trials it consists of."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a run starts from: the encoder of a folder or of a run, its tokenizer, and the labelled examples."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Callable, Sequence

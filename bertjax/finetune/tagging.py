@@ -1,7 +1,5 @@
 """A tag for each word: learned and read at the word's first piece, long sentences in windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """From a config, a model and a task to the functions of a run: forward pass, optimizer, steps, batches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

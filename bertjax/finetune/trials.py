@@ -1,7 +1,5 @@
 """Trials: what they share is opened once, each is trained, the best becomes the model, mean and spread are kept."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,7 +1,5 @@
 """Texts through a compiled model: batches of similar lengths in few shapes, on one device or a mesh."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Embeddings of texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Text to model input: ids with [CLS], [SEP] and [MASK], padded, with an attention mask."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Sequence

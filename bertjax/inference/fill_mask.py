@@ -1,7 +1,5 @@
 """The most probable tokens for a [MASK], with their probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """JSON lines in, JSON lines out: in order, a limited number in memory, and a bad line does not stop the others."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The tasks of ``python -m bertjax.predict``: what each reads, computes and prints."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import warnings

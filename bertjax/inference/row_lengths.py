@@ -1,7 +1,5 @@
 """Which row lengths batches are padded to: few, as each is compiled to a program of its own. NumPy only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

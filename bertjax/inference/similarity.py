@@ -1,7 +1,5 @@
 """Similarity of two texts: the cosine of their embeddings, or the score of a model that reads both."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tags for the words of a text, and the entities that they mark."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

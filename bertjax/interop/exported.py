@@ -3,8 +3,6 @@
 A file that is not in the record, or has changed since, is somebody's own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import struct

@@ -1,7 +1,5 @@
 """Model folders in the Hugging Face layout: config.json, model.safetensors, the tokenizer's files."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Models from and to folders."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tensors in safetensors files that nobody vouches for: the library reads them, and what is wrong is told in a line."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,8 +1,6 @@
 """Files of the library sentence-transformers beside a model: the modules that make an embedding, and the length that
 texts are truncated to."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The task of a model in its config.json: architecture, labels, and bertjax's own settings."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Models for tasks, from and to folders: an encoder with a head for classes, tags or answers, or without one."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

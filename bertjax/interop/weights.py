@@ -1,7 +1,5 @@
 """Tensors of the Hugging Face layout <-> nested parameters."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

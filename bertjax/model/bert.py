@@ -1,7 +1,5 @@
 """The whole model: embeddings, encoder, pooler and the two pretraining heads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any

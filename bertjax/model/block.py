@@ -1,7 +1,5 @@
 """One layer of the encoder, as its spec says: attention and MLP, each with dropout, residual and layer norm."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

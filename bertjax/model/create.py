@@ -1,7 +1,5 @@
 """New models: by preset or by dimensions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flax import nnx

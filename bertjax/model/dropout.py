@@ -5,8 +5,6 @@ devices, processes or accumulation steps, and it fuses into the work around it. 
 the mask again from the counters, so nothing of a mask is kept.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Token ids -> the encoder's input: word + position + token-type embeddings, layer norm, dropout."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -1,7 +1,5 @@
 """The stack of layers, scanned or unrolled, with or without rematerialisation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """How many parameters a model has, and how many floating-point operations it takes, from the shapes it declares."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """What sits on the encoder in pretraining: pooler, masked-LM head, next-sentence head."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from flax import nnx

@@ -1,7 +1,5 @@
 """The two layers that everything else is made of: an affine map and a layer norm."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from flax import nnx

@@ -4,8 +4,6 @@ Parameters are float32. Layer norms, softmax, losses and every sum over tokens a
 in bfloat16 a sum of ones ends at 256. The rest follows ``Precision``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What an encoder is made of, apart from its sizes: one frozen spec for each kind of encoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bertjax.config import ModelConfig

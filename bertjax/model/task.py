@@ -1,7 +1,5 @@
 """A model for a task: the encoder with one head, as in transformers; and how token vectors become a text's vector."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What a step minimises: sums over examples, and the weights that divide them. Arrays only."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

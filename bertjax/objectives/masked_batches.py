@@ -1,7 +1,5 @@
 """Masked batches straight from a list of texts, for custom training loops."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Masked LM alone, on runs of sentences."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertjax.data.stream.blocks import Block, Sentences

@@ -5,8 +5,6 @@ difference in distribution: a random document is drawn at once among the others 
 tries over all documents of an input file.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertjax.data.stream.blocks import Block, Sentences

@@ -5,8 +5,6 @@ Both are the text of one document, so the label cannot be told from the topic. W
 A is all of it, B is empty, and there is no label.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertjax.batch import CORE, FIELDS

@@ -1,7 +1,5 @@
 """What an objective of pretraining is: how examples are made of text, and the cross entropies that are minimised."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

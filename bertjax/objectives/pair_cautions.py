@@ -1,7 +1,5 @@
 """Whether a corpus has pairs for an objective: what a run is refused for, and what it is warned of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from bertjax.data.corpus.arrays import Corpus

@@ -1,7 +1,5 @@
 """The objectives by name: the files of this folder that define ``OBJECTIVE``."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The unigram baseline: how well a model does that knows only how common each token is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

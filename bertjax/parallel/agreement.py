@@ -1,7 +1,5 @@
 """All processes agree on one yes or no, without a barrier."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -1,7 +1,5 @@
 """A checksum of every array of a tree that does not depend on how the arrays are divided over devices."""
 
-from __future__ import annotations
-
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ On GPUs values are scattered with atomic additions, in the order in which they h
 products are the ones that won a race when they were compiled. CPUs and TPUs need nothing of this.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import os

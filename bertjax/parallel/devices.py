@@ -1,7 +1,5 @@
 """What is known about devices: peak rates, memory, bandwidths. One table, for MFU and for ``bertjax.plan``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The device mesh: axes data x fsdp x tensor."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

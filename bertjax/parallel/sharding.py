@@ -3,8 +3,6 @@
 The paths of the optimizer's moments end like those of the parameters they belong to, and so are they divided.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from functools import partial

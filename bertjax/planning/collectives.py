@@ -1,7 +1,5 @@
 """The collectives of a compiled step: which, how often, how large, and how much of it goes over the links."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

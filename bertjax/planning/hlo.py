@@ -1,7 +1,5 @@
 """Reads the text of an optimised XLA program: computations, instructions, shapes, and how often each loop runs."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """One phase of a run on a set of devices: memory, the rows that fit, work and time of a step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A plan as tables for a person."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """All phases of a run on a topology: whether they fit, time, chip-hours, cost."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 import time

@@ -1,7 +1,5 @@
 """Names of machines, such as ``v5e:16x16`` or ``h200:8``, and the devices to compile for."""
 
-from __future__ import annotations
-
 import importlib.util
 import math
 import os

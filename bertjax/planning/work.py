@@ -1,7 +1,5 @@
 """What one device does in a step, read from its compiled program: FLOPs of the products, bytes of main memory."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -4,8 +4,6 @@ The page is a single file that needs no network: a jinja2 template, charts that 
 script that only adds tooltips. Equal files give equal bytes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import warnings

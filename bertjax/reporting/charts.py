@@ -4,8 +4,6 @@ The page scales a chart to the available width and switches between light and da
 variables and text stays text.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Which charts a run gets: those of a table, and one for each score that only its evaluations know."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

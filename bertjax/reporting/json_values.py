@@ -1,7 +1,5 @@
 """Checks for values that were read from JSON and may be of any type."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fills the page's template."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """What the files of a workdir say about its run. Every value is checked here or where the page uses it."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

@@ -1,7 +1,5 @@
 """What the page's tables show: scores, costs, confused classes, and what the run ran on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Shortens long series for drawing without changing the picture."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # Columns of a drawing, each with the lowest and highest of its values: finer than a chart on a screen.

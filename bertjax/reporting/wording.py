@@ -1,7 +1,5 @@
 """Numbers, names and texts as people read them."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

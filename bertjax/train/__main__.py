@@ -1,7 +1,5 @@
 """python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]"""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bertjax.cluster.options import training_command

@@ -1,7 +1,5 @@
 """The first weights of a run that starts from a model folder or from another run (``config.init_from``)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The corpus and tokenizer of a run: opened or prepared, checked against the config, and announced."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

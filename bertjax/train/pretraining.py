@@ -1,7 +1,5 @@
 """The whole of a pretraining run, top to bottom: corpus, model, state, phases, result, summary."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """From a config and a mesh to the functions of a run: forward pass, optimizer, steps, and how a batch is split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

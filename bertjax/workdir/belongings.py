@@ -4,8 +4,6 @@ A folder is a run's from its config.json on, which is the first file that a run 
 what is in them.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What a model folder, a checkpoint or a workdir holds: from headers and records, as JSON values and as text."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """The folder of a run: which run lives in it, and the files written there as a whole."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

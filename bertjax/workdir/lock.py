@@ -5,8 +5,6 @@ it is known to one machine only. So the owner also renews a lease, a line in the
 of another machine watches whether it is renewed: clocks of two machines are never compared.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

@@ -1,7 +1,5 @@
 """A job in its workdir: the folder is checked and locked, the processes are joined."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

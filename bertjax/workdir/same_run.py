@@ -1,7 +1,5 @@
 """Whether a config continues the run of a workdir: keys are compared by value, paths by what they lead to."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,8 +1,6 @@
 """A run on disk, perhaps still training: its config, steps, parameters and tokenizer, verified to belong together.
 Everything but the run itself reads the weights of a workdir here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Makes a prepared corpus in a folder: read, learn the vocabulary, tokenise, split, write."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import tempfile

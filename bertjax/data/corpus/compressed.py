@@ -1,7 +1,5 @@
 """Decompresses .gz, .xz, .lzma and .zst as streams, within bounded memory. A file that ends early is an error."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import lzma

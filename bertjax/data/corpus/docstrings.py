@@ -4,8 +4,6 @@ It is read, with ``ast``, from the source files of the standard library and of t
 nothing is imported. A module is a document.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import gc

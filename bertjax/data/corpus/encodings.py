@@ -1,7 +1,5 @@
 """Text that is not UTF-8: recognised by its first bytes, or by the bytes that had to be replaced; how to convert it."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Reads regular files: hashed as they are read; line by line, compressed or not, with what is not text replaced."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import lzma

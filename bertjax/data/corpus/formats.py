@@ -1,7 +1,5 @@
 """The formats of files of documents: a reader for each ending. A new format is a function and a line in ``READERS``."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """``manifest.json`` of a prepared corpus: what it was made of, what is in it, and the hashes of its files."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

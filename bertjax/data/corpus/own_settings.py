@@ -1,7 +1,5 @@
 """The settings that a prepared corpus brings with it (tokenizer, case, split, vocabulary size); conflicts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Where prepared corpora are kept, and how one gets its final name: complete or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

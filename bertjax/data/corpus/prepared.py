@@ -9,8 +9,6 @@ A prepared corpus is a folder:
 Earlier versions kept a second copy in ArrayRecord shards in ``corpus/1.0.0``; it is neither read nor checked.
 """
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Sequence

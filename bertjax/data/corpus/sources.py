@@ -5,8 +5,6 @@ compressed: ``.gz .xz .zst``); ``tfds:NAME`` or ``tfds:FOLDER``; or, from Python
 is streamed: memory does not grow with the size of the files.
 """
 
-from __future__ import annotations
-
 import abc
 import glob
 import hashlib

@@ -1,7 +1,5 @@
 """First half of preparing a corpus: documents -> sentences -> token ids in flat files, and which are held out."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator

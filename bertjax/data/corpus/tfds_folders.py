@@ -1,8 +1,6 @@
 """TFDS data sets in a folder. TFDS imports the modules of the feature classes that a data set names: only its own
 classes are allowed here, so that a folder from elsewhere runs no code."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -9,8 +9,6 @@ A sentence that is longer than a pair is split beforehand: the original truncate
 sentence of thousands of tokens is nearly all of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ the order of draws or on who draws, and uint64 arithmetic gives the same bits on
 The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, with Stafford's variant 13 constants).
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from functools import lru_cache
 

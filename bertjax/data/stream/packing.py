@@ -5,8 +5,6 @@ Best-fit decreasing takes the longest example first and puts each into the row w
 equal room are filled at once; the loop runs over groups, not over examples.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

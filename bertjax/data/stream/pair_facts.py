@@ -1,7 +1,5 @@
 """Whether a corpus has pairs to learn from: counted on the first blocks of an epoch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bertjax.data.corpus.arrays import Corpus

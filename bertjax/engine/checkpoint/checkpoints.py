@@ -1,7 +1,5 @@
 """Checkpoints of a run: saved in the background by Orbax, proved by checksums, the newest whole one restored."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import itertools

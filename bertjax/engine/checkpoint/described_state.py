@@ -1,7 +1,5 @@
 """What the record of a checkpoint says of the arrays of a state."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

@@ -1,7 +1,5 @@
 """Silences what Orbax and its storage print about failures that the run reports in one line of its own."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The record of a checkpoint: plain JSON that says what the arrays beside it are, and proves itself by a digest."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Names in ``workdir/checkpoints``: which are steps, and which are what killed runs leave there."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

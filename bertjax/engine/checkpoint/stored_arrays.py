@@ -4,8 +4,6 @@ Orbax reads all at once: if one is damaged, the others report on a loop that is 
 an accelerator's host the run itself may hold the device.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,8 +7,6 @@ see all. window: a query sees keys at most window // 2 places away, on either si
 and the keys of the mask on the probabilities, whose elements are numbered as [N, Sq, S] (``model.dropout``).
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``jax.nn.dot_product_attention``: no window, no dropout."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """softmax(q k^T / sqrt(D)) v with the probabilities [B, N, Sq, S] written out."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 
