@@ -42,11 +42,6 @@ def drop(x: jax.Array, dropout: Dropout | None) -> jax.Array:
     return x if dropout is None else _dropped(dropout.rate, x, *dropout.keys)
 
 
-def keep_mask(shape: tuple[int, ...], dropout: Dropout) -> jax.Array:
-    """The boolean mask that ``drop`` uses for an x of this shape."""
-    return _keep(shape, dropout.rate, *dropout.keys)
-
-
 def _scramble(h: jax.Array) -> jax.Array:
     """The 32-bit finaliser of MurmurHash3 (public domain): each input bit flips each output bit with p near .5."""
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)

@@ -17,7 +17,7 @@ from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.processes import distributed_run
 from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.data.stream.pipeline import open_batches
-from bertjax.model.dropout import DropoutSeed, dropout_at, keep_mask
+from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.objectives.registry import phase_settings
 from bertjax.parallel.mesh import make_mesh
 from bertjax.parallel.sharding import batch_sharding, gathered, process_rows, to_global
@@ -102,7 +102,7 @@ def masks(mesh):
     """Digest of the dropout mask of each row that this process's devices hold, made as the step makes them."""
     everywhere = jnp.arange(PHASE.batch_size, dtype=jnp.uint32)
     seed = lambda rows: DropoutSeed(jnp.uint32(0), jnp.uint32(7), rows)
-    make = lambda rows: keep_mask((PHASE.batch_size, 32, 64), dropout_at(3, 0.1, seed(rows)))
+    make = lambda rows: drop(jnp.ones((PHASE.batch_size, 32, 64)), dropout_at(3, 0.1, seed(rows))) != 0
     mask = jax.jit(make, out_shardings=batch_sharding(mesh))(everywhere)
     found = {}
     for shard in mask.addressable_shards:

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
 
 NSP = find_objective("mlm_nsp").maker

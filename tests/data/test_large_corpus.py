@@ -10,7 +10,9 @@ PROGRAM = """
 import sys, time
 from types import SimpleNamespace
 import numpy as np
-from bertjax.data.stream.pipeline import Cursor, ExampleSettings, open_batches
+from bertjax.data.stream.cursor import Cursor
+from bertjax.data.stream.pipeline import open_batches
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.registry import find_objective
 
 NSP = find_objective("mlm_nsp").maker

@@ -1,7 +1,8 @@
 import pytest
 
 from bertjax.data.stream.pair_facts import pair_facts
-from bertjax.data.stream.pipeline import ExampleSettings, evaluation_batches
+from bertjax.data.stream.pipeline import evaluation_batches
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
 from bertjax.objectives import pair_cautions
 from bertjax.objectives.masked_batches import masked_batches

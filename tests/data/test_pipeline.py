@@ -19,7 +19,8 @@ from bertjax.data.stream.block_plan import plan_block
 from bertjax.data.stream.blocks import num_blocks
 from bertjax.data.stream.cursor import Cursor, switch_phase
 from bertjax.data.stream.masking import TokenFacts
-from bertjax.data.stream.pipeline import ExampleSettings, RowStream, evaluation_batches, open_batches
+from bertjax.data.stream.pipeline import RowStream, evaluation_batches, open_batches
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.registry import find_objective, phase_settings
 
@@ -279,7 +280,8 @@ def test_closing_ends_the_thread(synthetic, corpus):
 _LEFT_OPEN = """
 import numpy as np
 from types import SimpleNamespace as Bag
-from bertjax.data.stream.pipeline import ExampleSettings, open_batches
+from bertjax.data.stream.pipeline import open_batches
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.objectives.mlm_nsp import OBJECTIVE
 
 bounds = np.arange(0, 101, 10)

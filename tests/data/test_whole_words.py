@@ -17,7 +17,8 @@ from bertjax.data.corpus.building import corpus_of_documents
 from bertjax.data.corpus.sources import TextList
 from bertjax.data.stream.cursor import Cursor
 from bertjax.data.stream.masking import TokenFacts, check_words, share_in_words
-from bertjax.data.stream.pipeline import ExampleSettings, RowStream
+from bertjax.data.stream.pipeline import RowStream
+from bertjax.data.stream.settings import ExampleSettings
 from bertjax.data.stream.whole_words import MOST_PIECES, bits_at, without_long_words
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.masked_batches import masked_batches

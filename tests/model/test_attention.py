@@ -18,7 +18,7 @@ from bertjax.errors import ConfigError
 from bertjax.finetune import settings
 from bertjax.model.attention import SegmentIds, kernel, kernel_name
 from bertjax.model.bert import Bert
-from bertjax.model.dropout import DropoutSeed, dropout_at, keep_mask
+from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.precision import FLOAT32
 
 B, S, N, D = 2, 12, 3, 4
@@ -61,7 +61,7 @@ def test_kernels_are_the_formula(name, segments, window):
 def test_dropout_is_the_mask_of_its_keys(name):
     dropout = dropout_at(4, 0.3, DropoutSeed(jnp.uint32(1), jnp.uint32(2), jnp.arange(B, dtype=jnp.uint32)))
     out = kernel(name, FLOAT32)(QUERY, KEY, VALUE, PACKED, 6, dropout)
-    keep = np.asarray(keep_mask((B, N, S, S), dropout)) / 0.7
+    keep = np.asarray(drop(jnp.ones((B, N, S, S)), dropout))
     np.testing.assert_allclose(out, by_hand(True, 6, keep), atol=1e-5)
 
 

@@ -3,11 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bertjax.model.dropout import DropoutSeed, drop, dropout_at, keep_mask
+from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 
 
 def dropout_seed(rows, seed=0, step=0):
     return DropoutSeed(jnp.uint32(seed), jnp.uint32(step), jnp.asarray(rows, jnp.uint32))
+
+
+def keep_mask(shape, dropout):
+    """bool: which elements of an array of this shape ``drop`` keeps."""
+    return drop(jnp.ones(shape), dropout) != 0
 
 
 def test_share_of_kept_elements():

@@ -1,19 +1,13 @@
 """Plans -> arrays: gathers the tokens of many rows at once and fills every field of the batch."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream import masking
 from bertjax.data.stream.block_plan import BlockPlan
 from bertjax.data.stream.masking import Layout, TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.data.stream.whole_words import bits_at, ranges
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
 
 # Rows are made in groups of about this many tokens, so that the arrays of a group stay in the cache.
 GROUP_TOKENS = 1 << 16

@@ -3,23 +3,18 @@
 A plan is a pure function of (corpus, settings of the phases, seed, epoch, block, cuts); it holds no tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.blocks import Sentences, num_blocks, read_block
 from bertjax.data.stream.examples import Examples
 from bertjax.data.stream.hashing import Purpose, derive, draw
 from bertjax.data.stream.packing import Rows, pack
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
 
 
 @dataclass(frozen=True)

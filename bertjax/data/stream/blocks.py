@@ -4,17 +4,13 @@ The documents of an epoch are in the order of a keyed permutation, cut into ``nu
 sentence lengths are read here, no tokens.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.hashing import Purpose, derive, permute
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
 
 # A block of few long documents borrows others, so that random next sentences come from at least so many.
 _LEAST_DOCUMENTS_TO_DRAW_FROM = 16
@@ -35,9 +31,9 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.start)
 
-    def select(self, chosen: np.ndarray | slice) -> Sentences:
+    def select(self, chosen: np.ndarray | slice) -> Self:
         """The rows chosen by a mask, index array or slice."""
-        return Sentences(self.start[chosen], self.length[chosen], self.document[chosen])
+        return type(self)(self.start[chosen], self.length[chosen], self.document[chosen])
 
     def first_of_fragment(self) -> np.ndarray:
         """bool: True if a sentence does not directly follow the one before it in the text of the same document."""

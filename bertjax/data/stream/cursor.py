@@ -1,10 +1,8 @@
 """The position of a run in its data: a few integers, the same in every process, saved in the checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Cursor:
         return {"epoch": self.epoch, "block": self.block, "row": self.row, "cuts": [list(cut) for cut in self.cuts]}
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Cursor:
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
         """The cursor that ``to_json`` wrote. Raises ValueError for anything else."""
         try:
             cuts = tuple((_count(phase), _count(rows)) for phase, rows in state["cuts"])

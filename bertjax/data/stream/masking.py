@@ -6,14 +6,13 @@ token, 10 % stay. The draws are keyed by (plan, row, position), so that a row's 
 change in every epoch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.data.stream.whole_words import (
@@ -25,11 +24,8 @@ from bertjax.data.stream.whole_words import (
     word_starts,
 )
 from bertjax.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
-    from bertjax.text.tokenizer import Tokenizer
-    from bertjax.text.word_boundaries import WordBoundaries
+from bertjax.text.interface import Tokenizer
+from bertjax.text.word_boundaries import WordBoundaries
 
 # Random bits in a position's sort key; one bit above them puts special tokens last.
 _DRAW_BITS = 16
@@ -54,7 +50,7 @@ class TokenFacts:
         return self.tokenizer.word_boundaries()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> TokenFacts:
+    def of(cls, tokenizer: Tokenizer) -> Self:
         """Raises ValueError if the vocabulary has only special tokens."""
         special = [*tokenizer.special_ids, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
         replacements = np.setdiff1d(np.arange(tokenizer.vocab_size, dtype=np.int32), np.array(special, np.int32))

@@ -4,30 +4,23 @@ The stream is the rows of every block's plan, block after block, epoch after epo
 next B rows of the stream, across the ends of blocks and epochs; a process makes only its own rows of it.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import grain
 import numpy as np
 
-from bertjax.data.corpus.arrays import check_lengths
+from bertjax.data.corpus.arrays import Corpus, check_lengths
 from bertjax.data.stream.assembly import GROUP_TOKENS, RowMaker
 from bertjax.data.stream.block_plan import BlockPlan, plan_block
 from bertjax.data.stream.blocks import num_blocks
-from bertjax.data.stream.cursor import Cursor, switch_phase
+from bertjax.data.stream.cursor import Cursor
 from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
-    from bertjax.text.tokenizer import Tokenizer
-
-__all__ = ["Batches", "Cursor", "ExampleSettings", "evaluation_batches", "open_batches", "switch_phase"]
+from bertjax.text.interface import Tokenizer
 
 Batch = dict[str, np.ndarray]
 
@@ -163,7 +156,7 @@ class Batches(Iterator[tuple[Batch, Cursor]]):
         """Stops reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
         self._finalizer()
 
-    def __enter__(self) -> Batches:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

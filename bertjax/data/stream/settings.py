@@ -1,18 +1,14 @@
 """How examples are made in one phase: what decides the order and content of the batches, corpus and seed aside."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bertjax.batch import FIELDS, Field, empty
+from bertjax.data.stream.blocks import Block, Sentences
 from bertjax.errors import ConfigError
-
-if TYPE_CHECKING:
-    from bertjax.data.stream.blocks import Block, Sentences
 
 # Version of the rules that turn a corpus into examples; a run keeps the one that it began with.
 # 1: next-sentence pairs of sentences of any length; whole words as the pieces' marks say, of any length.
@@ -33,8 +29,8 @@ class ExampleMaker:
 
     name: str
     special_tokens: int
-    split: Callable[[Block, Sentences, ExampleSettings], tuple[Block, Sentences]]
-    make: Callable[[Block, Sentences, ExampleSettings, int, int], Any]
+    split: Callable[[Block, Sentences, "ExampleSettings"], tuple[Block, Sentences]]
+    make: Callable[[Block, Sentences, "ExampleSettings", int, int], Any]
     labels: str | None = None
     weights: str | None = None
     fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS, hash=False)

@@ -1,23 +1,19 @@
 """Measures the data pipeline: tokens per second, time per stage, and statistics of the batches."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream import assembly, block_plan, blocks, masking
 from bertjax.data.stream.cursor import Cursor
 from bertjax.data.stream.pair_facts import pair_facts
 from bertjax.data.stream.pipeline import open_batches
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.arrays import Corpus
-    from bertjax.data.stream.settings import ExampleSettings
-    from bertjax.text.tokenizer import Tokenizer
+from bertjax.data.stream.settings import ExampleSettings
+from bertjax.text.interface import Tokenizer
 
 _SEEKS = 9
 _PASSES = 3

@@ -1,13 +1,8 @@
 """Whole-word masking: where words begin and end in the tokens of a row, and which of them fit into a quota."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from bertjax.text.word_boundaries import WordBoundaries
+from bertjax.text.word_boundaries import WordBoundaries
 
 # A word of more pieces is masked piece by piece: it would hardly ever fit into what is left of a row's predictions,
 # and it is mostly not a word (a protein, an address, a run of signs). In German, Turkish, Russian, Korean, Arabic,
