@@ -13,53 +13,33 @@ bertjax.finetune.run(config, model, (texts, labels), (texts, labels), workdir)
 bertjax.evaluate.run(model, "blimp", data, tokenizer=tokenizer)
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertjax import evaluate, finetune, train
-    from bertjax.inference.answer import answer
-    from bertjax.inference.classify import classify
-    from bertjax.inference.embed import embed
-    from bertjax.inference.encoding import encode
-    from bertjax.inference.fill_mask import fill_mask
-    from bertjax.inference.similarity import similarity
-    from bertjax.inference.tag import tag
-    from bertjax.interop.models import load_model, save_model
-    from bertjax.interop.task_models import load_task_model, save_task_model
-    from bertjax.model.create import create_model
-    from bertjax.model.dropout import DropoutSeed
-    from bertjax.objectives.losses import pretraining_loss
-    from bertjax.objectives.masked_batches import masked_batches
-    from bertjax.text.tokenizer import load_tokenizer
+    from bertjax import evaluate as evaluate
+    from bertjax import finetune as finetune
+    from bertjax import train as train
+    from bertjax.inference.answer import answer as answer
+    from bertjax.inference.classify import classify as classify
+    from bertjax.inference.embed import embed as embed
+    from bertjax.inference.encoding import encode as encode
+    from bertjax.inference.fill_mask import fill_mask as fill_mask
+    from bertjax.inference.similarity import similarity as similarity
+    from bertjax.inference.tag import tag as tag
+    from bertjax.interop.models import load_model as load_model
+    from bertjax.interop.models import save_model as save_model
+    from bertjax.interop.task_models import load_task_model as load_task_model
+    from bertjax.interop.task_models import save_task_model as save_task_model
+    from bertjax.model.create import create_model as create_model
+    from bertjax.model.dropout import DropoutSeed as DropoutSeed
+    from bertjax.objectives.losses import pretraining_loss as pretraining_loss
+    from bertjax.objectives.masked_batches import masked_batches as masked_batches
+    from bertjax.text.tokenizer import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DropoutSeed",
-    "answer",
-    "classify",
-    "create_model",
-    "embed",
-    "encode",
-    "evaluate",
-    "fill_mask",
-    "finetune",
-    "load_model",
-    "load_task_model",
-    "load_tokenizer",
-    "masked_batches",
-    "pretraining_loss",
-    "save_model",
-    "save_task_model",
-    "similarity",
-    "tag",
-    "train",
-]
-
-# Where each of them lives: imported when first asked for, so that a command can answer before jax is there.
+# Public name -> its module, imported when first asked for: a command can answer before jax is imported.
 _HOMES = {
     "DropoutSeed": "bertjax.model.dropout",
     "answer": "bertjax.inference.answer",
@@ -83,6 +63,8 @@ _HOMES = {
 _ALIASES = {"Noise": "DropoutSeed"}
 # Modules with a ``run``.
 _JOBS = ("evaluate", "finetune", "train")
+
+__all__ = sorted([*_HOMES, *_JOBS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

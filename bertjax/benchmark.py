@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
-    from bertjax.cli.display import Display
+    from bertjax.cli.progress import Display
     from bertjax.train.open_corpus import open_corpus, settled
 
     # With --json standard output holds the result and nothing else.

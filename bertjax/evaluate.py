@@ -68,7 +68,7 @@ def run(
 
     Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
     """
-    from bertjax.cli.progress_bar import progress_bar
+    from bertjax.cli.progress import progress_bar
     from bertjax.errors import ModelFileError
     from bertjax.evaluation.suite import checked_options
 

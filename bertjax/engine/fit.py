@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat
 from bertjax.config import GuardConfig, LoggingConfig

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.errors import Diverged
 

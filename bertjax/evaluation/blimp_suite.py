@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.data.corpus import prepared as corpora
 from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.corpus.building import corpus_of_documents

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.config import ModelConfig
 from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.inference.row_lengths import best_lengths

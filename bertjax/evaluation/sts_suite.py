@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.config import nearest
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError

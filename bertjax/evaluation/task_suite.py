@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, column_names, measured, scored
 from bertjax.inference.answer import Answer, answer

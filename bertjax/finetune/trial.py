@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax import unfinished
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import fingerprint
 from bertjax.engine.checkpoint.checkpoints import Checkpoints

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from bertjax import unfinished
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import translated_record
 from bertjax.engine.machine import versions

@@ -84,19 +84,10 @@ def host_checksum(array: np.ndarray) -> str:
     for begin in range(0, bits.size, _CHUNK):
         part = bits[begin : begin + _CHUNK].astype(np.uint32)
         part ^= numbers[: part.size] + np.uint32((begin * _MULTIPLIER + _START) % 2**32)
-        high = _host_mixed(part)
+        high = _mixed(part)
         high_sum += int(high.sum(dtype=np.uint32))
-        low_sum += int(_host_mixed(high + np.uint32(_START)).sum(dtype=np.uint32))
+        low_sum += int(_mixed(high + np.uint32(_START)).sum(dtype=np.uint32))
     return f"{high_sum % 2**32:08x}{low_sum % 2**32:08x}"
-
-
-def _host_mixed(x: np.ndarray) -> np.ndarray:
-    """``_mixed``, with NumPy; x is overwritten."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x ^= x >> np.uint32(shift)
-        x *= np.uint32(factor)
-    x ^= x >> np.uint32(16)
-    return x
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
@@ -176,8 +167,9 @@ def _bits(x: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
 
 
-def _mixed(x: jax.Array) -> jax.Array:
-    """Bijective mixing of 32 bits (Wellons, "Prospecting for Hash Functions", 2018: lowbias32)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+def _mixed(x: Any) -> Any:
+    """Bijective mixing of 32 bits, of jax's or NumPy's arrays (Wellons, "Prospecting for Hash Functions", 2018:
+    lowbias32)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
     return x ^ (x >> 16)

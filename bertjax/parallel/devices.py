@@ -27,11 +27,16 @@ class Chip:
     devices_per_chip: int = 1
 
 
-_TPU, _GPU = "docs.cloud.google.com/tpu/docs/", "NVIDIA {} Tensor Core GPU data sheet ({})"
+_TPU = "docs.cloud.google.com/tpu/docs/"
 
 
-def _gib(number: float, share: float = 1.0) -> int:
-    return int(share * number * GIB)
+def _gib(number: float) -> int:
+    return int(number * GIB)
+
+
+def _gpu(name: str, kind: str, flops: float, gib: float, bandwidth: float, links: float, model: str, form: str) -> Chip:
+    source = f"NVIDIA {model} Tensor Core GPU data sheet ({form})"
+    return Chip(name, (kind,), flops, _gib(GPU_SHARE * gib), bandwidth, links, source)
 
 
 # First match wins, so a longer kind stands before one that it begins with. Memory of TPUs: what libtpu's compiler lets
@@ -43,21 +48,12 @@ CHIPS: tuple[Chip, ...] = (
     Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, _gib(31.25), 1638e9, 400e9, _TPU + "v6e"),
     # Two devices a chip, each with half of what the data sheet gives for the chip.
     Chip("tpu7x", ("TPU7x", "TPU v7"), 2307e12 / 2, _gib(94.75), 7380e9 / 2, 600e9 / 2, _TPU + "tpu7x", 2),
-    Chip("h200", ("NVIDIA H200",), 990e12, _gib(139, GPU_SHARE), 4800e9, 450e9, _GPU.format("H200", "SXM")),
-    Chip("h100", ("NVIDIA H100 80GB HBM3",), 990e12, _gib(79.1, GPU_SHARE), 3350e9, 450e9, _GPU.format("H100", "SXM")),
-    Chip(
-        *("a100", ("NVIDIA A100-SXM4-80GB",), 312e12, _gib(79.25, GPU_SHARE), 2039e9, 300e9),
-        _GPU.format("A100 80GB", "SXM"),
-    ),
-    Chip("h100-pcie", ("NVIDIA H100 PCIe",), 756e12, _gib(79.1, GPU_SHARE), 2000e9, 64e9, _GPU.format("H100", "PCIe")),
-    Chip(
-        *("a100-40", ("NVIDIA A100-SXM4-40GB",), 312e12, _gib(39.4, GPU_SHARE), 1555e9, 300e9),
-        _GPU.format("A100 40GB", "SXM"),
-    ),
-    Chip(
-        *("a100-pcie", ("NVIDIA A100 80GB PCIe",), 312e12, _gib(79.25, GPU_SHARE), 1935e9, 32e9),
-        _GPU.format("A100 80GB", "PCIe"),
-    ),
+    _gpu("h200", "NVIDIA H200", 990e12, 139, 4800e9, 450e9, "H200", "SXM"),
+    _gpu("h100", "NVIDIA H100 80GB HBM3", 990e12, 79.1, 3350e9, 450e9, "H100", "SXM"),
+    _gpu("a100", "NVIDIA A100-SXM4-80GB", 312e12, 79.25, 2039e9, 300e9, "A100 80GB", "SXM"),
+    _gpu("h100-pcie", "NVIDIA H100 PCIe", 756e12, 79.1, 2000e9, 64e9, "H100", "PCIe"),
+    _gpu("a100-40", "NVIDIA A100-SXM4-40GB", 312e12, 39.4, 1555e9, 300e9, "A100 40GB", "SXM"),
+    _gpu("a100-pcie", "NVIDIA A100 80GB PCIe", 312e12, 79.25, 1935e9, 32e9, "A100 80GB", "PCIe"),
 )
 
 

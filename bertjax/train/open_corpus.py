@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig, with_values
 from bertjax.data.corpus import prepared as corpora

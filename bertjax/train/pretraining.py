@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax import unfinished
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig
 from bertjax.data.corpus.text_warnings import text_warnings

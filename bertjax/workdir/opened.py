@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bertjax.cli.display import Display
 from bertjax.cli.paths import given_path, utf8_path
+from bertjax.cli.progress import Display
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.processes import Processes, distributed_run
 from bertjax.cluster.watchdog import Heartbeat

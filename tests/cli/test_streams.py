@@ -12,7 +12,7 @@ import pytest
 
 from bertjax import __main__ as console
 from bertjax.cli.command import printing
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.cli.streams import LastingStream, lasting, prepared_streams
 from bertjax.cluster.options import run_in_cluster
 from bertjax.errors import DATA, INTERRUPTED

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bertjax.cli.display import describe
+from bertjax.cli.progress import describe
 from bertjax.reporting import refresh_report, write_report
 
 VOID = {"meta", "link"}

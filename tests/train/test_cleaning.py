@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.prepared import prepare

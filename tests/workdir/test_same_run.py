@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import bertjax.train
-from bertjax.cli.display import Display
+from bertjax.cli.progress import Display
 from bertjax.config import default_config, identity_fingerprint, identity_items, phase, resolve, to_dict
 from bertjax.config_schema import translated_tree
 from bertjax.data.corpus.prepared import prepare

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.cli.progress_bar import ReportProgress
+from bertjax.cli.progress import ReportProgress
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import Corpus, token_counts, write_arrays
 from bertjax.data.corpus.files import Report

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.cli.paths import given_path, utf8_path
-from bertjax.cli.progress_bar import ReportProgress, progress_bar
+from bertjax.cli.progress import ReportProgress, progress_bar
 from bertjax.config import DataConfig, ModelConfig
 from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import FOLDER, SPLITS, TOKEN_COUNTS, WORD_STARTS, Corpus, file_of, open_arrays

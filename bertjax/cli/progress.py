@@ -1,17 +1,18 @@
-"""What a person sees of a run: a live line on a terminal, plain lines otherwise."""
+"""Progress of a run and of a long job: a live bar on a terminal, plain lines now and then otherwise."""
 
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bertjax.cli.showing import plain
+from bertjax.cli.showing import note, plain
 from bertjax.cli.streams import LastingStream
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -22,11 +23,10 @@ class Display:
 
     def __init__(self, say: Callable[[str], None] | None = None):
         """say: takes plain lines; default: standard output, live if that is a terminal."""
-        output: Any = LastingStream(sys.stdout)  # the run goes on when nobody reads any more
+        output: Any = LastingStream(sys.stdout)  # the run continues when nobody reads any more
         self._console = Console(highlight=False, soft_wrap=True, file=output)
         self._say = say
         self._progress: Progress | None = None
-        self._task: Any = None
         self._last_line = -float("inf")
 
     def say(self, line: str) -> None:
@@ -53,13 +53,13 @@ class Display:
             times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
             self._progress = Progress(*done, *times, console=self._console, refresh_per_second=4)
             self._progress.start()
-            self._task = self._progress.add_task("compiling", total=total, completed=step)
+            self._progress.add_task("compiling", total=total, completed=step)
 
     def show(self, row: dict[str, Any], milestone: bool) -> None:
         """Shows a train row. Plain output has every milestone, and otherwise at most one line in ten seconds."""
         line = f"{row['phase']}  {describe(row)}"
         if self._progress is not None:
-            self._progress.update(self._task, completed=row["step"], description=plain(line))
+            self._progress.update(self._progress.task_ids[0], completed=row["step"], description=plain(line))
             return
         now = time.monotonic()
         if milestone or now - self._last_line >= SECONDS_BETWEEN_LINES:
@@ -88,3 +88,41 @@ def describe(row: dict[str, Any]) -> str:
     if row.get("mfu"):
         parts.append(f"MFU {row['mfu']:.1%}")
     return "  ".join(parts)
+
+
+class ReportProgress(Protocol):
+    """Called with the name of the stage, how much is done, and how much there is (0 if unknown)."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+@contextmanager
+def progress_bar() -> Iterator[ReportProgress]:
+    """Shows the progress of a long job on standard error."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _lines()
+        return
+    done = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    times = TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*done, *times, console=Console(stderr=True), redirect_stdout=False) as bars:
+        tasks = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield show
+
+
+def _lines() -> ReportProgress:
+    last, due = "", 0.0
+
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal last, due
+        now = time.monotonic()
+        if stage != last or now >= due:
+            note(f"{stage} ..." + f" {100 * done // max(total, 1)} %" * bool(total and stage == last))
+            last, due = stage, now + SECONDS_BETWEEN_LINES
+
+    return show
