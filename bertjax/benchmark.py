@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertjax.cli.command import fail, guarded, printing, show_help
-from bertjax.cli.config_help import as_text as config_help
-from bertjax.cli.flags import parse
+from bertjax.cli.command import guarded, printing
+from bertjax.cli.flags import config_command
 from bertjax.cli.showing import note, say
-from bertjax.config import RunConfig, nearest, resolve
-from bertjax.errors import USAGE, FlagError
+from bertjax.config import RunConfig, resolve
 
 if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import PreparedCorpus
@@ -33,19 +30,12 @@ Measures, for every phase of a config and on its corpus (prepared first where it
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
-        return show_help(HELP, asked=bool(argv))
-    if "--help=config" in argv:
-        return show_help(config_help(RunConfig), asked=True)
-    if argv[0] not in BENCHMARKS:
-        return fail(f"unknown benchmark {argv[0]!r}; {nearest(argv[0], BENCHMARKS)}", USAGE)
-    try:
-        options = {"seconds": (10.0, "seconds a phase"), "json": (False, "JSON output")}
-        config, chosen = parse("bertjax.benchmark", argv[1:], options)
-    except FlagError as error:
-        return fail(error, USAGE)
-    return printing(lambda: guarded(lambda: _run(argv[0], resolve(config), chosen["seconds"], chosen["json"])))
+    options = {"seconds": (10.0, "seconds a phase"), "json": (False, "JSON output")}
+
+    def run(config: Any, chosen: dict[str, Any], name: str) -> int:
+        return printing(lambda: guarded(lambda: _run(name, resolve(config), chosen["seconds"], chosen["json"])))
+
+    return config_command("bertjax.benchmark", argv, HELP, RunConfig, options, run, BENCHMARKS)
 
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:

@@ -2,13 +2,12 @@
 
 import json
 import sys
+from typing import Any
 
-from bertjax.cli.command import fail, guarded, printing, show_help
-from bertjax.cli.config_help import as_text as config_help
-from bertjax.cli.flags import parse
+from bertjax.cli.command import guarded, printing
+from bertjax.cli.flags import config_command
 from bertjax.cli.showing import note
 from bertjax.config import RunConfig, resolve
-from bertjax.errors import USAGE, FlagError
 
 HELP = """\
 python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]
@@ -44,16 +43,12 @@ OPTIONS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
-        return show_help(HELP, asked=bool(argv))
-    if "--help=config" in argv:
-        return show_help(config_help(RunConfig), asked=True)
-    try:
-        config, chosen = parse("bertjax.plan", argv, OPTIONS)
-    except FlagError as error:
-        return fail(error, USAGE)
-    price = chosen["price"] if any(a.startswith("--price") for a in argv) else None
-    return printing(lambda: guarded(lambda: _run(resolve(config), chosen["topology"], price, chosen["json"])))
+
+    def run(config: Any, chosen: dict[str, Any]) -> int:
+        price = chosen["price"] if any(a.startswith("--price") for a in argv) else None
+        return printing(lambda: guarded(lambda: _run(resolve(config), chosen["topology"], price, chosen["json"])))
+
+    return config_command("bertjax.plan", argv, HELP, RunConfig, OPTIONS, run)
 
 
 def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool) -> None:

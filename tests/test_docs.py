@@ -13,9 +13,9 @@ import pytest
 import bertjax
 import bertjax.__main__ as bertjax_main
 from bertjax import benchmark, config, plan
-from bertjax.cli import command
+from bertjax.cli import command, flags
 from bertjax.cli.config_help import sections
-from bertjax.cluster import options as cluster_options
+from bertjax.cluster import training_command
 from bertjax.finetune import settings
 
 ROOT = Path(__file__).parents[1]
@@ -75,15 +75,15 @@ def test_commands_would_start(name, monkeypatch, tmp_path, capsys):
     for code in python_blocks(page):
         if code.startswith('"""bertjax train --config=mine.py'):
             Path("mine.py").write_text(code)
-    checked = {"bertjax.train": config.resolve, "bertjax.finetune": settings.resolve}
+    checked = {"bertjax.finetune": settings.resolve}
 
-    def parse(program, argv, options, parse=cluster_options.parse):
+    def parse(program, argv, options, parse=flags.parse):
         found, chosen = parse(program, argv, options)
-        checked[program](found)
+        checked.get(program, config.resolve)(found)
         return found, chosen
 
-    monkeypatch.setattr(cluster_options, "parse", parse)
-    monkeypatch.setattr(cluster_options, "run_in_cluster", lambda cluster, job: 0)
+    monkeypatch.setattr(flags, "parse", parse)
+    monkeypatch.setattr(training_command, "run_in_cluster", lambda cluster, job: 0)
     for module in (plan, benchmark):
         monkeypatch.setattr(module, "_run", lambda *_: None)
     monkeypatch.setattr(command.ArgumentParser, "run", lambda self, argv, job: self.parse_args(argv) and 0)

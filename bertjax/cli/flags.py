@@ -4,7 +4,7 @@ import contextlib
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,41 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import bertjax.configs
+from bertjax.cli.command import fail, show_help
+from bertjax.cli.config_help import as_text
 from bertjax.cli.digits import has_other_digits
 from bertjax.cli.paths import given_path
-from bertjax.config import nearest
-from bertjax.config_schema import RENAMED
-from bertjax.errors import FlagError
+from bertjax.config_schema import RENAMED, nearest
+from bertjax.errors import USAGE, ConfigError, FlagError
 
 _DEFINE: dict[type, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+
+
+def config_command(
+    program: str,
+    argv: list[str] | None,
+    help_text: str,
+    config_class: type,
+    options: dict[str, tuple[Any, str]],
+    run: Callable[..., int],
+    names: Collection[str] = (),
+) -> int:
+    """The exit code of a command with a config: ``run(config, value of every option)``, or that of a mistake or help.
+
+    names: what the first argument must be one of; ``run`` gets it too, as its last argument. options: as ``parse``'s.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or "--help" in argv or "-h" in argv:
+        return show_help(help_text, asked=bool(argv))
+    if "--help=config" in argv:
+        return show_help(as_text(config_class), asked=True)
+    if names and argv[0] not in names:
+        return fail(f"unknown {program.removeprefix('bertjax.')} {argv[0]!r}; {nearest(argv[0], names)}", USAGE)
+    own = bool(names)
+    try:
+        return run(*parse(program, argv[own:], options), *argv[:own])
+    except (FlagError, ConfigError) as error:
+        return fail(error, USAGE)
 
 
 @contextlib.contextmanager

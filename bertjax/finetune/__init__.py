@@ -50,8 +50,7 @@ def run(
         if source is None:
             key = "model.path" if name == "model" else f"data.{name}"
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
-    place = f"runs/{resolved.name}" if workdir is None else workdir
-    opened = opened_workdir(place, resolved, to_dict(resolved), cluster, bind, on_stall, say)
+    opened = opened_workdir(workdir, resolved, to_dict(resolved), cluster, bind, on_stall, say)
     with opened as (folder, _, display, processes):
         from bertjax.finetune.trials import train_all
 

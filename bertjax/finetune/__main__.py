@@ -1,6 +1,6 @@
 """python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] ..."""
 
-from bertjax.cluster.options import training_command
+from bertjax.cluster.training_command import training_command
 from bertjax.finetune import run
 from bertjax.finetune.settings import FinetuneConfig
 
@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         "eval": (None, "labelled file to evaluate on"),
         "workdir": (None, "folder of the run"),
     }
-    start = lambda config, chosen, **settings: run(config, *(chosen[name] for name in options), **settings)
-    return training_command("bertjax.finetune", argv, HELP, FinetuneConfig, options, start)
+    return training_command("bertjax.finetune", argv, HELP, FinetuneConfig, options, run)
 
 
 if __name__ == "__main__":

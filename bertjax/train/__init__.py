@@ -17,7 +17,7 @@ __all__ = ["CheckpointError", "Diverged", "Stalled", "Stopped", "WorkdirGone", "
 
 def run(
     config: Any,
-    workdir: str | Path,
+    workdir: str | Path | None = None,
     *,
     should_stop: Callable[[int], bool] = lambda step: False,
     say: Callable[[str], None] | None = None,
@@ -27,10 +27,10 @@ def run(
 ) -> dict[str, Any]:
     """Trains to the end of the config's phases and returns the summary; resumes if the workdir has a checkpoint.
 
-    config: a ConfigDict (or nested dict). should_stop: asked after every step, and before every batch of an
-    evaluation, with the number of completed updates; where it answers True the run saves and raises ``Stopped``, and
-    does an evaluation that it left when it goes on. say: gets every line that would be
-    printed (a live progress display on standard output otherwise). cluster: the processes to train with
+    config: a ConfigDict (or nested dict). workdir: by default runs/<config.name>. should_stop: asked after every
+    step, and before every batch of an evaluation, with the number of completed updates; where it answers True the run
+    saves and raises ``Stopped``, and runs an evaluation that it left when it resumes. say: gets every line that would
+    be printed (a live progress display on standard output otherwise). cluster: the processes to train with
     (``bertjax.cluster.environment.find_cluster()``), of which a failing one ends all, the interpreter included; None:
     this one alone. bind: the address that process 0 listens at. on_stall: called once, from another thread, where the
     run, alone, does not move for ``config.parallel.watchdog_seconds``; by default it raises ``Stalled`` here

@@ -1,8 +1,6 @@
 """python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]"""
 
-from typing import Any
-
-from bertjax.cluster.options import training_command
+from bertjax.cluster.training_command import training_command
 from bertjax.config import RunConfig
 from bertjax.train import run
 
@@ -38,12 +36,9 @@ same command goes on."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    def start(config: Any, chosen: dict[str, Any], **settings: Any) -> object:
-        workdir = f"runs/{config.get('name', 'run')}" if chosen["workdir"] is None else chosen["workdir"]
-        return run(config, workdir, **settings)
-
+    """Runs the command; returns the exit code."""
     options = {"workdir": (None, "folder of the run")}
-    return training_command("bertjax.train", argv, HELP, RunConfig, options, start)
+    return training_command("bertjax.train", argv, HELP, RunConfig, options, run)
 
 
 if __name__ == "__main__":

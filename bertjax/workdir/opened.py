@@ -17,7 +17,7 @@ from bertjax.workdir.lock import leave, workdir_lock
 
 @contextlib.contextmanager
 def opened_workdir(
-    path: str | Path,
+    path: str | Path | None,
     run: Any,
     config: Mapping[str, Any],
     cluster: ClusterMember | None,
@@ -28,10 +28,11 @@ def opened_workdir(
 ) -> Iterator[tuple[Path, Any, Display, Processes]]:
     """(workdir, what ``on_record`` finds in it, display, processes of the run).
 
-    run: the resolved config; config: the same as plain JSON, which must be equal in all processes. on_record: called
-    in process 0 before jax is imported, which takes seconds: a run that may not start should say so at once.
+    path: by default runs/<run.name>. run: the resolved config; config: the same as plain JSON, which must be equal in
+    all processes. on_record: called in process 0 before jax is imported, which takes seconds: a run that may not start
+    should say so at once.
     """
-    workdir = utf8_path(given_path(path, "workdir"), "workdir")
+    workdir = utf8_path(given_path(f"runs/{run.name}" if path is None else path, "workdir"), "workdir")
     check_workdir(workdir)  # in every process, before anything is written
     if run.deterministic:
         make_deterministic()

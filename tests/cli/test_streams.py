@@ -14,7 +14,7 @@ from bertjax import __main__ as console
 from bertjax.cli.command import printing
 from bertjax.cli.progress import Display
 from bertjax.cli.streams import LastingStream, lasting, prepared_streams
-from bertjax.cluster.options import run_in_cluster
+from bertjax.cluster.training_command import run_in_cluster
 from bertjax.errors import DATA, INTERRUPTED
 
 ROOT = Path(__file__).parent.parent.parent

@@ -25,7 +25,7 @@ from points import Killer, Point
 import bertjax.train.__main__ as command
 import bertjax.train.pretraining as loop
 from bertjax.cli.command import leave
-from bertjax.cluster.options import StopRequest
+from bertjax.cluster.training_command import StopRequest
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.recorder import Recorder

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import bertjax.train
-from bertjax.cluster.options import StopRequest, run_in_cluster
+from bertjax.cluster.training_command import StopRequest, run_in_cluster
 
 
 class Left(BaseException):

@@ -1,4 +1,4 @@
-"""The commands that train: the options by which they find the other processes, and how they run as one of them."""
+"""The command shell of ``train`` and ``finetune``: options of the processes, stop signals, one process of several."""
 
 import io
 import os
@@ -6,18 +6,17 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import NoReturn, TextIO
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
 
-from bertjax.cli.command import fail, guarded, show_help
-from bertjax.cli.config_help import as_text as config_help
+from bertjax.cli.command import guarded
 from bertjax.cli.digits import whole_number
-from bertjax.cli.flags import parse
+from bertjax.cli.flags import config_command
 from bertjax.cli.showing import say
 from bertjax.cli.streams import lasting, prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.cluster.watchdog import end_stalled
-from bertjax.errors import STOPPED, UNKNOWN, USAGE, ConfigError, FlagError
+from bertjax.errors import STOPPED, UNKNOWN, FlagError
 
 # See ``find_cluster``.
 CLUSTER_OPTIONS = {
@@ -67,23 +66,19 @@ def training_command(
     argv: list[str] | None,
     help_text: str,
     config_class: type,
-    options: Mapping[str, tuple[str | None, str]],
-    start: Callable[..., object],
+    options: dict[str, tuple[Any, str]],
+    run: Callable[..., object],
 ) -> int:
-    """The exit code of a command that trains: ``start(config, values of the options, **settings of run)``."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
-        return show_help(help_text, asked=bool(argv))
-    if "--help=config" in argv:
-        return show_help(config_help(config_class), asked=True)
-    try:
-        config, chosen = parse(program, argv, {**options, **CLUSTER_OPTIONS})
-        count, index = (_whole_number(name, chosen[name]) for name in ("num_processes", "process_id"))
-        cluster = find_cluster(chosen["coordinator"], count, index)
-    except (FlagError, ConfigError) as error:
-        return fail(error, USAGE)
-    settings = {"cluster": cluster, "bind": chosen["bind"], "on_stall": end_stalled}
-    return run_in_cluster(cluster, lambda stop: start(config, chosen, should_stop=stop, **settings))
+    """The exit code of a command that trains, with ``run(config, **options, should_stop, cluster, bind, on_stall)``."""
+
+    def start(config: Any, chosen: dict[str, Any]) -> int:
+        coordinator, bind = chosen.pop("coordinator"), chosen.pop("bind")
+        count, index = (_whole_number(name, chosen.pop(name)) for name in ("num_processes", "process_id"))
+        cluster = find_cluster(coordinator, count, index)
+        settings = {**chosen, "cluster": cluster, "bind": bind, "on_stall": end_stalled}
+        return run_in_cluster(cluster, lambda stop: run(config, should_stop=stop, **settings))
+
+    return config_command(program, argv, help_text, config_class, {**options, **CLUSTER_OPTIONS}, start)
 
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:
