@@ -1,14 +1,14 @@
-"""Messages between the processes of a run: JSON lines, each checked against a schema before it is used."""
+"""Messages between the processes of a run: JSON of a stated length, checked against a schema before it is used."""
 
-import asyncio
 import json
 import math
+from asyncio import StreamReader
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bertjax.errors import DATA, DIVERGED, INTERRUPTED, LOST, UNKNOWN, USAGE
 
-# Bytes of a line. The longest is the stored config.json of the run, which process 0 shares with all.
+# Bytes of a message. The longest is the stored config.json of the run, which process 0 shares with all.
 MESSAGE_LIMIT = 1 << 24
 _TEXT_LIMIT = 10_000
 # Exit codes with which a process may end the others: neither 0 (done) nor 75 (saved).
@@ -16,7 +16,7 @@ CODES = (UNKNOWN, USAGE, DATA, DIVERGED, LOST, INTERRUPTED)
 
 
 class Malformed(ValueError):
-    """A line that is not a message."""
+    """Not a message, or not from a process that knows the secret of the run."""
 
 
 Check = Callable[[Any], bool]
@@ -28,11 +28,7 @@ _flag: Check = lambda value: isinstance(value, bool)
 _any: Check = lambda value: True
 _code: Check = lambda value: type(value) is int and value in CODES
 _seconds: Check = lambda value: type(value) in (int, float) and 0 <= value < math.inf
-
-
-def is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
-
+is_count: Check = lambda value: type(value) is int and 0 <= value < 1 << 63
 
 FROM_CLIENT: Schema = (
     {"step": is_count, "stage": _text, "paused": _flag, "age": _seconds},
@@ -52,12 +48,22 @@ def failure(message: str, code: int) -> dict[str, Any]:
     return {"failed": message[:_TEXT_LIMIT], "code": code if code in CODES else UNKNOWN}
 
 
-def line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
+def packed(message: Mapping[str, Any]) -> bytes:
+    """A message as it is sent: the length of its JSON in 4 bytes, and the JSON."""
+    content = json.dumps(message).encode()
+    return len(content).to_bytes(4, "big") + content
+
+
+async def receive(reader: StreamReader, schema: Schema, limit: int = MESSAGE_LIMIT) -> dict[str, Any]:
+    """The next message. Raises Malformed, also for more than ``limit`` bytes, EOFError, OSError."""
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    if size > limit:
+        raise Malformed(f"more than {limit} bytes")
+    return parse(await reader.readexactly(size), schema)
 
 
 def parse(content: bytes, schema: Schema) -> dict[str, Any]:
-    """The message in a line. Raises Malformed unless the schema allows its fields and their values."""
+    """The message in some JSON. Raises Malformed unless the schema allows its fields and their values."""
     try:
         message = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
@@ -71,26 +77,3 @@ def parse(content: bytes, schema: Schema) -> dict[str, Any]:
         if not check(message[name]):
             raise Malformed(f"{name} cannot be {ascii(message[name])[:60]}")
     return message
-
-
-class LineReader:
-    """Lines from a connection, with a limit for each that the caller sets: before a handshake it is small."""
-
-    def __init__(self, reader: asyncio.StreamReader):
-        self._reader, self._kept = reader, bytearray()
-
-    async def next(self, limit: int) -> bytes:
-        """The next line without its end. Raises Malformed for more than ``limit`` bytes, EOFError, OSError."""
-        seen = 0
-        while (end := self._kept.find(b"\n", seen)) < 0:
-            seen = len(self._kept)
-            if seen > limit:
-                break
-            if not (more := await self._reader.read(1 << 16)):
-                raise EOFError
-            self._kept += more
-        if not 0 <= end <= limit:
-            raise Malformed(f"a line of more than {limit} bytes")
-        content = bytes(self._kept[:end])
-        del self._kept[: end + 1]
-        return content

@@ -11,7 +11,7 @@ from typing import Any
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
-from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_process, end_stalled, interruptible, raise_stalled
+from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_stalled, interruptible, raise_stalled
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
@@ -82,7 +82,7 @@ def distributed_run(
         return
     bind, progress = bind or cluster.host, Heartbeat()
     with shared_secret(workdir, cluster.process_id == 0) as secret:
-        monitor = Monitor(cluster, bind, progress, stall_seconds, end_process, secret)
+        monitor = Monitor(cluster, bind, progress, stall_seconds, secret)
         _meet(cluster, bind, monitor)
     limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
     watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))

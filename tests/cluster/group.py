@@ -39,8 +39,8 @@ class Group:
             "127.0.0.1",
             self.progress[rank],
             stall_seconds,
-            ended or (lambda message, code: self.ended.append((rank, message, code))),
             secret,
+            ended or (lambda message, code: self.ended.append((rank, message, code))),
         )
 
     def each(self, job):

@@ -10,9 +10,8 @@ from group import SECRET, Group, free_port
 
 from bertjax.cluster import processes
 from bertjax.cluster.environment import ClusterMember
-from bertjax.cluster.monitor import Monitor
+from bertjax.cluster.monitor import Monitor, Peer, find_failure
 from bertjax.cluster.processes import distributed_run
-from bertjax.cluster.server import Peer, find_failure
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat, RunningClock, Watchdog
 from bertjax.errors import LOST, Lost, exit_code
 
@@ -96,19 +95,19 @@ def test_a_process_that_does_not_move_is_found():
 def test_a_process_of_another_run_is_refused():
     group = Group(2)
     cluster, refused = ClusterMember("127.0.0.1", group.port, 3, 2, "test"), []
-    stranger = Monitor(cluster, "", Heartbeat(), 0.0, lambda *what: refused.append(what), lambda: SECRET)
+    stranger = Monitor(cluster, "", Heartbeat(), 0.0, lambda: SECRET, lambda *what: refused.append(what))
     stranger.join(10)
     end = time.monotonic() + 5
     while not refused and time.monotonic() < end:
         time.sleep(0.05)
-    assert "does not belong to these 2" in refused[0][0]
+    assert "is not one of this run's 2 processes" in refused[0][0]
     assert refused[0][1] == 2
     assert group.ended == []
 
 
 def test_nobody_listens():
     cluster = ClusterMember("127.0.0.1", free_port(), 2, 1, "test")
-    lonely = Monitor(cluster, "", Heartbeat(), 0.0, lambda *what: None, lambda: SECRET)
+    lonely = Monitor(cluster, "", Heartbeat(), 0.0, lambda: SECRET, lambda *what: None)
     with pytest.raises(TimeoutError, match="process 0 does not answer at"):
         lonely.join(1)
 

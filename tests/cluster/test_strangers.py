@@ -15,9 +15,9 @@ from group import SECRET, Group
 from bertjax.cluster import handshake
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.handshake import authenticate
-from bertjax.cluster.messages import FROM_CLIENT, FROM_SERVER, LineReader, Malformed, line, parse
+from bertjax.cluster.messages import FROM_CLIENT, FROM_SERVER, Malformed, packed, parse
+from bertjax.cluster.monitor import ACCEPTED_AT_ONCE
 from bertjax.cluster.secret import shared_secret
-from bertjax.cluster.server import ACCEPTED_AT_ONCE
 from bertjax.errors import LOST
 
 ODD_VALUES = [None, True, -1, 0, 1.5, 10**30, float("nan"), float("inf"), "", "x" * 20_000, [], {}, [[1]], {"a": 1}]
@@ -44,11 +44,13 @@ GARBAGE = [
     b'{"bertjax": ' + b"9" * 900 + b"}\n",
     b"x" * (1 << 20),
     b'"\\ud800"\n',
+    *(len(text).to_bytes(4, "big") + text for text in (b"", b"[1, 2]", b"\xff\xfe", b"[" * 1000, b'"\\ud800"')),
+    b"\0\0\0\5{",
     bytes(range(256)) * 3,
 ]
 
 
-def odd_lines():
+def odd_messages():
     """Every message as it is, and with every field of another kind or missing."""
     for message in MESSAGES:
         yield message
@@ -74,10 +76,12 @@ def test_what_a_stranger_says_changes_nothing(capfd, caplog):
     port = group.port + 1
     for text in GARBAGE:
         knock(port, text)
-    greetings = [b"", *(line({"bertjax": rank, "of": 2, "machine": "x", "nonce": "1" * 64}) for rank in (0, 1, 99))]
-    for number, message in enumerate(odd_lines()):
+    greetings = [b"", *(packed({"bertjax": rank, "of": 2, "machine": "x", "nonce": "1" * 64}) for rank in (0, 1, 99))]
+    for number, message in enumerate(odd_messages()):
         # Also as the protocol was before there was a secret.
-        knock(port, greetings[number % 4], b'{"bertjax": 99, "of": 2, "machine": "x"}\n' * (number % 2), line(message))
+        knock(
+            port, greetings[number % 4], b'{"bertjax": 99, "of": 2, "machine": "x"}\n' * (number % 2), packed(message)
+        )
     time.sleep(0.5)
     undisturbed(group)
     said = capfd.readouterr()
@@ -116,13 +120,13 @@ def test_silent_connections_use_up_nothing_and_lock_nobody_out():
     end = time.monotonic() + 5
     while not refused and time.monotonic() < end:
         time.sleep(0.05)
-    assert "is there twice" in refused[0][0]
+    assert "joined twice" in refused[0][0]
     for connection in silent:
         connection.close()
     undisturbed(group)
 
 
-def test_an_endless_line_is_cut_off():
+def test_an_endless_message_is_cut_off():
     group = Group(2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     connections = [socket.create_connection(("127.0.0.1", group.port + 1), timeout=5) for _ in range(40)]
@@ -138,7 +142,7 @@ def test_who_says_nothing_for_some_seconds_is_sent_away(monkeypatch):
     monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.3)
     group = Group(2)
     with socket.create_connection(("127.0.0.1", group.port + 1), timeout=5) as slow:
-        slow.sendall(b'{"bert')
+        slow.sendall(packed({"bertjax": 1})[:6])
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
             assert slow.recv(1) == b""
@@ -149,12 +153,14 @@ def test_who_says_nothing_for_some_seconds_is_sent_away(monkeypatch):
 def test_a_stranger_who_claims_the_place_of_a_process_is_no_hindrance():
     group = Group(2, join=False)
     group.monitors[0].join(10)
-    knock(group.port + 1, line({"bertjax": 1, "of": 2, "machine": "x", "nonce": "1" * 64}), b"{}\n")
+    knock(group.port + 1, packed({"bertjax": 1, "of": 2, "machine": "x", "nonce": "1" * 64}), b"{}\n")
     group.monitors[1].join(10)
     undisturbed(group)
 
 
-@pytest.mark.parametrize("answer", [b"", b"\xff\n", b"[]\n", line({"nonce": "0" * 64, "proof": "0" * 64}), b"x" * 5000])
+@pytest.mark.parametrize(
+    "answer", [b"", b"\xff\n", b"[]\n", packed({"nonce": "0" * 64, "proof": "0" * 64}), b"x" * 5000]
+)
 def test_whoever_listens_in_place_of_process_0_is_not_believed(answer):
     group = Group(2, join=False)
     with socket.create_server(("127.0.0.1", group.port + 1)) as impostor:
@@ -173,7 +179,7 @@ def serve(listening, answer):
         connection, _ = listening.accept()
         with connection:
             connection.recv(1000)
-            connection.sendall(answer + line({"failed": "it is over", "code": 2}))
+            connection.sendall(answer + packed({"failed": "it is over", "code": 2}))
 
 
 def test_a_process_with_another_secret_is_not_let_in_until_it_has_read_the_new_one():
@@ -199,7 +205,7 @@ def admitted(group, rank):
     async def connect():
         reader, writer = await asyncio.open_connection("127.0.0.1", group.port + 1)
         cluster = ClusterMember("127.0.0.1", group.port, 2, rank, "test")
-        assert await authenticate(cluster, "odd", SECRET, LineReader(reader), writer) == {"welcome": True}
+        assert await authenticate(cluster, "odd", SECRET, reader, writer) == {"welcome": True}
         return writer.get_extra_info("socket").dup()
 
     return asyncio.run(connect())
@@ -209,15 +215,17 @@ def admitted(group, rank):
     "said",
     [
         b"[1]\n",
-        b"\xff\n",
-        line({"failed": "it is over", "code": 0}),
-        line({"failed": "it is over", "code": 75}),
-        line({"failed": "it is over", "code": True}),
-        line({"step": "a", "stage": "x", "paused": False, "age": 1.0}),
-        line({"step": 1, "stage": "x", "paused": False, "age": float("nan")}),
-        line({"step": 1, "stage": "x", "paused": False, "age": -1}),
-        line({"share": ["x"], "value": 1}),
-        line({"tick": 1}),
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\3[1]",
+        b"\0\0\0\1\xff",
+        packed({"failed": "it is over", "code": 0}),
+        packed({"failed": "it is over", "code": 75}),
+        packed({"failed": "it is over", "code": True}),
+        packed({"step": "a", "stage": "x", "paused": False, "age": 1.0}),
+        packed({"step": 1, "stage": "x", "paused": False, "age": float("nan")}),
+        packed({"step": 1, "stage": "x", "paused": False, "age": -1}),
+        packed({"share": ["x"], "value": 1}),
+        packed({"tick": 1}),
     ],
 )
 def test_a_process_of_the_run_that_speaks_nonsense_is_lost(said, capfd):
@@ -233,7 +241,7 @@ def test_a_process_of_the_run_that_speaks_nonsense_is_lost(said, capfd):
 
 def test_the_messages_of_the_run_itself_are_in_the_tables():
     for table in (FROM_CLIENT, FROM_SERVER):
-        for message in odd_lines():
+        for message in odd_messages():
             with contextlib.suppress(Malformed):
                 parsed = parse(json.dumps(message).encode(), table)
                 assert parsed.get("code") in (None, LOST, 1) and set(parsed) in [set(fields) for fields in table]
