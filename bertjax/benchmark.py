@@ -1,4 +1,12 @@
-"""python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]"""
+"""python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]
+
+Measures, for every phase of a config and on its corpus (prepared first where it is not):
+
+  data     the host's part in one thread: real tokens a second, padding, seek, nanoseconds a token by stage
+  train    the whole step as a run does it: real tokens a second, MFU, padding, seconds to compile
+
+  --seconds=N    how long each phase is measured (default 10)
+  --json         one JSON object instead of a table"""
 
 from __future__ import annotations
 
@@ -16,17 +24,6 @@ from bertjax.config import RunConfig, resolve
 if TYPE_CHECKING:
     from bertjax.data.corpus.prepared import PreparedCorpus
 
-HELP = """\
-python -m bertjax.benchmark data|train --config=FILE [--seconds=N] [--json] [--config.KEY=VALUE ...]
-
-Measures, for every phase of a config and on its corpus (prepared first where it is not):
-
-  data     the host's part in one thread: real tokens a second, padding, seek, nanoseconds a token by stage
-  train    the whole step as a run does it: real tokens a second, MFU, padding, seconds to compile
-
-  --seconds=N    how long each phase is measured (default 10)
-  --json         one JSON object instead of a table"""
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
@@ -35,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     def run(config: Any, chosen: dict[str, Any], name: str) -> int:
         return printing(lambda: guarded(lambda: _run(name, resolve(config), chosen["seconds"], chosen["json"])))
 
-    return config_command("bertjax.benchmark", argv, HELP, RunConfig, options, run, BENCHMARKS)
+    return config_command("bertjax.benchmark", argv, __doc__, RunConfig, options, run, BENCHMARKS)
 
 
 def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:

@@ -1,16 +1,4 @@
-"""python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]"""
-
-import json
-import sys
-from typing import Any
-
-from bertjax.cli.command import guarded, printing
-from bertjax.cli.flags import config_command
-from bertjax.cli.showing import note
-from bertjax.config import RunConfig, resolve
-
-HELP = """\
-python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]
+"""python -m bertjax.plan --config=FILE --topology=NAME [--price=DOLLARS] [--json] [--config.KEY=VALUE ...]
 
 Compiles the real train step of every phase for machines that need not be there, and says what a run would need.
 
@@ -33,6 +21,15 @@ the package libtpu (pip install "bertjax[tpu]"), GPUs jax's CUDA plugin (pip ins
 
 Exit codes: 0 done, whether it fits or not ("fits" in the JSON); 2 usage, config, or a mesh that cannot be"""
 
+import json
+import sys
+from typing import Any
+
+from bertjax.cli.command import guarded, printing
+from bertjax.cli.flags import config_command
+from bertjax.cli.showing import note
+from bertjax.config import RunConfig, resolve
+
 OPTIONS = {
     "topology": ("", "machines to compile for, such as v5e:16x16"),
     "price": (-1.0, "dollars for one chip and hour"),
@@ -48,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         price = chosen["price"] if any(a.startswith("--price") for a in argv) else None
         return printing(lambda: guarded(lambda: _run(resolve(config), chosen["topology"], price, chosen["json"])))
 
-    return config_command("bertjax.plan", argv, HELP, RunConfig, OPTIONS, run)
+    return config_command("bertjax.plan", argv, __doc__, RunConfig, OPTIONS, run)
 
 
 def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool) -> None:

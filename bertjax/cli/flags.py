@@ -25,7 +25,7 @@ _DEFINE: dict[type, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_intege
 def config_command(
     program: str,
     argv: list[str] | None,
-    help_text: str,
+    help_text: str | None,
     config_class: type,
     options: dict[str, tuple[Any, str]],
     run: Callable[..., int],
@@ -37,7 +37,7 @@ def config_command(
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or "--help" in argv or "-h" in argv:
-        return show_help(help_text, asked=bool(argv))
+        return show_help(help_text or "", asked=bool(argv))
     if "--help=config" in argv:
         return show_help(as_text(config_class), asked=True)
     if names and argv[0] not in names:

@@ -40,18 +40,17 @@ class Processes:
 
     def must_equal(self, what: str, values: dict[str, Any]) -> None:
         """Raises ConfigError that names every value (plain JSON) that differs from process 0's."""
-        here, there = _flat(values), _flat(self.share(what, values))
+        if self.monitor is None:
+            return
+        from flax.traverse_util import flatten_dict
+
+        here, there = (flatten_dict(tree, sep=".") for tree in (values, self.share(what, values)))
         differ = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
         if differ:
             shown = ", ".join(f"{key} = {here.get(key)!r} here, {there.get(key)!r} there" for key in differ)
-            raise ConfigError(f"the {what} differs from that of process 0: {shown}; start all processes alike")
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
-    return flat
+            raise ConfigError(
+                f"the {what} differs from that of process 0: {shown}; start every process with the same command"
+            )
 
 
 @contextlib.contextmanager

@@ -62,10 +62,9 @@ def _write_secret(workdir: Path) -> bytes:
                 os.fsync(handle)
             _read(building)
             building.replace(workdir / FILE)
-        except BaseException:
+        finally:
             with contextlib.suppress(OSError):
                 building.unlink()
-            raise
     except OSError as error:
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from None
     except ValueError as error:

@@ -11,7 +11,6 @@ from typing import Any, NoReturn, TextIO
 
 from bertjax.cli.command import guarded
 from bertjax.cli.digits import whole_number
-from bertjax.cli.flags import config_command
 from bertjax.cli.showing import say
 from bertjax.cli.streams import lasting, prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster
@@ -61,24 +60,18 @@ class StopRequest:
         self._insisting = self._insisting or number != signal.SIGHUP
 
 
-def training_command(
-    program: str,
-    argv: list[str] | None,
-    help_text: str,
-    config_class: type,
-    options: dict[str, tuple[Any, str]],
-    run: Callable[..., object],
-) -> int:
-    """The exit code of a command that trains, with ``run(config, **options, should_stop, cluster, bind, on_stall)``."""
+def as_command(run: Callable[..., object]) -> Callable[[Any, dict[str, Any]], int]:
+    """``command(config, options)``, which calls ``run(config, **options, should_stop, cluster, bind, on_stall)``, in
+    one of several processes if ``CLUSTER_OPTIONS`` or the environment say so, and returns the exit code."""
 
-    def start(config: Any, chosen: dict[str, Any]) -> int:
-        coordinator, bind = chosen.pop("coordinator"), chosen.pop("bind")
-        count, index = (_whole_number(name, chosen.pop(name)) for name in ("num_processes", "process_id"))
+    def command(config: Any, options: dict[str, Any]) -> int:
+        coordinator, bind = options.pop("coordinator"), options.pop("bind")
+        count, index = (_whole_number(name, options.pop(name)) for name in ("num_processes", "process_id"))
         cluster = find_cluster(coordinator, count, index)
-        settings = {**chosen, "cluster": cluster, "bind": bind, "on_stall": end_stalled}
+        settings = {**options, "cluster": cluster, "bind": bind, "on_stall": end_stalled}
         return run_in_cluster(cluster, lambda stop: run(config, should_stop=stop, **settings))
 
-    return config_command(program, argv, help_text, config_class, {**options, **CLUSTER_OPTIONS}, start)
+    return command
 
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:

@@ -1,10 +1,4 @@
-"""python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] ..."""
-
-from bertjax.cluster.training_command import training_command
-from bertjax.finetune import run
-from bertjax.finetune.settings import FinetuneConfig
-
-HELP = """\
+"""\
 python -m bertjax.finetune --config=CONFIG --model=DIR --train=FILE --eval=FILE [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Fine-tunes an encoder for a task on labelled files, evaluates at the end of every epoch, and leaves the best model in
@@ -33,6 +27,11 @@ Several processes: the same command on each, as with bertjax.train; --coordinato
 Exit codes: 0 done; 2 usage, config or workdir; 3 labelled data or model files; 4 the run diverged; 71 another process
 was lost - the same command goes on; 75 stopped by a signal with everything saved - the same command goes on."""
 
+from bertjax.cli.flags import config_command
+from bertjax.cluster.training_command import CLUSTER_OPTIONS, as_command
+from bertjax.finetune import run
+from bertjax.finetune.settings import FinetuneConfig
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
@@ -41,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         "train": (None, "labelled file to train on"),
         "eval": (None, "labelled file to evaluate on"),
         "workdir": (None, "folder of the run"),
+        **CLUSTER_OPTIONS,
     }
-    return training_command("bertjax.finetune", argv, HELP, FinetuneConfig, options, run)
+    return config_command("bertjax.finetune", argv, __doc__, FinetuneConfig, options, as_command(run))
 
 
 if __name__ == "__main__":

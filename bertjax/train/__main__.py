@@ -1,11 +1,4 @@
-"""python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]"""
-
-from bertjax.cluster.training_command import training_command
-from bertjax.config import RunConfig
-from bertjax.train import run
-
-HELP = """\
-python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]
+"""python -m bertjax.train --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Pretrains a BERT: prepares the corpus, trains all phases, evaluates on held-out text, and leaves the model in
 DIR/model in the Hugging Face layout. A DIR that has a checkpoint is resumed.
@@ -34,11 +27,16 @@ Exit codes: 0 done; 2 usage, config or workdir; 3 corpus; 4 the run diverged; 71
 stalled - the same command goes on from the last checkpoint; 75 stopped by a signal with everything saved - the
 same command goes on."""
 
+from bertjax.cli.flags import config_command
+from bertjax.cluster.training_command import CLUSTER_OPTIONS, as_command
+from bertjax.config import RunConfig
+from bertjax.train import run
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    options = {"workdir": (None, "folder of the run")}
-    return training_command("bertjax.train", argv, HELP, RunConfig, options, run)
+    options = {"workdir": (None, "folder of the run"), **CLUSTER_OPTIONS}
+    return config_command("bertjax.train", argv, __doc__, RunConfig, options, as_command(run))
 
 
 if __name__ == "__main__":
