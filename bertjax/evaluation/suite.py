@@ -11,7 +11,7 @@ import jax
 from bertjax.config import nearest
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert
-from bertjax.tasks.scores import SCORES, bootstrap, score_intervals
+from bertjax.tasks.scores import COMPARED, SCORES, score_intervals
 
 LEVEL = 0.95  # of the confidence intervals
 SAMPLES = 1000  # drawn for each of them
@@ -108,23 +108,17 @@ def checked_options(name: str, suite: Suite, given: dict[str, Any]) -> Options:
 
 def measured(function: Callable[..., Mapping[str, float]], arrays: Sequence[Any], seed: int) -> dict[str, Score]:
     """The scores ``function(*arrays)`` with intervals; examples, an entry of each array, are drawn together."""
-    values = function(*arrays)
-    listed = lambda *drawn: list(function(*drawn).values())
-    lows, highs = bootstrap(listed, *arrays, seed=seed, samples=SAMPLES, level=LEVEL)
-    return {
-        name: Score(float(value), float(low), float(high), len(arrays[0]))
-        for (name, value), low, high in zip(values.items(), lows, highs, strict=True)
-    }
+    intervals = score_intervals(function, arrays, seed=seed, samples=SAMPLES, level=LEVEL)
+    return {name: Score(float(value), *intervals[name], len(arrays[0])) for name, value in function(*arrays).items()}
 
 
 def scored(
     kind: str, predictions: Any, labels: Any, names: Sequence[str], seed: int, **settings: Any
 ) -> dict[str, Score]:
     """The scores of a kind of task (``tasks.scores``) with their intervals. settings: ``positive`` of two classes."""
-    drawn = {"seed": seed, "samples": SAMPLES, "level": LEVEL}
-    intervals = score_intervals(kind, predictions, labels, names, **drawn, **settings)
+    found = measured(*COMPARED[kind](predictions, labels, names, **settings), seed)
     values = SCORES[kind](predictions, labels, names, **settings)
-    return {name: Score(value, *intervals[name], len(labels)) for name, value in values.items()}
+    return {name: dataclasses.replace(found[name], value=value) for name, value in values.items()}
 
 
 def origin_of(data: Any) -> str:

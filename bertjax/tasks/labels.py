@@ -35,27 +35,29 @@ def label_map(examples: Labelled) -> tuple[str, ...]:
     """
     if all(isinstance(_label(example), float) for example in examples):
         return ("score",)
-    names = {name for example in examples for name in _names(example)}
-    last = examples[-1]
-    if not names:
-        raise DataError(f"{last.where}: up to here no example has a label")
-    _check_two(examples, names)
-    _check_no_confusables(examples)
-    values = {name: value_of(name) for name in names}
+    counts = count_labels(examples)
+    if not counts:
+        raise DataError(f"{examples[-1].where}: up to here no example has a label")
+    _check_two(examples, counts)
+    _check_no_confusables(examples, counts)
+    values = {name: value_of(name) for name in counts}
     are_numbers = None not in values.values()
-    return tuple(sorted(names, key=lambda name: (values[name] if are_numbers else name != "O", name)))
+    return tuple(sorted(counts, key=lambda name: (values[name] if are_numbers else name != "O", name)))
 
 
 def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> Any:
     """Ids by ``labels``: int32 [N]; multi-label float32 [N, C] of zeros and ones; numbers float32 [N]; tagged sentences
     a list of N int32 [words]. Raises DataError, which ends with ``advice``, for a label that is not in the map."""
     ids = {name: i for i, name in enumerate(labels)}
-    found = [
-        [_id(name, ids, example, number, advice) for number, name in enumerate(_names(example))] for example in examples
-    ]
-    first = _label(examples[0])
+    for example in examples:
+        for number, name in enumerate(_names(example)):
+            if name not in ids:
+                has_lines = isinstance(example, TaggedExample) and example.lines is not None
+                raise unknown_label(name, ids, example.place(number) if has_lines else example.where, advice)
+    found = [[ids[name] for name in _names(example)] for example in examples]
     if isinstance(examples[0], TaggedExample):
         return [np.array(row, np.int32) for row in found]
+    first = _label(examples[0])
     if isinstance(first, float):
         return np.array([_label(example) for example in examples], np.float32)
     if isinstance(first, str):
@@ -71,19 +73,19 @@ def unused_labels(examples: Labelled, labels: Sequence[str]) -> list[str]:
     or all words, have the same label."""
     if isinstance(_label(examples[0]), float):
         return []
-    names = {name for example in examples for name in _names(example)}
-    _check_two(examples, names)
-    missing = ", ".join(repr(name) for name in labels if name not in names)
+    counts = count_labels(examples)
+    _check_two(examples, counts)
+    missing = ", ".join(repr(name) for name in labels if name not in counts)
     return [f"no training example has the label {missing}, of which nothing is learned"] if missing else []
 
 
-def _check_two(examples: Labelled, names: set[str]) -> None:
+def _check_two(examples: Labelled, counts: Counter[str]) -> None:
     last = examples[-1]
     tagged = isinstance(last, TaggedExample)
-    if len(names) == 1 and (tagged or isinstance(_label(last), str)):
+    if len(counts) == 1 and (tagged or isinstance(_label(last), str)):
         what = "words have the tag" if tagged else "examples have the label"
         column = "" if not tagged or last.lines is None else "; choose another column with config.data.label"
-        raise DataError(f"{last.where}: up to here all {what} {next(iter(names))!r}; there must be two{column}")
+        raise DataError(f"{last.where}: up to here all {what} {next(iter(counts))!r}; there must be two{column}")
 
 
 def count_labels(examples: Labelled) -> Counter[str]:
@@ -91,13 +93,12 @@ def count_labels(examples: Labelled) -> Counter[str]:
     return Counter(name for example in examples for name in _names(example))
 
 
-def _check_no_confusables(examples: Labelled) -> None:
-    counts = count_labels(examples)
+def _check_no_confusables(examples: Labelled, counts: Counter[str]) -> None:
     commonest: dict[str, str] = {}
     for name in sorted(counts, key=lambda name: (-counts[name], name != canonical(name))):
         other = commonest.setdefault(canonical(name), name)
         if other != name:
-            mine, theirs, words = quoted_pair(name, other)
+            mine, theirs, words = _quoted_pair(name, other)
             raise DataError(
                 f"{_place(examples, name)}: the label {mine} differs from {theirs} ({_place(examples, other)}) only in "
                 f"{words}; write one of them everywhere, or, if you mean two, list all labels in config.data.labels"
@@ -121,16 +122,6 @@ def _names(example: TextExample | TaggedExample) -> tuple[str, ...]:
     return (label,) if isinstance(label, str) else () if isinstance(label, float) else label
 
 
-def _id(name: str, ids: dict[str, int], example: TextExample | TaggedExample, number: int, advice: str) -> int:
-    """number: index of the label among those of the example."""
-    if name not in ids:
-        has_lines = isinstance(example, TaggedExample) and example.lines is not None
-        where = example.place(number) if has_lines else example.where
-        refuse_confusable(name, ids, where, advice)
-        raise DataError(f"{where}: the label {name!r} is not in the label map; {nearest(name, ids)}{advice}")
-    return ids[name]
-
-
 def value_of(name: str) -> float | None:
     """The finite number that a name spells; None if it spells none."""
     with contextlib.suppress(ValueError):
@@ -144,17 +135,17 @@ def positive_label(labels: Sequence[str], given: str | None = None) -> str | Non
 
     Raises ConfigError if ``given`` is not among them.
     """
-    if given is not None and given not in labels:
-        raise ConfigError(f"config.data.positive_label = {given!r} is not one of the labels; {nearest(given, labels)}")
-    if len(labels) != 2:
-        if given is not None:
-            raise ConfigError(
-                f"config.data.positive_label = {given!r} needs two labels, and there are {len(labels)}; leave it out: "
-                f"f1_macro covers all of them"
-            )
-        return None
     if given is not None:
+        key = f"config.data.positive_label = {given!r}"
+        if given not in labels:
+            raise ConfigError(f"{key} is not one of the labels; {nearest(given, labels)}")
+        if len(labels) != 2:
+            raise ConfigError(
+                f"{key} needs two labels, and there are {len(labels)}; leave it out: f1_macro covers all of them"
+            )
         return given
+    if len(labels) != 2:
+        return None
     first, second = (label.strip().lower() for label in labels)
     negates = lambda label, other: label.endswith(other) and _NOT.fullmatch(label[: -len(other)]) is not None
     for is_first, is_second in (
@@ -195,34 +186,33 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 def canonical(name: str) -> str:
     """The form that all confusable names share."""
-    for form in (*_DIFFERENCES.values(), *list(_DIFFERENCES.values())[:2]):
+    for form in (*_DIFFERENCES.values(), *[*_DIFFERENCES.values()][:2]):
         name = form(name)
     return name
 
 
-def difference(one: str, other: str) -> str:
-    """What two confusable names differ in, as words that follow "differs only in"."""
-    alone = (words for words, form in _DIFFERENCES.items() if form(one) == form(other))
-    return next(alone, "how it is written")
+def is_confusable(name: str, names: Iterable[str]) -> bool:
+    return _confusable_with(name, names) is not None
 
 
-def confusable_with(name: str, names: Iterable[str]) -> str | None:
+def unknown_label(name: str, known: Iterable[str], where: str, advice: str = "") -> DataError:
+    """The error for a label outside the label map: the known label that a person takes for the same, or the nearest."""
+    other, shown = _confusable_with(name, known), repr(name)
+    hint = nearest(name, known)
+    if other is not None:
+        shown, theirs, words = _quoted_pair(name, other)
+        hint = f"it differs from {theirs} only in {words}"
+    return DataError(f"{where}: the label {shown} is not in the label map; {hint}{advice}")
+
+
+def _confusable_with(name: str, names: Iterable[str]) -> str | None:
     plain = canonical(name)
     return next((other for other in names if other != name and canonical(other) == plain), None)
 
 
-def quoted_pair(one: str, other: str) -> tuple[str, str, str]:
+def _quoted_pair(one: str, other: str) -> tuple[str, str, str]:
     """Two confusable names in quotes, spelled so that they look different, and what they differ in."""
-    words = difference(one, other)
+    alone = (words for words, form in _DIFFERENCES.items() if form(one) == form(other))
+    words = next(alone, "how it is written")
     spelled = repr if words in ("case", "how the number is written", "the quotes around it") else ascii
     return spelled(one), spelled(other), words
-
-
-def refuse_confusable(name: str, names: Iterable[str], where: str, advice: str = "") -> None:
-    """Raises DataError that begins with the place ``where`` if ``name`` is confusable with one of ``names``."""
-    other = confusable_with(name, names)
-    if other is not None:
-        mine, theirs, words = quoted_pair(name, other)
-        raise DataError(
-            f"{where}: the label {mine} is not in the label map; it differs from {theirs} only in {words}{advice}"
-        )

@@ -67,8 +67,7 @@ def _regression(predictions: Any, labels: Any, label_names: Sequence[str]) -> Co
     """Of numbers [N]: ``pearson`` and ``spearman`` correlation, ``mse``."""
 
     def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-        found = _correlations(ours, theirs)
-        return {"pearson": found["pearson"], "spearman": found["spearman"], "mse": ((ours - theirs) ** 2).mean()}
+        return {"pearson": 0.0} | _correlations(ours, theirs) | {"mse": ((ours - theirs) ** 2).mean()}
 
     return function, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
 
@@ -141,8 +140,8 @@ def bootstrap(
     """(low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N examples with replacement.
 
     ``arrays`` [N, ...] are drawn together. low and high have the shape of what the function returns; draws for which it
-    is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. A pure function of its
-    arguments. Raises ValueError for arrays of different lengths or none.
+    is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. Raises ValueError for arrays of
+    different lengths or none.
     """
     count = len(arrays[0]) if arrays else 0
     if not count or any(len(array) != count for array in arrays):
@@ -152,26 +151,16 @@ def bootstrap(
     values = [function(*(array[drawn] for array in arrays)) for drawn in draws]
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of nothing but NaNs
         low, high = np.nanquantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
+    return low, high
 
 
 def score_intervals(
-    kind: str,
-    predictions: Any,
-    labels: Any,
-    label_names: Sequence[str] = (),
-    *,
-    seed: int,
-    samples: int = 1000,
-    level: float = 0.95,
-    **settings: Any,
+    function: Callable[..., Mapping[str, float]], arrays: Sequence[np.ndarray], **drawn: Any
 ) -> dict[str, tuple[float, float]]:
-    """Score -> interval, with the arguments of ``scores.SCORES[kind]``. Draws examples: sentences of a tagging task,
-    questions of an answering task."""
-    function, arrays = COMPARED[kind](predictions, labels, label_names, **settings)
+    """Score -> interval of ``function(*arrays)``, of which a draw may lack some. drawn: arguments of ``bootstrap``."""
     names = list(function(*arrays))
-    values = lambda *drawn: [function(*drawn).get(name, np.nan) for name in names]
-    low, high = bootstrap(values, *arrays, seed=seed, samples=samples, level=level)
+    values = lambda *rows: [function(*rows).get(name, np.nan) for name in names]
+    low, high = bootstrap(values, *arrays, **drawn)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
 
 
@@ -224,11 +213,8 @@ def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dic
     for ours, theirs in entity_pairs(predictions, labels, label_names):
         for counter, entities in ((right, ours & theirs), (found, ours), (there, theirs)):
             counter.update(entity[0] for entity in entities)
-    figures = {}
-    for name in types_of(label_names):
-        own = _entity_scores(right[name], found[name], there[name])
-        figures[name] = _figures(own["precision"], own["recall"], own["f1"], there[name])
-    return figures
+    scores = lambda name: _entity_scores(right[name], found[name], there[name])
+    return {name: _figures(**scores(name), support=there[name]) for name in types_of(label_names)}
 
 
 def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float]:

@@ -7,7 +7,7 @@ from bertjax.cli.showing import listed, quoted
 from bertjax.errors import DataError
 from bertjax.tasks.entities import nearest_scheme
 from bertjax.tasks.examples import TaggedExample
-from bertjax.tasks.labels import refuse_confusable
+from bertjax.tasks.labels import is_confusable, unknown_label
 
 _MOST_LISTED = 5
 
@@ -22,43 +22,37 @@ class TagNames(tuple[str, ...]):
     def of(cls, known: Sequence[str], examples: Sequence[TaggedExample]) -> "TagNames":
         """With the tags of the examples. Raises DataError if no word has a known tag, and for a tag that looks like a
         known one."""
-        others = {tag for example in examples for tag in example.tags or ()} - set(known)
-        for tag in sorted(others):
-            refuse_confusable(tag, known, _first(examples, [tag])[1])
-        names = cls((*known, *sorted(others)))
-        names.known = len(known)
-        if others and names.unknown(examples).total() == sum(len(example.tags or ()) for example in examples):
+        there = {tag for example in examples for tag in example.tags or ()}
+        others = sorted(there - set(known))
+        for tag in others:
+            if is_confusable(tag, known):
+                raise unknown_label(tag, known, _first(examples, [tag])[1])
+        if others and there.isdisjoint(known):
             raise DataError(
-                f"{examples[0].where}: the model knows no tag of the file ({listed(sorted(others), _MOST_LISTED)}); "
+                f"{examples[0].where}: the model knows no tag of the file ({listed(others, _MOST_LISTED)}); "
                 f"its tags are {listed(known, _MOST_LISTED)}. Choose the column of the tags with config.data.label, in "
                 f"evaluate with --columns"
             )
+        names = cls((*known, *others))
+        names.known = len(known)
         return names
-
-    def unknown(self, examples: Sequence[TaggedExample]) -> Counter[str]:
-        others = set(self[self.known :])
-        return Counter(tag for example in examples for tag in example.tags or () if tag in others)
 
     def lines(self, examples: Sequence[TaggedExample]) -> list[str]:
         """A line if there are tags that the model does not know, else one if all words have the same tag."""
-        found = self.unknown(examples)
+        counts = Counter(tag for example in examples for tag in example.tags or ())
+        found = Counter({tag: counts[tag] for tag in counts if tag in self[self.known :]})
+        if not found and len(counts) == 1:
+            (tag, words), in_file = counts.popitem(), examples[0].lines is not None
+            column = "; choose another column with config.data.label, in evaluate with --columns" * in_file
+            place = examples[0].where
+            return [f"{place}: all {words:,} words have the tag {quoted(tag)}: their scores mean nothing{column}"]
         if not found:
-            return _lines_on_one(examples)
+            return []
         counts = listed([f"{quoted(tag)} {count:,}" for tag, count in found.most_common()], _MOST_LISTED)
         return [
             f"{_first(examples, found)[1]}: a tag that the model does not know; words with such tags count as errors: "
             f"{counts}; it knows {listed(self[: self.known], _MOST_LISTED)}"
         ]
-
-
-def _lines_on_one(examples: Sequence[TaggedExample]) -> list[str]:
-    counts = Counter(tag for example in examples for tag in example.tags or ())
-    if len(counts) != 1:
-        return []
-    tag, words = counts.popitem()
-    column = "; choose another column with config.data.label, in evaluate with --columns"
-    column *= examples[0].lines is not None
-    return [f"{examples[0].where}: all {words:,} words have the tag {quoted(tag)}: their scores mean nothing{column}"]
 
 
 def why_no_entities(label_names: Sequence[str], examples: Sequence[TaggedExample] = ()) -> str | None:

@@ -77,11 +77,10 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
     if kind not in ("classification", "multi_label"):
         return []
-    per_label = {
-        "classification": lambda ids: np.bincount(ids, minlength=len(names)),
-        "multi_label": lambda x: x.sum(0),
-    }
-    counts = [per_label[kind](np.asarray(values)) for values in (predictions, labels)]
+    counts = [
+        values.sum(0) if kind == "multi_label" else np.bincount(values, minlength=len(names))
+        for values in (np.asarray(predictions), np.asarray(labels))
+    ]
     missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
     line = f"never predicted, so that their F1 is 0: {listed(missed, 10)} ({len(missed):,} of {len(names):,} labels)"
     return [line] if missed else []
