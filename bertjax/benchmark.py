@@ -86,45 +86,35 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
     """
     import jax
 
-    from bertjax.data.stream.pipeline import open_batches
+    from bertjax.cluster.watchdog import Heartbeat
+    from bertjax.engine.fit import updates
+    from bertjax.engine.position import RunPosition
     from bertjax.engine.recorder import throughput
     from bertjax.objectives.registry import phase_settings
     from bertjax.parallel.devices import peak_flops
     from bertjax.parallel.mesh import make_mesh
-    from bertjax.parallel.sharding import process_rows, to_global
+    from bertjax.train.corpus_position import CorpusPosition
+    from bertjax.train.pretraining import training_batches
     from bertjax.train.pretraining_job import accumulation_steps, cost_of_step, make_job
 
     name, phase = list(run.phases.items())[phase_index]
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     job = make_job(run, mesh)
-    state, step = job.initial_state(), job.train_step(phase)
+    here = RunPosition(job.initial_state(), CorpusPosition(phase=phase_index))
     settings = [phase_settings(run, index) for index in range(len(run.phases))]
-    step_seconds, real_tokens = [], []
-    with open_batches(
-        corpus.train,
-        corpus.tokenizer,
-        settings,
-        seed=run.seed,
-        phase_index=phase_index,
-        batch_size=phase.batch_size,
-        rows=process_rows(phase.batch_size, mesh),
-        prefetch=run.data.prefetch,
-    ) as batches:
-        began = time.perf_counter()
-        state, metrics = step(state, to_global(next(batches)[0], mesh))
-        jax.block_until_ready(state)
-        compile_seconds = time.perf_counter() - began
-        end = time.perf_counter() + seconds
-        # Not ``engine.fit``: each step is waited for and timed alone, without guard, log and checkpoints.
-        while time.perf_counter() < end or len(step_seconds) < 3:
-            began = time.perf_counter()
-            state, metrics = step(state, to_global(next(batches)[0], mesh))
+    times, real_tokens = [], []
+    ended = lambda: len(times) > 4 and times[-1] - times[1] > seconds
+    with training_batches(run, corpus, settings, mesh, phase_index, here.data) as batches:
+        times.append(time.perf_counter())
+        for _, metrics in updates(here, job.train_step(phase), batches, Heartbeat(), ended):
+            jax.block_until_ready(here.state)
             real_tokens.append(float(metrics["real_tokens"]))
-            step_seconds.append(time.perf_counter() - began)
+            times.append(time.perf_counter())
+    compile_seconds, *step_seconds = np.diff(times).tolist()  # the first step compiles
     median = float(np.median(step_seconds))
     one_peak = peak_flops(mesh.devices.flat[0])
     speed = throughput(
-        float(np.mean(real_tokens)),
+        float(np.mean(real_tokens[1:])),
         *cost_of_step(run.model, phase),
         median,
         one_peak * mesh.size if one_peak else None,

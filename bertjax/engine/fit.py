@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from bertjax.cli.progress import Display
@@ -20,11 +19,9 @@ from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.engine.position import DataPosition, Records, RunPosition
 from bertjax.engine.recorder import Recorder, Stage, StepCost
 from bertjax.engine.state import TrainState
+from bertjax.engine.step import Batch, Values
 from bertjax.errors import CheckpointError, Stopped, WorkdirGone
 from bertjax.parallel.devices import peak_flops
-from bertjax.parallel.sharding import to_global
-
-HostBatch = dict[str, np.ndarray]
 
 
 class Interrupted(Exception):
@@ -78,17 +75,17 @@ class Session:
 class Training:
     """What a run consists of.
 
-    batches(stage index, position): this process's rows of every batch from the position on, each with the position
-    after it. step(stage index, state, global batch) -> (state, metrics). cost(stage index, batch): of a step.
-    evaluate(position of the run, stage index): raises Interrupted if ``Session.agree`` says so on the way.
+    batches(stage index, position): the global batches from the position on, each with the position after it, put on the
+    devices by the thread that reads ahead. step(stage index, state, batch) -> (state, metrics). cost(stage index,
+    batch): of a step. evaluate(position of the run, stage index): raises Interrupted if ``Session.agree`` says so.
     evaluate_at, save_at: whether to after a step, besides the end of a stage. fields: metrics in the rows of the log.
     events: (event, line) for the log of a new run. has_ended: whether to stop before the end of the last stage.
     """
 
     stages: Sequence[Stage]
-    batches: Callable[[int, Any], contextlib.AbstractContextManager[Iterator[tuple[HostBatch, DataPosition]]]]
-    step: Callable[[int, TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
-    cost: Callable[[int, HostBatch], StepCost]
+    batches: Callable[[int, Any], contextlib.AbstractContextManager[Iterator[tuple[Batch, DataPosition]]]]
+    step: Callable[[int, TrainState, Batch], tuple[TrainState, Values]]
+    cost: Callable[[int, Batch], StepCost]
     evaluate: Callable[[RunPosition, int], Evaluation]
     evaluate_at: Callable[[int], bool]
     save_at: Callable[[int], bool]
@@ -112,6 +109,24 @@ def restore(
     if restored is not None:
         session.display.say(f"resuming {session.workdir} from step {restored[0]}")
     return records.position(restored)
+
+
+def updates(
+    here: RunPosition,
+    step: Callable[[TrainState, Batch], tuple[TrainState, Values]],
+    batches: Iterator[tuple[Batch, DataPosition]],
+    progress: Heartbeat,
+    ended: Callable[[], bool],
+) -> Iterator[tuple[Batch, Values]]:
+    """The loop over training steps, of runs and of the benchmark: every update moves ``here``, and its batch and
+    metrics are yielded. It reads no batch once ``ended`` says so."""
+    while not ended():
+        progress.at("making a batch", here.step + 1)
+        batch, here.data = next(batches)
+        progress.at(IN_STEP, here.step + 1)
+        here.state, metrics = step(here.state, batch)
+        here.step += 1
+        yield batch, metrics
 
 
 def fit(
@@ -146,14 +161,10 @@ def fit(
     def run_stage(index: int) -> None:
         here.data = here.data.in_stage(index)
         recorder.begin_stage(index)
+        ended = lambda: here.step >= stages[index].last or training.has_ended(here)
         with training.batches(index, here.data) as batches:
-            while here.step < stages[index].last and not training.has_ended(here):
-                progress.at("making a batch", here.step + 1)
-                batch, here.data = next(batches)
-                guard.remember(here.step + 1, batch)
-                progress.at(IN_STEP, here.step + 1)
-                here.state, metrics = training.step(index, here.state, to_global(batch, session.mesh))
-                here.step += 1
+            for batch, metrics in updates(here, partial(training.step, index), batches, progress, ended):
+                guard.remember(here.step, batch)
                 recorder.push(here.step, metrics, training.cost(index, batch))
                 checkpoints.poll()
                 after_step(index)

@@ -13,6 +13,7 @@ from flax import struct
 
 from bertjax import unfinished
 from bertjax.config import GuardConfig
+from bertjax.parallel.sharding import own_rows
 
 # Weight of a new step in the running means, and good steps after which they are trusted.
 SHARE = 0.02
@@ -90,10 +91,10 @@ class Guard:
         note: Callable[[dict[str, Any]], None],
     ):
         self._config, self._folder, self._process, self._say, self._note = config, workdir / FOLDER, process, say, note
-        self._batches: deque[tuple[int, dict[str, np.ndarray]]] = deque(maxlen=REMEMBERED)
+        self._batches: deque[tuple[int, dict[str, jax.Array]]] = deque(maxlen=REMEMBERED)
 
-    def remember(self, step: int, batch: dict[str, np.ndarray]) -> None:
-        """This process's rows of the batch of update ``step``."""
+    def remember(self, step: int, batch: dict[str, jax.Array]) -> None:
+        """The batch of update ``step``."""
         self._batches.append((step, batch))
 
     def judge(self, step: int, values: dict[str, float]) -> None:
@@ -127,7 +128,7 @@ class Guard:
             if batch is None or path.exists() or len(list(self._folder.iterdir())) >= MOST_FILES:
                 return str(path) if path.exists() else None
             with unfinished.whole_file(path) as file:
-                arrays: dict[str, Any] = dict(batch)
+                arrays: dict[str, Any] = {name: own_rows(field) for name, field in batch.items()}
                 np.savez(file, **arrays)
         except OSError as error:  # of no use to the run itself
             self._say(f"the batch of step {step} could not be kept: {error}")

@@ -18,7 +18,7 @@ from bertjax.model.parameters import padded_vocabulary
 from bertjax.parallel.devices import GIB, memory_limit
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 
-# Batches on the host beside those that are made ahead: the one in the making and the one on its way.
+# Batches beside those that are made ahead: the one in the making and the one in the step.
 MORE_BATCHES = 2
 # Part of the host's memory that they may take.
 BATCHES_SHARE = 0.5
@@ -55,28 +55,26 @@ def check_model(
 def check_batch(
     key: str, batch_size: int, row: tuple[int, int, int], mesh: Mesh, prefetch: int, times: int = 1
 ) -> None:
-    """Raises ConfigError if the prefetched batches do not fit in the host's memory, or one batch on the devices."""
+    """Raises ConfigError if the batches made ahead do not fit in the memory of the host and of the devices."""
     of_row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes(1, *row).values())
     own = max(1, len({d.process_index for d in mesh.devices.flat}))  # each process makes its part
     limits = {
         "this machine": times * host_memory() * BATCHES_SHARE * own / of_row,
         "the devices": times * memory_limit(own_device(mesh)) * batch_shards(mesh) / of_row,
     }
-    ready = {"this machine": prefetch + MORE_BATCHES, "the devices": 1}
-    for where, rows in limits.items():
-        if batch_size * ready[where] <= rows:
-            continue
-        if where == "this machine" and batch_size * (1 + MORE_BATCHES) <= rows:
-            raise ConfigError(
-                f"config.data.prefetch = {prefetch} batches of {batch_size * of_row / GIB:.2g} GiB each do not fit in "
-                f"the memory of this machine; {int(rows) // batch_size - MORE_BATCHES} would"
-            )
-        shards = batch_shards(mesh)
-        most = max(shards, int(rows) // ready[where] // shards * shards)
+    where, rows = min(limits.items(), key=lambda limit: limit[1])
+    ready, shards = prefetch + MORE_BATCHES, batch_shards(mesh)
+    if batch_size * ready <= rows:
+        return
+    if batch_size * (1 + MORE_BATCHES) <= rows:
         raise ConfigError(
-            f"{key} = {batch_size:,} rows of {row[0]:,} tokens take {_gib(batch_size * of_row * ready[where])} of the "
-            f"memory of {where}, where they do not fit; {most:,} would"
+            f"config.data.prefetch = {prefetch} batches of {batch_size * of_row / GIB:.2g} GiB each do not fit in "
+            f"the memory of {where}; {int(rows) // batch_size - MORE_BATCHES} would"
         )
+    raise ConfigError(
+        f"{key} = {batch_size:,} rows of {row[0]:,} tokens take {_gib(batch_size * of_row * ready)} of the "
+        f"memory of {where}, where they do not fit; {max(shards, int(rows) // ready // shards * shards):,} would"
+    )
 
 
 def _ways_out(model: ModelConfig, length: int, fits: Callable[[ModelConfig], bool]) -> Iterator[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,15 +19,17 @@ from bertjax import unfinished
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import fingerprint
+from bertjax.data.stream.pipeline import made_ahead
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.checkpoint.record import is_count
-from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, report_error, restore
+from bertjax.engine.fit import Evaluation, Interrupted, Session, Training, fit, report_error, restore
 from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
+from bertjax.engine.step import Batch
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
 from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
-from bertjax.finetune.trial_job import TrialJob, describe_job, make_job
+from bertjax.finetune.trial_job import PREFETCH, TrialJob, describe_job, make_job
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
 from bertjax.model.task import POOLED, TaskModel
@@ -89,14 +89,9 @@ def train(
     by_length = lru_cache(None)(lambda length: processes.progress.slow_at_first(partial(train_step, length)))
     length_of = lambda batch: batch["input_ids"].shape[1]
 
-    @contextlib.contextmanager
-    def batches(index: int, position: NextBatch) -> Iterator[Iterator[tuple[HostBatch, NextBatch]]]:
-        def read() -> Iterator[tuple[HostBatch, NextBatch]]:
-            for number in itertools.count(position.number):
-                examples, length = job.train_batches.training(trial.seed, number)
-                yield job.train_batches.make(examples[own], length), NextBatch(number + 1)
-
-        yield read()
+    def batch(number: int) -> tuple[Batch, NextBatch]:
+        examples, length = job.train_batches.training(trial.seed, number)
+        return to_global(job.train_batches.make(examples[own], length), mesh), NextBatch(number + 1)
 
     def scored(params: Any) -> tuple[float, Outcome]:
         return evaluate(job, predict_step, params, lambda: session.agree(here.step))
@@ -118,7 +113,7 @@ def train(
     is_evaluated, is_saved = every(run.training.evaluate_every), every(run.checkpoint.every_steps)
     training = Training(
         stages,
-        batches,
+        batches=lambda index, position: made_ahead(batch, position.number, PREFETCH),
         step=lambda index, state, batch: by_length(length_of(batch))(state, batch, *job.constants),
         cost=lambda index, batch: job.cost(length_of(batch)),
         evaluate=evaluate_all,

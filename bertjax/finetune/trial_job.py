@@ -43,6 +43,8 @@ from bertjax.objectives.losses import Objective, Values, batch_loss
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 
+# Batches made ahead.
+PREFETCH = 1
 # About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
 FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
@@ -161,7 +163,7 @@ def make_job(
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
     check_model(model, run.precision, mesh, row, batch_loss)
-    check_batch("config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, 0)
+    check_batch("config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, PREFETCH)
     first = start.make(setup.task, trial.seed)
     params = jax.tree.map(np.asarray, split_params(first)[1])
     training = run.training

@@ -110,6 +110,12 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return {name: placed(array) for name, array in batch.items()}
 
 
+def own_rows(array: jax.Array) -> np.ndarray:
+    """This process's rows of an array that ``to_global`` made, on the host."""
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([parts[start] for start in sorted(parts)])
+
+
 def gathered(tree: Any, mesh: Mesh) -> Any:
     """A tree of global arrays as host arrays, whole, in every process; one array at a time on the devices."""
     replicate = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -1,8 +1,7 @@
 """The whole of a pretraining run, top to bottom: corpus, model, state, phases, result, summary."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from bertjax import unfinished
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig
+from bertjax.data.corpus.prepared import PreparedCorpus
 from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.data.stream.masking import check_words
-from bertjax.data.stream.pipeline import evaluation_batches, open_batches
-from bertjax.data.stream.settings import ORDER
+from bertjax.data.stream.pipeline import Batches, evaluation_batches, open_batches
+from bertjax.data.stream.settings import ORDER, ExampleSettings
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.fit import Evaluation, HostBatch, Interrupted, Session, Training, fit, restore
+from bertjax.engine.fit import Evaluation, Interrupted, Session, Training, fit, restore
 from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
@@ -143,22 +143,6 @@ def train(
     train_step = lru_cache(1)(lambda index: processes.progress.slow_at_first(job.train_step(phases[index])))
     placement = over(mesh, lambda: session.agree(here.step))
 
-    @contextlib.contextmanager
-    def batches(index: int, position: CorpusPosition) -> Iterator[Iterator[tuple[HostBatch, CorpusPosition]]]:
-        size = phases[index].batch_size
-        with open_batches(
-            corpus.train,
-            corpus.tokenizer,
-            settings,
-            seed=run.seed,
-            phase_index=index,
-            batch_size=size,
-            cursor=position.cursor,
-            rows=process_rows(size, mesh),
-            prefetch=run.data.prefetch,
-        ) as read:
-            yield ((batch, CorpusPosition(cursor, index)) for batch, cursor in read)
-
     def held_out(params: Any, index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
         read = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
@@ -175,7 +159,7 @@ def train(
     is_evaluated = every(run.evaluation.every_steps)
     training = Training(
         stages,
-        batches,
+        partial(training_batches, run, corpus, settings, mesh),
         step=lambda index, state, batch: train_step(index)(state, batch),
         cost=lambda index, batch: costs[index],
         evaluate=evaluate_all,
@@ -205,6 +189,30 @@ def train(
     for line in summary_lines(summary, objective.losses, workdir, has_model=not not_exportable):
         display.say(line)
     return summary
+
+
+def training_batches(
+    run: RunConfig,
+    corpus: PreparedCorpus,
+    settings: Sequence[ExampleSettings],
+    mesh: Mesh,
+    index: int,
+    position: CorpusPosition,
+) -> Batches:
+    """The global batches of phase ``index`` from the position on, each with the position after it."""
+    size = list(run.phases.values())[index].batch_size
+    return open_batches(
+        corpus.train,
+        corpus.tokenizer,
+        settings,
+        seed=run.seed,
+        phase_index=index,
+        batch_size=size,
+        cursor=position.cursor,
+        rows=process_rows(size, mesh),
+        prefetch=run.data.prefetch,
+        place=lambda batch, cursor: (to_global(batch, mesh), CorpusPosition(cursor, index)),
+    )
 
 
 def over(mesh: Mesh, stop: Callable[[], bool] = lambda: False) -> Placement:

@@ -8,9 +8,9 @@ import pytest
 
 import bertjax.train
 from bertjax.config import GuardConfig
-from bertjax.engine import fit
 from bertjax.engine.checkpoint.record import read_record
 from bertjax.engine.guard import MOST_FILES, TRUSTED_AFTER, Guard, Rollback, initial_health, judged
+from bertjax.train import pretraining
 
 
 def quiet(config, workdir, lines=None):
@@ -24,20 +24,20 @@ def rows(workdir):
 @pytest.fixture
 def poison(monkeypatch):
     """``poison(*numbers)``: the batches of these numbers, counted over the whole run, get an infinite weight on their
-    way to the devices; the list it returns gets them as they were before."""
-    place, made = fit.to_global, []
+    way to the devices; the list it returns gets them."""
+    place, made = pretraining.to_global, []
 
     def choose(*numbers):
         count = iter(range(1, 1_000_000))
 
         def poisoned(batch, mesh):
-            # Those of the evaluation are not counted: they are of another size.
+            # Those of other phases are not counted, and those of the evaluation come after all others.
             if len(batch["input_ids"]) == 16 and batch["input_ids"].shape[1] == 32 and next(count) in numbers:
-                made.append(batch)
                 batch = batch | {"masked_lm_weights": np.full_like(batch["masked_lm_weights"], np.inf)}
+                made.append(batch)
             return place(batch, mesh)
 
-        monkeypatch.setattr(fit, "to_global", poisoned)
+        monkeypatch.setattr(pretraining, "to_global", poisoned)
         return made
 
     return choose
@@ -147,6 +147,6 @@ def test_kept_batches_do_not_fill_the_disk(tmp_path):
     guard = Guard(CONFIG, tmp_path, 0, lambda line: None, lambda row: None)
     values = {"apply_update": 0.0, "loss_scale_overflow": 0.0, "loss": np.nan, "grad_norm": np.nan, "bad_in_a_row": 1.0}
     for step in range(MOST_FILES + 5):
-        guard.remember(step, {"input_ids": np.zeros((2, 2), np.int32)})
+        guard.remember(step, {"input_ids": jnp.zeros((2, 2), jnp.int32)})
         guard.judge(step, values)
     assert len(list((tmp_path / "bad_batches").iterdir())) == MOST_FILES

@@ -29,6 +29,7 @@ from bertjax.cluster.training_command import StopRequest
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.recorder import Recorder
+from bertjax.parallel.sharding import own_rows
 
 # What is loaded stays; looking for garbage in it would take a tenth of a trial's time.
 gc.freeze()
@@ -171,13 +172,14 @@ class _Hashed:
         return self
 
     def __next__(self) -> Any:
-        batch, cursor = next(self._batches)
+        placed, position = next(self._batches)
+        batch = {name: own_rows(field) for name, field in placed.items()}
         found = {}
         for index, row in enumerate(self._rows):
             content = b"".join(batch[name][index].tobytes() for name in sorted(batch))
             found[row] = hashlib.blake2b(content, digest_size=8).hexdigest()
         self._write("batch", rows=found)
-        return batch, cursor
+        return placed, position
 
     def __enter__(self) -> _Hashed:
         self._batches.__enter__()

@@ -58,13 +58,14 @@ def slow_steps(seconds: float) -> None:
     """Every step takes so long, so that there is time to intrude."""
     import bertjax.engine.fit as loop
 
-    fast = loop.to_global
+    fast = loop.updates
 
     def slow(*arguments):
-        time.sleep(seconds)
-        return fast(*arguments)
+        for update in fast(*arguments):
+            time.sleep(seconds)
+            yield update
 
-    loop.to_global = slow
+    loop.updates = slow
 
 
 def _intruded(seed: int, seconds: list[float], clock: Callable[[], float]) -> list[str]:

@@ -27,6 +27,7 @@ from bertjax.engine.checkpoint.step_folders import step_numbers
 from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
 from bertjax.errors import exit_code
 from bertjax.parallel.checksums import host_checksum
+from bertjax.parallel.sharding import own_rows
 from bertjax.train import pretraining
 
 
@@ -107,7 +108,8 @@ class _Noted:
         return self
 
     def __next__(self) -> Any:
-        batch, cursor = next(self._batches)
+        placed, position = next(self._batches)
+        batch = {name: own_rows(field) for name, field in placed.items()}
         ids = batch["input_ids"].copy()
         for row in range(len(ids)):  # as they were before masking
             chosen = batch["masked_lm_weights"][row] > 0
@@ -116,7 +118,7 @@ class _Noted:
             for which in range(1, example.max() + 1):
                 text = row[(example == which) & (kind == 0)]
                 self._texts.append(hashlib.blake2b(text.tobytes(), digest_size=8).hexdigest())
-        return batch, cursor
+        return placed, position
 
     def __enter__(self) -> _Noted:
         self._batches.__enter__()

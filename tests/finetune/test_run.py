@@ -12,9 +12,9 @@ import pytest
 
 import bertjax
 import bertjax.finetune
-from bertjax.engine import fit as loop
 from bertjax.engine.checkpoint.record import read_record
 from bertjax.errors import ConfigError, Stopped
+from bertjax.finetune import trial as loop
 
 STEPS_AN_EPOCH = 19  # 150 examples in batches of 8
 DETERMINISTIC = ("step", "phase", "loss", "accuracy", "learning_rate", "grad_norm", "loss_scale")

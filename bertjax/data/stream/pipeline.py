@@ -4,8 +4,9 @@ The stream is the rows of every block's plan, block after block, epoch after epo
 next B rows of the stream, across the ends of blocks and epochs; a process makes only its own rows of it.
 """
 
+import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -178,6 +179,7 @@ def open_batches(
     cursor: Cursor | None = None,
     rows: np.ndarray | None = None,
     prefetch: int = 4,
+    place: Callable[[Batch, Cursor], Any] | None = None,
 ) -> Batches:
     """The batches of a phase from a cursor on, endless.
 
@@ -185,6 +187,7 @@ def open_batches(
     a global batch. ``rows``: numbers, ascending, of the rows of every global batch to make here; all by default.
     ``prefetch``: batches made ahead in a thread; 0 makes each one on demand. The batches are the same for every
     ``prefetch``, and the parts of all processes make up the same global batch for any number of processes.
+    ``place``: what that thread makes of a batch and the cursor after it; its result is what ``next`` returns.
 
     Raises ``ConfigError`` for settings that conflict, ``DataError`` for a corpus that gives no examples. ``next``
     raises errors that occur while batches are made ahead.
@@ -197,9 +200,18 @@ def open_batches(
     _check_corpus(corpus, phases[phase_index])
     stream = RowStream(corpus, TokenFacts.of(tokenizer), phases, seed, phase_index)
     dataset: grain.IterDataset = _BatchDataset(stream, batch_size, rows, cursor or Cursor())
+    if place is not None:
+        dataset = dataset.map(lambda read: place(*read))
     if prefetch:
         dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch)
     return Batches(iter(dataset))
+
+
+def made_ahead(make: Callable[[int], Any], first: int, prefetch: int) -> Batches:
+    """``make(first)``, ``make(first + 1)`` and so on without end, ``prefetch`` of them made ahead in a thread."""
+    made = grain.MapDataset.range(first, sys.maxsize).map(make)
+    in_turn = made.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    return Batches(iter(grain.experimental.ThreadPrefetchIterDataset(in_turn, prefetch_buffer_size=prefetch)))
 
 
 def evaluation_batches(
