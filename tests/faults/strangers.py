@@ -24,6 +24,8 @@ from result import Result
 from runs import Run
 from scene import STEPS
 
+from bertjax.cluster.messages import MESSAGE_LIMIT, packed
+
 BAR = "bit-identical to the run left alone, quiet log, at most 100 MB and 300 descriptors more"
 SILENT = 2000  # connections that say nothing and stay
 # At the door wait 66; more come in at once, 64 in each of the few turns of the loop that it takes to send them away.
@@ -138,11 +140,11 @@ class Crowd:
             "say wrong messages": self._messages,
             "say nothing": self._keep_silent,
             "say it slowly": self._slowly,
-            "never end a line": self._endless,
+            "never end a message": self._endless,
             "guess": self._guess,
         }
         self.done = dict.fromkeys(self._kinds, 0)
-        self._odd = itertools.cycle(list(_odd_lines()))
+        self._odd = itertools.cycle(list(_odd_messages()))
 
     def missed(self) -> list[str]:
         """The kinds of which nobody came."""
@@ -178,13 +180,13 @@ class Crowd:
     def _garbage(self) -> None:
         with self._knock("say random bytes") as connection:
             content = self._draw.randbytes(self._draw.choice((1, 10, 1000, 1025, 5000, 100_000)))
-            connection.sendall(content + b"\n" * self._draw.randrange(2))
+            connection.sendall(len(content).to_bytes(4, "big") * self._draw.randrange(2) + content)
         self._over.wait(0.005)
 
     def _messages(self) -> None:
         with self._knock("say wrong messages") as connection:
-            for line in itertools.islice(self._odd, 5):
-                connection.sendall(line)
+            for message in itertools.islice(self._odd, 5):
+                connection.sendall(message)
         self._over.wait(0.005)
 
     def _keep_silent(self) -> None:
@@ -199,20 +201,21 @@ class Crowd:
                 connection.close()
 
     def _slowly(self) -> None:
-        line = json.dumps(MESSAGES[0]).encode() + b"\n"
+        message = packed(MESSAGES[0])
         crowd = [self._knock("say it slowly") for _ in range(20)]
         try:
-            for place in range(len(line)):
+            for place in range(len(message)):
                 if self._over.wait(0.1):
                     return
                 for connection in crowd:
-                    connection.sendall(line[place : place + 1])
+                    connection.sendall(message[place : place + 1])
         finally:
             for connection in crowd:
                 connection.close()
 
     def _endless(self) -> None:
-        with self._knock("never end a line") as connection:
+        with self._knock("never end a message") as connection:
+            connection.sendall(self._draw.choice((b"", MESSAGE_LIMIT.to_bytes(4, "big"))))
             for _ in range(64):
                 connection.sendall(b"[" * (1 << 18))
         self._over.wait(0.005)
@@ -221,21 +224,22 @@ class Crowd:
         """Greets as it should be, for every rank, and answers with made-up proofs and with the server's own."""
         with self._knock("guess") as connection:
             greeting = {"bertjax": self._draw.randrange(3), "of": 2, "machine": "x", "nonce": "1" * 64}
-            connection.sendall(json.dumps(greeting).encode() + b"\n")
-            answer = json.loads(connection.makefile().readline() or "{}")
+            connection.sendall(packed(greeting))
+            received = connection.makefile("rb")
+            answer = json.loads(received.read(int.from_bytes(received.read(4), "big")) or "{}")
             proof = self._draw.choice((answer.get("proof", ""), answer.get("nonce", ""), "0" * 64))
-            connection.sendall(json.dumps({"proof": proof}).encode() + b"\n" + b'{"failed": "x", "code": 0}\n')
+            connection.sendall(packed({"proof": proof}) + packed({"failed": "x", "code": 0}))
             connection.recv(1)
         self._over.wait(0.005)
 
 
-def _odd_lines() -> Iterator[bytes]:
+def _odd_messages() -> Iterator[bytes]:
     """Every message, whole, with every field of another kind or value, and without it."""
     for message in MESSAGES:
         changed = [{**message, name: value} for name in message for value in ODD_VALUES]
         without = [{key: message[key] for key in message if key != name} for name in message]
         for odd in (message, *changed, *without):
-            yield json.dumps(odd).encode() + b"\n"
+            yield packed(odd)
 
 
 def _descriptors() -> int:
