@@ -1,11 +1,5 @@
-"""python -m bertjax.describe PATH [--json]: what a model folder, a checkpoint or a workdir holds."""
+"""Says what a folder of bertjax holds.
 
-import argparse
-import json
-
-from bertjax.cli.command import ArgumentParser, guarded
-
-_EPILOG = """\
 PATH is one of
   a model folder           config.json and .safetensors files, under the names that are stored there
   WORKDIR/checkpoints/N    parameters, and the optimizer's state counted beside them
@@ -16,10 +10,15 @@ of its run. A model that bertjax cannot load is described, too, with the reason.
 
 Exit codes: 0 done; 2 usage; 3 there is nothing to describe, or its files are damaged."""
 
+import argparse
+import json
+
+from bertjax.cli.command import ArgumentParser, guarded
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = ArgumentParser("python -m bertjax.describe", "Says what a folder of bertjax holds.", _EPILOG)
+    parser = ArgumentParser("python -m bertjax.describe", __doc__)
     parser.add_argument("path", metavar="PATH", help="model folder, checkpoint or workdir")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     return parser.run(argv, lambda options: guarded(lambda: _run(options)))

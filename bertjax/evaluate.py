@@ -1,26 +1,5 @@
-"""python -m bertjax.evaluate --model=DIR --suite=NAME [--data=PATH]: scores of a model, with intervals.
+"""Scores a model on a suite.
 
-``bertjax.evaluate.run`` does the same in Python, also for data in memory.
-"""
-
-import argparse
-import dataclasses
-import math
-import sys
-import time
-import warnings
-from pathlib import Path
-from typing import Any
-
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer
-from bertjax.cli.paths import given_path
-from bertjax.cli.showing import note
-from bertjax.config import nearest
-from bertjax.errors import ConfigError
-from bertjax.evaluation.suites import SUITES, suite_named
-
-_EPILOG = """\
 DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
 
   mlm    loss (nats), perplexity and accuracy on masked tokens of held-out text, 15 % of it, with masks that are
@@ -46,6 +25,23 @@ Every score has a 95 % confidence interval, by bootstrap over rows or pairs.
   python -m bertjax.evaluate --model=runs/sst2 --suite=task --data=sst2/dev.tsv --output=dev.json
 
 Exit codes: 0 done; 2 usage; 3 the model's files or the data cannot be used."""
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer
+from bertjax.cli.paths import given_path
+from bertjax.cli.showing import note
+from bertjax.config import nearest
+from bertjax.errors import ConfigError
+from bertjax.evaluation.suites import SUITES, suite_named
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -120,7 +116,7 @@ def _precision(name: str) -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = ArgumentParser("python -m bertjax.evaluate", "Scores a model on a suite.", _EPILOG)
+    parser = ArgumentParser("python -m bertjax.evaluate", __doc__)
     parser.add_argument("--model", required=True, metavar="DIR", help="model folder or workdir")
     parser.add_argument("--suite", required=True, choices=SUITES, metavar="NAME", help=", ".join(SUITES))
     parser.add_argument("--data", metavar="PATH", help="what to score on")

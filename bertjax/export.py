@@ -1,12 +1,5 @@
-"""python -m bertjax.export --workdir=DIR [--step=N] --output=DIR: a run's checkpoint as a Hugging Face folder."""
+"""Writes a checkpoint of a run as a model folder in the Hugging Face layout.
 
-import argparse
-
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer
-from bertjax.cli.showing import say
-
-_EPILOG = """\
 Config, tokenizer and weights are proved to be those of the checkpoint by its record and checksums.
 The folder loads with transformers.AutoModelForPreTraining, AutoModel and AutoTokenizer, and with
 bertjax.load_model and load_tokenizer. It appears only when it has been read back and computes the same logits as the
@@ -18,14 +11,16 @@ checkpoint. A model that bertjax exported is replaced. Files that are somebody's
 
 Exit codes: 0 done; 2 usage; 3 the run's files cannot be used, or the folder cannot be written."""
 
+import argparse
+
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer
+from bertjax.cli.showing import say
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = ArgumentParser(
-        "python -m bertjax.export",
-        "Writes a checkpoint of a run as a model folder in the Hugging Face layout.",
-        _EPILOG,
-    )
+    parser = ArgumentParser("python -m bertjax.export", __doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the workdir of the run")
     parser.add_argument(
         "--step",

@@ -1,4 +1,18 @@
-"""python -m bertjax.predict TASK --model=DIR [TEXT ...]: a model at work on text."""
+"""Puts a model to work on text.
+
+DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
+Without TEXT, JSON lines are read from standard input, and one is written for each, in order: the line's own fields with
+the results, which take the place of fields with their names. For text alone a line may be a string.
+
+  python -m bertjax.predict fill-mask --model=runs/tiny "This function returns a [MASK] of strings."
+  python -m bertjax.predict embed --model=runs/tiny --normalize < texts.jsonl > vectors.jsonl
+  python -m bertjax.predict classify --model=runs/sst2 "A fine film." "A waste of time."
+  python -m bertjax.predict tag --model=runs/ner "Ada Lovelace lived in London."
+  python -m bertjax.predict answer --model=runs/squad --context="Ada lived in London." "Where did Ada live?"
+  python -m bertjax.predict similarity --model=runs/tiny "A cat sat." "The cat was sitting."
+
+Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
+object with "line" and "error"; a line has at most 4 MiB)."""
 
 from __future__ import annotations
 
@@ -15,21 +29,6 @@ from bertjax.errors import DATA, USAGE, ConfigError
 
 if TYPE_CHECKING:
     from bertjax.inference.prediction_tasks import PredictionTask
-
-_EPILOG = """\
-DIR is a model folder in the Hugging Face layout, such as runs/tiny/model, or the workdir of a finished run.
-Without TEXT, JSON lines are read from standard input, and one is written for each, in order: the line's own fields with
-the results, which take the place of fields with their names. For text alone a line may be a string.
-
-  python -m bertjax.predict fill-mask --model=runs/tiny "This function returns a [MASK] of strings."
-  python -m bertjax.predict embed --model=runs/tiny --normalize < texts.jsonl > vectors.jsonl
-  python -m bertjax.predict classify --model=runs/sst2 "A fine film." "A waste of time."
-  python -m bertjax.predict tag --model=runs/ner "Ada Lovelace lived in London."
-  python -m bertjax.predict answer --model=runs/squad --context="Ada lived in London." "Where did Ada live?"
-  python -m bertjax.predict similarity --model=runs/tiny "A cat sat." "The cat was sitting."
-
-Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
-object with "line" and "error"; a line has at most 4 MiB)."""
 
 _NORMALIZE = "to length 1, so that products are cosines; default as the model was made, else not"
 _THRESHOLD = "probability over which a label is given, where a text may have several (default 0.5)"
@@ -87,10 +86,10 @@ _TASKS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = ArgumentParser("python -m bertjax.predict", "Puts a model to work on text.", _EPILOG)
+    parser = ArgumentParser("python -m bertjax.predict", __doc__)
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     for name, (gives, lines, settings) in _TASKS.items():
-        own: Any = tasks.add_parser(name, epilog=_EPILOG, help=gives, description=f"A JSON line: {lines}")
+        own: Any = tasks.add_parser(name, epilog=parser.epilog, help=gives, description=f"A JSON line: {lines}")
         own.add_argument("--model", required=True, metavar="DIR", help="model folder or workdir")
         own.add_argument("--batch_size", type=_positive, default=32, metavar="N", help="texts at once (default 32)")
         own.add_argument("texts", nargs="*", metavar="TEXT", help="text; without any, JSON lines on standard input")

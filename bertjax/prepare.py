@@ -1,12 +1,5 @@
-"""python -m bertjax.prepare --input=SPEC [--input=SPEC ...] --output=DIR: tokenises a corpus once, for many runs."""
+"""Tokenises a corpus once, into a folder that any number of runs can train on.
 
-import argparse
-
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer, number_in
-from bertjax.cli.showing import note, say
-
-_EPILOG = """\
 SPEC is one of
   installed-docs          the built-in corpus: English prose from the docstrings of installed packages
   PATH or 'GLOB'          .txt (a blank line ends a document), .jsonl (field "text"), both also .gz .xz .zst;
@@ -22,14 +15,16 @@ their text, are kept for evaluation. The same content and settings are prepared 
 
 Exit codes: 0 done; 2 usage; 3 the data cannot be used."""
 
+import argparse
+
+from bertjax.cli.command import ArgumentParser, guarded
+from bertjax.cli.digits import integer, number_in
+from bertjax.cli.showing import note, say
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = ArgumentParser(
-        "python -m bertjax.prepare",
-        "Tokenises a corpus once, into a folder that any number of runs can train on.",
-        _EPILOG,
-    )
+    parser = ArgumentParser("python -m bertjax.prepare", __doc__)
     add, boolean = parser.add_argument, {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
     add("--input", action="append", required=True, metavar="SPEC", help="a corpus; can be repeated")
     add("--output", required=True, metavar="DIR", help="the folder to make")

@@ -82,11 +82,13 @@ def leave(code: int) -> NoReturn:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line and exit code 2."""
+    """An argparse parser whose errors are one line and exit code 2. doc: a command's docstring: what it does, in a
+    paragraph, and what the help says after the options."""
 
-    def __init__(self, prog: str, description: str = "", epilog: str = "", **settings: Any):
-        settings |= {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-        super().__init__(prog, description=description, epilog=epilog, **settings)
+    def __init__(self, prog: str, doc: str | None = "", **settings: Any):
+        description, _, epilog = (doc or "").partition("\n\n")
+        settings = {"description": description, "epilog": epilog, **settings}
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         sys.exit(fail(f"{message}; see {self.prog} --help", USAGE))
