@@ -11,7 +11,7 @@ from typing import Any
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor
 from bertjax.cluster.secret import shared_secret
-from bertjax.cluster.watchdog import Heartbeat, Watchdog, end_stalled, interruptible, raise_stalled
+from bertjax.cluster.watchdog import Heartbeat, end_stalled, interruptible, raise_stalled, watchdog
 from bertjax.errors import STOPPED, UNKNOWN, ConfigError, Lost, exit_code
 
 JOIN_SECONDS = 300
@@ -73,36 +73,31 @@ def distributed_run(
         progress = Heartbeat()
         with interruptible() as interruption:
             act = on_stall or (lambda progress: raise_stalled(progress, interruption))
-            watchdog = Watchdog(progress, stall_seconds, lambda: act(progress))
-            try:
+            with watchdog(progress, stall_seconds, lambda: act(progress)):
                 yield Processes(progress=progress)
-            finally:
-                watchdog.close()
         return
     bind, progress = bind or cluster.host, Heartbeat()
     with shared_secret(workdir, cluster.process_id == 0) as secret:
         monitor = Monitor(cluster, bind, progress, stall_seconds, secret)
         _meet(cluster, bind, monitor)
     limit = stall_seconds + GRACE_SECONDS if stall_seconds else 0
-    watchdog = Watchdog(progress, limit, lambda: end_stalled(progress))
-    try:
-        _join_jax(cluster, bind)
-        yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
-    except BaseException as error:
-        code = exit_code(error)
-        if code == STOPPED:
-            _leave(monitor)
-        else:
+    with watchdog(progress, limit, lambda: end_stalled(progress)):
+        try:
+            _join_jax(cluster, bind)
+            yield Processes(cluster.process_id, cluster.num_processes, progress, monitor)
+        except BaseException as error:
+            code = exit_code(error)
+            if code == STOPPED:
+                _leave(monitor)
+                raise
+            what = str(error)
             if code == UNKNOWN:
                 # When a process dies, collectives fail in the others; the monitor knows better, and ends us first.
                 time.sleep(GRACE_SECONDS)
-            what = str(error) if code != UNKNOWN else f"{type(error).__name__}: {error}"
+                what = f"{type(error).__name__}: {error}"
             monitor.report(f"process {cluster.process_id} on {socket.gethostname()}: {what}", code)
-        raise
-    else:
+            raise
         _leave(monitor)
-    finally:
-        watchdog.close()
 
 
 def _meet(cluster: ClusterMember, bind: str, monitor: Monitor) -> None:

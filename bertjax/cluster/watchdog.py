@@ -1,4 +1,4 @@
-"""The heartbeat of this process's run, and a watchdog that ends or interrupts the run when it no longer moves."""
+"""The heartbeat of a run, and a watchdog that interrupts the run, or ends the process, without progress."""
 
 import contextlib
 import ctypes
@@ -93,31 +93,29 @@ def end_process(message: str, code: int) -> None:
     os._exit(code)  # the main thread may hang in a collective for ever
 
 
-class Watchdog:
-    """A thread that calls ``stalled`` each time ``heartbeat`` has stopped moving for ``seconds``; 0: never.
+@contextlib.contextmanager
+def watchdog(heartbeat: Heartbeat, seconds: float, stalled: Callable[[], object]) -> Iterator[None]:
+    """Within the block a thread calls ``stalled`` each time ``heartbeat`` makes no progress for ``seconds``; 0: never.
 
     It counts its own looks, so a process that was stopped (SIGSTOP, a machine asleep) continues afterwards.
     """
+    look_seconds, over = min(LOOK_SECONDS, seconds / 10), threading.Event()
 
-    def __init__(self, heartbeat: Heartbeat, seconds: float, stalled: Callable[[], object]):
-        self._heartbeat, self._seconds, self._stalled = heartbeat, seconds, stalled
-        self._look_seconds = min(LOOK_SECONDS, seconds / 10)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        if seconds:
-            heartbeat.clock.longest_gap = LONGEST_GAP * self._look_seconds
-            self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-
-    def _watch(self) -> None:
+    def watch() -> None:
         called = False
-        while not self._stop.wait(self._look_seconds):
-            is_stalled = self._heartbeat.age() > self._seconds
+        while not over.wait(look_seconds):
+            is_stalled = heartbeat.age() > seconds
             if is_stalled and not called:
-                self._stalled()
+                stalled()
             called = is_stalled
+
+    if seconds:
+        heartbeat.clock.longest_gap = LONGEST_GAP * look_seconds
+        threading.Thread(target=watch, name="watchdog", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 class _Interrupted(BaseException):

@@ -12,7 +12,7 @@ from bertjax.cluster import processes
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.monitor import Monitor, Peer, find_failure
 from bertjax.cluster.processes import distributed_run
-from bertjax.cluster.watchdog import IN_STEP, Heartbeat, RunningClock, Watchdog
+from bertjax.cluster.watchdog import IN_STEP, Heartbeat, RunningClock, watchdog
 from bertjax.errors import LOST, Lost, exit_code
 
 NOW = 1000.0
@@ -115,17 +115,16 @@ def test_nobody_listens():
 def test_the_watchdog_of_a_process_alone():
     stalled = []
     progress = Heartbeat()
-    watchdog = Watchdog(progress, 0.5, lambda: stalled.append(progress.step))
-    with progress.pause("compiling"):
+    with watchdog(progress, 0.5, lambda: stalled.append(progress.step)):
+        with progress.pause("compiling"):
+            time.sleep(1.0)
+        assert not stalled
+        for step in range(5):
+            progress.at(IN_STEP, step)
+            time.sleep(0.2)
+        assert not stalled
         time.sleep(1.0)
-    assert not stalled
-    for step in range(5):
-        progress.at(IN_STEP, step)
-        time.sleep(0.2)
-    assert not stalled
-    time.sleep(1.0)
     assert stalled == [4]
-    watchdog.close()
 
 
 class Clock:
@@ -153,14 +152,14 @@ def test_time_in_which_the_process_was_stopped_does_not_count():
 
 STOPPED_FOR_A_WHILE = """
 import os, sys, time
-from bertjax.cluster.watchdog import Heartbeat, Watchdog
+from bertjax.cluster.watchdog import Heartbeat, watchdog
 progress = Heartbeat()
-watchdog = Watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71)))
-progress.at("in the step", 1)
-print("ready", flush=True)
-sys.stdin.readline()
-time.sleep(0.5)
-print("went on", flush=True)
+with watchdog(progress, 2.0, lambda: (print("stalled", flush=True), os._exit(71))):
+    progress.at("in the step", 1)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.5)
+    print("went on", flush=True)
 """
 
 
