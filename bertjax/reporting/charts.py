@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from bertjax.reporting.record import Phase
-from bertjax.reporting.thinning import MANY, thinned, windowed_means
 from bertjax.reporting.wording import figure, printable, ticks
 
 # Size of a chart and of its plot (left, top, width, height), in units of the SVG.
@@ -34,6 +33,11 @@ _MARK_GAP = 1 / 400
 _DOTTED = 40
 # Values that span more than this factor get a logarithmic axis, if the chart allows one.
 _LOG_FACTOR = 30.0
+# Columns of a drawing, each with the lowest and highest of its values: finer than a chart on a screen.
+_COLUMNS = 800
+# A series with more points than this also gets a mean over _WINDOWS windows.
+_MANY = 120
+_WINDOWS = 100
 _SETTINGS: dict[Any, Any] = {
     "axes.autolimit_mode": "round_numbers",  # axes end at a tick
     "axes.xmargin": 0,
@@ -94,11 +98,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """An event after step ``step``. ``kind``: its look. ``letter``: stands on its line."""
+    """An event after step ``step``. ``kind``: its look. ``letter``: stands on its line. ``words``: for the legend."""
 
     step: int
     kind: str
     letter: str
+    words: str
 
 
 def draw(chart: Chart, lines: Sequence[Line], last: int, phases: Sequence[Phase], marks: Sequence[Mark]) -> dict:
@@ -142,19 +147,43 @@ def draw(chart: Chart, lines: Sequence[Line], last: int, phases: Sequence[Phase]
 
 def _draw_line(axes: Axes, line: Line, last: int, averaged: bool) -> None:
     look: dict[str, Any] = {"clip_on": False, **_LINES[line.role]}
-    steps, values = thinned(line.steps, line.values, last)
+    steps, values = _thinned(line.steps, line.values, last)
     points = len(line.finite())
     if points <= _DOTTED and line.role in ("train", "held-out"):
         look |= {"marker": "o", "markersize": 4, "markeredgewidth": 0}
-    many = averaged and line.role == "train" and points > MANY
+    many = averaged and line.role == "train" and points > _MANY
     faint: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.4} if many else {}
     axes.plot(steps, values, gid="other-line" if line.role == "others" else f"line {line.role}", **(look | faint))
     if many:
-        axes.plot(*windowed_means(line.steps, line.values, last), gid="mean", **look)
+        axes.plot(*_windowed_means(line.steps, line.values, last), gid="mean", **look)
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values) of the points that a drawing from step 0 to ``last`` needs, with a NaN for each gap between
+    them. ``steps`` ascend."""
+    kept = finite = np.flatnonzero(np.isfinite(values))
+    gaps = finite[1:][np.diff(finite) > 1] - 1
+    if len(finite) > 2 * _COLUMNS:
+        column = np.minimum(steps[finite] / last * _COLUMNS, _COLUMNS - 1).astype(np.int64)
+        order = np.lexsort((values[finite], column))
+        change = np.flatnonzero(np.diff(column[order]))  # between the highest of a column and the lowest of the next
+        kept = finite[[0, -1, order[0], order[-1], *order[change], *order[change + 1]]]
+    kept = np.unique(np.concatenate([kept, gaps]))
+    return steps[kept], values[kept]
+
+
+def _windowed_means(steps: np.ndarray, values: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray]:
+    """(mean step, mean value) of the finite points in each of _WINDOWS equal windows that has any."""
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    window = np.minimum(steps / last * _WINDOWS, _WINDOWS - 1).astype(np.int64)
+    counts = np.bincount(window, minlength=_WINDOWS)
+    used = counts > 0
+    mean = lambda x: np.bincount(window, weights=x, minlength=_WINDOWS)[used] / counts[used]
+    return mean(steps), mean(values)
 
 
 def _scale(axes: Axes, chart: Chart, last: int, values: np.ndarray) -> None:
-    """Sets both axes: their ends, ticks and grid."""
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if chart.may_be_log and values.min() > 0 and values.max() / values.min() > _LOG_FACTOR:

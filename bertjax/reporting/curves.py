@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 
 from bertjax.reporting.charts import Chart, Line, Mark, draw
-from bertjax.reporting.json_values import count
-from bertjax.reporting.record import Record
-from bertjax.reporting.rows import is_of, loss_parts
-from bertjax.reporting.wording import objective_words, percent, short, title
+from bertjax.reporting.record import Metrics, Record, is_of, loss_parts
+from bertjax.reporting.wording import count, objective_words, percent, short, title
 
 _LOSS = Chart("Loss", "loss", "nats")
 _SQUARED_ERROR = Chart("Loss, squared error", "loss")  # of regression
@@ -37,14 +35,13 @@ _BEST = ("best", "★", "best evaluation, which became the model")
 
 
 def learning_curves(record: Record) -> list[dict]:
-    """What the model learns."""
     train, held_out = record.metrics.train.names(), record.metrics.held_out.names()
     parts = loss_parts([*train, *held_out])
     losses = [chart for part in parts for chart in _objective_charts(part)]
     losses = losses or [_SQUARED_ERROR if record.config.get("task") == "regression" else _LOSS]
     others = [name for name in held_out if name not in _NOT_SCORES and not any(is_of(part, name) for part in parts)]
     scores = [Chart(title(name), name, from_zero=False) for name in others]
-    return _drawn((*losses, *scores[:_MOST_SCORES]), record, compared=True)
+    return _drawn((*losses, *scores[:_MOST_SCORES]), record, record.others)
 
 
 def _objective_charts(part: str) -> tuple[Chart, Chart]:
@@ -68,8 +65,7 @@ def _capital(words: str) -> str:
 
 
 def machine_curves(record: Record) -> list[dict]:
-    """How the run performs."""
-    return _drawn(_MACHINE, record, compared=False)
+    return _drawn(_MACHINE, record, ())
 
 
 def phase_legend(record: Record) -> list[tuple[bool, str, str]]:
@@ -82,8 +78,7 @@ def phase_legend(record: Record) -> list[tuple[bool, str, str]]:
 
 def mark_legend(record: Record) -> list[tuple[str, str, str]]:
     """(look, letter, words) of each kind of mark."""
-    kinds = dict.fromkeys(mark_of(event) for event in _marked_events(record))
-    return [*kinds, *([_BEST] if _best_step(record) is not None else [])]
+    return list(dict.fromkeys((mark.kind, mark.letter, mark.words) for mark in _marks(record)))
 
 
 def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
@@ -92,35 +87,26 @@ def mark_of(event: dict[str, Any]) -> tuple[str, str, str]:
     return _MARKS.get(name, _OTHER) if isinstance(name, str) else _OTHER
 
 
-def _best_step(record: Record) -> int | None:
-    """The step of the best evaluation, if the curves reach it."""
+def _marks(record: Record) -> list[Mark]:
+    """Events, then the best evaluation if the curves reach it. Events before the first step are only in their table."""
+    marks = [Mark(event["step"], *mark_of(event)) for event in record.metrics.events if event["step"]]
     best = count(record.summary.get("best_step"))
-    return best if best is not None and best <= record.metrics.last_step else None
+    return [*marks, Mark(best, *_BEST)] if best is not None and best <= record.metrics.last_step else marks
 
 
-def _marked_events(record: Record) -> list[dict[str, Any]]:
-    """The events that the curves show. Those before the first step are only in the table of events."""
-    return [event for event in record.metrics.events if event["step"]]
-
-
-def _drawn(charts: Sequence[Chart], record: Record, compared: bool) -> list[dict]:
-    others = record.others if compared else ()
+def _drawn(charts: Sequence[Chart], record: Record, others: Sequence[Metrics]) -> list[dict]:
     last = max(1, *(metrics.last_step for metrics in (record.metrics, *others)))
-    marks = [Mark(event["step"], *mark_of(event)[:2]) for event in _marked_events(record)]
-    if (best := _best_step(record)) is not None:
-        marks.append(Mark(best, *_BEST[:2]))
-    marks.sort(key=lambda mark: mark.step)
+    marks = sorted(_marks(record), key=lambda mark: mark.step)
     found = []
     for chart in charts:
-        lines = _lines(chart, record, last, compared)
+        lines = _lines(chart, record.metrics, others, last)
         if any(chart.dull is None or np.any(line.finite() != chart.dull) for line in lines):
             found.append(draw(chart, lines, last, record.phases, marks))
     return found
 
 
-def _lines(chart: Chart, record: Record, last: int, compared: bool) -> list[Line]:
-    train, held_out = record.metrics.train, record.metrics.held_out
-    others = record.others if compared else ()
+def _lines(chart: Chart, own: Metrics, others: Sequence[Metrics], last: int) -> list[Line]:
+    train, held_out = own.train, own.held_out
     wanted = [("other runs, held out", "others", other.held_out, chart.field) for other in others]
     wanted += [("training", "train", train, chart.field), ("held out", "held-out", held_out, chart.field)]
     if chart.baseline:

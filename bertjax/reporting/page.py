@@ -10,8 +10,8 @@ import jinja2
 from markupsafe import Markup
 
 from bertjax.reporting import curves, tables, wording
-from bertjax.reporting.json_values import listing, number
 from bertjax.reporting.record import Record
+from bertjax.reporting.wording import listing, number
 
 _LONGEST_REASON = 600
 _FOLDER = Path(__file__).parent
@@ -58,11 +58,9 @@ def _template() -> jinja2.Template:
 
 def _state(record: Record, ended: str | None) -> dict[str, Any]:
     """``state``: running, stopped or finished. ``reason``: why it has stopped. ``total``: of the progress bar, or 0."""
-    total = record.total_steps or 0
-    at = f"at step {record.step:,}" + (f" of {total:,}" if total else "")
     if record.summary:
         return {"state": "finished", "state_text": "finished", "reason": "", "total": 0}
-    if ended is None:
-        return {"state": "running", "state_text": at, "reason": "", "total": total}
-    reason = " ".join(ended.split())[:_LONGEST_REASON]
-    return {"state": "stopped", "state_text": f"ended {at}", "reason": reason, "total": total}
+    total, reason = record.total_steps or 0, " ".join((ended or "").split())[:_LONGEST_REASON]
+    at = f"at step {record.step:,}" + (f" of {total:,}" if total else "")
+    state, text = ("running", at) if ended is None else ("stopped", f"ended {at}")
+    return {"state": state, "state_text": text, "reason": reason, "total": total}

@@ -4,16 +4,113 @@ import functools
 import itertools
 import json
 import operator
-from dataclasses import dataclass
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import Any
 
-from bertjax.reporting.json_values import count, mapping
-from bertjax.reporting.rows import Metrics, read_metrics
+import numpy as np
 
+from bertjax.reporting.wording import count, mapping
+
+# A larger number is not a measurement and cannot be drawn.
+_LARGEST = 1e30
+_LARGEST_STEP = 1 << 53
 _MOST_PHASES = 200
 # How many runs of a search are drawn beside the best.
 _MOST_OTHERS = 60
+
+
+@dataclass
+class Columns:
+    """The rows of one kind. ``fields``: name -> step, value, step, value ... of the rows that have this name, NaN for
+    anything that is not a drawable number."""
+
+    steps: array = field(default_factory=lambda: array("d"))
+    phases: list[str] = field(default_factory=list)
+    fields: defaultdict[str, array] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+
+    def add(self, step: int, row: dict[str, Any]) -> None:
+        self.steps.append(step)
+        phase = row.get("phase")
+        self.phases.append(intern(phase) if isinstance(phase, str) else "")
+        for name, value in row.items():
+            is_drawable = isinstance(value, float | int) and abs(value) < _LARGEST
+            self.fields[name].extend((step, value if is_drawable else np.nan))
+
+    def names(self) -> list[str]:
+        """The fields that hold at least one number, in the order in which they first appeared."""
+        return [name for name in self.fields if len(self.values(name)[1])]
+
+    def values(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) float64 [rows], by step. Empty if no row has a number under this name."""
+        steps, values = np.array(self.fields.get(name, ()), np.float64).reshape(-1, 2).T
+        order = np.argsort(steps, kind="stable") if np.isfinite(values).any() else np.empty(0, np.int64)
+        return steps[order], values[order]
+
+    def last(self, name: str) -> float | None:
+        """The last number under this name, by step."""
+        values = self.values(name)[1]
+        finite = values[np.isfinite(values)]
+        return float(finite[-1]) if len(finite) else None
+
+
+@dataclass
+class Metrics:
+    """``events``: rows as written. ``damaged``: how many lines are not rows. ``missing``: the file cannot be read."""
+
+    train: Columns = field(default_factory=Columns)
+    held_out: Columns = field(default_factory=Columns)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    damaged: int = 0
+    missing: bool = False
+
+    @property
+    def last_step(self) -> int:
+        """The highest step of any row, or 0."""
+        steps = [*self.train.steps, *self.held_out.steps, *(event["step"] for event in self.events)]
+        return int(max(steps, default=0))
+
+
+def loss_parts(names: Iterable[str]) -> list[str]:
+    """The parts of a pretraining loss, such as "mlm", that have both NAME_loss and NAME_accuracy among the fields."""
+    fields = dict.fromkeys(names)
+    parts = [name.removesuffix("_loss") for name in fields if name.endswith("_loss")]
+    return [part for part in parts if f"{part}_accuracy" in fields]
+
+
+def is_of(part: str, name: str) -> bool:
+    """Whether the field ``name`` belongs to this part of a pretraining loss."""
+    return name.startswith(f"{part}_") and name.endswith(("_loss", "_accuracy", "_chance", "_pairs", "_share"))
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The rows of a metrics.jsonl. A last line without a line end is still being written and does not count as
+    damaged."""
+    found = Metrics()
+    columns = {"train": found.train, "eval": found.held_out}
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                    kind, step = row["kind"], row["step"]
+                    sound = type(step) is int and 0 <= step < _LARGEST_STEP and kind in (*columns, "event")
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    sound = False
+                if sound and kind == "event":
+                    found.events.append(row)
+                elif sound:
+                    columns[kind].add(step, row)
+                elif line.strip() and line.endswith("\n"):
+                    found.damaged += 1
+    except OSError:
+        return Metrics(missing=True)
+    found.events.sort(key=lambda event: event["step"])
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,7 +187,8 @@ def read_record(workdir: Path) -> Record:
     remarks: list[str] = []
     summary = _read_object(workdir / "summary.json", remarks)
     own, others = workdir, []
-    if not (workdir / "metrics.jsonl").exists() and (runs := _runs(workdir)):
+    runs = sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))  # of a search
+    if runs and not (workdir / "metrics.jsonl").exists():
         own = next((run for run in runs if _is_best(run, summary)), runs[0])
         rest = [run for run in runs if run != own][:_MOST_OTHERS]
         others = [read_metrics(run / "metrics.jsonl") for run in rest]
@@ -119,11 +217,6 @@ def _read_object(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         remarks.append(f"{path.name} cannot be read")
     return mapping(value)
-
-
-def _runs(workdir: Path) -> list[Path]:
-    """The folders of the runs of a search."""
-    return sorted(path.parent for path in workdir.glob("runs/*/metrics.jsonl"))
 
 
 def _is_best(run: Path, summary: dict[str, Any]) -> bool:

@@ -3,10 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertjax.reporting.json_values import count, listing, mapping, number, numbers
-from bertjax.reporting.record import Record
-from bertjax.reporting.rows import is_of, loss_parts
-from bertjax.reporting.wording import duration, figure, objective_words, percent, short, size, title
+from bertjax.reporting.record import Record, is_of, loss_parts
+from bertjax.reporting.wording import (
+    count,
+    duration,
+    figure,
+    listing,
+    mapping,
+    number,
+    numbers,
+    objective_words,
+    percent,
+    short,
+    size,
+    title,
+)
 
 _MOST_RUNS = 200
 _MOST_CONFUSIONS = 10

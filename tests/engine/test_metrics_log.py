@@ -9,7 +9,7 @@ import pytest
 
 from bertjax.engine.metrics_log import MetricsLog, keep_rows_up_to
 from bertjax.errors import CheckpointError
-from bertjax.reporting.rows import read_metrics
+from bertjax.reporting.record import read_metrics
 
 
 def rows(path):
