@@ -1,5 +1,6 @@
 """Reads words with tags from CoNLL and CoNLL-U files: a word a line, a blank line after each sentence."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,13 +52,9 @@ def read_tagged(
 
 
 def _blocks(path: Path) -> list[list[Line]]:
-    blocks: list[list[Line]] = [[]]
-    for number, line in numbered_lines(path):
-        if line.strip():
-            blocks[-1].append(Line(number, line.rstrip("\r")))
-        elif blocks[-1]:
-            blocks.append([])
-    return [block for block in blocks if block]
+    lines = (Line(number, line.rstrip("\r")) for number, line in numbered_lines(path))
+    groups = itertools.groupby(lines, key=lambda line: not line.text.strip())
+    return [list(block) for is_blank, block in groups if not is_blank]
 
 
 def _conllu(

@@ -23,7 +23,6 @@ _COMMENT = re.compile(r"#\s*[\w.:]+\s+=\s|#\s*[\w.:]+\s*=\s*\S+$")
 _WORD_NAME = re.compile(r"(word|token|form|text|surface|char(acter)?)s?", re.IGNORECASE)
 _TAG_NAME = re.compile(r"(tag|label|ner?|iob\d?|bio|[ux]?pos|chunk|entity|class)s?([-_ ].*)?", re.IGNORECASE)
 Tagged = tuple[int, str, str]  # number of the line, word, tag
-_Rows = list[list[tuple[int, list[str]]]]  # (number of the line, cells) of the words of each sentence
 
 
 class Line(NamedTuple):
@@ -33,9 +32,19 @@ class Line(NamedTuple):
     text: str
 
 
+class _Row(NamedTuple):
+    number: int
+    text: str
+    cells: list[str]
+
+
+_Blocks = list[list[_Row]]  # the rows of each sentence
+
+
 class _Layout(NamedTuple):
     """first: number of the line whose columns were counted. word, tag: columns from 0."""
 
+    path: Path
     by_tabs: bool
     count: int
     first: int
@@ -52,39 +61,42 @@ def read_columns(
             raise ConfigError(
                 f"the column of the {name} is {given!r}; it must be a number from 0, or a name in the header"
             )
-    blocks = [own for block in blocks if (own := [line for line in block if _apart(line.text)[0] != _DOCUMENT])]
-    if not blocks:
+    words = [own for block in blocks if (own := [line for line in block if _apart(line.text)[0] != _DOCUMENT])]
+    if not words:
         return
-    plain = [line for block in blocks for line in block if not line.text.startswith("#")]
-    counted = plain[0] if plain else blocks[0][0]
+    plain = [line for block in words for line in block if not line.text.startswith("#")]
+    counted = plain[0] if plain else words[0][0]
     by_tabs = "\t" in counted.text
     count = len(_split(counted.text, by_tabs))
+    found = [[_Row(*line, _split(line.text, by_tabs)) for line in block] for block in words]
     # The first line that may be a header: comments have no tabs.
     head = next(
-        line
-        for block in blocks
-        for line in block
-        if not line.text.startswith("#") or not plain or (by_tabs and len(_split(line.text, by_tabs)) == count)
+        row
+        for block in found
+        for row in block
+        if not row.text.startswith("#") or not plain or (by_tabs and len(row.cells) == count)
     )
     layout = _layout(path, head, counted.number, by_tabs, tag, word)
-    is_followed = blocks[0][0] == head and any(line.text.startswith("#") for line in blocks[0][1:2])
-    if is_followed and _is_header([cell.strip() for cell in _cells(head, layout)], layout.tag):
-        blocks[:1] = [blocks[0][:1], blocks[0][1:]]  # a sentence begins after the header
+    is_followed = found[0][0] == head and any(row.text.startswith("#") for row in found[0][1:2])
+    if is_followed and _is_header(head.cells, layout.tag):
+        found[:1] = [found[0][:1], found[0][1:]]  # a sentence begins after the header
     # A "#" within a sentence is a word.
-    certain = [line for block in blocks for n, line in enumerate(block) if n or not line.text.startswith("#")]
-    tags = {cells[layout.tag].strip() for line in certain if len(cells := _cells(line, layout)) == count}
-    blocks, comments = _without_comments(blocks, layout, tags)
+    certain = [row for block in found for n, row in enumerate(block) if n or not row.text.startswith("#")]
+    tags = {row.cells[layout.tag].strip() for row in certain if len(row.cells) == count}
+    is_comment = lambda row: _is_comment(row, layout, tags)
+    comments = [row.number for block in found for row in itertools.takewhile(is_comment, block)]
+    found = [own for block in found if (own := list(itertools.dropwhile(is_comment, block)))]
     if comments:
         count_of = "it is" if len(comments) == 1 else f"{len(comments):,} such lines of the file are"
         warn(f"{path}:{comments[0]}: a comment, not a word; {count_of} skipped")
-    if blocks and blocks[0][0] == head:
-        blocks, layout = _without_header(path, blocks, layout, tag, word, warn)
-    rows = [[(line.number, _row(path, line, layout, tags)) for line in block] for block in blocks]
-    _check_index(path, rows, layout, word is not None, tag is not None)
+    if found and found[0][0] == head:
+        found, layout = _without_header(found, layout, tag, word, warn)
+    found = [[row._replace(cells=_checked_cells(row, layout, tags)) for row in block] for block in found]
+    _check_index(found, layout, tag, word)
     if word is None:
-        _check_order(path, rows, layout)
-    for block in rows:
-        yield [_tagged(path, number, cells, layout) for number, cells in block if cells[layout.word] != _DOCUMENT]
+        _check_order(found, layout)
+    for block in found:
+        yield [_tagged(row, layout) for row in block if row.cells[layout.word] != _DOCUMENT]
 
 
 def _apart(text: str) -> list[str]:
@@ -101,23 +113,20 @@ def _check_has_label(cells: list[str], where: str, why: str = "") -> None:
         raise DataError(f"{where}: the word {quoted(cells[0])} has no label; a line is a word and its label{why}")
 
 
-def _layout(path: Path, head: Line, counted: int, by_tabs: bool, tag: str | None, word: str | None) -> _Layout:
+def _layout(path: Path, head: _Row, counted: int, by_tabs: bool, tag: str | None, word: str | None) -> _Layout:
     """Columns given by name are looked up in ``head``, the first line that is not a comment."""
-    cells = _split(head.text, by_tabs)
-    where = f"{path}:{head.number}"
+    cells, where = head.cells, f"{path}:{head.number}"
     _check_has_label(cells, where)
-    found = {"tag": len(cells) - 1, "word": 0}
-    for name, given in (("tag", tag), ("word", word)):
-        if given is not None:
-            found[name] = _position(given, cells, where)
-    if word is None and _is_header(cells, found["tag"]):
-        found["word"] = next(i for i, cell in enumerate(cells) if _WORD_NAME.fullmatch(cell.strip()))
-    if found["tag"] == found["word"]:
+    of_tag = len(cells) - 1 if tag is None else _position(tag, cells, where)
+    of_word = 0 if word is None else _position(word, cells, where)
+    if word is None and _is_header(cells, of_tag):
+        of_word = next(i for i, cell in enumerate(cells) if _WORD_NAME.fullmatch(cell.strip()))
+    if of_tag == of_word:
         raise ConfigError(
-            f"{where}: column {found['tag']} cannot hold both words and tags; choose two of its {len(cells)} columns, "
+            f"{where}: column {of_tag} cannot hold both words and tags; choose two of its {len(cells)} columns, "
             f"numbered from 0: words with data.text, tags with data.label"
         )
-    return _Layout(by_tabs, len(cells), counted, **found)
+    return _Layout(path, by_tabs, len(cells), counted, of_word, of_tag)
 
 
 def _position(given: str, cells: Sequence[str], where: str) -> int:
@@ -140,61 +149,50 @@ def _is_header(cells: Sequence[str], tag: int) -> bool:
     return has_word and _TAG_NAME.fullmatch(cells[tag].strip()) is not None
 
 
-def _without_comments(blocks: list[list[Line]], layout: _Layout, tags: set[str]) -> tuple[list[list[Line]], list[int]]:
-    """(the blocks without comments and empty blocks, line numbers of the comments)."""
-    kept = [list(itertools.dropwhile(lambda line: _is_comment(line, layout, tags), block)) for block in blocks]
-    comments = [line.number for block, own in zip(blocks, kept, strict=True) for line in block[: len(block) - len(own)]]
-    return [block for block in kept if block], comments
-
-
-def _is_comment(line: Line, layout: _Layout, tags: set[str]) -> bool:
-    if not line.text.startswith("#"):
+def _is_comment(row: _Row, layout: _Layout, tags: set[str]) -> bool:
+    if not row.text.startswith("#"):
         return False
-    cells = _cells(line, layout)
-    if len(cells) != layout.count or (not layout.by_tabs and _COMMENT.match(line.text)):
+    if len(row.cells) != layout.count or (not layout.by_tabs and _COMMENT.match(row.text)):
         return True
-    return not layout.by_tabs and cells[0] == "#" and bool(tags) and cells[layout.tag] not in tags
+    return not layout.by_tabs and row.cells[0] == "#" and bool(tags) and row.cells[layout.tag] not in tags
 
 
 def _without_header(
-    path: Path, blocks: list[list[Line]], layout: _Layout, tag: str | None, word: str | None, warn: Warn
-) -> tuple[list[list[Line]], _Layout]:
+    blocks: _Blocks, layout: _Layout, tag: str | None, word: str | None, warn: Warn
+) -> tuple[_Blocks, _Layout]:
     head = blocks[0][0]
-    cells = [cell.strip() for cell in _cells(head, layout)]
+    cells, where = [cell.strip() for cell in head.cells], f"{layout.path}:{head.number}"
     named = any(given is not None and whole_number(given) is None for given in (tag, word))
-    others = (line for block in blocks for line in block if line is not head)
-    alone = lambda: all(
-        len(own := _cells(line, layout)) != layout.count or own[layout.tag].strip() != cells[layout.tag]
-        for line in others
-    )
-    if named and not alone():
+    is_alone = cells[layout.tag] not in {
+        row.cells[layout.tag].strip()
+        for block in blocks
+        for row in block
+        if row is not head and len(row.cells) == layout.count
+    }
+    if named and not is_alone:
         raise ConfigError(
-            f"{path}:{head.number}: not a header, since other lines also have its {quoted(cells[layout.tag])}; without "
-            f"a header, columns are numbers from 0"
+            f"{where}: not a header, since other lines also have its {quoted(cells[layout.tag])}; without a header, "
+            f"columns are numbers from 0"
         )
-    if not named and not (_is_header(cells, layout.tag) and alone()):
+    if not named and not (is_alone and _is_header(cells, layout.tag)):
         # Then its cells do not name columns either.
         return blocks, layout if word is not None else layout._replace(word=0)
     warn(
-        f"{path}:{head.number}: a header, not a word; the words are in the column {quoted(cells[layout.word])}, "
-        f"the tags in {quoted(cells[layout.tag])}"
+        f"{where}: a header, not a word; the words are in the column {quoted(cells[layout.word])}, the tags in "
+        f"{quoted(cells[layout.tag])}"
     )
     return [block for block in [blocks[0][1:], *blocks[1:]] if block], layout
 
 
-def _cells(line: Line, layout: _Layout) -> list[str]:
-    return _split(line.text, layout.by_tabs)
-
-
-def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
+def _checked_cells(row: _Row, layout: _Layout, tags: set[str]) -> list[str]:
     """The cells of a word's line. Raises DataError for too few or too many."""
-    cells = _cells(line, layout)
-    if layout.by_tabs and len(cells) != layout.count and "\t" not in line.text:  # blanks in a file with tabs
-        apart = _apart(line.text)
+    cells = row.cells
+    if layout.by_tabs and len(cells) != layout.count and "\t" not in row.text:  # blanks in a file with tabs
+        apart = _apart(row.text)
         if len(apart) == layout.count and apart[layout.tag] in tags:
             return apart
-    where = f"{path}:{line.number}"
-    why = "; a comment must stand before a sentence, after a blank line" if line.text.startswith("#") else ""
+    where = f"{layout.path}:{row.number}"
+    why = "; a comment must stand before a sentence, after a blank line" if row.text.startswith("#") else ""
     _check_has_label(cells, where, why)
     if len(cells) != layout.count:
         raise DataError(f"{where}: {len(cells)} columns, but line {layout.first} has {layout.count}{why}")
@@ -207,67 +205,62 @@ def _row(path: Path, line: Line, layout: _Layout, tags: set[str]) -> list[str]:
     return cells
 
 
-def _tagged(path: Path, number: int, cells: list[str], layout: _Layout) -> Tagged:
-    word, tag = cells[layout.word], cells[layout.tag].strip()
+def _tagged(row: _Row, layout: _Layout) -> Tagged:
+    word, tag = row.cells[layout.word], row.cells[layout.tag].strip()
     if not word.strip(" ") or not tag:
-        raise DataError(f"{path}:{number}: the {'word' if tag else 'label'} is empty")
-    return number, word, tag
+        raise DataError(f"{layout.path}:{row.number}: the {'word' if tag else 'label'} is empty")
+    return row.number, word, tag
 
 
-def _check_order(path: Path, rows: _Rows, layout: _Layout) -> None:
+def _check_order(blocks: _Blocks, layout: _Layout) -> None:
     """Raises DataError if only the column of the words has tags."""
-    if are_entities(sorted(_values(rows, layout.word))) and not are_entities(sorted(_values(rows, layout.tag))):
-        line, cells = rows[0][0]
+    if _has_entities(blocks, layout.word) and not _has_entities(blocks, layout.tag):
+        first = blocks[0][0]
         raise DataError(
-            f"{path}:{line}: the words are tags, such as {quoted(cells[layout.word])}: choose the column of the words "
-            f"with --config.data.text={layout.tag} and that of the tags with --config.data.label={layout.word}, in "
-            f"evaluate with --columns={layout.tag},{layout.word}"
+            f"{layout.path}:{first.number}: the words are tags, such as {quoted(first.cells[layout.word])}: choose the "
+            f"column of the words with --config.data.text={layout.tag} and that of the tags with "
+            f"--config.data.label={layout.word}, in evaluate with --columns={layout.tag},{layout.word}"
         )
 
 
-def _check_index(path: Path, rows: _Rows, layout: _Layout, is_given: bool, tag_is_given: bool) -> None:
-    """Raises DataError if the column of the words numbers them, or if numbers start again within a sentence.
-
-    is_given, tag_is_given: whether the user chose the column of the words, of the tags.
-    """
-    found = [[whole_number(cells[0]) for _, cells in block] for block in rows]
+def _check_index(blocks: _Blocks, layout: _Layout, tag: str | None, word: str | None) -> None:
+    """Raises DataError if the column of the words numbers them, or if numbers start again within a sentence. tag, word:
+    the columns that the user chose."""
+    found = [[whole_number(row.cells[0]) for row in block] for block in blocks]
     numbers = [[number for number in block if number is not None] for block in found]
     if numbers != found:
         return
     if layout.word != 0:
-        for block, own in zip(rows, numbers, strict=True):
-            for (line, _), before, here in zip(block[1:], own, own[1:], strict=False):
+        for block, own in zip(blocks, numbers, strict=True):
+            for row, before, here in zip(block[1:], own, own[1:], strict=False):
                 if here <= before:
                     raise DataError(
-                        f"{path}:{line}: the word has number {here} after {before}; there must be a blank line between "
-                        f"two sentences"
+                        f"{layout.path}:{row.number}: the word has number {here} after {before}; there must be a blank "
+                        f"line between two sentences"
                     )
-    elif not is_given and _count_words(numbers):
-        first, (line, cells) = numbers[0][0], rows[0][0]
-        word = next((number for number in range(1, layout.count) if number != layout.tag), None)
+    elif word is None and _count_words(numbers):
+        number, first = numbers[0][0], blocks[0][0]
+        own = next((column for column in range(1, layout.count) if column != layout.tag), None)
         advice = ""
-        if word is not None:
-            tag = layout.tag if tag_is_given else _tag_beside(rows, layout, word)
-            label = f" and --config.data.label={tag}" if tag != layout.tag else ""
+        if own is not None:
+            # Without a choice, the last column after the words that has entity tags.
+            columns = [] if tag is not None else reversed(range(own + 1, layout.count))
+            beside = next((column for column in columns if _has_entities(blocks, column)), layout.tag)
+            label = f" and --config.data.label={beside}" if beside != layout.tag else ""
             advice = (
-                f"; choose that of the words, such as {word} (here {quoted(cells[word])}), with "
-                f"--config.data.text={word}{label}, in evaluate with --columns={word},{tag}"
+                f"; choose that of the words, such as {own} (here {quoted(first.cells[own])}), with "
+                f"--config.data.text={own}{label}, in evaluate with --columns={own},{beside}"
             )
         if layout.count == 10:
             advice += "; the name of a CoNLL-U file must end in .conllu"
         raise DataError(
-            f"{path}:{line}: the words are {first}, {first + 1}, ... in every sentence: column 0 counts them{advice}"
+            f"{layout.path}:{first.number}: the words are {number}, {number + 1}, ... in every sentence: column 0 "
+            f"counts them{advice}"
         )
 
 
-def _tag_beside(rows: _Rows, layout: _Layout, word: int) -> int:
-    """The last column after the words that has entity tags; the column of the tags if there is none."""
-    columns = reversed(range(word + 1, layout.count))
-    return next((number for number in columns if are_entities(sorted(_values(rows, number)))), layout.tag)
-
-
-def _values(rows: _Rows, column: int) -> set[str]:
-    return {cells[column].strip() for block in rows for _, cells in block}
+def _has_entities(blocks: _Blocks, column: int) -> bool:
+    return are_entities(sorted({row.cells[column].strip() for block in blocks for row in block}))
 
 
 def _count_words(numbers: list[list[int]]) -> bool:
