@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,6 @@ class Columns:
     no_label: str | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """One record: its line, and its cells by column (a name or a number)."""
-
-    line: int
-    cells: Mapping[Any, Any]
-
-
 def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silent) -> list[TextExample]:
     """Examples of a .tsv, .csv or .jsonl file (also .gz .xz .zst), in its order.
 
@@ -91,7 +83,7 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABEL_NAMES)}")
     if columns.second is not None and columns.text is None:
         raise ConfigError("the column of the second text is given without that of the text")
-    readers = {name: _delimited(records) for name, records in DELIMITED.items()} | {".jsonl": _objects}
+    readers = dict.fromkeys(DELIMITED, _delimited) | {".jsonl": _objects}
     if ending(path) not in readers:
         raise DataError(
             f"{path} is not a known kind of file; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file "
@@ -99,9 +91,9 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         )
     found, rows = readers[ending(path)](path, columns, kind)
 
-    def make(row: Row) -> TextExample:
+    def make(row: _Row) -> TextExample:
         try:
-            return _example(row, found, f"{path}:{row.line}", kind, columns.separator)
+            return _example(row[1], found, f"{path}:{row[0]}", kind, columns.separator)
         except DataError as error:
             if row is not found.first or isinstance(error, Incomplete):
                 raise
@@ -111,101 +103,101 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
     if found.first is not None:
         if found.is_header and found.is_numbered:
             # What looked like a header is an example if its label occurs elsewhere.
-            label = None if found.label is None else found.first.cells[found.label].strip()
+            label = None if found.label is None else found.first[1][found.label].strip()
             is_example = any(example.label in (label, (label,)) for example in examples if label)
             examples = [make(found.first)] * is_example + examples
         elif not found.is_header:
-            check_is_example(found.cells(found.first), examples, f"{path}:{found.first.line}")
+            line, cells = found.first
+            chosen = [cells[i] for i in (found.text, found.second, found.label) if i is not None]
+            check_is_example(chosen, examples, f"{path}:{line}")
     no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
     return drop_unlabelled(examples, no_label, warn)
 
 
+# (line of a record, its cells by column): in a .jsonl a column is a name, elsewhere a number.
+_Row = tuple[int, Any]
+
+
 @dataclass(frozen=True)
 class _Found:
-    """The columns of a file, as keys of Row.cells, and its first line, if that may be a header. negatives: the columns
-    of negatives; None: those of each row with such a name."""
+    """The columns of a file, and its first line, if that may be a header. negatives: the columns of negatives; None:
+    those of each row with such a name."""
 
     text: Any
     second: Any
     label: Any
     label_name: str = ""
-    first: Row | None = None
+    first: _Row | None = None
     is_header: bool = False
     is_numbered: bool = False
     negatives: Sequence[Any] | None = ()
 
-    def cells(self, row: Row) -> list[str]:
-        return [row.cells[i] for i in (self.text, self.second, self.label) if i is not None]
 
-
-def _example(row: Row, found: _Found, where: str, kind: str, separator: str) -> TextExample:
-    text, second = row.cells[found.text], None if found.second is None else row.cells[found.second]
+def _example(cells: Any, found: _Found, where: str, kind: str, separator: str) -> TextExample:
+    text, second = cells[found.text], None if found.second is None else cells[found.second]
     check_text(text, where, f"the text (column {found.text})")
     if found.second is not None:
         check_text(second, where, f"the second text (column {found.second})")
-    label = None if found.label is None else checked_label(row.cells[found.label], kind, where, separator)
-    return TextExample(where, text, second, label, _negatives(row.cells, found.negatives, where))
-
-
-def _negatives(cells: Mapping[Any, Any], columns: Sequence[Any] | None, where: str) -> tuple[str, ...]:
-    """The texts of the columns in their order; a cell may be empty or null, or hold a list. columns: see ``_Found``."""
-    values = [cells[column] for column in (filter(_NEGATIVE.fullmatch, cells) if columns is None else columns)]
+    label = None if found.label is None else checked_label(cells[found.label], kind, where, separator)
+    columns = filter(_NEGATIVE.fullmatch, cells) if found.negatives is None else found.negatives
+    # Their cells may be empty or null, or hold a list.
+    values = [cells[column] for column in columns]
     texts = itertools.chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
-    found = tuple(text for text in texts if text is not None and (not isinstance(text, str) or text.strip()))
-    for text in found:
-        check_text(text, where, "a negative")
-    return found
+    negatives = tuple(text for text in texts if text is not None and (not isinstance(text, str) or text.strip()))
+    for negative in negatives:
+        check_text(negative, where, "a negative")
+    return TextExample(where, text, second, label, negatives)
 
 
-def _delimited(records):
-    def read(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
-        stream = (record for record in records(path) if any(cell.strip() for cell in record[1]))
-        line, first = next(stream, (1, None))
-        if first is None:
-            raise DataError(f"{path}:1: the file is empty")
-        names = [cell.strip() for cell in first]
-        first_row = Row(line, dict(enumerate(first)))
-        found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=first_row)
+def _first(path: Path, stream: Iterator[_Row]) -> _Row:
+    first = next(stream, None)
+    if first is None:
+        raise DataError(f"{path}:1: the file is empty")
+    return first
 
-        def rows() -> Iterator[Row]:
-            if not found.is_header:
-                yield first_row
-            for number, cells in stream:
-                cells = with_width(cells, first)
-                if len(cells) != len(first):
-                    raise DataError(
-                        f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
-                        f"a text that contains the delimiter or a line break"
-                    )
-                if found.is_header and is_again(cells, names):
-                    raise DataError(
-                        f"{path}:{number}: the header of line {line} again, as after joining files; remove the line"
-                    )
-                yield Row(number, dict(enumerate(cells)))
 
-        return found, rows()
+def _delimited(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[_Row]]:
+    stream = (record for record in DELIMITED[ending(path)](path) if any(cell.strip() for cell in record[1]))
+    line, first = first_row = _first(path, stream)
+    names = [cell.strip() for cell in first]
+    found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=first_row)
 
-    return read
+    def rows() -> Iterator[_Row]:
+        if not found.is_header:
+            yield first_row
+        for number, cells in stream:
+            cells = with_width(cells, first)
+            if len(cells) != len(first):
+                raise DataError(
+                    f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
+                    f"a text that contains the delimiter or a line break"
+                )
+            if found.is_header and is_again(cells, names):
+                raise DataError(
+                    f"{path}:{number}: the header of line {line} again, as after joining files; remove the line"
+                )
+            yield number, cells
+
+    return found, rows()
 
 
 def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Found:
     """The columns of a file by number, and whether its first line, ``names``, is a header."""
 
-    def position(column: str) -> int:
-        number = whole_number(column)
+    def position(column: str | None) -> int | None:
+        number = None if column is None else whole_number(column)
         if number is not None and number >= len(names):
             raise DataError(f"{where}: there is no column {column}; the {len(names)} columns are numbered from 0")
         advice = "; if this is not a header, give the columns by number, from 0"
         return _position(column, names, where, advice) if number is None else number
 
     wanted = _usual(names, columns, kind, where)
-    positions = [None if column is None else position(column) for column in wanted]
+    positions = text, second, label = [position(column) for column in wanted]
     _check_apart(positions, names, where)
     # If columns are numbered, the file may still have a header.
     usual = {name for pair in _PAIRS for name in pair} | {*_SINGLES, *_LABEL_NAMES[kind]}
     is_named = any(column is not None and whole_number(column) is None for column in wanted)
     is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
-    text, second, label = positions
     label_name = names[label] if is_header and label is not None else ""
     negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and _NEGATIVE.fullmatch(name)]
     return _Found(text, second, label, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
@@ -223,8 +215,10 @@ def _check_apart(chosen: Sequence[Any], names: Sequence[str], where: str) -> Non
             )
 
 
-def _position(column: str, names: list[str], where: str, advice: str = "") -> int:
+def _position(column: str | None, names: list[str], where: str, advice: str = "") -> int | None:
     """The index of the one column with this name, or with the name in another case. advice: if there is none."""
+    if column is None:
+        return None
     found = [i for i, name in enumerate(names) if name == column]
     found = found or [i for i, name in enumerate(names) if name.lower() == column.lower()]
     if len(found) == 1:
@@ -265,18 +259,17 @@ def _listed(names: Sequence[str]) -> str:
     return listed([quoted(name) for name in names], 12)
 
 
-def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[Row]]:
+def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[_Row]]:
     stream = json_objects(path)
-    line, first = next(stream, (1, None))
-    if first is None:
-        raise DataError(f"{path}:1: the file is empty")
+    line, first = first_row = _first(path, stream)
     names, where = list(first), f"{path}:{line}"
-    wanted = [c if c is None else names[_position(c, names, where)] for c in _usual(names, columns, kind, where)]
+    positions = [_position(column, names, where) for column in _usual(names, columns, kind, where)]
+    wanted = text, second, label = [None if i is None else names[i] for i in positions]
     _check_apart(wanted, names, where)
 
-    def rows() -> Iterator[Row]:
-        for number, cells in itertools.chain([(line, first)], stream):
-            scores = [name for name in cells if name.lower() in _LABEL_NAMES[kind]] if wanted[2] is None else []
+    def rows() -> Iterator[_Row]:
+        for number, cells in itertools.chain([first_row], stream):
+            scores = [name for name in cells if name.lower() in _LABEL_NAMES[kind]] if label is None else []
             if scores and cells[scores[0]] is not None:
                 raise DataError(
                     f"{path}:{number}: the pair has a {scores[0]}, but that of line {line} has none; give every pair "
@@ -285,7 +278,6 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
             for column in wanted:
                 if column is not None and column not in cells:
                     raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
-            yield Row(number, cells)
+            yield number, cells
 
-    text, second, label = wanted
     return _Found(text, second, label, label or "", negatives=None if kind == "embedding" else ()), rows()
