@@ -20,19 +20,24 @@ from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel
-from bertjax.tasks.answer_tokens import counted_in_characters
 from bertjax.tasks.conll import read_tagged
+from bertjax.tasks.entities import TagNames, why_no_entities
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
 from bertjax.tasks.label_warnings import unknown_text_warnings
 from bertjax.tasks.labels import label_ids, positive_label
-from bertjax.tasks.qa_windows import N_BEST
-from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import per_class
-from bertjax.tasks.squad import read_questions
-from bertjax.tasks.squad_metrics import best_scores, has_answer, has_unanswerable, null_margins, question_scores
+from bertjax.tasks.squad import question_examples, read_questions
+from bertjax.tasks.squad_metrics import (
+    best_scores,
+    counted_in_characters,
+    has_answer,
+    has_unanswerable,
+    null_margins,
+    question_scores,
+)
 from bertjax.tasks.tables import Columns, read_texts
-from bertjax.tasks.tag_names import TagNames, why_no_entities
 from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
+from bertjax.tasks.windows import N_BEST
 from bertjax.text.tokenizer import Tokenizer
 
 _EXAMPLES_AT_ONCE = 512  # between two updates of the progress

@@ -11,19 +11,19 @@ from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
-from bertjax.tasks.answer_tokens import answer_tokenizer, counted_in_characters
 from bertjax.tasks.examples import QuestionExample, named
-from bertjax.tasks.qa_windows import QuestionWindows, RankedAnswers, all_answers, question_windows
 from bertjax.tasks.scores import SCORES
-from bertjax.tasks.spans import QuestionRow
 from bertjax.tasks.squad_metrics import (
+    answer_tokenizer,
     best_scores,
+    counted_in_characters,
     has_answer,
     has_unanswerable,
     null_margins,
     question_scores,
     token_f1,
 )
+from bertjax.tasks.windows import QuestionRow, QuestionWindows, RankedAnswers, all_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer
 
 

@@ -23,8 +23,7 @@ from bertjax.model.embeddings import padded_rows
 from bertjax.model.task import TaskConfig, TaskModel
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import QuestionExample, TaggedExample, TextExample, tagged_examples, text_examples
-from bertjax.tasks.questions import question_examples
-from bertjax.tasks.squad import read_questions
+from bertjax.tasks.squad import question_examples, read_questions
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.stored_run import is_run, open_run

@@ -13,11 +13,10 @@ from bertjax.finetune.classification import class_weights, labels_of
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup, compared
 from bertjax.model.task import TaskConfig
-from bertjax.tasks.entities import are_entities
+from bertjax.tasks.entities import TagNames, are_entities, why_no_entities
 from bertjax.tasks.examples import TaggedExample
 from bertjax.tasks.labels import label_ids, unused_labels
-from bertjax.tasks.spans import WordRow, word_rows
-from bertjax.tasks.tag_names import TagNames, why_no_entities
+from bertjax.tasks.windows import WordRow, word_rows
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words
 

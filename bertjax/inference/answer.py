@@ -7,7 +7,7 @@ from typing import Any
 from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.model.task import TaskConfig, TaskModel
-from bertjax.tasks.qa_windows import AnswerCandidate, RankedAnswers, all_answers, question_windows
+from bertjax.tasks.windows import AnswerCandidate, RankedAnswers, all_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer
 
 

@@ -11,7 +11,7 @@ from bertjax.inference.batches import check_task, task_logits
 from bertjax.inference.encoding import Encoded, check_text
 from bertjax.model.task import TaskModel
 from bertjax.tasks.entities import scheme_of
-from bertjax.tasks.spans import word_rows
+from bertjax.tasks.windows import word_rows
 from bertjax.text.offsets import Offsets
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.words import encode_words, split_words

@@ -1,21 +1,40 @@
-"""Reads questions from SQuAD's JSON, 1.1 and 2.0, and from rows as ``datasets`` writes them."""
+"""Questions about contexts, their answers checked against these: from SQuAD's JSON 1.1 and 2.0, rows, or memory."""
 
 import json
+import numbers
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertjax.cli.showing import quoted, short
 from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
-from bertjax.tasks.examples import QuestionExample, Warn, not_empty, silent
+from bertjax.tasks.examples import Answer, QuestionExample, Warn, check_text, named, not_empty, python_value, silent
 from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_binary
-from bertjax.tasks.questions import Row, checked_questions
 
+# A larger share of questions with a misplaced answer means that the file is wrong.
+MOST_MISALIGNED = 0.01
 _BY_LINE = (".jsonl", ".ndjson")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+class _Row(NamedTuple):
+    """A question: ``item`` is an object of SQuAD's ``qas``, not checked further."""
+
+    where: str
+    id: str
+    item: Mapping[str, Any]
+    context: Any
+
+
+class _Misaligned(NamedTuple):
+    """Answers of a question, (text, start), that its context does not have there. place: how messages name it."""
+
+    place: str
+    context: str
+    answers: list[tuple[str, int]]
 
 
 def read_questions(path: str | Path, warn: Warn = silent) -> list[QuestionExample]:
@@ -23,13 +42,13 @@ def read_questions(path: str | Path, warn: Warn = silent) -> list[QuestionExampl
 
     It holds SQuAD's tree of articles, paragraphs and questions; or rows, each with its context, as a JSON list, under
     "data", or as an object a line (always in .jsonl and .ndjson). A question without ``answers`` is one to predict.
-    warn: see ``checked_questions``. Raises DataError that begins with "path:line:", the line of the question's id.
+    warn: see ``_checked_questions``. Raises DataError that begins with "path:line:", the line of the question's id.
     """
     path = Path(path)
-    return not_empty(checked_questions(_rows(path), warn), f"{path}:1: there is no question in it")
+    return not_empty(_checked_questions(_rows(path), warn), f"{path}:1: there is no question in it")
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[_Row]:
     tree, text = _tree(path)
     if tree is None:
         for number, item in json_objects(path):
@@ -73,10 +92,9 @@ def _text(path: Path) -> str:
     refuse_binary(path, data)
     try:
         return data.decode("utf-8")
-    except UnicodeDecodeError:
-        for number, line in enumerate(data.split(b"\n"), start=1):
-            decoded(line, path, number)
-        raise
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        return decoded(data.split(b"\n")[number - 1], path, number)  # raises
 
 
 class _Places:
@@ -95,18 +113,18 @@ class _Places:
         return self.here
 
 
-def _questions(item: Any, where: str, line: Callable[[str], int], path: Path, index: int) -> Iterator[Row]:
+def _questions(item: Any, where: str, line: Callable[[str], int], path: Path, index: int) -> Iterator[_Row]:
     """The rows of an article with paragraphs, of a paragraph with ``qas``, or of a row. line: finds a string's line."""
     if isinstance(item, dict) and isinstance(item.get("question"), str):
         id = item.get("id")
         where = f"{path}:{line(id if isinstance(id, str) else item['question'])}"
-        yield Row(where, str(index) if id is None else _id(item, where), item, item.get("context"))
+        yield _Row(where, str(index) if id is None else _id(item, where), item, item.get("context"))
     elif isinstance(item, dict) and isinstance(item.get("qas"), list):
         where = f"{path}:{line('qas')}"
         for own in item["qas"]:
             id = _id(own, where)
             where = f"{path}:{line(own['id'] if isinstance(own['id'], str) else str(own.get('question')))}"
-            yield Row(where, id, own, item.get("context"))
+            yield _Row(where, id, own, item.get("context"))
     elif isinstance(item, dict) and isinstance(item.get("paragraphs"), list):
         line("paragraphs")
         for paragraph in item["paragraphs"]:
@@ -131,3 +149,156 @@ def _not_squad(item: Any, where: str, key: str) -> DataError:
         f"{where}: not a SQuAD file: there must be an object with a list {key!r}, or rows with 'question', 'context' "
         f"and 'answers', not {quoted(item)}"
     )
+
+
+def question_examples(questions: Sequence[Mapping[str, Any]], warn: Warn = silent) -> list[QuestionExample]:
+    """Examples from objects with ``question``, ``context`` and, if known, ``answers`` and ``id`` (else the index).
+
+    ``answers``: a list of ``{"text": ..., "answer_start": ...}`` as in SQuAD's files, or an object with both as lists
+    as in ``datasets``; [] if there is no answer. Raises DataError.
+    """
+    rows = []
+    for i, item in enumerate(questions):
+        where = f"questions[{i}]"
+        if not isinstance(item, Mapping):
+            raise DataError(f"{where}: must be an object with 'question' and 'context', not {quoted(item)}")
+        rows.append(_Row(where, str(item.get("id", i)), item, item.get("context")))
+    return not_empty(_checked_questions(rows, warn), "questions: there is no question")
+
+
+def _checked_questions(rows: Iterable[_Row], warn: Warn) -> list[QuestionExample]:
+    """The examples of the rows.
+
+    Leaves out answers that are not at their place in the context, questions that have no other answer, and all answers
+    of questions marked as impossible, which can only be plausible ones; ``warn`` gets a line on each. Raises DataError
+    for any other mistake, such as a repeated id, and if more than ``MOST_MISALIGNED`` of the questions have a misplaced
+    answer.
+    """
+    found: list[QuestionExample] = []
+    misaligned: list[_Misaligned] = []
+    impossible: list[str] = []
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row.id in seen:
+            raise DataError(f"{row.where}: question {named(row.id)} is already at {seen[row.id]}")
+        seen[row.id] = row.where
+        place = f"{row.where}: question {named(row.id)}"
+        check_text(row.context, row.where, "the context")
+        check_text(row.item.get("question"), place, "the text")
+        given = _given_answers(row.item, place)
+        if given and _is_impossible(row.item, place):
+            impossible.append(place)
+            given = []
+        answers, wrong = _aligned(given or [], row.context, place)
+        if wrong:
+            misaligned.append(_Misaligned(place, row.context, wrong))
+        if answers or not wrong:
+            known = None if given is None else tuple(answers)
+            found.append(QuestionExample(row.where, row.id, row.item["question"], row.context, known))
+    if impossible:
+        warn(
+            f"{impossible[0]}: marked as impossible, but has answers, which are taken to be plausible ones; "
+            f"{len(impossible):,} of {len(seen):,} questions {'are' if len(impossible) > 1 else 'is'} like this"
+        )
+    if misaligned:
+        _judge(misaligned, len(seen), len(seen) - len(found), warn)
+    return found
+
+
+def _judge(misaligned: Sequence[_Misaligned], questions: int, left_out: int, warn: Warn) -> None:
+    place, context, answers = misaligned[0]
+    text, start = answers[0]
+    there, at = quoted(context[max(start, 0) :][: len(text)]), context.find(text)
+    hint = f"it is at {at}" if at >= 0 else "the context does not contain it"
+    count = f"{len(misaligned):,} of {questions:,} questions {'have' if len(misaligned) > 1 else 'has'} such an answer"
+    line = f"{place}: the answer {quoted(text)} is not at {start} in its context, but {there} is; {hint}; {count}"
+    if len(misaligned) > MOST_MISALIGNED * questions:
+        units = [
+            name
+            for name, fits in _UNITS.items()
+            if all(start > 0 and fits(one.context, text, start) for one in misaligned for text, start in one.answers)
+        ]
+        advice = "correct their answer_start, or take them out of the file"
+        if units:
+            advice = f"all fit if they count {' or '.join(units)}: answer_start must count characters from 0"
+        raise DataError(f"{line}, more than {MOST_MISALIGNED:.0%}; {advice}")
+    without = f", and so {'are' if left_out > 1 else 'is'} {left_out:,} question{'s' * (left_out > 1)} without another"
+    warn(f"{line}; it is left out{without if left_out else ''}")
+
+
+def _encoded(name: str, size: int) -> Callable[[str, str, int], bool]:
+    """Whether a context has a text at an offset in units of ``size`` bytes."""
+    encode = lambda text: text.encode(name, "surrogatepass")
+    return lambda context, text, start: encode(context).startswith(encode(text), size * start)
+
+
+# What offsets may count instead of characters from 0.
+_UNITS: dict[str, Callable[[str, str, int], bool]] = {
+    "bytes of UTF-8": _encoded("utf-8", 1),
+    "units of UTF-16": _encoded("utf-16-le", 2),
+    "characters from 1": lambda context, text, start: context.startswith(text, start - 1),
+}
+
+
+def _given_answers(item: Mapping[str, Any], place: str) -> list[Any] | None:
+    """The answers of a question as a list of objects; None if they are unknown. Raises DataError."""
+    answers = item.get("answers")
+    if answers is None:
+        return [] if _is_impossible(item, place) else None
+    if isinstance(answers, Mapping) and {"text", "answer_start"} <= answers.keys():
+        texts, starts = (_as_list(answers[name]) for name in ("text", "answer_start"))
+        if len(texts) != len(starts):
+            raise DataError(f"{place}: 'answers' has {len(texts)} texts and {len(starts)} starts")
+        found = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    elif isinstance(answers, Mapping | str) or not isinstance(python_value(answers), Sequence):
+        raise DataError(
+            f"{place}: 'answers' must be a list, or an object with the lists 'text' and 'answer_start', not "
+            f"{quoted(answers)}"
+        )
+    else:
+        found = list(python_value(answers))
+    if not found and item.get("is_impossible") is not None and not _is_impossible(item, place):
+        raise DataError(f"{place}: is marked as not impossible, but has no answer")
+    return found
+
+
+def _is_impossible(item: Mapping[str, Any], place: str) -> bool:
+    given = python_value(item.get("is_impossible"))
+    if given not in (None, True, False):
+        raise DataError(f"{place}: 'is_impossible' must be true or false, not {quoted(given)}")
+    return bool(given)
+
+
+def _as_list(value: Any) -> list[Any]:
+    value = python_value(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _aligned(given: Sequence[Any], context: str, place: str) -> tuple[list[Answer], list[tuple[str, int]]]:
+    """(the answers that are at their places, text and start of the others). Raises DataError for an invalid answer."""
+    found: list[Answer] = []
+    wrong: list[tuple[str, int]] = []
+    for item in given:
+        values = item if isinstance(item, Mapping) else {}
+        text, start = values.get("text"), python_value(values.get("answer_start"))
+        if isinstance(start, float) and start.is_integer():
+            start = int(start)
+        if not isinstance(text, str) or not isinstance(start, numbers.Integral) or isinstance(start, bool):
+            raise DataError(
+                f"{place}: an answer must have a string 'text' and a number 'answer_start', not {quoted(item)}"
+            )
+        if not text.strip():
+            raise DataError(f"{place}: an answer is empty; a question without an answer needs the list []")
+        answer = _at(context, text, int(start))
+        if answer is None:
+            wrong.append((text, int(start)))
+        else:
+            found.append(answer)
+    return found, wrong
+
+
+def _at(context: str, text: str, start: int) -> Answer | None:
+    """The answer if it is at its place, at least without the white space around it."""
+    bare = text.strip()
+    places = [(text, start), (bare, start + text.index(bare)), (bare, start)] if start >= 0 else []
+    return next((Answer(own, begin) for own, begin in places if context.startswith(own, begin)), None)

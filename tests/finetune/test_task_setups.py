@@ -17,8 +17,8 @@ from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_setup
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.questions import question_examples
 from bertjax.tasks.retrieval import ranks, retrieval_scores
+from bertjax.tasks.squad import question_examples
 
 # Those of the model's vocabulary that are neither places nor people.
 WORDS = ["film", "book", "story", "plot", "song", "the", "a", "was", "is", "very", "not", "quite", "too", "and", "it"]

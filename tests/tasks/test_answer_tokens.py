@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bertjax.tasks import squad_metrics
-from bertjax.tasks.answer_tokens import answer_tokenizer, character_tokens, counted_in_characters, word_tokens
 from bertjax.tasks.examples import Answer, QuestionExample
+from bertjax.tasks.squad_metrics import answer_tokenizer, character_tokens, counted_in_characters, word_tokens
 
 CHINESE = "授時曆由元朝的郭守敬等人編制，於1281年頒行。"
 JAPANESE = "「東京タワー」は1958年12月23日に竣工した。高さは333メートル、NHKの送信に使われた。"

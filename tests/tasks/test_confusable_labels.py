@@ -9,10 +9,10 @@ import pytest
 
 from bertjax.errors import DATA, DataError, exit_code
 from bertjax.tasks.conll import read_tagged
+from bertjax.tasks.entities import TagNames
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.labels import label_ids, label_map
 from bertjax.tasks.tables import Columns, read_texts
-from bertjax.tasks.tag_names import TagNames
 
 ALIKE = {
     "zero width": ("pos", "pos\u200b", "characters that cannot be seen"),

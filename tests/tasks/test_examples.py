@@ -10,7 +10,7 @@ import pytest
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.examples import Answer, TaggedExample, tagged_examples, text_examples
-from bertjax.tasks.questions import question_examples
+from bertjax.tasks.squad import question_examples
 from bertjax.tasks.tables import Columns, read_texts
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import COMPARED, SCORES, bootstrap, score_intervals
+from bertjax.tasks.squad import question_examples
 
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 

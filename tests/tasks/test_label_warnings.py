@@ -9,7 +9,7 @@ import pytest
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings, majority
 from bertjax.tasks.labels import count_labels, label_ids, label_map
-from bertjax.tasks.questions import question_examples
+from bertjax.tasks.squad import question_examples
 
 
 def cautions(labels, held_out=(), kind="classification", separator=","):

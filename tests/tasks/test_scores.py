@@ -14,8 +14,8 @@ from scipy import stats
 from seqeval import metrics as seqeval
 from sklearn import metrics
 
-from bertjax.tasks.questions import question_examples
 from bertjax.tasks.scores import MOST_OF_MATRIX, SCORES, are_entities, per_class
+from bertjax.tasks.squad import question_examples
 
 TAGS = ("O", "B-a", "B-b", "I-a", "I-b")
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bertjax.errors import DataError
 from bertjax.tasks import squad_metrics
-from bertjax.tasks.answer_tokens import normalize_answer
 from bertjax.tasks.examples import Answer, QuestionExample
 from bertjax.tasks.scores import SCORES
+from bertjax.tasks.squad_metrics import normalize_answer
 
 
 def question(id, *answers):

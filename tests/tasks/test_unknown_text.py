@@ -8,7 +8,7 @@ from bertjax.errors import DataError
 from bertjax.inference.prediction_tasks import warning_of_unknown
 from bertjax.tasks.examples import tagged_examples, text_examples
 from bertjax.tasks.label_warnings import unknown_text_warnings
-from bertjax.tasks.questions import question_examples
+from bertjax.tasks.squad import question_examples
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceTokenizer
 
 WORDS = ["the", "river", "is", "wide", "cafe"]

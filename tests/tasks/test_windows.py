@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bertjax.tasks.spans import (
+from bertjax.tasks.windows import (
     Window,
     WordRow,
     best_spans,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.tasks.qa_windows import AnswerCandidate, find_answers, question_windows
+from bertjax.tasks.windows import AnswerCandidate, find_answers, question_windows
 from bertjax.text.vocabulary import train_tokenizer
 
 TEXTS = ["The cat sat on the mat, and the dog sat on the log.", "Who sat on the mat? café naïve"] * 5
