@@ -19,7 +19,7 @@ from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, column_names, scored
 from bertjax.inference.batches import ONE_DEVICE, Placement
-from bertjax.inference.embed import embed_placed
+from bertjax.inference.embed import embed
 from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
@@ -89,8 +89,9 @@ def score_cosines(
     vectors = []
     size = placement.rows(options.tokens_at_once // _TEXT_LENGTH)
     settings = {"batch_size": size, "pooling": options.pooling, "max_length": options.max_length, "normalize": True}
+    settings["placement"] = placement
     for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-        vectors.append(embed_placed(placement, model, tokenizer, texts[begin : begin + _TEXTS_AT_ONCE], **settings))
+        vectors.append(embed(model, tokenizer, texts[begin : begin + _TEXTS_AT_ONCE], **settings))
         show("embedding texts", min(begin + _TEXTS_AT_ONCE, len(texts)), len(texts))
     rows = np.concatenate(vectors).astype(np.float64)
     one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))

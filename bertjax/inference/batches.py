@@ -8,10 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bertjax.config import ModelConfig
 from bertjax.inference.encoding import Encoded, padded
 from bertjax.inference.row_lengths import by_length, fixed_lengths, row_length
-from bertjax.model.bert import merge_params, split_params
+from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.task import TaskModel
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
 
@@ -34,20 +33,25 @@ class Placement:
 ONE_DEVICE = Placement()
 
 
-# ``(arrays [rows, length], indices of the examples in the first rows) -> one result a row``
-RunBatch = Callable[[dict[str, np.ndarray], Sequence[int]], Sequence[Any]]
-
-
 def run_by_length(
-    examples: Sequence[Encoded], batch_size: int, config: ModelConfig, pad_id: int, run: RunBatch, shards: int = 1
+    function: Callable[..., Any],
+    model: Bert | TaskModel,
+    tokenizer: Tokenizer,
+    examples: Sequence[Encoded],
+    batch_size: int,
+    *settings: Any,
+    positions: Sequence[Sequence[int]] | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> list[Any]:
-    """``run`` on all examples, in batches of similar lengths; results in the order of the examples.
+    """``function(model, arguments of the model [rows, ...], *settings)``, compiled, on batches of similar lengths.
 
-    shards: divides the rows of every batch. Raises ValueError for an example that the model cannot take, and a
-    batch_size that is not positive.
+    Returns one result for each example, in their order: the row of each array that ``function`` returns. positions: of
+    each example, passed to the model as ``masked_lm_positions``. Raises ValueError for an example that the model cannot
+    take, and a batch_size that is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size} must be positive")
+    config, (graphdef, params) = model.config, split_params(model)
     longest = config.max_position_embeddings
     lengths = np.array([len(example.input_ids) for example in examples], np.int64)
     if len(lengths) and lengths.max() > longest:
@@ -60,12 +64,23 @@ def run_by_length(
     for numbers in by_length(lengths, batch_size):
         chosen = numbers.tolist()
         rows = batch_size if len(examples) > batch_size else min(batch_size, 1 << (len(chosen) - 1).bit_length())
-        rows = -(-rows // shards) * shards
+        rows = -(-rows // placement.shards) * placement.shards
         length = row_length(fixed_lengths(longest), lengths[chosen].max())
-        batch = padded([examples[index] for index in chosen], rows, length, pad_id)
-        for index, result in zip(chosen, run(batch, chosen), strict=False):
-            results[index] = result
+        batch = padded([examples[index] for index in chosen], rows, length, tokenizer.pad_id)
+        if positions is not None:
+            most = 1 << (max(len(positions[index]) for index in chosen) - 1).bit_length()
+            batch["masked_lm_positions"] = np.zeros((rows, most), np.int32)
+            for row, index in enumerate(chosen):
+                batch["masked_lm_positions"][row, : len(positions[index])] = positions[index]
+        outputs = placement.get(_compiled(function, graphdef, params, placement.put(batch), settings))
+        for row, index in enumerate(chosen):
+            results[index] = jax.tree.map(lambda output, row=row: output[row], outputs)
     return results
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def _compiled(function: Callable[..., Any], graphdef: Any, params: Any, batch: Any, settings: tuple[Any, ...]) -> Any:
+    return function(merge_params(graphdef, params), batch, *settings)
 
 
 # Kind of task -> the function for its models.
@@ -81,28 +96,28 @@ _USES = {
 
 def check_task(model: Any, tokenizer: Any, *kinds: str) -> None:
     """Raises TypeError or ValueError, naming the argument, unless it is a model of these kinds and its tokenizer."""
-    check_is_tokenizer(tokenizer)
     if not isinstance(model, TaskModel):
         raise TypeError(f"model must come from bertjax.load_task_model(path), not be a {type(model).__name__}")
     if model.task.kind not in kinds:
         raise ValueError(f"model is for {model.task.kind}, not {' or '.join(kinds)}; use {_USES[model.task.kind]}")
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")
+    check_pair(model, tokenizer)
+
+
+def check_pair(model: Any, tokenizer: Any, may_pad: bool = False) -> None:
+    """Raises TypeError or ValueError unless ``tokenizer`` is one and has as many entries as the model, or with
+    ``may_pad`` fewer."""
+    check_is_tokenizer(tokenizer)
+    entries, rows = tokenizer.vocab_size, model.config.vocab_size
+    if entries > rows or (entries < rows and not may_pad):
+        raise ValueError(f"tokenizer has {entries} entries, model {rows}")
 
 
 def task_logits(
     model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Encoded], batch_size: int
 ) -> list[np.ndarray]:
     """The logits of each example, float32: [C] for heads on the pooled output, else [at least its length, C]."""
-    graphdef, params = split_params(model)
-
-    def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[np.ndarray]:
-        return list(np.asarray(_logits(graphdef, params, batch)))
-
-    return run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
+    return run_by_length(_logits, model, tokenizer, examples, batch_size)
 
 
-@partial(jax.jit, static_argnums=0)
-def _logits(graphdef: Any, params: Any, batch: Any) -> jax.Array:
-    output: Any = merge_params(graphdef, params)(**batch)
-    return output.logits
+def _logits(model: TaskModel, batch: dict[str, jax.Array]) -> jax.Array | None:
+    return model(**batch).logits

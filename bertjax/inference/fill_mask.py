@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bertjax.inference.batches import run_by_length
-from bertjax.inference.encoding import encode_texts, mask_pattern
-from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
+from bertjax.inference.batches import check_pair, run_by_length
+from bertjax.inference.encoding import check_text, encode_texts, mask_pattern
+from bertjax.model.bert import Bert
+from bertjax.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,6 @@ class Filling:
     text: str
 
 
-@overload
-def fill_mask(
-    model: Bert, tokenizer: Tokenizer, texts: str, *, top_k: int = 5, batch_size: int = 32
-) -> list[Filling] | list[list[Filling]]: ...
-@overload
-def fill_mask(
-    model: Bert, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5, batch_size: int = 32
-) -> list[list[Filling] | list[list[Filling]]]: ...
 def fill_mask(
     model: Bert, tokenizer: Tokenizer, texts: str | Sequence[str], *, top_k: int = 5, batch_size: int = 32
 ) -> Any:
@@ -46,14 +37,11 @@ def fill_mask(
     if isinstance(texts, str):
         return fill_mask(model, tokenizer, [texts], top_k=top_k, batch_size=batch_size)[0]
     texts = list(texts)
-    check_is_tokenizer(tokenizer)
     for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"texts[{index}] must be a string, not {type(text).__name__}")
+        check_text(text, f"texts[{index}]")
     if not model.for_pretraining:
         raise ValueError("model has no masked-LM head; make or load it with for_pretraining=True")
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")
+    check_pair(model, tokenizer)
     if not 1 <= top_k <= tokenizer.vocab_size:
         raise ValueError(f"top_k = {top_k} must lie in 1 .. {tokenizer.vocab_size}")
     examples = encode_texts(tokenizer, texts)
@@ -61,18 +49,7 @@ def fill_mask(
     for index, found in enumerate(places):
         if not found:
             raise ValueError(f"texts[{index}] has no {tokenizer.token(tokenizer.mask_id)}: {texts[index][:80]!r}")
-
-    graphdef, params = split_params(model)
-
-    def run(batch: dict[str, np.ndarray], chosen: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        most = 1 << (max(len(places[index]) for index in chosen) - 1).bit_length()
-        positions = np.zeros((len(batch["input_ids"]), most), np.int32)
-        for row, index in enumerate(chosen):
-            positions[row, : len(places[index])] = places[index]
-        scores, ids = _top(graphdef, params, batch, positions, top_k)
-        return list(zip(np.asarray(scores), np.asarray(ids), strict=True))
-
-    found = run_by_length(examples, batch_size, model.config, tokenizer.pad_id, run)
+    found = run_by_length(_top, model, tokenizer, examples, batch_size, top_k, positions=places)
     results, masks = [], mask_pattern(tokenizer)
     for text, (scores, ids) in zip(texts, found, strict=True):
         spans = [match.span() for match in masks.finditer(text)]
@@ -81,10 +58,9 @@ def fill_mask(
     return results
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _top(graphdef: Any, params: Any, batch: Any, positions: jax.Array, top_k: int):
-    """Probabilities and ids [B, masks, top_k] at positions [B, masks]."""
-    logits: Any = merge_params(graphdef, params)(**batch, masked_lm_positions=positions).mlm_logits
+def _top(model: Bert, batch: dict[str, jax.Array], top_k: int) -> tuple[jax.Array, jax.Array]:
+    """Probabilities and ids [B, masks, top_k] at ``masked_lm_positions``."""
+    logits: Any = model(**batch).mlm_logits
     return jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32), axis=-1), top_k)
 
 
