@@ -14,21 +14,16 @@ the results, which take the place of fields with their names. For text alone a l
 Exit codes: 0 done; 2 usage; 3 the model's files cannot be used, or some lines could not be (they are answered by an
 object with "line" and "error"; a line has at most 4 MiB)."""
 
-from __future__ import annotations
-
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from bertjax.cli.command import ArgumentParser, fail, guarded
+from bertjax.cli.command import ArgumentParser, guarded
 from bertjax.cli.digits import number_in, whole_number
 from bertjax.cli.json_text import dump, is_finite
 from bertjax.cli.showing import note
-from bertjax.errors import DATA, USAGE, ConfigError
-
-if TYPE_CHECKING:
-    from bertjax.inference.prediction_tasks import PredictionTask
+from bertjax.errors import ConfigError, DataError, ModelFileError
 
 _NORMALIZE = "to length 1, so that products are cosines; default as the model was made, else not"
 _THRESHOLD = "probability over which a label is given, where a text may have several (default 0.5)"
@@ -42,45 +37,15 @@ def _positive(text: str) -> int:
     return number
 
 
-def _option(help: str, metavar: str | None = None, **settings: Any) -> dict[str, Any]:
-    return {"help": help, **({"metavar": metavar} if metavar else {}), **settings}
-
-
 _ONE, _PAIR = '{"text": "..."}', '{"text": "...", "second": "..."}'
-# Task -> (what it gives, its JSON lines, its options).
-_TASKS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
-    "fill-mask": (
-        "the most probable tokens for [MASK]",
-        _ONE,
-        {"--top_k": _option("tokens for each mask (default 5)", "K", type=_positive, default=5)},
-    ),
-    "embed": (
-        "a vector for each text, as JSON lines",
-        _ONE,
-        {
-            "--pooling": _option("default: the model's own, else mean", choices=("mean", "cls")),
-            "--normalize": _option(_NORMALIZE, action="store_true", default=None),
-            "--max_length": _option("tokens of a text that are read", "N", type=_positive),
-        },
-    ),
-    "classify": (
-        "a label, several labels, or a number for each text or pair",
-        f"{_ONE} or {_PAIR}",
-        {
-            "--pairs": _option("TEXTs are pairs: first, second, first, second, ...", action="store_true"),
-            "--threshold": _option(_THRESHOLD, "P", type=number_in(0, 1), default=0.5),
-        },
-    ),
-    "tag": ("a tag for each word, and the entities that tags make", _ONE + ' or {"words": ["...", ...]}', {}),
-    "answer": (
-        "the answers to questions, as they stand in a context",
-        '{"question": "...", "context": "..."}',
-        {
-            "--context": _option("the text that holds the answers; each TEXT is a question", "TEXT"),
-            "--n_best": _option("answers to each question (default 3)", "N", type=_positive, default=3),
-        },
-    ),
-    "similarity": ("how alike two texts are: a cosine, or the score of a model for pairs", _PAIR, {}),
+# Task -> (what it gives, its JSON lines).
+_TASKS = {
+    "fill-mask": ("the most probable tokens for [MASK]", _ONE),
+    "embed": ("a vector for each text, as JSON lines", _ONE),
+    "classify": ("a label, several labels, or a number for each text or pair", f"{_ONE} or {_PAIR}"),
+    "tag": ("a tag for each word, and the entities that tags make", _ONE + ' or {"words": ["...", ...]}'),
+    "answer": ("the answers to questions, as they stand in a context", '{"question": "...", "context": "..."}'),
+    "similarity": ("how alike two texts are: a cosine, or the score of a model for pairs", _PAIR),
 }
 
 
@@ -88,48 +53,53 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     parser = ArgumentParser("python -m bertjax.predict", __doc__)
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    for name, (gives, lines, settings) in _TASKS.items():
+    add: dict[str, Callable[..., Any]] = {}
+    for name, (gives, lines) in _TASKS.items():
         own: Any = tasks.add_parser(name, epilog=parser.epilog, help=gives, description=f"A JSON line: {lines}")
-        own.add_argument("--model", required=True, metavar="DIR", help="model folder or workdir")
-        own.add_argument("--batch_size", type=_positive, default=32, metavar="N", help="texts at once (default 32)")
-        own.add_argument("texts", nargs="*", metavar="TEXT", help="text; without any, JSON lines on standard input")
+        add[name] = own.add_argument
+        add[name]("--model", required=True, metavar="DIR", help="model folder or workdir")
+        add[name]("--batch_size", type=_positive, default=32, metavar="N", help="texts at once (default 32)")
+        add[name]("texts", nargs="*", metavar="TEXT", help="text; without any, JSON lines on standard input")
         if name != "embed":
-            own.add_argument("--json", action="store_true", help="JSON lines for TEXT arguments, too")
-        for flag, setting in settings.items():
-            own.add_argument(flag, **setting)
-    return parser.run(argv, _run)
+            add[name]("--json", action="store_true", help="JSON lines for TEXT arguments, too")
+    add["fill-mask"]("--top_k", type=_positive, default=5, metavar="K", help="tokens for each mask (default 5)")
+    add["embed"]("--pooling", choices=("mean", "cls"), help="default: the model's own, else mean")
+    add["embed"]("--normalize", action="store_true", default=None, help=_NORMALIZE)
+    add["embed"]("--max_length", type=_positive, metavar="N", help="tokens of a text that are read")
+    add["classify"]("--pairs", action="store_true", help="TEXTs are pairs: first, second, first, second, ...")
+    add["classify"]("--threshold", type=number_in(0, 1), default=0.5, metavar="P", help=_THRESHOLD)
+    add["answer"]("--context", metavar="TEXT", help="the text that holds the answers; each TEXT is a question")
+    add["answer"]("--n_best", type=_positive, default=3, metavar="N", help="answers to each question (default 3)")
+    return parser.run(argv, lambda options: guarded(lambda: _predict(options)))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> None:
+    """Prints the answers. Raises DataError if there are lines that could not be used."""
     if not options.texts and (sys.stdin is None or sys.stdin.isatty()):
-        return fail("no TEXT; give one, or JSON lines on standard input", USAGE)
-    failed: list[int] = []
-    code = guarded(lambda: failed.append(_predict(options)))
-    if code == 0 and failed[0]:
-        return fail(f'{failed[0]} line{"s" * (failed[0] > 1)} could not be used; see the objects with "error"', DATA)
-    return code
-
-
-def _predict(options: argparse.Namespace) -> int:
-    """Writes the answers; returns how many lines could not be used."""
+        raise ConfigError("no TEXT; give one, or JSON lines on standard input")
     values = _values(options)
     # Only now, so that the command answers mistakes at once.
-    from bertjax.inference.json_lines import answered
-    from bertjax.inference.prediction_tasks import PREDICTION_TASKS, warning_of_unknown
+    from bertjax.inference.json_lines import NOT_FINITE, answered, bounded_lines
+    from bertjax.inference.prediction_tasks import PREDICTION_TASKS
 
     task = PREDICTION_TASKS[options.task]
-    model, tokenizer = task.load(options.model)
-    work = task.make_work(model, tokenizer, options)
-    work = warning_of_unknown(work, tokenizer, lambda line: note(f"warning: {line}"))
+    work = task.open(options, lambda line: note(f"warning: {line}"))
     if not options.texts:
-        lines = _counted(_readable(sys.stdin.buffer))
+        lines = _counted(bounded_lines(sys.stdin.buffer))
         return _write(answered(lines, task.read, work, options.batch_size * _BATCHES_AT_ONCE))
-    results = _of_arguments(task, work, values)
+    try:
+        records, items = zip(*map(task.read, values), strict=True)
+        results = work(list(items))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if not is_finite(results):
+        raise ModelFileError(NOT_FINITE)
+    answers = [record | result for record, result in zip(records, results, strict=True)]
     if task.show is None or options.json:
-        return _write(results)
-    for result in results:
-        task.show(result)
-    return 0
+        return _write(answers)
+    for one in answers:
+        task.show(one)
+    return None
 
 
 def _values(options: argparse.Namespace) -> list[Any]:
@@ -149,37 +119,14 @@ def _values(options: argparse.Namespace) -> list[Any]:
     return [{"question": question, "context": context} for question in texts] if context is not None else texts
 
 
-def _of_arguments(task: PredictionTask, work: Any, values: list[Any]) -> list[dict[str, Any]]:
-    from bertjax.errors import ModelFileError
-    from bertjax.inference.json_lines import NOT_FINITE
-
-    try:
-        records, items = zip(*map(task.read, values), strict=True)
-        results = work(list(items))
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if not is_finite(results):
-        raise ModelFileError(NOT_FINITE)
-    return [record | result for record, result in zip(records, results, strict=True)]
-
-
-def _write(answers: Iterable[dict[str, Any]]) -> int:
+def _write(answers: Iterable[dict[str, Any]]) -> None:
     failed = 0
     for answer in answers:
         failed += "error" in answer
         print(dump(answer, sys.stdout.encoding or "utf-8"))
     sys.stdout.flush()
-    return failed
-
-
-def _readable(stream: BinaryIO) -> Iterator[bytes]:
-    from bertjax.errors import DataError
-    from bertjax.inference.json_lines import bounded_lines
-
-    try:
-        yield from bounded_lines(stream)
-    except OSError as error:
-        raise DataError(f"standard input cannot be read: {error.strerror or error}") from None
+    if failed:
+        raise DataError(f'{failed} line{"s" * (failed > 1)} could not be used; see the objects with "error"')
 
 
 def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
@@ -188,13 +135,10 @@ def _counted(lines: Iterable[bytes]) -> Iterable[bytes]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} texts read"), TimeElapsedColumn()
-    console, on_terminal = Console(stderr=True), sys.stderr.isatty()
     # By default rich takes over standard output, too, and would wrap the answers into the terminal.
-    with Progress(*columns, console=console, disable=not on_terminal, redirect_stdout=False) as progress:
-        task = progress.add_task("", total=None)
-        for line in lines:
-            yield line
-            progress.advance(task)
+    settings = {"console": Console(stderr=True), "disable": not sys.stderr.isatty(), "redirect_stdout": False}
+    with Progress(*columns, **settings) as progress:
+        yield from progress.track(lines)
 
 
 if __name__ == "__main__":

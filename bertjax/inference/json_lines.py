@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from bertjax.cli.json_text import is_finite, parse
 from bertjax.cli.showing import short
+from bertjax.errors import DataError
 
 # Parsed line -> (object whose fields are kept in the answer, item for ``Work``); ValueError says what it must be.
 Read = Callable[[Any], tuple[dict[str, Any], Any]]
@@ -26,14 +27,18 @@ class TooLong(bytes):
 
 
 def bounded_lines(stream: BinaryIO, most: int = MOST_BYTES) -> Iterator[bytes]:
-    """The lines of a stream; ``TooLong`` for one of more than ``most`` bytes, which are never held. Raises OSError."""
-    while line := stream.readline(most + 1):
-        if len(line) <= most or (len(line) == most + 1 and line.endswith(b"\n")):
-            yield line
-            continue
-        yield TooLong(f"longer than {most:,} bytes".encode())
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(most + 1)
+    """The lines of standard input; ``TooLong`` for one of more than ``most`` bytes, which are never held. Raises
+    DataError."""
+    try:
+        while line := stream.readline(most + 1):
+            if len(line) <= most or (len(line) == most + 1 and line.endswith(b"\n")):
+                yield line
+                continue
+            yield TooLong(f"longer than {most:,} bytes".encode())
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(most + 1)
+    except OSError as error:
+        raise DataError(f"standard input cannot be read: {error.strerror or error}") from None
 
 
 def answered(

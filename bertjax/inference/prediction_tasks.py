@@ -29,12 +29,24 @@ _MOST_LABELS = 5  # of a text, that are shown
 
 @dataclasses.dataclass(frozen=True)
 class PredictionTask:
-    """load: path -> (model, tokenizer). read, make_work: see ``json_lines``. show: prints an answer for a person."""
+    """load: path -> (model, tokenizer). read: see ``json_lines``. predict: model, tokenizer, items and ``settings``,
+    which are options of the command, -> a JSON object for each item. show: prints one for a person."""
 
     load: Callable[[str], tuple[Any, Any]]
     read: Read
-    make_work: Callable[[Any, Any, argparse.Namespace], Work]
+    predict: Callable[..., list[dict[str, Any]]]
+    settings: tuple[str, ...]
     show: Callable[[dict[str, Any]], None] | None = None
+
+    def open(self, options: argparse.Namespace, warn: Callable[[str], None]) -> Work:
+        """The task with the model of ``options``. Raises ConfigError for options that do not fit the model."""
+        model, tokenizer = self.load(options.model)
+        settings = {name: getattr(options, name) for name in ("batch_size", *self.settings)}
+        if (top_k := settings.get("top_k", 1)) > tokenizer.vocab_size:
+            raise ConfigError(f"--top_k={top_k} is more than the {tokenizer.vocab_size} entries of the vocabulary")
+        if settings.get("max_length") is not None and settings["max_length"] < 5:
+            raise ConfigError(f"--max_length={settings['max_length']} is too small; the least is 5")
+        return warning_of_unknown(partial(self.predict, model, tokenizer, **settings), tokenizer, warn)
 
 
 def warning_of_unknown(work: Work, tokenizer: Tokenizer, warn: Callable[[str], None]) -> Work:
@@ -136,55 +148,26 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
-def _fill_mask(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
-    if options.top_k > tokenizer.vocab_size:
-        raise ConfigError(f"--top_k={options.top_k} is more than the {tokenizer.vocab_size} entries of the vocabulary")
-
-    def work(texts: list[Any]) -> list[dict[str, Any]]:
-        filled = fill_mask(model, tokenizer, texts, top_k=options.top_k, batch_size=options.batch_size)
-        return [{"fillings": _rounded(masks if isinstance(masks[0], list) else [masks])} for masks in filled]
-
-    return work
+def _fill_mask(model: Any, tokenizer: Any, texts: list[Any], **settings: Any) -> list[dict[str, Any]]:
+    filled = fill_mask(model, tokenizer, texts, **settings)
+    return [{"fillings": _rounded(masks if isinstance(masks[0], list) else [masks])} for masks in filled]
 
 
-def _embed(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
-    if options.max_length is not None and options.max_length < 5:
-        raise ConfigError(f"--max_length={options.max_length} is too small; the least is 5")
-    settings = {name: getattr(options, name) for name in ("pooling", "normalize", "batch_size", "max_length")}
+def _embed(model: Any, tokenizer: Any, texts: list[Any], **settings: Any) -> list[dict[str, Any]]:
     # Nine digits hold a float32 to its last bit.
-    return lambda texts: [
-        {"embedding": [float(f"{x:.9g}") for x in vector]} for vector in embed(model, tokenizer, texts, **settings)
-    ]
+    digits = lambda vector: [float(f"{x:.9g}") for x in vector]
+    return [{"embedding": digits(vector)} for vector in embed(model, tokenizer, texts, **settings)]
 
 
-def _classify(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
-    settings = {"threshold": options.threshold, "batch_size": options.batch_size}
-    return lambda texts: [_rounded(found) for found in classify(model, tokenizer, texts, **settings)]
-
-
-def _tag(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
+def _tag(model: Any, tokenizer: Any, texts: list[Any], **settings: Any) -> list[dict[str, Any]]:
     kept = ("words", "entities") if are_entities(model.task.labels) else ("words",)
-    return lambda texts: [
-        {name: _rounded(getattr(found, name)) for name in kept}
-        for found in tag(model, tokenizer, texts, batch_size=options.batch_size)
-    ]
+    return [{name: found[name] for name in kept} for found in _rounded(tag(model, tokenizer, texts, **settings))]
 
 
-def _answer(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
-    def work(items: list[Any]) -> list[dict[str, Any]]:
-        questions, contexts = [question for question, _ in items], [context for _, context in items]
-        settings = {"n_best": options.n_best, "batch_size": options.batch_size}
-        found = (_rounded(one) for one in answer(model, tokenizer, questions, contexts, **settings))
-        return [{"answer": one.pop("text"), **one} for one in found]
-
-    return work
-
-
-def _similarity(model: Any, tokenizer: Any, options: argparse.Namespace) -> Work:
-    return lambda pairs: [
-        {"similarity": _rounded(float(score))}
-        for score in similarity(model, tokenizer, pairs, batch_size=options.batch_size)
-    ]
+def _answer(model: Any, tokenizer: Any, items: list[Any], **settings: Any) -> list[dict[str, Any]]:
+    questions, contexts = zip(*items, strict=True)
+    found = _rounded(answer(model, tokenizer, questions, contexts, **settings))
+    return [{"answer": one.pop("text"), **one} for one in found]
 
 
 # --- For a person -----------------------------------------------------------------------------------------------------
@@ -247,12 +230,22 @@ def _show_similarity(answer: dict[str, Any]) -> None:
 
 
 PREDICTION_TASKS = {
-    "fill-mask": PredictionTask(_load_pretrained, read_text, _fill_mask, _show_fillings),
-    "embed": PredictionTask(partial(_load, encoders=True), read_text, _embed),
-    "classify": PredictionTask(lambda path: _load(path, *POOLED), read_text_or_pair, _classify, _show_labels),
-    "tag": PredictionTask(lambda path: _load(path, "tagging"), read_words, _tag, _show_tags),
-    "answer": PredictionTask(lambda path: _load(path, "answering"), read_question, _answer, _show_answers),
+    "fill-mask": PredictionTask(_load_pretrained, read_text, _fill_mask, ("top_k",), _show_fillings),
+    "embed": PredictionTask(partial(_load, encoders=True), read_text, _embed, ("pooling", "normalize", "max_length")),
+    "classify": PredictionTask(
+        lambda path: _load(path, *POOLED),
+        read_text_or_pair,
+        lambda *data, **settings: _rounded(classify(*data, **settings)),
+        ("threshold",),
+        _show_labels,
+    ),
+    "tag": PredictionTask(lambda path: _load(path, "tagging"), read_words, _tag, (), _show_tags),
+    "answer": PredictionTask(lambda path: _load(path, "answering"), read_question, _answer, ("n_best",), _show_answers),
     "similarity": PredictionTask(
-        lambda path: _load(path, "embedding", "regression", encoders=True), read_pair, _similarity, _show_similarity
+        lambda path: _load(path, "embedding", "regression", encoders=True),
+        read_pair,
+        lambda *data, **settings: [{"similarity": _rounded(float(score))} for score in similarity(*data, **settings)],
+        (),
+        _show_similarity,
     ),
 }

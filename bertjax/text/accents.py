@@ -28,21 +28,30 @@ class Accents:
     caseless: float
 
 
-@dataclass(frozen=True)
 class _Letters:
-    """Counts of letters and marks. cased: letters with case. scripts: by script. marked: by character, those of Latin
-    and Greek that lose a mark. spoilt: by character, those of other scripts that change. telltale: see ``languages``.
-    """
+    """The letters and marks of texts. caseless, accented, marked, spoilt: shares of them without case, of Latin or
+    Greek, of those that lose a mark, of letters of other scripts that change. most_marked, most_spoilt: the most
+    frequent of these. others: the other scripts by frequency. telltale: see ``languages``."""
 
-    total: int
-    cased: int
-    scripts: Counter[str]
-    marked: Counter[str]
-    spoilt: Counter[str]
-    telltale: str | None
-
-    def share(self, count: int) -> float:
-        return count / self.total if self.total else 0.0
+    def __init__(self, texts: Iterable[str]) -> None:
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(unicodedata.normalize("NFC", text))
+        scripts, marked, spoilt, cased = Counter[str](), Counter[str](), Counter[str](), 0
+        for character, count in counts.items():
+            if script := _script(character):
+                scripts[script] += count
+                cased += count * (character.lower() != character.upper())
+                if without_marks(character) != character:
+                    (marked if script in _ACCENTED else spoilt)[character] += count
+        total = scripts.total()
+        share = lambda count: count / total if total else 0.0
+        self.caseless = 1.0 - share(cased) if total else 0.0
+        self.accented = share(sum(scripts[script] for script in _ACCENTED)) if total else 1.0
+        self.others = [script for script, _ in scripts.most_common() if script not in _ACCENTED]
+        self.marked, self.most_marked = share(marked.total()), _most(marked)
+        self.spoilt, self.most_spoilt = share(spoilt.total()), _most(spoilt)
+        self.telltale = next((letter for letter in TELLTALE if share(counts[letter]) > _TELLS), None)
 
 
 def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, language: str | None) -> Accents:
@@ -51,24 +60,23 @@ def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, la
     Marks are stripped if text is lowercased, most letters are Latin or Greek, other scripts lose nothing by it, and
     letters with marks are not letters of the language's alphabet.
     """
-    letters = _count(texts)
-    caseless = 1.0 - letters.share(letters.cased) if letters.total else 0.0
+    letters = _Letters(texts)
     reason = next(_reasons_to_keep(letters, lowercase, language), None)
     strip = reason is None if strip_accents is None else strip_accents
     if strip_accents is not None:
         said = f"accents are {'stripped' if strip_accents else 'kept'}, since strip_accents = {strip_accents}"
     elif reason is not None:
         said = f"accents are kept (strip_accents = False): {reason}"
-        said += f"; {caseless:.0%} have no case" if lowercase and caseless > 0.5 else ""
+        said += f"; {letters.caseless:.0%} have no case" if lowercase and letters.caseless > 0.5 else ""
     elif not letters.marked:
         said = "no letter has an accent; one that comes later loses it (strip_accents = True)"
     else:
         said = (
-            f"accents are stripped (strip_accents = True): {_accented(letters):.0%} of the letters are Latin or Greek; "
-            f"{_most(letters.marked)} ... lose theirs, {letters.share(letters.marked.total()):.1%} of the letters "
+            f"accents are stripped (strip_accents = True): {letters.accented:.0%} of the letters are Latin or Greek; "
+            f"{letters.most_marked} ... lose theirs, {letters.marked:.1%} of the letters "
             f"(data.strip_accents=False keeps them, or data.language=CODE if they are letters of the alphabet)"
         )
-    return Accents(strip, said, tuple(_warnings(letters, lowercase, strip, language)), caseless)
+    return Accents(strip, said, tuple(_warnings(letters, lowercase, strip, language)), letters.caseless)
 
 
 def _reasons_to_keep(letters: _Letters, lowercase: bool, language: str | None) -> Iterator[str]:
@@ -76,23 +84,20 @@ def _reasons_to_keep(letters: _Letters, lowercase: bool, language: str | None) -
         yield "text is not lowercased"
     if language is not None and marks_are_letters(language):
         yield f"letters with marks are letters of {language!r}"
-    if letters.total > 0 and _accented(letters) <= 0.5:
-        others = [script for script, _ in letters.scripts.most_common() if script not in _ACCENTED]
-        share = 1 - _accented(letters)
-        yield f"{share:.0%} of the letters are of other scripts than Latin and Greek ({', '.join(others[:3])})"
-    spoilt = letters.share(letters.spoilt.total())
-    if spoilt > _SPOILT:
-        yield f"{spoilt:.1%} of the letters ({_most(letters.spoilt)}) would lose what is not an accent"
+    if letters.accented <= 0.5:
+        share, scripts = 1 - letters.accented, ", ".join(letters.others[:3])
+        yield f"{share:.0%} of the letters are of other scripts than Latin and Greek ({scripts})"
+    if letters.spoilt > _SPOILT:
+        yield f"{letters.spoilt:.1%} of the letters ({letters.most_spoilt}) would lose what is not an accent"
     if language is None and letters.telltale is not None:
         yield f"its {_letter(letters.telltale)} shows a language in which letters with marks are letters"
 
 
 def _warnings(letters: _Letters, lowercase: bool, strip: bool, language: str | None) -> Iterator[str]:
-    spoilt = letters.share(letters.spoilt.total())
-    if strip and spoilt > _SPOILT:
+    if strip and letters.spoilt > _SPOILT:
         yield (
-            f"data.strip_accents = True deletes what is not an accent from {spoilt:.1%} of the letters "
-            f"({_most(letters.spoilt)}); leave it out, or use data.strip_accents=False"
+            f"data.strip_accents = True deletes what is not an accent from {letters.spoilt:.1%} of the letters "
+            f"({letters.most_spoilt}); leave it out, or use data.strip_accents=False"
         )
     if lowercase and language is None and has_dotless_i(TELLTALE.get(letters.telltale or "")):
         yield (
@@ -106,27 +111,6 @@ def caseless_warning(caseless: float) -> list[str]:
     if caseless <= 0.5:
         return []
     return [f"data.lowercase = True changes little of the text: {caseless:.0%} of its letters have no case"]
-
-
-def _accented(letters: _Letters) -> float:
-    return letters.share(sum(letters.scripts[script] for script in _ACCENTED))
-
-
-def _count(texts: Iterable[str]) -> _Letters:
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(unicodedata.normalize("NFC", text))
-    scripts, marked, spoilt, cased = Counter[str](), Counter[str](), Counter[str](), 0
-    for character, count in counts.items():
-        script = _script(character)
-        if script:
-            scripts[script] += count
-            cased += count * (character.lower() != character.upper())
-            if without_marks(character) != character:
-                (marked if script in _ACCENTED else spoilt)[character] += count
-    total = scripts.total()
-    telltale = next((letter for letter in TELLTALE if total and counts[letter] / total > _TELLS), None)
-    return _Letters(total, cased, scripts, marked, spoilt, telltale)
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -7,8 +7,8 @@ first put separators between what the map would replace at once. Then every char
 what stands between two separators: no more, and in no other order.
 """
 
-import base64
 import functools
+import itertools
 import struct
 import unicodedata
 from collections import defaultdict
@@ -39,20 +39,22 @@ def entries(charsmap: bytes) -> dict[str, str]:
     replacements, each followed by a zero byte.
     """
     units, texts = _parts(charsmap)
+    if not units:
+        return {}
     children: dict[int, list[tuple[int, int]]] = defaultdict(list)  # by the base that a node's children share
     for number, unit in enumerate(units):
         label = unit & _LABEL
         if 0 < label < 256:
             children[number ^ label].append((label, number))
     found: dict[bytes, bytes] = {}
-    pending = [(0, b"")] if units else []
+    pending = [(0, b"")]
     while pending:
         node, key = pending.pop()
         unit = units[node]
         base = _base(node, unit)
         if unit >> 8 & 1 and base < len(units):
-            begin = units[base] & _VALUE
-            found[key] = texts[begin : texts.index(b"\0", begin)] if b"\0" in texts[begin:] else b""
+            text, end, _ = texts[units[base] & _VALUE :].partition(b"\0")
+            found[key] = text if end else b""
         if len(key) < _LONGEST_KEY:
             pending += [(child, key + bytes([label])) for label, child in children.get(base, ())]
     try:
@@ -88,11 +90,9 @@ def mapping_steps(charsmap: bytes) -> list[Any] | None:
     """Normalizers of the library ``tokenizers`` that do what the map does; None for maps of another kind."""
     from tokenizers import Regex, normalizers
 
-    expressions = _sequences(charsmap)
-    if expressions is None:
+    if (expressions := _sequences(charsmap)) is None:
         return None
-    unit, joined = expressions
-    found = entries(charsmap)
+    (unit, joined), found = expressions, entries(charsmap)
     deletes_controls = all(found.get(character) == "" for character in _CONTROLS)
     between, inside = _CONTROLS if deletes_controls else _NONCHARACTERS
     charsmap = without(charsmap, _CONTROLS) if deletes_controls else charsmap
@@ -101,20 +101,11 @@ def mapping_steps(charsmap: bytes) -> list[Any] | None:
     return [
         normalizers.Replace(Regex(divided), between),
         normalizers.Replace(Regex(rf"(?<=[^{between}])(?={joined})"), inside),
-        precompiled(charsmap),
+        normalizers.Precompiled(charsmap),
         normalizers.Replace(inside, ""),
         normalizers.NFC(),
         normalizers.Replace(between, ""),
     ]
-
-
-def precompiled(charsmap: bytes) -> Any:
-    from tokenizers import normalizers
-
-    try:
-        return normalizers.Precompiled(charsmap)
-    except TypeError:  # some versions take it as text
-        return normalizers.Precompiled(base64.b64encode(charsmap).decode())  # pyright: ignore[reportArgumentType]
 
 
 @functools.lru_cache(maxsize=4)
@@ -125,23 +116,19 @@ def _sequences(charsmap: bytes) -> tuple[str, str] | None:
     Maps that fold case have other replacements for some 800 of 220,000 sequences (Greek with an iota subscript,
     capital I with a dot); those are accepted.
     """
-    found = entries(charsmap)
+    found, others = entries(charsmap), 0
     tree: dict[str, Any] = {}
-    joining: set[str] = set()
-    others = 0
-    for key, text in found.items():
-        if len(key) == 1:
-            continue
+    sequences = {key: text for key, text in found.items() if len(key) > 1}
+    for key, text in sequences.items():
         composed = unicodedata.normalize("NFC", "".join(found.get(character, character) for character in key))
         others += composed != text and all(unicodedata.category(character) != "Cn" for character in key + text)
         node = tree
         for character in key:
             node = node.setdefault(character, {})
         node[_END] = {}
-        joining |= set(key[1:])
     if not tree or others > len(found) / 100:
         return None
-    return _expression(_shared(tree, {})), f"[{_JOINED}{_ranges(joining)}]"
+    return _expression(_shared(tree, {})), f"[{_JOINED}{_ranges({c for key in sequences for c in key[1:]})}]"
 
 
 # A node of the tree as (may end here, ((characters, what may follow them), ...)).
@@ -167,11 +154,10 @@ def _expression(node: _Node) -> str:
 
 
 def _ranges(characters: set[str]) -> str:
-    codes = sorted(map(ord, characters))
-    parts, begin = [], 0
-    for index, code in enumerate(codes):
-        if index + 1 == len(codes) or codes[index + 1] != code + 1:
-            first = rf"\x{{{codes[begin]:X}}}"
-            parts.append(first if begin == index else rf"{first}-\x{{{code:X}}}")
-            begin = index + 1
+    """The inside of a bracket expression for ``characters``."""
+    parts = []
+    # Consecutive numbers differ from their index by the same number.
+    for _, group in itertools.groupby(enumerate(sorted(map(ord, characters))), lambda pair: pair[1] - pair[0]):
+        codes = [code for _, code in group]
+        parts.append("-".join(rf"\x{{{code:X}}}" for code in dict.fromkeys((codes[0], codes[-1]))))
     return "".join(parts)

@@ -13,6 +13,11 @@ WARN_ABOVE, REFUSE_ABOVE = 0.01, 0.2
 _EXAMINED = 100_000
 _EXAMPLES = 200
 _LONGEST_EXAMPLE = 100
+# Way of cleaning -> (how a text looks after it, the key of tokenizer_config.json).
+_CLEANING = {
+    "lowercase": ("in lower case", "do_lower_case"),
+    "strip_accents": ("without marks on the letters", "strip_accents"),
+}
 
 
 @dataclass
@@ -56,27 +61,22 @@ def measure_coverage(
     affected = [text for text, own in zip(texts, ids, strict=True) if tokenizer.unk_id in own]
     size = sum(map(len, affected))
     examined = affected[:: 1 + size // _EXAMINED]
-    examples: dict[str, None] = {}
     for text, encoded in zip(examined, tokenizer.encode_with_offsets(examined), strict=True):
         for begin, end in sorted({offsets for i, offsets in zip(*encoded, strict=True) if i == tokenizer.unk_id}):
             piece = text[begin:end]
             length = len(piece) - sum(map(str.isspace, piece))
             found.unknown += length
-            found.too_long += length * _is_too_long(piece, tokenizer.longest_word)
-            if len(examples) < _EXAMPLES:
-                examples[piece[:_LONGEST_EXAMPLE]] = None
-    found.examples = list(examples)
+            # The limit holds for the word after cleaning, which may decompose letters and remove marks.
+            longest = max(len(piece), len(unicodedata.normalize("NFD", piece)))
+            found.too_long += length * (tokenizer.longest_word is not None and longest > tokenizer.longest_word)
+            found.examples.append(piece[:_LONGEST_EXAMPLE])
+    found.examples = list(dict.fromkeys(found.examples))[:_EXAMPLES]
     if len(examined) < len(affected):
         # By length: texts of one unknown word each have one token each, however long they are.
         factor = size / sum(map(len, examined))
         found.unknown = min(round(found.unknown * factor), found.characters)
         found.too_long = min(round(found.too_long * factor), found.unknown)
     return found
-
-
-def _is_too_long(piece: str, longest: int | None) -> bool:
-    # The limit holds for the word after cleaning, which may decompose letters and remove marks.
-    return longest is not None and max(len(piece), len(unicodedata.normalize("NFD", piece))) > longest
 
 
 def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tuple[float, str | None]:
@@ -87,22 +87,20 @@ def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
     if coverage.share <= WARN_ABOVE:
         return coverage.share, None
     examples = ", ".join(repr(example[:20]) for example in coverage.examples[:3])
+    unknown = tokenizer.token(tokenizer.unk_id)
     line = (
-        f"{coverage.share:.1%} of the characters of {what} are {tokenizer.token(tokenizer.unk_id)}, such as {examples}"
+        f"{coverage.share:.1%} of the characters of {what} are {unknown}, such as {examples}: the model does not see "
     )
     if 2 * coverage.too_long > coverage.unknown:
         return coverage.share, (
-            f"{line}: the model does not see words of more than {tokenizer.longest_word} characters; divide them by "
+            f"{line}words of more than {tokenizer.longest_word} characters; divide them by "
             f"spaces, or use a model whose tokenizer divides them"
         )
-    how, key = {
-        "lowercase": ("in lower case", "do_lower_case"),
-        "strip_accents": ("without marks on the letters", "strip_accents"),
-        None: ("", ""),
-    }[helpful_cleaning(tokenizer, coverage)]
-    way = f'its vocabulary knows them {how}: set "{key}": true in the tokenizer_config.json of its folder'
-    way = way if key else "use a model whose tokenizer knows them"
-    return coverage.share, f"{line}: the model does not see what they say; {way}"
+    fix = "use a model whose tokenizer knows them"
+    if cleaning := helpful_cleaning(tokenizer, coverage):
+        how, key = _CLEANING[cleaning]
+        fix = f'its vocabulary knows them {how}: set "{key}": true in the tokenizer_config.json of its folder'
+    return coverage.share, f"{line}what they say; {fix}"
 
 
 def helpful_cleaning(tokenizer: Tokenizer, coverage: Coverage) -> str | None:

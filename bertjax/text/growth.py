@@ -2,6 +2,7 @@
 double a letter would turn a page of text into more than any machine's memory holds."""
 
 import base64
+import contextlib
 import math
 import re
 import unicodedata
@@ -58,7 +59,9 @@ def _growth(part: Any) -> tuple[float, int]:
             prefix += len(content)
             is_normal = is_normal and _is_stable(content)
         elif kind == "Precompiled":
-            longest = longest_replacement(_decoded(step.get("precompiled_charsmap")))
+            longest = 0
+            with contextlib.suppress(TypeError, ValueError):  # the library refuses it
+                longest = longest_replacement(base64.b64decode(step["precompiled_charsmap"]))
             factor *= longest if has_map or longest > LONGEST_REPLACEMENT else 1
             has_map = True
         elif kind == "ByteLevel":
@@ -97,10 +100,3 @@ def _replacement_factor(pattern: Any, content: str) -> float:
 def _is_stable(content: str) -> bool:
     """Whether no normal form and no change of case has more characters."""
     return all(len(unicodedata.normalize("NFKD", form)) == len(content) for form in (content, content.lower()))
-
-
-def _decoded(charsmap: Any) -> bytes:
-    try:
-        return base64.b64decode(charsmap, validate=False)
-    except (TypeError, ValueError):  # the library refuses it
-        return b""

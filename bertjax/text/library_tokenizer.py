@@ -1,7 +1,7 @@
 """What the tokenizers on the library ``tokenizers`` share: encoding, errors in one line, the template around texts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -9,8 +9,6 @@ from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.offsets import EncodedText, encoded_text
 from bertjax.text.word_boundaries import word_starts
-
-T = TypeVar("T")
 
 
 class LibraryTokenizer(Tokenizer):
@@ -38,7 +36,7 @@ class LibraryTokenizer(Tokenizer):
         return guarded(self._origin, self._library.encode_batch, list(texts), add_special_tokens=False)
 
 
-def guarded(origin: str, call: Callable[..., T], *args: Any, **options: Any) -> T:
+def guarded(origin: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """``call(*args, **options)``, its errors as ConfigError. The library raises bare Exception, and BaseException for a
     panic."""
     try:

@@ -23,7 +23,7 @@ class EncodedText(NamedTuple):
 
 
 def encoded_text(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> EncodedText:
-    spans = [_without_space(text, begin, end) for begin, end in spans]
+    spans = [_without_space(text, *span) for span in spans]
     if not text.isascii():
         spans = _with_marks(text, spans)
     # A token without text, such as a space mark, stands where the next one begins; the last ones, where one ended.
@@ -33,11 +33,8 @@ def encoded_text(text: str, ids: Sequence[int], spans: Iterable[Offsets]) -> Enc
 
 
 def _without_space(text: str, begin: int, end: int) -> Offsets:
-    while begin < end and text[begin].isspace():
-        begin += 1
-    while end > begin and text[end - 1].isspace():
-        end -= 1
-    return begin, end
+    part = text[begin:end]
+    return (end - len(part.lstrip()), begin + len(part.rstrip())) if part.strip() else (end, end)
 
 
 def _with_marks(text: str, spans: list[Offsets]) -> list[Offsets]:

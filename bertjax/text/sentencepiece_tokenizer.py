@@ -11,7 +11,7 @@ import numpy as np
 
 from bertjax.errors import ConfigError
 from bertjax.text.accents import without_marks
-from bertjax.text.charsmap import longest_replacement, mapping_steps, precompiled
+from bertjax.text.charsmap import longest_replacement, mapping_steps
 from bertjax.text.growth import LONGEST_REPLACEMENT
 from bertjax.text.interface import Tokenizer, fingerprint
 from bertjax.text.languages import dotless_i_steps, with_dotless_i
@@ -197,7 +197,7 @@ def tokenizer_json(proto: Any, tokenizer: Tokenizer) -> dict[str, Any]:
         steps += [normalizers.Replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     charsmap = proto.normalizer_spec.precompiled_charsmap
     if charsmap:
-        steps += mapping_steps(charsmap) or [precompiled(charsmap)]
+        steps += mapping_steps(charsmap) or [normalizers.Precompiled(charsmap)]
     # Only spaces: by now all other white space is a space too, or is an ordinary character to SentencePiece.
     steps += [normalizers.Replace(Regex("  +"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
     library.normalizer = normalizers.Sequence(steps)

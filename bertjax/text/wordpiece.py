@@ -69,9 +69,8 @@ class WordPieceTokenizer(LibraryTokenizer):
         if same == _BERT and unknown == "[UNK]":
             self.fingerprint = fingerprint("wordpiece", str(lowercase), *self._tokens)
         else:
-            values = dataclasses.asdict(same)
-            if not rules.dotless_i:  # earlier versions did not have it
-                del values["dotless_i"]
+            # Earlier versions did not have dotless_i.
+            values = {name: v for name, v in dataclasses.asdict(same).items() if name != "dotless_i" or v}
             written = json.dumps(values, sort_keys=True)
             self.fingerprint = fingerprint("wordpiece with rules", str(lowercase), written, unknown, *self._tokens)
         self._add_names_to_fingerprint()
@@ -136,12 +135,7 @@ def normalizer(rules: WordPieceRules, lowercase: bool) -> Any:
     """The library's normalizer: BERT's own, and before it the Turkish rules that lowercasing does not have."""
     from tokenizers import normalizers
 
-    bert = normalizers.BertNormalizer(
-        clean_text=rules.clean_text,
-        handle_chinese_chars=rules.handle_chinese_chars,
-        strip_accents=rules.strip_accents,
-        lowercase=lowercase,
-    )
+    bert = normalizers.BertNormalizer(rules.clean_text, rules.handle_chinese_chars, rules.strip_accents, lowercase)
     return normalizers.Sequence([*dotless_i_steps(), bert]) if rules.dotless_i and lowercase else bert
 
 
