@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from bertjax.inference.answer import answer as answer
     from bertjax.inference.classify import classify as classify
     from bertjax.inference.embed import embed as embed
+    from bertjax.inference.embed import similarity as similarity
     from bertjax.inference.encoding import encode as encode
     from bertjax.inference.fill_mask import fill_mask as fill_mask
-    from bertjax.inference.similarity import similarity as similarity
     from bertjax.inference.tag import tag as tag
     from bertjax.interop.models import load_model as load_model
     from bertjax.interop.models import save_model as save_model
@@ -55,7 +55,7 @@ _HOMES = {
     "pretraining_loss": "bertjax.objectives.losses",
     "save_model": "bertjax.interop.models",
     "save_task_model": "bertjax.interop.task_models",
-    "similarity": "bertjax.inference.similarity",
+    "similarity": "bertjax.inference.embed",
     "tag": "bertjax.inference.tag",
 }
 

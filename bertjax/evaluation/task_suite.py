@@ -16,7 +16,7 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, column_names, measured, scored
 from bertjax.inference.answer import Answer, answer
 from bertjax.inference.classify import classify
-from bertjax.inference.similarity import similarity
+from bertjax.inference.embed import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.task_models import load_task_model
 from bertjax.model.task import TaskModel

@@ -121,10 +121,8 @@ def _with_masks(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
-    """The parts truncated to ``room`` tokens in total, the longer one first, then both.
-
-    An odd token goes to the longer one, or the second of two equals, as in transformers' longest_first.
-    """
+    """The parts truncated to ``room`` tokens in total, the longer one first, then both. An odd token goes to the longer
+    one, or the second of two equals, as in transformers' longest_first."""
     if len(parts) == 1:
         return [parts[0][:room]]
     (short, one), (long, other) = sorted((len(part), index) for index, part in enumerate(parts))

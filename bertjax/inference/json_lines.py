@@ -44,11 +44,9 @@ def bounded_lines(stream: BinaryIO, most: int = MOST_BYTES) -> Iterator[bytes]:
 def answered(
     lines: Iterable[bytes], read: Read, work: Work, at_once: int, most_bytes: int = MOST_BYTES
 ) -> Iterator[dict[str, Any]]:
-    """One object for every line that is not empty: the line's own fields and the results.
-
-    The answer to a bad line has "line", its number, and "error". at_once, most_bytes: of lines that are worked on
-    together. Answers hold finite numbers only.
-    """
+    """One object for every line that is not empty: the line's own fields and the results. The answer to a bad line has
+    "line", its number, and "error". at_once, most_bytes: of lines that are worked on together. Answers hold finite
+    numbers only."""
     for lot in _lots(lines, at_once, most_bytes):
         records = [_record(line, read) for _, line in lot]
         results = iter(_results([item for record, item in records if "error" not in record], work))

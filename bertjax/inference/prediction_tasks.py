@@ -11,11 +11,10 @@ from bertjax.cli.showing import plain, plain_text, say
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.inference.answer import answer
 from bertjax.inference.classify import classify
-from bertjax.inference.embed import embed
+from bertjax.inference.embed import embed, similarity
 from bertjax.inference.encoding import mask_pattern
 from bertjax.inference.fill_mask import fill_mask
 from bertjax.inference.json_lines import Read, Work
-from bertjax.inference.similarity import similarity
 from bertjax.inference.tag import tag
 from bertjax.interop.models import load_pair
 from bertjax.interop.task_models import is_task_model, load_task_model

@@ -12,12 +12,9 @@ MULTIPLE = 2
 
 
 def best_lengths(longest: np.ndarray, limit: int, worth: float) -> np.ndarray:
-    """The row lengths that together pad least for batches whose longest rows are ``longest``; at most
-    ``MOST_LENGTHS``.
-
+    """The row lengths that together pad least for batches whose longest rows are ``longest``; at most ``MOST_LENGTHS``.
     Ascending; multiples of ``MULTIPLE``, or ``limit``, which no row exceeds. worth: how much padding, in places of one
-    row of each batch, another length has to save.
-    """
+    row of each batch, another length has to save."""
     rounded = np.minimum(-(-longest // MULTIPLE) * MULTIPLE, limit)
     values, counts = np.unique(rounded, return_counts=True)
     batches = np.concatenate([[0], np.cumsum(counts)])

@@ -52,11 +52,7 @@ class Tagged:
 
 
 def tag(
-    model: TaskModel,
-    tokenizer: Tokenizer,
-    texts: str | Sequence[str | Sequence[str]],
-    *,
-    batch_size: int = 32,
+    model: TaskModel, tokenizer: Tokenizer, texts: str | Sequence[str | Sequence[str]], *, batch_size: int = 32
 ) -> Any:
     """A ``Tagged`` for one text; a list of them for a list of texts, each a string or a list of its words.
 

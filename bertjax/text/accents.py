@@ -56,10 +56,8 @@ class _Letters:
 
 def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, language: str | None) -> Accents:
     """What to do about the marks in ``texts``; ``strip_accents`` None: decided here. ``language``: see ``primary``.
-
     Marks are stripped if text is lowercased, most letters are Latin or Greek, other scripts lose nothing by it, and
-    letters with marks are not letters of the language's alphabet.
-    """
+    letters with marks are not letters of the language's alphabet."""
     letters = _Letters(texts)
     reason = next(_reasons_to_keep(letters, lowercase, language), None)
     strip = reason is None if strip_accents is None else strip_accents

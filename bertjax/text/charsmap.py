@@ -33,11 +33,9 @@ def longest_replacement(charsmap: bytes) -> int:
 
 @functools.lru_cache(maxsize=4)
 def entries(charsmap: bytes) -> dict[str, str]:
-    """Sequence of characters -> its replacement; {} if this is not a map of UTF-8.
-
-    Format: the size of a trie, the trie (a double array of 32-bit units, as in the library Darts-clone), and the
-    replacements, each followed by a zero byte.
-    """
+    """Sequence of characters -> its replacement; {} if this is not a map of UTF-8. Format: the size of a trie, the trie
+    (a double array of 32-bit units, as in the library Darts-clone), and the replacements, each followed by a zero
+    byte."""
     units, texts = _parts(charsmap)
     if not units:
         return {}

@@ -48,10 +48,8 @@ class Coverage:
 def measure_coverage(
     tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None
 ) -> Coverage:
-    """Counts over ``texts``; ``ids``: their tokens, if the caller has them.
-
-    If many texts have unknown tokens, an even sample of those is examined and the counts are scaled up.
-    """
+    """Counts over ``texts``; ``ids``: their tokens, if the caller has them. If many texts have unknown tokens, an even
+    sample of those is examined and the counts are scaled up."""
     ids = tokenizer.encode_batch(texts) if ids is None else ids
     found = Coverage(
         characters=sum(len(text) - sum(map(text.count, " \n\t")) for text in texts),

@@ -106,11 +106,9 @@ class Tokenizer(abc.ABC):
         origin: str,
         unk_id: int | None = None,
     ) -> None:
-        """Sets the pieces, in the order of their ids, and which of them are special.
-
-        names: special tokens by role. others: further special ids. unk_id: if no piece has a name of that role.
-        Raises ConfigError, naming ``origin``, if a role has no piece.
-        """
+        """Sets the pieces, in the order of their ids, and which of them are special. names: special tokens by role.
+        others: further special ids. unk_id: if no piece has a name of that role. Raises ConfigError, naming ``origin``,
+        if a role has no piece."""
         self._tokens = list(tokens)
         self._ids = {token: i for i, token in enumerate(self._tokens)}
         self.vocab_size = len(self._tokens)

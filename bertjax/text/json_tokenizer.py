@@ -35,9 +35,7 @@ _MODEL = {"unk_token": (str, "[UNK]"), "continuing_subword_prefix": (str, "##"),
 
 def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, origin: str) -> Tokenizer:
     """The tokenizer of a parsed ``tokenizer.json``, with the special tokens and the cleaning that its folder says.
-
-    Raises ConfigError if the file is damaged, or ids are missing or given twice.
-    """
+    Raises ConfigError if the file is damaged, or ids are missing or given twice."""
     added = _added_tokens(definition, origin)
     if not _is_bert(definition, added):
         return JsonTokenizer(definition, folder.names, origin)
@@ -131,10 +129,8 @@ class JsonTokenizer(LibraryTokenizer):
 
 
 def _word_mark(definition: Mapping[str, Any]) -> str | None:
-    """The mark by which every piece shows whether it begins a word of the pre-tokenizer; None if it may not.
-
-    A word of ``Metaspace`` extends from one mark to the next.
-    """
+    """The mark by which every piece shows whether it begins a word of the pre-tokenizer; None if it may not. A word of
+    ``Metaspace`` extends from one mark to the next."""
     splits, prefix = definition.get("pre_tokenizer") or {}, definition["model"].get("continuing_subword_prefix") or ""
     if definition["model"].get("type") == "WordPiece" and splits.get("type") == "BertPreTokenizer":
         return prefix if is_word_mark(prefix) else None
@@ -144,11 +140,9 @@ def _word_mark(definition: Mapping[str, Any]) -> str | None:
 
 
 def _with_hidden_names(definition: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """``definition`` with special tokens renamed to what no text contains, and new name -> name.
-
-    Text that merely mentions "[SEP]" must not end an example. The library can be told not to look for special tokens
-    in text, but a unigram model finds them among its pieces all the same.
-    """
+    """``definition`` with special tokens renamed to what no text contains, and new name -> name. Text that merely
+    mentions "[SEP]" must not end an example. The library can be told not to look for special tokens in text, but a
+    unigram model finds them among its pieces all the same."""
     added = definition.get("added_tokens") or []
     special = [entry["content"] for entry in added if entry.get("special") is True]
     hidden = {token: f"{_NONCHARACTER}{i}{_NONCHARACTER}" for i, token in enumerate(special)}

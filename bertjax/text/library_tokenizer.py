@@ -48,11 +48,9 @@ def guarded(origin: str, call: Callable[..., Any], *args: Any, **options: Any) -
 
 
 def template(tokenizer: Tokenizer, given: Any = None) -> dict[str, Any]:
-    """The post-processor of a ``tokenizer.json`` that frames texts as in training: ``[CLS] A [SEP]`` and
-    ``[CLS] A [SEP] B [SEP]``, with the token types 0 and 1.
-
-    ``given``: the post-processor of the file that is read; of its steps only those that trim offsets stay.
-    """
+    """The post-processor of a ``tokenizer.json`` that frames texts as in training: ``[CLS] A [SEP]`` and ``[CLS] A
+    [SEP] B [SEP]``, with the token types 0 and 1. ``given``: the post-processor of the file that is read; of its steps
+    only those that trim offsets stay."""
     names = tokenizer.special_tokens()
     special = lambda role, kind: {"SpecialToken": {"id": names[role], "type_id": kind}}
     text = lambda name, kind: {"Sequence": {"id": name, "type_id": kind}}

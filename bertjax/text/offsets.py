@@ -12,11 +12,9 @@ _QUOTES = re.compile("``|''|.", re.DOTALL)
 
 
 class EncodedText(NamedTuple):
-    """ids of a text without special tokens, and the offsets of each.
-
-    Offsets are in order and include no white space at the ends. They are empty only if the text has nothing but white
-    space; pieces of one character share its offsets. A letter's token covers its marks even if cleaning strips them.
-    """
+    """ids of a text without special tokens, and the offsets of each. Offsets are in order and include no white space at
+    the ends. They are empty only if the text has nothing but white space; pieces of one character share its offsets. A
+    letter's token covers its marks even if cleaning strips them."""
 
     ids: list[int]
     offsets: list[Offsets]
@@ -49,11 +47,9 @@ def _with_marks(text: str, spans: list[Offsets]) -> list[Offsets]:
 
 
 def align(text: str, prepare: Callable[[str], str]) -> tuple[str, list[Offsets]]:
-    """``prepare(text)``, and the offsets in ``text`` of what each of its characters was made from.
-
-    ``prepare`` may change quotes, case, composition and accents: what becomes of a letter with its marks must not
-    depend on its neighbours, except for its form (a final sigma).
-    """
+    """``prepare(text)``, and the offsets in ``text`` of what each of its characters was made from. ``prepare`` may
+    change quotes, case, composition and accents: what becomes of a letter with its marks must not depend on its
+    neighbours, except for its form (a final sigma)."""
     prepared = prepare(text)
     if prepared == text or (text.isascii() and len(prepared) == len(text)):
         return prepared, [(position, position + 1) for position in range(len(text))]

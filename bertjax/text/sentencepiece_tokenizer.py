@@ -38,11 +38,9 @@ class SentencePieceTokenizer(Tokenizer):
         names: Mapping[str, str] | None = None,
         dotless_i: bool = False,
     ) -> None:
-        """``model`` is the content of a ``.model`` file; ``names`` of special tokens by role.
-
-        ``strip_accents`` None: as ``lowercase``. ``dotless_i``: if text is lowercased, I becomes ı, as in Turkish.
-        Raises ConfigError if the model is damaged or lacks special tokens.
-        """
+        """``model`` is the content of a ``.model`` file; ``names`` of special tokens by role. ``strip_accents`` None:
+        as ``lowercase``. ``dotless_i``: if text is lowercased, I becomes ı, as in Turkish. Raises ConfigError if the
+        model is damaged or lacks special tokens."""
         import sentencepiece
 
         self._model = model
@@ -118,10 +116,8 @@ class SentencePieceTokenizer(Tokenizer):
 
 def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, dotless_i: bool = False) -> str:
     """Cleans text for a SentencePiece model; ``strip_accents`` None: as ``lowercase``. ``dotless_i``: I is lowercased
-    to ı.
-
-    Like ``preprocess_text`` of the ALBERT code, except that accents are the marks that BERT strips (category Mn).
-    """
+    to ı. Like ``preprocess_text`` of the ALBERT code, except that accents are the marks that BERT strips (category
+    Mn)."""
     text = text.replace("``", '"').replace("''", '"')
     text = with_dotless_i(text) if dotless_i and lowercase else text
     if (lowercase if strip_accents is None else strip_accents) and not text.isascii():

@@ -43,10 +43,8 @@ _INNER_DOTS = re.compile(r"[^\W\d_]{1,3}(?:\.[^\W\d_]{1,3})+$")
 
 
 def split_sentences(text: str, line_breaks: str = "paragraphs") -> list[str]:
-    """The sentences of ``text`` in order, with single spaces for white space; none is empty.
-
-    ``line_breaks`` is ``paragraphs``, ``wrapped`` or ``auto`` (see the module's docstring).
-    """
+    """The sentences of ``text`` in order, with single spaces for white space; none is empty. ``line_breaks`` is
+    ``paragraphs``, ``wrapped`` or ``auto`` (see the module's docstring)."""
     sentences: list[str] = []
     for paragraph in filter(None, map(_squeezed, _paragraphs(text, line_breaks))):
         _split_paragraph(paragraph, sentences)

@@ -94,10 +94,8 @@ def check_is_tokenizer(tokenizer: object) -> None:
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int, trained: bool) -> None:
-    """Raises ConfigError if a tokenizer does not fit ``config.model.vocab_size``.
-
-    It must have exactly that size; one that bertjax ``trained`` on a small corpus may be smaller.
-    """
+    """Raises ConfigError if a tokenizer does not fit ``config.model.vocab_size``. It must have exactly that size; one
+    that bertjax ``trained`` on a small corpus may be smaller."""
     size = tokenizer.vocab_size
     if size > vocab_size or (size < vocab_size and not trained):
         raise ConfigError(

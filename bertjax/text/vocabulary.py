@@ -30,11 +30,9 @@ _STEP = 1 / 256
 
 
 class TextSample:
-    """An even sample of documents, chosen by a hash of their content, of bounded size.
-
-    The sample does not depend on the order of the documents. Whenever it exceeds the bound, the half with the larger
-    hashes is dropped, and later documents with such hashes are not taken.
-    """
+    """An even sample of documents, chosen by a hash of their content, of bounded size. The sample does not depend on
+    the order of the documents. Whenever it exceeds the bound, the half with the larger hashes is dropped, and later
+    documents with such hashes are not taken."""
 
     def __init__(self, characters: int) -> None:
         self._bound = characters
@@ -106,9 +104,7 @@ def train_wordpiece(
     sentences: Iterable[str], vocab_size: int, lowercase: bool, rules: WordPieceRules, coverage: float | None = None
 ) -> WordPieceTokenizer:
     """A vocabulary of ``vocab_size`` entries, filled up with ``[unusedN]``; equal input gives equal output.
-
-    ``coverage``: see ``alphabet``; the other characters are unknown.
-    """
+    ``coverage``: see ``alphabet``; the other characters are unknown."""
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
@@ -167,9 +163,7 @@ def _inside(texts: Iterable[str]) -> frozenset[str]:
 
 def train_sentencepiece(texts: list[str], vocab_size: int, model_type: str, coverage: float | None) -> bytes:
     """A ``.model`` file of at most ``vocab_size`` pieces, learned from cleaned texts; equal input gives equal bytes.
-
-    ``model_type``: unigram or bpe; ``coverage``: see ``alphabet``. Raises ConfigError.
-    """
+    ``model_type``: unigram or bpe; ``coverage``: see ``alphabet``. Raises ConfigError."""
     import sentencepiece
 
     counts = count_characters(texts)
@@ -225,10 +219,8 @@ def count_characters(texts: Iterable[str]) -> Counter[str]:
 
 def alphabet(counts: Counter[str], coverage: float | None, has_bytes: bool) -> list[str]:
     """The most frequent characters of ``counts``, in that order, that make up the share ``coverage`` of the text.
-
     ``coverage`` None: all, but ``COVERAGE`` for a large alphabet. ``has_bytes``: whether other characters are spelled
-    in bytes rather than unknown; then an alphabet is large even if it is so only by rare foreign characters.
-    """
+    in bytes rather than unknown; then an alphabet is large even if it is so only by rare foreign characters."""
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
     if coverage is not None:
         return _covering(ranked, counts, coverage)

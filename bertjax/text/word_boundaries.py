@@ -58,11 +58,8 @@ def _is_single(character: str) -> bool:
 
 
 def word_starts(texts: Sequence[str], encodings: Sequence[Any]) -> np.ndarray:
-    """bool [tokens of all texts]: whether a token begins a word.
-
-    encodings: what the library ``tokenizers`` made of the texts, with offsets. If its pre-tokenizer does not split,
-    words begin at white space.
-    """
+    """bool [tokens of all texts]: whether a token begins a word. encodings: what the library ``tokenizers`` made of the
+    texts, with offsets. If its pre-tokenizer does not split, words begin at white space."""
     counts = np.fromiter((len(found.ids) for found in encodings), np.int64, len(encodings))
     total = int(counts.sum())
     if not total:

@@ -52,9 +52,7 @@ class WordPieceTokenizer(LibraryTokenizer):
         others: Iterable[int] = (),
     ) -> None:
         """``tokens`` in the order of their ids; ``names`` of special tokens by role; ``others``: further special ids.
-
-        Raises ConfigError if special tokens are missing, or a token occurs twice or cannot be written to vocab.txt.
-        """
+        Raises ConfigError if special tokens are missing, or a token occurs twice or cannot be written to vocab.txt."""
         _check_tokens(tokens, origin)
         self._set_vocabulary(tokens, names or {}, others, origin)
         self._origin = origin
