@@ -61,8 +61,16 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int | 
         for part in parts:
             check_text(part, f"texts[{index}]")
         pairs.append(parts)
-    ids = iter(_with_masks(tokenizer, [part for parts in pairs for part in parts]))
-    return [_joined(tokenizer, [next(ids) for _ in parts], max_length) for parts in pairs]
+    pieces, examples = iter(_with_masks(tokenizer, [part for parts in pairs for part in parts])), []
+    for number in map(len, pairs):
+        parts = [next(pieces) for _ in range(number)]
+        full_length = sum(map(len, parts)) + number + 1
+        if max_length is not None:
+            parts = _truncated(parts, max_length - number - 1)
+        types = [0] + [kind for kind, part in enumerate(parts) for _ in range(len(part) + 1)]
+        ids = [tokenizer.cls_id] + [i for part in parts for i in (*part, tokenizer.sep_id)]
+        examples.append(Encoded(ids, types, full_length))
+    return examples
 
 
 def check_text(text: Any, name: str) -> None:
@@ -131,14 +139,3 @@ def _truncated(parts: list[list[int]], room: int) -> list[list[int]]:
         short, long = room // 2, room // 2 + room % 2
     sizes = {one: short, other: long}
     return [part[: sizes[index]] for index, part in enumerate(parts)]
-
-
-def _joined(tokenizer: Tokenizer, parts: list[list[int]], max_length: int | None) -> Encoded:
-    full_length = sum(map(len, parts)) + len(parts) + 1
-    if max_length is not None:
-        parts = _truncated(parts, max_length - len(parts) - 1)
-    ids, types = [tokenizer.cls_id], [0]
-    for kind, part in enumerate(parts):
-        ids += [*part, tokenizer.sep_id]
-        types += [kind] * (len(part) + 1)
-    return Encoded(ids, types, full_length)

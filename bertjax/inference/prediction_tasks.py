@@ -73,9 +73,6 @@ def _strings(items: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-# --- Models -----------------------------------------------------------------------------------------------------------
-
-
 def _load_pretrained(path: str) -> tuple[Any, Any]:
     with warnings.catch_warnings(action="ignore"):  # of heads that the task does not use
         return load_pair(path, for_pretraining=True, required=("mlm_head",))
@@ -90,9 +87,6 @@ def _load(path: str, *kinds: str, encoders: bool = False) -> tuple[Any, Any]:
     if kinds and model.task.kind not in kinds:
         raise ModelFileError(f"{path} is a model for {model.task.kind}; this needs one for {' or '.join(kinds)}")
     return model, tokenizer
-
-
-# --- Lines ------------------------------------------------------------------------------------------------------------
 
 
 def _fields(*names: str, error: str) -> Read:
@@ -133,9 +127,6 @@ def read_words(value: Any) -> tuple[dict[str, Any], Any]:
     return record, words
 
 
-# --- Work -------------------------------------------------------------------------------------------------------------
-
-
 def _rounded(value: Any) -> Any:
     """A JSON value, or the fields of a result, with numbers of six digits."""
     if isinstance(value, float):
@@ -169,30 +160,22 @@ def _answer(model: Any, tokenizer: Any, items: list[Any], **settings: Any) -> li
     return [{"answer": one.pop("text"), **one} for one in found]
 
 
-# --- For a person -----------------------------------------------------------------------------------------------------
-
-
-def _print_text(text: str) -> None:
-    """What was asked, with its own line breaks."""
-    print(plain_text(text))
-
-
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
 def _show_fillings(answer: dict[str, Any]) -> None:
-    _print_text(answer["text"])
+    print(plain_text(answer["text"]))
     for number, mask in enumerate(answer["fillings"], start=1):
         if len(answer["fillings"]) > 1:
             say(f"  mask {number}")
         width = max(len(plain(filling["token"])) for filling in mask)
         for filling in mask:
-            _print_text(f"  {filling['score']:6.1%}  {plain(filling['token']):<{width}}  {filling['text']}")
+            print(plain_text(f"  {filling['score']:6.1%}  {plain(filling['token']):<{width}}  {filling['text']}"))
 
 
 def _show_labels(answer: dict[str, Any]) -> None:
-    _print_text(" | ".join(answer[name] for name in ("text", "second") if name in answer))
+    print(plain_text(" | ".join(answer[name] for name in ("text", "second") if name in answer)))
     if "score" in answer:
         say(f"  {answer['score']:.4g}")
         return
@@ -205,7 +188,7 @@ def _show_labels(answer: dict[str, Any]) -> None:
 
 def _show_tags(answer: dict[str, Any]) -> None:
     """The entities of a text, or every word with its tag where tags do not make entities."""
-    _print_text(answer["text"])
+    print(plain_text(answer["text"]))
     found = answer.get("entities", answer["words"])
     named = ((plain(one.get("type") or one["tag"]), plain(_one_line(one["text"]))) for one in found)
     rows = [(*names, f"[{one['start']}:{one['end']}]") for names, one in zip(named, found, strict=True)]
@@ -218,7 +201,7 @@ def _show_tags(answer: dict[str, Any]) -> None:
 
 
 def _show_answers(answer: dict[str, Any]) -> None:
-    _print_text(answer["question"])
+    print(plain_text(answer["question"]))
     for one in answer["n_best"]:
         place = "(no answer)" if one["start"] is None else f"{_one_line(one['text'])}  [{one['start']}:{one['end']}]"
         say(f"  {one['probability']:6.1%}  {place}")

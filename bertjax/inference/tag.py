@@ -100,10 +100,9 @@ def _tagged(text: str, places: list[Offsets], logits: np.ndarray, labels: Sequen
     ]
     scheme = scheme_of(labels)
     found = scheme.entities([word.tag for word in words]) if scheme else []
-    return Tagged(words, [_entity(text, kind, words[first : last + 1], first) for kind, first, last in found])
-
-
-def _entity(text: str, kind: str, words: list[TaggedWord], first: int) -> TaggedEntity:
-    start, end = words[0].start, words[-1].end
-    lowest = min(word.probability for word in words)
-    return TaggedEntity(text[start:end], start, end, kind, lowest, first, first + len(words) - 1)
+    entities = []
+    for kind, first, last in found:
+        start, end = words[first].start, words[last].end
+        lowest = min(word.probability for word in words[first : last + 1])
+        entities.append(TaggedEntity(text[start:end], start, end, kind, lowest, first, last))
+    return Tagged(words, entities)

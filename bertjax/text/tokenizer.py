@@ -1,6 +1,8 @@
 """Loads a tokenizer of any kind from its files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bertjax.cli.paths import given_path
 from bertjax.errors import ConfigError
@@ -39,12 +41,12 @@ def load_tokenizer(
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
     if file.suffix == ".json":
         return tokenizer_from_json(parse_object(file), folder, str(file))
-    if file.suffix == ".model" and "lowercase" not in folder.cleaning and file.with_name("tokenizer.json").is_file():
-        folder = folder.with_defaults(json_cleaning(parse_object(file.with_name("tokenizer.json"))))
     dotless_i = language is not None and has_dotless_i(primary(language))
-    asked = {"lowercase": lowercase, "strip_accents": strip_accents, "dotless_i": dotless_i}
-    folder = folder.with_defaults(asked)
-    return (_read_sentencepiece if file.suffix == ".model" else _read_vocabulary)(file, folder)
+    cleaning = {"lowercase": bool(lowercase), "strip_accents": strip_accents, "dotless_i": dotless_i}
+    if file.suffix == ".model" and "lowercase" not in folder.cleaning and file.with_name("tokenizer.json").is_file():
+        cleaning |= json_cleaning(parse_object(file.with_name("tokenizer.json")))
+    read = _read_sentencepiece if file.suffix == ".model" else _read_vocabulary
+    return read(file, {**cleaning, **folder.cleaning}, folder.names)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -63,18 +65,17 @@ def _choose(folder: Path) -> Path:
     return [*usual, *others][0]
 
 
-def _read_sentencepiece(file: Path, folder: FolderSettings) -> Tokenizer:
+def _read_sentencepiece(file: Path, cleaning: dict[str, Any], names: Mapping[str, str]) -> Tokenizer:
     if file.name == _OTHER_IDS:
         raise ConfigError(
             f"{file} numbers its pieces otherwise than the models that come with it (XLM-RoBERTa, CamemBERT); "
             f"a tokenizer.json beside it would say how: save the folder with transformers"
         )
-    lowercase, dotless_i = (bool(folder.cleaning[name]) for name in ("lowercase", "dotless_i"))
-    strip_accents = folder.cleaning["strip_accents"]
-    return SentencePieceTokenizer(read_file(file), lowercase, str(file), strip_accents, folder.names, dotless_i)
+    own = {name: cleaning[name] for name in ("lowercase", "strip_accents", "dotless_i")}
+    return SentencePieceTokenizer(read_file(file), origin=str(file), names=names, **own)
 
 
-def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
+def _read_vocabulary(file: Path, cleaning: dict[str, Any], names: Mapping[str, str]) -> Tokenizer:
     try:
         lines = read_file(file).decode("utf-8-sig").split("\n")  # Windows editors put a mark before the first line
     except UnicodeDecodeError:
@@ -82,9 +83,8 @@ def _read_vocabulary(file: Path, folder: FolderSettings) -> Tokenizer:
     tokens = [line.strip("\r\n\t ") for line in lines]
     while tokens and not tokens[-1]:
         tokens.pop()
-    rules = {name: value for name, value in folder.cleaning.items() if name != "lowercase"}
-    lowercase = bool(folder.cleaning["lowercase"])
-    return WordPieceTokenizer(tokens, lowercase, str(file), WordPieceRules(**rules), folder.names)  # pyright: ignore[reportArgumentType]
+    lowercase = cleaning.pop("lowercase")
+    return WordPieceTokenizer(tokens, lowercase, str(file), WordPieceRules(**cleaning), names)
 
 
 def check_is_tokenizer(tokenizer: object) -> None:

@@ -35,9 +35,6 @@ class FolderSettings:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     runs_json: bool = False
 
-    def with_defaults(self, cleaning: Mapping[str, bool | None]) -> "FolderSettings":
-        return dataclasses.replace(self, cleaning={**cleaning, **self.cleaning})
-
 
 def read_file(path: Path) -> bytes:
     """The content of a file of at most ``MAX_BYTES``. Raises ConfigError."""
