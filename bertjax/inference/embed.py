@@ -83,7 +83,10 @@ def similarity(
     if is_single(pairs):
         single: Any = [pairs]
         return float(similarity(model, tokenizer, single, batch_size=batch_size)[0])
-    pairs = [_pair(pair, index) for index, pair in enumerate(pairs)]
+    pairs = list(pairs)
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, list | tuple) or [type(part) for part in pair] != [str, str]:
+            raise ValueError(f"pairs[{index}] must be two strings, not {type(pair).__name__}")
     if isinstance(model, TaskModel) and model.task.kind != "embedding":
         if model.task.kind != "regression":
             raise ValueError(f"model is for {model.task.kind}; similarity needs one for regression or embedding")
@@ -93,9 +96,3 @@ def similarity(
     place = {text: number for number, text in enumerate(texts)}
     one, other = (vectors[[place[pair[side]] for pair in pairs]] for side in (0, 1))
     return np.sum(one * other, axis=1)
-
-
-def _pair(pair: Any, index: int) -> tuple[str, str]:
-    if not isinstance(pair, list | tuple) or [type(part) for part in pair] != [str, str]:
-        raise ValueError(f"pairs[{index}] must be two strings, not {type(pair).__name__}")
-    return pair[0], pair[1]

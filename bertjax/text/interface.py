@@ -123,7 +123,9 @@ class Tokenizer(abc.ABC):
         unused = (i for i, token in enumerate(self._tokens) if _UNUSED.match(token))
         self.special_ids = tuple(sorted({*ids.values(), *unused, *others}))
 
-    def _add_names_to_fingerprint(self) -> None:
+    def _set_fingerprint(self, *parts: str) -> None:
+        """The fingerprint of these parts, and of the special tokens unless they have their usual names."""
+        self.fingerprint = fingerprint(*parts)
         usual = _special_ids(self._ids, {})
         if any(usual.get(role, own) != own for role in ROLES for own in [getattr(self, f"{role}_id")]):
             self.fingerprint = fingerprint("special tokens", self.fingerprint, *self.special_tokens().values())

@@ -1,6 +1,7 @@
 """A SentencePiece model as a tokenizer, with ALBERT's cleaning of text; also as ``tokenizer.json`` for transformers."""
 
 import hashlib
+import itertools
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from bertjax.errors import ConfigError
 from bertjax.text.accents import without_marks
 from bertjax.text.charsmap import longest_replacement, mapping_steps
 from bertjax.text.growth import LONGEST_REPLACEMENT
-from bertjax.text.interface import Tokenizer, fingerprint
+from bertjax.text.interface import Tokenizer
 from bertjax.text.languages import dotless_i_steps, with_dotless_i
 from bertjax.text.library_tokenizer import template
 from bertjax.text.offsets import EncodedText, Offsets, align, encoded_text
@@ -55,14 +56,12 @@ class SentencePieceTokenizer(Tokenizer):
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self.dotless_i = dotless_i and lowercase
-        control = (library.is_control, library.is_unknown, library.is_unused)
-        others = [i for i in range(len(pieces)) if any(is_special(i) for is_special in control)]
+        is_special = lambda i: library.is_control(i) or library.is_unknown(i) or library.is_unused(i)
         unk_id = library.unk_id() if library.unk_id() >= 0 else None
-        self._set_vocabulary(pieces, names or {}, others, origin, unk_id)
+        self._set_vocabulary(pieces, names or {}, filter(is_special, range(len(pieces))), origin, unk_id)
         cleaning = str(lowercase) if self.strip_accents == lowercase else f"{lowercase} {self.strip_accents}"
         cleaning += " dotless i" if self.dotless_i else ""
-        self.fingerprint = fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
-        self._add_names_to_fingerprint()
+        self._set_fingerprint("sentencepiece", cleaning, hashlib.sha256(model).hexdigest())
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return self._library.encode([self._prepare(text) for text in texts], out_type=int)
@@ -76,13 +75,10 @@ class SentencePieceTokenizer(Tokenizer):
         return [_from_answer(*rest) for rest in zip(texts, prepared, answers, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        special, parts, run = set(self.special_ids), [], []
-        for i in (*map(int, ids), None):
-            if i is not None and i not in special:
-                run.append(i)
-            else:
-                parts += [self._library.decode(run), "" if i is None else self._tokens[i]]
-                run = []
+        parts, special = [], set(self.special_ids)
+        for is_special, group in itertools.groupby(map(int, ids), special.__contains__):
+            run = list(group)
+            parts += map(self.token, run) if is_special else [self._library.decode(run)]
         return " ".join(filter(None, parts))
 
     def continues_word(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -41,9 +42,7 @@ class TextSample:
         self._limit = 1 << 64
 
     def add(self, sentences: Sequence[str]) -> None:
-        digest = hashlib.blake2b(digest_size=8)
-        for sentence in sentences:
-            digest.update(sentence.encode())
+        digest = hashlib.blake2b("".join(sentences).encode(), digest_size=8)
         rank = int.from_bytes(digest.digest(), "little")
         if rank >= self._limit:
             return
@@ -111,9 +110,11 @@ def train_wordpiece(
     cleaning = normalizer(rules, lowercase)
     texts = [cleaning.normalize_str(text) for text in sentences]
     counts = count_characters(texts)
-    # At least half is left for longer pieces.
+    ranked, inside = alphabet(counts, coverage, has_bytes=False), _inside(texts)
+    # At least half is left for longer pieces. A character that also occurs inside words takes two entries.
     room = (vocab_size - len(WORDPIECE_SPECIALS)) // 2
-    kept = _fitting(alphabet(counts, coverage, has_bytes=False), _inside(texts), room)
+    sizes = itertools.accumulate(1 + (character in inside) for character in ranked)
+    kept = set(ranked[: max(1, sum(size <= room for size in sizes))])
     texts = without(texts, counts.keys() - kept)
     inside = _inside(texts)
 
@@ -135,17 +136,6 @@ def train_wordpiece(
     tokens = sorted(learned, key=lambda token: learned[token])[:vocab_size]
     tokens += [f"[unused{i}]" for i in range(vocab_size - len(tokens))]
     return WordPieceTokenizer(tokens, lowercase, rules=rules)
-
-
-def _fitting(ranked: list[str], inside: frozenset[str], room: int) -> set[str]:
-    """The first of ``ranked`` that fit into ``room`` entries; a character also ``inside`` words takes two."""
-    kept: set[str] = set()
-    for character in ranked:
-        room -= 1 + (character in inside)
-        if room < 0 and kept:
-            break
-        kept.add(character)
-    return kept
 
 
 def _inside(texts: Iterable[str]) -> frozenset[str]:
@@ -222,19 +212,10 @@ def alphabet(counts: Counter[str], coverage: float | None, has_bytes: bool) -> l
     ``coverage`` None: all, but ``COVERAGE`` for a large alphabet. ``has_bytes``: whether other characters are spelled
     in bytes rather than unknown; then an alphabet is large even if it is so only by rare foreign characters."""
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
-    if coverage is not None:
-        return _covering(ranked, counts, coverage)
-    most = _covering(ranked, counts, COVERAGE)
-    return most if len(ranked if has_bytes else most) > LARGE else ranked
-
-
-def _covering(ranked: list[str], counts: Counter[str], coverage: float) -> list[str]:
-    missing = coverage * counts.total()
-    for index, character in enumerate(ranked):
-        missing -= counts[character]
-        if missing <= 1e-6:
-            return ranked[: index + 1]
-    return ranked
+    covered = itertools.accumulate(counts[character] for character in ranked)
+    least = (COVERAGE if coverage is None else coverage) * counts.total() - 1e-6
+    most = ranked[: 1 + sum(count < least for count in covered)]
+    return ranked if coverage is None and len(ranked if has_bytes else most) <= LARGE else most
 
 
 def without(texts: list[str], characters: Iterable[str]) -> list[str]:

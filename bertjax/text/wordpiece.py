@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bertjax.errors import ConfigError
-from bertjax.text.interface import ROLES, fingerprint, printable
+from bertjax.text.interface import ROLES, printable
 from bertjax.text.languages import DOTLESS_I, dotless_i_steps
 from bertjax.text.library_tokenizer import LibraryTokenizer, guarded, template
 from bertjax.text.tokenizer_files import write_files
@@ -65,13 +65,12 @@ class WordPieceTokenizer(LibraryTokenizer):
         same = dataclasses.replace(rules, strip_accents=None if self.strip_accents == lowercase else self.strip_accents)
         unknown = self.token(self.unk_id)
         if same == _BERT and unknown == "[UNK]":
-            self.fingerprint = fingerprint("wordpiece", str(lowercase), *self._tokens)
+            self._set_fingerprint("wordpiece", str(lowercase), *self._tokens)
         else:
             # Earlier versions did not have dotless_i.
             values = {name: v for name, v in dataclasses.asdict(same).items() if name != "dotless_i" or v}
             written = json.dumps(values, sort_keys=True)
-            self.fingerprint = fingerprint("wordpiece with rules", str(lowercase), written, unknown, *self._tokens)
-        self._add_names_to_fingerprint()
+            self._set_fingerprint("wordpiece with rules", str(lowercase), written, unknown, *self._tokens)
         self._library = guarded(origin, self._build)
         # Text that merely mentions "[SEP]" must not end an example.
         self._library.encode_special_tokens = True
