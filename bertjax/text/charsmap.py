@@ -126,29 +126,19 @@ def _sequences(charsmap: bytes) -> tuple[str, str] | None:
         node[_END] = {}
     if not tree or others > len(found) / 100:
         return None
-    return _expression(_shared(tree, {})), f"[{_JOINED}{_ranges({c for key in sequences for c in key[1:]})}]"
+    return _expression(tree), f"[{_JOINED}{_ranges({c for key in sequences for c in key[1:]})}]"
 
 
-# A node of the tree as (may end here, ((characters, what may follow them), ...)).
-_Node = tuple[bool, tuple[Any, ...]]
-
-
-def _shared(node: dict[str, Any], known: dict[Any, _Node]) -> _Node:
-    following: dict[_Node, list[str]] = defaultdict(list)
+def _expression(node: dict[str, Any]) -> str:
+    """Matches the longest of the tree's sequences, if it stands in an atomic group."""
+    following: dict[str, set[str]] = defaultdict(set)  # by what may follow these characters
     for character, child in node.items():
         if character != _END:
-            following[_shared(child, known)].append(character)
-    made = (_END in node, tuple(sorted((_ranges(set(characters)), child) for child, characters in following.items())))
-    return known.setdefault(made, made)
-
-
-def _expression(node: _Node) -> str:
-    """Matches the longest of the sequences, if it stands in an atomic group."""
-    may_end, following = node
+            following[_expression(child)].add(character)
     if not following:
         return ""
-    body = "|".join(f"[{characters}]{_expression(child)}" for characters, child in following)
-    return f"(?:{body}){'?' if may_end else ''}"
+    body = "|".join(sorted(f"[{_ranges(characters)}]{rest}" for rest, characters in following.items()))
+    return f"(?:{body}){'?' if _END in node else ''}"
 
 
 def _ranges(characters: set[str]) -> str:

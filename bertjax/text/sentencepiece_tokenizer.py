@@ -164,22 +164,9 @@ def parse_model(model: bytes, origin: str) -> Any:
 def tokenizer_json(proto: Any, tokenizer: Tokenizer) -> dict[str, Any]:
     """The parsed ``tokenizer.json`` of a model with the special tokens and the cleaning of ``tokenizer``."""
     import tokenizers
-    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
 
-    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
-    byte_fallback = proto.trainer_spec.byte_fallback
-    if proto.trainer_spec.model_type == _UNIGRAM:
-        model = models.Unigram(_scored(proto), unk_id=tokenizer.unk_id, byte_fallback=byte_fallback)
-    else:
-        model = models.BPE(
-            vocab={piece: i for i, (piece, _) in enumerate(pieces)},
-            merges=_merges(pieces),
-            unk_token=tokenizer.token(tokenizer.unk_id),
-            fuse_unk=True,
-            byte_fallback=byte_fallback,
-        )
-    library = tokenizers.Tokenizer(model)
-
+    library = tokenizers.Tokenizer(_library_model(proto, tokenizer))
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if tokenizer.dotless_i:
         steps += dotless_i_steps()
@@ -193,6 +180,7 @@ def tokenizer_json(proto: Any, tokenizer: Tokenizer) -> dict[str, Any]:
     # Only spaces: by now all other white space is a space too, or is an ordinary character to SentencePiece.
     steps += [normalizers.Replace(Regex("  +"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
     library.normalizer = normalizers.Sequence(steps)
+    byte_fallback = proto.trainer_spec.byte_fallback
     words = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
     # The library takes text that spells the name of a byte, "<0x41>", for the byte.
     no_bytes = pre_tokenizers.Split(Regex("<(?=0x[0-9A-F]{2}>)"), "isolated")
@@ -222,19 +210,23 @@ def json_cleaning(definition: dict[str, Any]) -> dict[str, bool | None]:
     }
 
 
-def _scored(proto: Any) -> list[tuple[str, float]]:
-    """The pieces with their scores; those that a user added with the scores that the library sentencepiece uses."""
-    best = max((piece.score for piece in proto.pieces if piece.type == piece.NORMAL), default=0.0)
-    return [
-        (piece.piece, len(piece.piece.encode()) * best - 0.1 if piece.type == piece.USER_DEFINED else piece.score)
-        for piece in proto.pieces
-    ]
+def _library_model(proto: Any, tokenizer: Tokenizer) -> Any:
+    """The model of the library ``tokenizers`` that splits a word as SentencePiece does."""
+    from tokenizers import models
 
-
-def _merges(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:
-    """The merges of a BPE model, which SentencePiece does not store: every way to make a piece of two others, ordered
-    by the score of the result, as SentencePiece merges."""
-    known = {piece for piece, _ in pieces}
-    ordered = (piece for piece, _ in sorted(pieces, key=lambda pair: -pair[1]))
+    byte_fallback = proto.trainer_spec.byte_fallback
+    if proto.trainer_spec.model_type == _UNIGRAM:
+        # Pieces that a user added have the scores that the library sentencepiece uses.
+        best = max((piece.score for piece in proto.pieces if piece.type == piece.NORMAL), default=0.0)
+        added = lambda piece: len(piece.piece.encode()) * best - 0.1
+        score = lambda piece: added(piece) if piece.type == piece.USER_DEFINED else piece.score
+        scored = [(piece.piece, score(piece)) for piece in proto.pieces]
+        return models.Unigram(scored, unk_id=tokenizer.unk_id, byte_fallback=byte_fallback)
+    vocab = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    # SentencePiece does not store the merges: they are every way to make a piece of two others, ordered by the score of
+    # the result, as SentencePiece merges.
+    ordered = (piece.piece for piece in sorted(proto.pieces, key=lambda piece: -piece.score))
     halves = ((piece[:cut], piece[cut:]) for piece in ordered for cut in range(1, len(piece)))
-    return [(left, right) for left, right in halves if left in known and right in known]
+    merges = [(left, right) for left, right in halves if left in vocab and right in vocab]
+    unknown = tokenizer.token(tokenizer.unk_id)
+    return models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
