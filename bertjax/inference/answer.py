@@ -12,18 +12,10 @@ from bertjax.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Answer:
-    """context[start:end]; text "", start and end None if the context holds no answer.
+class Answer(AnswerCandidate):
+    """The best answer. n_best: this answer, then the others, best first; they include "no answer" for a model that can
+    give it."""
 
-    score: start logit + end logit; probability: its share among the best answers. n_best: this answer, then the others,
-    best first; they include "no answer" for a model that can give it.
-    """
-
-    text: str
-    start: int | None
-    end: int | None
-    score: float
-    probability: float
     n_best: list[AnswerCandidate]
 
 
@@ -70,4 +62,4 @@ def _answer(found: RankedAnswers, task: TaskConfig, n_best: int) -> Answer:
     best = found.best(task.null_threshold)
     with_none = [found.no_answer] if task.null_threshold is not None or not found.answers else []
     others = sorted((c for c in (*found.answers, *with_none) if c is not best), key=lambda c: -c.score)
-    return Answer(best.text, best.start, best.end, best.score, best.probability, [best, *others][:n_best])
+    return Answer(**vars(best), n_best=[best, *others][:n_best])
