@@ -27,7 +27,7 @@ from bertjax.errors import ConfigError, DataError, ModelFileError
 
 _NORMALIZE = "to length 1, so that products are cosines; default as the model was made, else not"
 _THRESHOLD = "probability over which a label is given, where a text may have several (default 0.5)"
-_BATCHES_AT_ONCE = 16  # that are sorted by length together
+_BATCHES_AT_ONCE = 16  # sorted by length together
 
 
 def _positive(text: str) -> int:

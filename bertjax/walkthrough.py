@@ -32,22 +32,20 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from bertjax.interop.models import load_pair
 
-    model, tokenizer = load_pair(options.model, for_pretraining=True)
-    pieces = len(tokenizer.encode(options.sentence))
-    if not 2 <= pieces <= model.config.max_position_embeddings - 2:
-        raise ConfigError(
-            f"the sentence has {pieces} pieces; 2 to {model.config.max_position_embeddings - 2} can be shown"
-        )
-    walk(model, tokenizer, options.sentence)
+    walk(*load_pair(options.model, for_pretraining=True), options.sentence)
 
 
 def walk(model: Any, tokenizer: Any, sentence: str) -> float:
-    """Prints the walk and returns the loss of the masked word, in nats."""
+    """Prints the walk and returns the loss of the masked word, in nats. Raises ConfigError for a sentence of fewer than
+    two pieces, or more than the model takes."""
     import jax
 
     from bertjax.model.bert import split_params
     from bertjax.model.embeddings import sinusoidal_positions
 
+    ids, most = tokenizer.encode(sentence), model.config.max_position_embeddings - 2
+    if not 2 <= len(ids) <= most:
+        raise ConfigError(f"the sentence has {len(ids)} pieces; 2 to {most} can be shown")
     # In float64, so that the differences shown are the model's rounding, not ours.
     config, params = model.config, jax.tree.map(lambda p: np.asarray(p, np.float64), split_params(model)[1])
     eps, bend = config.layer_norm_eps, ACTIVATIONS[config.hidden_act]
@@ -55,7 +53,6 @@ def walk(model: Any, tokenizer: Any, sentence: str) -> float:
     layers = [jax.tree.map(lambda p, i=i: p[i], params["encoder"]["layers"]) for i in range(config.num_hidden_layers)]
 
     # 1. Text -> ids. The text is split into pieces of the vocabulary, between [CLS] and [SEP].
-    ids = tokenizer.encode(sentence)
     input_ids = np.array([[tokenizer.cls_id, *ids, tokenizer.sep_id]])  # [B=1, S]
     title("1. A sentence becomes ids")
     show("pieces", " ".join(tokenizer.token(int(i)) for i in input_ids[0]))

@@ -23,7 +23,7 @@ from bertjax.tasks.entities import are_entities
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
-_MOST_LABELS = 5  # of a text, that are shown
+_MOST_LABELS = 5  # shown for a text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +50,13 @@ class PredictionTask:
 
 def warning_of_unknown(work: Work, tokenizer: Tokenizer, warn: Callable[[str], None]) -> Work:
     """``work`` that warns once, for the first batch of texts with more than 1 % of unknown characters."""
-    masks, is_said = mask_pattern(tokenizer), False
+    masks, has_warned = mask_pattern(tokenizer), False
 
     def warning(items: list[Any]) -> list[dict[str, Any]]:
-        nonlocal is_said
-        if not is_said:
+        nonlocal has_warned
+        if not has_warned:
             _, line = unknown_warning(tokenizer, [masks.sub(" ", text) for text in _strings(items)], "the texts")
-            is_said = line is not None
-            if line is not None:
+            if has_warned := line is not None:
                 warn(line)
         return work(items)
 
