@@ -109,11 +109,9 @@ def mapping_steps(charsmap: bytes) -> list[Any] | None:
 @functools.lru_cache(maxsize=4)
 def _sequences(charsmap: bytes) -> tuple[str, str] | None:
     """Regular expressions of the map's sequences of two or more characters, and of a character that may join the one
-    before it; None if the replacements of sequences are not the NFC of the replacements of their characters.
-
-    Maps that fold case have other replacements for some 800 of 220,000 sequences (Greek with an iota subscript,
-    capital I with a dot); those are accepted.
-    """
+    before it; None if the replacements of sequences are not the NFC of the replacements of their characters. Maps that
+    fold case have other replacements for some 800 of 220,000 sequences (Greek with an iota subscript, capital I with a
+    dot); those are accepted."""
     found, others = entries(charsmap), 0
     tree: dict[str, Any] = {}
     sequences = {key: text for key, text in found.items() if len(key) > 1}

@@ -22,11 +22,9 @@ _CLEANING = {
 
 @dataclass
 class Coverage:
-    """Counts over texts.
-
-    characters: without white space. words: between white space. unknown: characters that became the unknown token.
-    too_long: those of them in words longer than ``Tokenizer.longest_word``. examples: some of what is unknown.
-    """
+    """Counts over texts. characters: without white space. words: between white space. unknown: characters that became
+    the unknown token. too_long: those of them in words longer than ``Tokenizer.longest_word``. examples: some of what
+    is unknown."""
 
     characters: int = 0
     words: int = 0

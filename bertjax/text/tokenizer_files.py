@@ -25,11 +25,9 @@ _RUNS_THE_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 @dataclasses.dataclass(frozen=True)
 class FolderSettings:
-    """What the files beside a vocabulary say; a setting that they do not mention is in neither mapping.
-
-    cleaning: ``lowercase``, ``strip_accents``, ``handle_chinese_chars``, ``dotless_i``. names: special tokens by role.
-    runs_json: whether ``tokenizer.json`` overrides ``cleaning``.
-    """
+    """What the files beside a vocabulary say; a setting that they do not mention is in neither mapping. cleaning:
+    ``lowercase``, ``strip_accents``, ``handle_chinese_chars``, ``dotless_i``. names: special tokens by role. runs_json:
+    whether ``tokenizer.json`` overrides ``cleaning``."""
 
     cleaning: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)

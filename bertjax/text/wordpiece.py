@@ -20,11 +20,9 @@ WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclasses.dataclass(frozen=True)
 class WordPieceRules:
-    """How text becomes words, and words pieces, apart from lowercasing; the defaults are those of BERT 2018.
-
-    Names as in the library's BertNormalizer and WordPiece. ``strip_accents`` None: as lowercasing. ``dotless_i``: if
-    text is lowercased, I becomes ı and İ i, as in Turkish.
-    """
+    """How text becomes words, and words pieces, apart from lowercasing; the defaults are those of BERT 2018. Names as
+    in the library's BertNormalizer and WordPiece. ``strip_accents`` None: as lowercasing. ``dotless_i``: if text is
+    lowercased, I becomes ı and İ i, as in Turkish."""
 
     clean_text: bool = True
     handle_chinese_chars: bool = True

@@ -12,11 +12,9 @@ from bertjax.text.offsets import Offsets
 
 def split_words(text: str) -> list[Offsets]:
     """The words of a text as (begin, end) in characters. Like BERT, it splits at white space, punctuation and Chinese
-    characters; each punctuation mark and Chinese character is a word.
-
-    Combining marks belong to the character before them. Invisible characters (controls, joiners, soft hyphens) do not
-    split, are never the first or last character of a word, and are not words.
-    """
+    characters; each punctuation mark and Chinese character is a word. Combining marks belong to the character before
+    them. Invisible characters (controls, joiners, soft hyphens) do not split, are never the first or last character of
+    a word, and are not words."""
     words: list[Offsets] = []
     begin, end, is_single = -1, -1, False  # of the current word; single: only combining marks can extend it
     for position, character in enumerate(text):
