@@ -149,8 +149,7 @@ def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[
 
 
 def not_set(config: Any, tree: Mapping[str, Any]) -> frozenset[str]:
-    """Dotted names of the keys that follow something else and are not set in the nested dict that the dataclass
-    ``config`` was built from."""
+    """Dotted names of the keys of ``config`` that follow something else and are not set in its nested dict."""
     given = _leaves(tree)
     return frozenset(name for name, f, _ in _walk(config) if "follows" in f.metadata and given.get(name) is None)
 

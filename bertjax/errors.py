@@ -67,8 +67,7 @@ class Lost(Exception):
 
 
 class Stalled(Exception):
-    """The run has not moved for ``config.parallel.watchdog_seconds``; started again, it goes on from its last
-    checkpoint."""
+    """No progress for ``config.parallel.watchdog_seconds``; started again, the run continues from its checkpoint."""
 
     exit_code = LOST
 

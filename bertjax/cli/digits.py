@@ -15,10 +15,9 @@ def whole_number(text: str) -> int | None:
 
 
 def integer(text: str) -> int:
-    number = whole_number(text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else "")
-    if number is None:
+    if not re.fullmatch(f"[+-]?[0-9]{{1,{_MOST_DIGITS}}}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number in the digits 0 to 9, not {text[:40]!r}")
-    return -number if text.startswith("-") else number
+    return int(text)
 
 
 def number_in(low: float, high: float) -> Callable[[str], float]:

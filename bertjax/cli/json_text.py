@@ -77,8 +77,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these members, for ``json``'s ``object_pairs_hook``. Raises ValueError for a name that is twice
-    among them."""
+    """The object of these members, for ``json``'s ``object_pairs_hook``. Raises ValueError for a repeated name."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

@@ -43,8 +43,7 @@ def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError
 
 
 def utf8_path(path: Path, what: str, error: type[Exception] = ConfigError) -> Path:
-    """The same path. Raises ``error`` if its absolute form is not UTF-8, with which the libraries for checkpoints and
-    corpora would fail after hours of work."""
+    """The same path. Raises ``error`` if its absolute form is not UTF-8: checkpoints would fail after hours of work."""
     absolute = path.absolute()
     try:
         str(absolute).encode()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +16,8 @@ from bertjax.cli.showing import note, plain
 from bertjax.cli.streams import LastingStream
 
 SECONDS_BETWEEN_LINES = 10.0
+# Called with the name of the stage, how much is done, and how much there is (0 if unknown).
+ReportProgress = Callable[[str, int, int], None]
 
 
 class Display:
@@ -88,12 +90,6 @@ def describe(row: dict[str, Any]) -> str:
     if row.get("mfu"):
         parts.append(f"MFU {row['mfu']:.1%}")
     return "  ".join(parts)
-
-
-class ReportProgress(Protocol):
-    """Called with the name of the stage, how much is done, and how much there is (0 if unknown)."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 @contextmanager

@@ -71,8 +71,7 @@ def lasting(*names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepared_streams() -> Iterator[None]:
-    """Within the block the standard files are open, the streams exist and take any character, and losing standard error
-    does not end the command."""
+    """Within the block the standard streams exist and take any character, and standard error can be lost."""
     open_standard_files()
     _take_any_character(sys.stdout)
     with lasting("stderr"):

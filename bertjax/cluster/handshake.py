@@ -33,8 +33,7 @@ def _proof(secret: bytes, side: str, greeting: dict[str, Any], nonce: str) -> st
 
 
 class Authenticator:
-    """Process 0's side. If too many connections are unauthenticated, it drops the oldest; the run's own processes
-    connect again."""
+    """Process 0's side. It drops the oldest of too many unauthenticated connections; the run's own connect again."""
 
     def __init__(self, secret: bytes, count: int):
         self._secret, self._most = secret, MOST_UNAUTHENTICATED + count
@@ -67,10 +66,7 @@ class Authenticator:
 async def authenticate(
     cluster: ClusterMember, machine: str, secret: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> dict[str, Any]:
-    """A process's side; returns the first message of process 0, a welcome or a failure.
-
-    Raises Malformed, OSError or EOFError, after which the caller may try again.
-    """
+    """A process's side; returns the first message of process 0. After Malformed, OSError, EOFError one may retry."""
     greeting = {
         "bertjax": cluster.process_id,
         "of": cluster.num_processes,

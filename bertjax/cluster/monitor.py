@@ -139,10 +139,7 @@ class Monitor:
             task.result()
 
     async def _admitted(self, host: str, port: int, seconds: float) -> tuple[asyncio.StreamReader, dict[str, Any]]:
-        """Connects, again until process 0 welcomes this process; returns process 0's first message too.
-
-        Raises TimeoutError.
-        """
+        """Retries until process 0 welcomes this process; returns its first message too. Raises TimeoutError."""
         end, reason = time.monotonic() + seconds, ""
         while True:
             writer = None

@@ -63,11 +63,11 @@ def distributed_run(
 ) -> Iterator[Processes]:
     """The processes of a cluster, joined for the length of the block; with None this process alone.
 
-    An exception that leaves the block ends all processes with its message and exit code, but for code 75, with
-    which all end by themselves. bind: address at which process 0 listens; default: the coordinator's. workdir: a
-    folder that all see, where they find the secret that they know each other by. A process that does not move for
-    ``stall_seconds`` (0: no limit) ends all; one that is alone calls ``on_stall`` from another thread, by default to
-    raise Stalled in the block. Raises ConfigError or Lost where joining fails.
+    An exception that leaves the block ends all processes with its message and exit code; with code 75 each ends by
+    itself. bind: address at which process 0 listens, by default the coordinator's. workdir: holds the secret of the
+    processes. A process without progress for ``stall_seconds`` (0: no limit) ends all; one that is alone calls
+    ``on_stall`` from another thread, by default to raise Stalled in the block. Raises ConfigError or Lost if joining
+    fails.
     """
     if cluster is None:
         progress = Heartbeat()

@@ -75,10 +75,7 @@ def as_command(run: Callable[..., object]) -> Callable[[Any, dict[str, Any]], in
 
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:
-    """Runs a job that signals can stop; returns its exit code, or ends the process if it is one of several.
-
-    Output that can no longer be printed is dropped, and the job goes on.
-    """
+    """The exit code of a job that signals can stop and that needs no output; one of several processes ends here."""
     with prepared_streams(), lasting("stdout"), StopRequest() as stop:
         return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 

@@ -200,10 +200,7 @@ def end_stalled(heartbeat: Heartbeat) -> None:
 
 
 def raise_stalled(heartbeat: Heartbeat, interruption: Interruption) -> None:
-    """Prints the stack of every thread and raises Stalled in the thread of the run.
-
-    Native code cannot be interrupted: then a warning says so, and the thread raises when that code returns.
-    """
+    """Prints the stack of every thread and raises Stalled in the thread of the run; warns if native code delays it."""
     message = _stalled(heartbeat)
     interruption.interrupt(Stalled(message))
     if not interruption.left.wait(RELUCTANT_SECONDS):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def _vote(mesh: Mesh, reduce: Callable[[jax.Array], jax.Array]) -> Callable[[bool], jax.Array]:
-    """``vote(mine) -> reduce`` over the votes of all devices, on its way; all processes call it together."""
+    """``vote(mine)``, called by all processes together, starts ``reduce`` over the votes of all devices."""
     divided, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(mesh.axis_names), PartitionSpec()))
     reduced = jax.jit(reduce, out_shardings=everywhere)
     votes = lambda mine: jax.make_array_from_callback((mesh.size,), divided, lambda index: np.array([mine], np.int32))
@@ -19,10 +19,9 @@ def _vote(mesh: Mesh, reduce: Callable[[jax.Array], jax.Array]) -> Callable[[boo
 def any_of(mesh: Mesh, asks: Callable[[int], bool]) -> Callable[[int], bool]:
     """``agree(step)``, to be called by every process after every step: whether ``asks`` says yes in any of them.
 
-    Among several processes it is the answer to the call before: what was asked then is on the devices by now, behind
-    the step that went before it, so nobody waits for more than that step, and all act on it after the same step. Most
-    of a step's time passes in here: a process asks only once the earlier answer has come, so that what happened
-    meanwhile, as a signal does, is told to the others right away and not a step later.
+    Among several processes it answers the call before: that vote is on the devices, behind the step before it, so
+    nobody waits for more than that step, and all act after the same step. Most of a step passes in here: a process asks
+    only after the earlier answer has come, so a signal during the wait reaches the others at once, not a step later.
     """
     if jax.process_count() == 1:
         return asks

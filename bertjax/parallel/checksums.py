@@ -95,8 +95,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 
 def checksum_program(mesh: Mesh) -> Any:
-    """What ``Checksums`` runs on the devices, under jit: (array, its spec) -> uint32 [devices, 3], for each device its
-    share of the two sums, and 1 where it holds a number that is not finite."""
+    """Under jit (array, its spec) -> uint32 [devices, 3]: ``_share`` of each device."""
 
     @partial(jax.jit, static_argnums=1)
     def compute(x: jax.Array, spec: PartitionSpec) -> jax.Array:
@@ -115,7 +114,7 @@ def _added(shares: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Arra
 
 
 def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
-    """uint32 [1, 3]: what this device adds to the checksum of the array that it holds a ``part`` of."""
+    """uint32 [1, 3]: what this device, which holds ``part``, adds to the two sums; and 1 if a number is not finite."""
     axes = [(axis,) if isinstance(axis, str) else axis or () for axis in spec]
     axes += [()] * (part.ndim - len(axes))
     first = [_place(along, mesh) * size for along, size in zip(axes, part.shape, strict=True)]
@@ -123,8 +122,7 @@ def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
     dividing = {axis for along in axes for axis in along}
     # Of the devices that hold the same part, the first one counts.
     counts = _place(tuple(axis for axis in mesh.axis_names if axis not in dividing), mesh) == 0
-    sums, nonfinite = _sums(part, first, whole)
-    return jnp.where(counts, jnp.append(sums, nonfinite.astype(jnp.uint32)), jnp.uint32(0))[None]
+    return jnp.where(counts, _sums(part, first, whole), jnp.uint32(0))[None]
 
 
 def _place(axes: tuple[str, ...], mesh: Mesh) -> jax.Array:
@@ -135,9 +133,8 @@ def _place(axes: tuple[str, ...], mesh: Mesh) -> jax.Array:
     return place
 
 
-def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> tuple[jax.Array, jax.Array]:
-    """uint32 [2] of a part that begins at the indices ``first`` in an array of shape ``whole``; and 1 where a number
-    in it is not finite."""
+def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> jax.Array:
+    """``_share`` of a part that begins at the indices ``first`` in an array of shape ``whole``, uint32 [3]."""
     # The number of an element is that of its row plus that of its column, in the two-dimensional view of the part.
     rows, stride = jnp.zeros(part.shape[:-1], jnp.uint32), 1
     columns = jnp.full(part.shape[-1:], _START, jnp.uint32)
@@ -156,8 +153,7 @@ def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> tuple[ja
     # kernels, and a restart waits until they are compiled.
     none = jnp.uint32(0)
     add = lambda a, b: (a[0] + b[0], a[1] + b[1], a[2] | b[2])
-    high, low, nonfinite = jax.lax.reduce((high, low, nonfinite.astype(jnp.uint32)), (none, none, none), add, (0, 1))
-    return jnp.stack([high, low]), nonfinite.astype(jnp.int32)
+    return jnp.stack(jax.lax.reduce((high, low, nonfinite.astype(jnp.uint32)), (none, none, none), add, (0, 1)))
 
 
 def _bits(x: jax.Array) -> jax.Array:
@@ -168,8 +164,7 @@ def _bits(x: jax.Array) -> jax.Array:
 
 
 def _mixed(x: Any) -> Any:
-    """Bijective mixing of 32 bits, of jax's or NumPy's arrays (Wellons, "Prospecting for Hash Functions", 2018:
-    lowbias32)."""
+    """Bijective mixing of 32 bits, in jax or NumPy: lowbias32 (Wellons, "Prospecting for Hash Functions", 2018)."""
     x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
     return x ^ (x >> 16)

@@ -1,16 +1,12 @@
 """Pretraining. ``bertjax.train.run(config, workdir)`` does what ``python -m bertjax.train`` does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.watchdog import Heartbeat
 from bertjax.errors import CheckpointError, Diverged, Stalled, Stopped, WorkdirGone
-
-if TYPE_CHECKING:
-    from bertjax.cluster.environment import ClusterMember
-    from bertjax.cluster.watchdog import Heartbeat
 
 __all__ = ["CheckpointError", "Diverged", "Stalled", "Stopped", "WorkdirGone", "run"]
 
