@@ -63,7 +63,7 @@ def _that_divide(axes: tuple[str, ...], size: int, mesh: Mesh) -> Axes:
 def tree_shardings(tree: Any, axes: dict[str, Any], mesh: Mesh) -> Any:
     """NamedShardings of a pytree of arrays or ShapeDtypeStructs: parameters, or anything that holds arrays under
     paths that end like theirs. axes: nested dict of the parameters' logical axes. Other arrays are replicated."""
-    by_path = flatten_dict(axes, sep="/")
+    by_path: dict[str, Any] = flatten_dict(axes, sep="/")
 
     def sharding(path: tuple[Any, ...], x: Any) -> NamedSharding:
         parts = path_name(path).split("/")
