@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from bertjax.cli.showing import listed, quoted
 from bertjax.errors import DataError
 from bertjax.tasks.examples import TaggedExample
@@ -119,13 +117,6 @@ def _spans(plain: list[str]) -> list[tuple[str, int, int]]:
     from seqeval.metrics.sequence_labeling import get_entities
 
     return get_entities(plain)
-
-
-def entity_counts(predictions: Any, labels: Any, label_names: Sequence[str]) -> np.ndarray:
-    """int [N, 3] by sentence: entities that are right, predicted, and true."""
-    pairs = entity_pairs(predictions, labels, label_names)
-    counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs]
-    return np.array(counts, np.int64).reshape(-1, 3)
 
 
 class TagNames(tuple[str, ...]):

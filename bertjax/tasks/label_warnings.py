@@ -1,5 +1,6 @@
 """What a person should know about labelled data before training: its labels with their counts, and likely mistakes."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -34,8 +35,12 @@ def label_warnings(
         return []
     there, held_out = count_labels(train), count_labels(evaluation)
     if kind == "tagging":
-        return list(_as_many_tags_as_words(labels, there))
-    found = [*_rare(labels, there), *_meaning_none(labels, there, len(train))]
+        line = (
+            f"there are {len(labels):,} tags for {there.total():,} training words: is config.data.label the column of "
+            f"the tags, and are there tabs or blanks between the columns?"
+        )
+        return [line] if len(labels) > max(_MANY, there.total() / 2) else []
+    found = list(_doubtful_names(labels, there, len(train)))
     if kind == "classification":
         return [*found, *_majority(there, held_out), *_not_classes(labels, there, len(train))]
     return [*found, *(_undivided(labels, separator) or _one_each(labels, train))]
@@ -62,19 +67,19 @@ def majority(there: Counter[str]) -> tuple[str, float]:
     return name, count / there.total()
 
 
-def _content(example: Any) -> Any:
+def _content(example: Any) -> tuple[str, ...]:
     if isinstance(example, QuestionExample):
         return example.question, example.context
-    return example.words if isinstance(example, TaggedExample) else (example.text, example.second)
+    if isinstance(example, TaggedExample):
+        return example.words
+    return (example.text,) if example.second is None else (example.text, example.second)
 
 
-def _rare(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:
+def _doubtful_names(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
+    """A line on labels that may be misspelled, and on each that may mean that there is none."""
     alone = [repr(name) for name in labels if there[name] == 1]
     if alone and len(labels) > 2:
         yield f"labels with a single training example: {listed(alone, 5)}; a misspelled label is a label of its own"
-
-
-def _meaning_none(labels: Sequence[str], there: Counter[str], total: int) -> Iterator[str]:
     signs = [name for name in labels if name.lower() in _NONE and len(labels) > 2]
     others = [value_of(name) for name in labels if name != "-1"]
     if "-1" in labels and len(others) > 2 and others == list(range(len(others))):
@@ -132,28 +137,13 @@ def _one_each(labels: Sequence[str], train: Sequence[Any]) -> list[str]:
     return [f"every training text has the label {listed(always, 5)}: nothing is learned about it"] if always else []
 
 
-def _as_many_tags_as_words(labels: Sequence[str], there: Counter[str]) -> Iterator[str]:
-    if len(labels) > max(_MANY, there.total() / 2):
-        yield (
-            f"there are {len(labels):,} tags for {there.total():,} training words: is config.data.label the column of "
-            f"the tags, and are there tabs or blanks between the columns?"
-        )
-
-
 def unknown_text_warnings(tokenizer: Tokenizer, examples: Sequence[Any], what: str, refuse: bool) -> list[str]:
     """A line if more than 1 % of the characters are unknown. Raises DataError for more than 20 % with ``refuse``: a
     model cannot learn from the rest what the data says."""
-    share, line = unknown_warning(tokenizer, _texts(examples), what)
+    contents = map(_content, examples)
+    if isinstance(examples[0], TaggedExample):
+        contents = ((" ".join(words),) for words in contents)
+    share, line = unknown_warning(tokenizer, itertools.chain.from_iterable(contents), what)
     if refuse and line is not None and share > REFUSE_ABOVE:
         raise DataError(line)
     return [] if line is None else [line]
-
-
-def _texts(examples: Sequence[Any]) -> Iterator[str]:
-    for example in examples:
-        if isinstance(example, TaggedExample):
-            yield " ".join(example.words)
-        elif isinstance(example, QuestionExample):
-            yield from (example.question, example.context)
-        else:
-            yield from (text for text in (example.text, example.second) if text is not None)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from bertjax.tasks import squad_metrics
-from bertjax.tasks.entities import are_entities, entity_counts, entity_pairs, types_of
+from bertjax.tasks.entities import are_entities, entity_pairs, types_of
 from bertjax.tasks.examples import QuestionExample
-from bertjax.tasks.undefined_scores import are_equal
+from bertjax.tasks.undefined_scores import why_uncorrelated
 
 Scores = dict[str, float]
 Compared = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
@@ -89,8 +89,10 @@ def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compa
     accuracy = lambda right, words: {"accuracy": right.sum() / words.sum()}
     if not are_entities(label_names):
         return accuracy, (right, words)
+    entities = entity_pairs(predictions, labels, label_names)
     function = lambda counts, *of_words: _entity_scores(*counts.sum(axis=0)) | accuracy(*of_words)
-    return function, (entity_counts(predictions, labels, label_names), right, words)
+    counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in entities]
+    return function, (np.array(counts, np.int64), right, words)
 
 
 def _entity_scores(right: int, found: int, there: int) -> Scores:
@@ -179,11 +181,9 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
         figures = _by_entity(predictions, labels, label_names)
     else:
         if kind == "multi_label":
-            ours, theirs = ours > 0, theirs > 0
-            counts = [array.sum(axis=0) for array in (ours & theirs, ours, theirs)]
+            right, predicted, true = ((ours * theirs > 0).sum(0), (ours > 0).sum(0), (theirs > 0).sum(0))
         else:
-            counts = _counts(ours, theirs, len(label_names))
-        right, predicted, true = counts
+            right, predicted, true = _counts(ours, theirs, len(label_names))
         columns = right / np.maximum(predicted, 1), right / np.maximum(true, 1), _f1(right, predicted + true), true
         figures = {name: _figures(*row) for name, *row in zip(label_names, *columns, strict=True)}
     found = {"labels": list(label_names), "confusion": [], "per_class": figures}
@@ -192,14 +192,11 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
 
 def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, Any]:
     classes = len(label_names)
-    cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
+    cells = labels.astype(np.int64) * classes + predictions
     if classes <= MOST_OF_MATRIX:
-        matrix = np.zeros(classes * classes, np.int64)
-        matrix[cells] = counts
-        return {"confusion": matrix.reshape(classes, classes).tolist()}
+        return {"confusion": np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()}
+    cells, counts = np.unique(cells[labels != predictions], return_counts=True)
     support = np.bincount(labels, minlength=classes)
-    wrong = cells // classes != cells % classes
-    cells, counts = cells[wrong], counts[wrong]
     found = []
     for i in np.argsort(-counts, kind="stable")[:classes]:
         (true, predicted), count = divmod(int(cells[i]), classes), int(counts[i])
@@ -248,7 +245,7 @@ def _pearson(ours: np.ndarray, theirs: np.ndarray) -> float:
 def _scipys_correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     from scipy import stats
 
-    if len(labels) < 2 or are_equal(predictions) or np.ptp(labels) == 0:
+    if why_uncorrelated(predictions, labels) is not None:
         return {"pearson": 0.0, "spearman": 0.0}
     return {"pearson": stats.pearsonr(predictions, labels)[0], "spearman": stats.spearmanr(predictions, labels)[0]}
 

@@ -1,6 +1,6 @@
 """Scores that are undefined for some predictions and labels, and why; labels that are never predicted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ def are_equal(values: np.ndarray) -> bool:
     return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max(initial=0.0))
 
 
-def _classification(
+def why_uncorrelated(predictions: np.ndarray, labels: np.ndarray) -> str | None:
+    """Why the correlation with the labels is undefined; None if it is not."""
+    if len(labels) < 2:
+        return "there is one example"
+    if np.ptp(labels) == 0:
+        return f"all labels are {labels[0]:g}"
+    return f"all predictions are {predictions[0]:.4g}" if are_equal(predictions) else None
+
+
+def _of_classes(
     predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: int | None
 ) -> dict[str, str]:
     found = {}
@@ -23,7 +32,7 @@ def _classification(
         if len(np.unique(ids)) == 1:
             found["mcc"] = f"all {what} are {names[int(ids[0])]!r}"
     if positive is not None:
-        name, is_predicted, is_there = names[positive], bool((predictions == positive).any()), positive in labels
+        name, is_predicted, is_there = names[positive], positive in predictions, positive in labels
         if not is_predicted:
             found["precision"] = f"{name!r} is never predicted"
         if not is_there:
@@ -33,37 +42,20 @@ def _classification(
     return found
 
 
-def _multi_label(predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: None) -> dict[str, str]:
-    return {} if predictions.any() or labels.any() else {"f1_micro": "no label occurs, and none is predicted"}
-
-
-def _correlation(predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: None) -> dict[str, str]:
-    if len(labels) < 2:
-        why = "there is one example"
-    elif np.ptp(labels) == 0:
-        why = f"all labels are {labels[0]:g}"
-    elif are_equal(predictions):
-        why = f"all predictions are {predictions[0]:.4g}"
-    else:
-        return {}
-    return {"pearson": why, "spearman": why}
-
-
-_OF_KIND: dict[str, Callable[..., dict[str, str]]] = {
-    "classification": _classification,
-    "multi_label": _multi_label,
-    "regression": _correlation,
-    "embedding": _correlation,
-}
-
-
 def undefined_scores(
     kind: str, predictions: Any, labels: Any, names: Sequence[str] = (), positive: int | None = None
 ) -> dict[str, str]:
     """Score -> reason for scores that are 0 / 0. Arguments are those of ``scores.SCORES``."""
-    if kind not in _OF_KIND:
+    if kind in ("tagging", "answering"):
         return {}
-    return _OF_KIND[kind](np.asarray(predictions), np.asarray(labels), names, positive)
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if kind == "classification":
+        return _of_classes(predictions, labels, names, positive)
+    if kind == "multi_label":
+        is_empty = not predictions.any() and not labels.any()
+        return {"f1_micro": "no label occurs, and none is predicted"} if is_empty else {}
+    why = why_uncorrelated(predictions, labels)
+    return {} if why is None else dict.fromkeys(("pearson", "spearman"), why)
 
 
 def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive: int | None = None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.scheme import BILOU, IOB2, IOBES, Tokens
 
-from bertjax.tasks.entities import are_entities, entity_counts, nearest_scheme, scheme_of, types_of
+from bertjax.tasks.entities import are_entities, entity_pairs, nearest_scheme, scheme_of, types_of
 from bertjax.tasks.scores import SCORES, per_class
 
 # Letters of a beginning, a middle, an end, a whole, and the tag outside.
@@ -103,4 +103,5 @@ def test_bilou_has_entity_scores():
     assert scores == {"f1": pytest.approx(2 / 3), "precision": 1.0, "recall": 0.5, "accuracy": 0.75}
     found = per_class("tagging", predictions, labels, names)["per_class"]
     assert found["PER"]["f1"] == 1.0 and found["LOC"]["recall"] == 0.0 and found["LOC"]["support"] == 1
-    assert types_of(("B", "I", "O")) == ["_"] and entity_counts([[1, 0]], [[1, 0]], ("O", "B")).tolist() == [[1, 1, 1]]
+    found = {("_", 0, 0)}
+    assert types_of(("B", "I", "O")) == ["_"] and list(entity_pairs([[1, 0]], [[1, 0]], ("O", "B"))) == [(found, found)]
