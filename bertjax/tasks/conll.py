@@ -25,11 +25,10 @@ def read_tagged(
 ) -> list[TaggedExample]:
     """Examples of a CoNLL file, or of a CoNLL-U file if its name ends in .conllu (also .gz .xz .zst).
 
-    tag, word: their columns. CoNLL: a number from 0, or a name if line 1 is a header; by default the last column, and
-    the header's "word" or the first column; see ``conll_columns`` for headers and comments. CoNLL-U: upos (default),
-    xpos, feats or deprel, and form (default) or lemma; comments, ranges of multiword tokens and empty nodes are
-    skipped. warn: gets lines on what was skipped and on likely mistakes. Raises DataError that begins with
-    "path:line:", ConfigError for the columns.
+    tag, word: their columns. CoNLL: a number from 0, or a name in the header; by default the last column, and the
+    header's "word" or the first column. CoNLL-U: upos (default), xpos, feats or deprel, and form (default) or lemma.
+    warn: gets lines on what was skipped and on likely mistakes. Raises DataError that begins with "path:line:",
+    ConfigError for the columns.
     """
     path = Path(path)
     blocks = _blocks(path)

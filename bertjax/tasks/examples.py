@@ -15,7 +15,6 @@ from bertjax.errors import ConfigError, DataError
 Warn = Callable[[str], None]  # gets warnings, a line each
 silent: Warn = lambda line: None
 MOST_INCOMPLETE = 0.01  # of all examples
-KINDS = ("classification", "multi_label", "regression", "embedding")
 _LARGEST = float(np.finfo(np.float32).max)  # numbers are learned in float32
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
 _FLAGS = ("0", "1", "0.0", "1.0", "false", "true")
@@ -109,7 +108,7 @@ def text_examples(
     no_label: str | None = None,
     warn: Warn = silent,
 ) -> list[TextExample]:
-    """Examples of texts, or pairs of texts, with their labels; ``kind`` is one of ``KINDS``.
+    """Examples of texts, or pairs of texts, with their labels.
 
     Labels: str, int or bool (classification), a list of these (multi_label), numbers (regression), numbers or None
     (embedding, where texts after the second are negatives). Examples with the label ``no_label`` are left out, and so
@@ -137,15 +136,13 @@ def text_examples(
 def drop_unlabelled(examples: list[TextExample], no_label: str | None, warn: Warn = silent) -> list[TextExample]:
     """The examples with another label than ``no_label``; a line to ``warn`` counts the rest. Raises DataError if none
     is left."""
-    if no_label is None:
+    without = [one for one in examples if no_label is not None and one.label in (no_label, (no_label,))]
+    if not without:
         return examples
-    without = [example for example in examples if example.label in (no_label, (no_label,))]
-    found = [example for example in examples if example.label not in (no_label, (no_label,))]
-    if without:
-        first, count = without[0].where, f"{len(without):,} of {len(examples):,} examples"
-        warn(f"{count} have no label ({no_label!r}, the first at {first}) and are left out")
-        not_empty(found, f"{first}: no example has a label, all have {no_label!r}")
-    return found
+    first, count = without[0].where, f"{len(without):,} of {len(examples):,} examples"
+    warn(f"{count} have no label ({no_label!r}, the first at {first}) and are left out")
+    found = [one for one in examples if one.label not in (no_label, (no_label,))]
+    return not_empty(found, f"{first}: no example has a label, all have {no_label!r}")
 
 
 def tagged_examples(
@@ -196,7 +193,7 @@ def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> An
     all. A missing label of another kind raises Incomplete.
     """
     if kind not in _LABELS:
-        raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}")
+        raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABELS)}")
     return _LABELS[kind](value, where, separator)
 
 
@@ -253,14 +250,12 @@ def _number(value: Any, where: str, separator: str = ",") -> float:
         raise Incomplete(f"{where}: the label is empty, it must be a number")
     try:
         # float() would read True as one, "1_0" as ten.
-        number = None if isinstance(plain, bool) or (isinstance(plain, str) and "_" in plain) else float(plain)
-    except (TypeError, ValueError):
-        number = None
+        number = float("" if isinstance(plain, bool) or (isinstance(plain, str) and "_" in plain) else plain)
     except OverflowError:
         number = math.inf
-    if number is None:
+    except (TypeError, ValueError):
         comma = "; a decimal point is a point" if isinstance(plain, str) and _COMMA.fullmatch(plain.strip()) else ""
-        raise DataError(f"{where}: the label must be a number, not {quoted(value)}{comma}")
+        raise DataError(f"{where}: the label must be a number, not {quoted(value)}{comma}") from None
     if not abs(number) <= _LARGEST:
         raise DataError(f"{where}: the label must be a finite number, not {quoted(value)}; float32 ends at 3.4e38")
     return number

@@ -41,11 +41,11 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            why = f"{error.msg}, column {error.colno}{_advice(line)}"
-            raise DataError(f"{path}:{number}: not valid JSON: {why}") from None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not valid JSON: {short(error, 120)}") from None
+            why = short(error, 120)
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg}, column {error.colno}{_advice(line)}"
+            raise DataError(f"{path}:{number}: not valid JSON: {why}") from None
         if not isinstance(value, dict):
             raise DataError(f"{path}:{number}: must be a JSON object, not {quoted(value)}{_advice(line)}")
         yield number, value
@@ -60,10 +60,7 @@ def _advice(line: str) -> str:
 
 
 def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) -> str:
-    """The text of one line. rest: the lines after it, which help to guess the encoding.
-
-    Raises DataError that names the line and the byte in it (from 0).
-    """
+    """The text of one line. rest: the lines after it, which help to guess the encoding. Raises DataError."""
     if number == 1:
         refuse_binary(path, line)
     try:
@@ -80,9 +77,9 @@ def decoded(line: bytes, path: Path, number: int, rest: Iterable[bytes] = ()) ->
 
 
 def refuse_binary(path: Path, data: bytes) -> None:
-    what = next((words for head, words in _NOT_TEXT.items() if data.startswith(head)), None)
-    if what is not None:
-        raise DataError(f"{path} is {what}")
+    for head, what in _NOT_TEXT.items():
+        if data.startswith(head):
+            raise DataError(f"{path} is {what}")
 
 
 def _perhaps(path: Path, sample: list[bytes], rest: Iterable[bytes]) -> str:

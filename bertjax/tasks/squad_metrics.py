@@ -112,7 +112,6 @@ def question_scores(
 
 
 def has_unanswerable(questions: Sequence[QuestionExample]) -> bool:
-    """Whether any question has no answer, as in SQuAD 2.0."""
     return any(question.answers == () for question in questions)
 
 

@@ -71,12 +71,10 @@ class Columns:
 def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silent) -> list[TextExample]:
     """Examples of a .tsv, .csv or .jsonl file (also .gz .xz .zst), in its order.
 
-    ``kind``: classification, multi_label, regression, or embedding, where the label may be missing. In a .tsv file
-    quotes are ordinary characters, except around a cell with doubled quotes in it, as spreadsheets write it. Commas,
-    semicolons, tabs or bars separate the cells of a .csv, whichever splits all lines alike. The first line of .tsv and
-    .csv is a header if a column is named, or if it consists of usual names. Leaves out examples without a label
-    (``Columns.no_label``) and, up to one in a hundred, those with an empty cell; a line to ``warn`` says how many.
-    Raises DataError that begins with "path:line:", ConfigError for impossible columns.
+    ``kind``: classification, multi_label, regression, or embedding, where the label may be missing. The first line of
+    .tsv and .csv is a header if a column is named, or if it consists of usual names. Leaves out examples without a
+    label (``Columns.no_label``) and, up to one in a hundred, those with an empty cell; a line to ``warn`` says how
+    many. Raises DataError that begins with "path:line:", ConfigError for impossible columns.
     """
     path = Path(path)
     if kind not in _LABEL_NAMES:

@@ -8,12 +8,11 @@ import pytest
 import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError
-from bertjax.finetune.embedding import embedding_setup
+from bertjax.finetune.embedding import embedding_setup, ranks, retrieval_scores
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.start import examples_fingerprint
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import TextExample, text_examples
-from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.tables import Columns, read_texts
 
 TEXTS = ["good film", "bad book", "great plot", "poor song", "the story", "a film", "not too bad", "is it good"]

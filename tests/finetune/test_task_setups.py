@@ -12,12 +12,11 @@ from bertjax.errors import DataError
 from bertjax.finetune.answering import answering_setup
 from bertjax.finetune.batching import IGNORED
 from bertjax.finetune.classification import text_setup
-from bertjax.finetune.embedding import embedding_setup
+from bertjax.finetune.embedding import embedding_setup, ranks, retrieval_scores
 from bertjax.finetune.settings import resolve
 from bertjax.finetune.tagging import tagging_setup
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import tagged_examples, text_examples
-from bertjax.tasks.retrieval import ranks, retrieval_scores
 from bertjax.tasks.squad import question_examples
 
 # Those of the model's vocabulary that are neither places nor people.
