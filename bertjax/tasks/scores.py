@@ -43,10 +43,7 @@ def _classification(
             "f1_macro": f1[predicted + true > 0].mean(),
             "mcc": (right.sum() * total - predicted @ true) / spread if spread else 0.0,
         }
-        if count != 2:
-            return found
-        share = lambda of: right[own] / of[own] if of[own] else 0.0
-        return found | {"f1": f1[own], "precision": share(predicted), "recall": share(true)}
+        return found if count != 2 else found | _rates(right[own], predicted[own], true[own])
 
     return function, _checked(predictions, labels)
 
@@ -90,16 +87,17 @@ def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compa
     if not are_entities(label_names):
         return accuracy, (right, words)
     entities = entity_pairs(predictions, labels, label_names)
-    function = lambda counts, *of_words: _entity_scores(*counts.sum(axis=0)) | accuracy(*of_words)
+    function = lambda counts, *of_words: _rates(*counts.sum(axis=0)) | accuracy(*of_words)
     counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in entities]
     return function, (np.array(counts, np.int64), right, words)
 
 
-def _entity_scores(right: int, found: int, there: int) -> Scores:
+def _rates(right: Any, predicted: Any, true: Any) -> dict[str, Any]:
+    """From the numbers of right, predicted and true ones; 0 if there are none."""
     return {
-        "f1": 2 * right / (found + there) if found + there else 0.0,
-        "precision": right / found if found else 0.0,
-        "recall": right / there if there else 0.0,
+        "f1": 2 * right / (predicted + true) if predicted + true else 0.0,
+        "precision": right / predicted if predicted else 0.0,
+        "recall": right / true if true else 0.0,
     }
 
 
@@ -177,15 +175,18 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
     if kind not in ("classification", "multi_label", "tagging"):
         return {}
     ours, theirs = (_flat if kind == "tagging" else _checked)(predictions, labels)
+    names = label_names
     if kind == "tagging" and are_entities(label_names):
-        figures = _by_entity(predictions, labels, label_names)
+        names, counts = types_of(label_names), _counts_by_type(predictions, labels, label_names)
+    elif kind == "multi_label":
+        ours, theirs = ours > 0, theirs > 0
+        counts = [array.sum(axis=0) for array in (ours & theirs, ours, theirs)]
     else:
-        if kind == "multi_label":
-            right, predicted, true = ((ours * theirs > 0).sum(0), (ours > 0).sum(0), (theirs > 0).sum(0))
-        else:
-            right, predicted, true = _counts(ours, theirs, len(label_names))
-        columns = right / np.maximum(predicted, 1), right / np.maximum(true, 1), _f1(right, predicted + true), true
-        figures = {name: _figures(*row) for name, *row in zip(label_names, *columns, strict=True)}
+        counts = _counts(ours, theirs, len(label_names))
+    figures = {}
+    for right, predicted, true, name in zip(*counts, names, strict=True):
+        rates = _rates(int(right), int(predicted), int(true))
+        figures[name] = {key: rates[key] for key in ("precision", "recall", "f1")} | {"support": int(true)}
     found = {"labels": list(label_names), "confusion": [], "per_class": figures}
     return found if kind == "multi_label" else found | _confused(ours, theirs, label_names)
 
@@ -205,17 +206,13 @@ def _confused(predictions: np.ndarray, labels: np.ndarray, label_names: Sequence
     return {"confusions": found}
 
 
-def _by_entity(predictions: Any, labels: Any, label_names: Sequence[str]) -> dict[str, dict[str, float]]:
-    right, found, there = Counter(), Counter(), Counter()
+def _counts_by_type(predictions: Any, labels: Any, label_names: Sequence[str]) -> list[list[int]]:
+    """[right, predicted, true] entities of each of ``types_of(label_names)``."""
+    counters = Counter(), Counter(), Counter()
     for ours, theirs in entity_pairs(predictions, labels, label_names):
-        for counter, entities in ((right, ours & theirs), (found, ours), (there, theirs)):
-            counter.update(entity[0] for entity in entities)
-    scores = lambda name: _entity_scores(right[name], found[name], there[name])
-    return {name: _figures(**scores(name), support=there[name]) for name in types_of(label_names)}
-
-
-def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float]:
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+        for counter, entities in zip(counters, (ours & theirs, ours, theirs), strict=True):
+            counter.update(kind for kind, *_ in entities)
+    return [[counter[kind] for kind in types_of(label_names)] for counter in counters]
 
 
 def _counts(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[np.ndarray]:
