@@ -4,6 +4,7 @@ Training, evaluation and inference share them. Positions are those of tokens; sp
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -161,7 +162,8 @@ class QuestionWindows(NamedTuple):
     rows: list[QuestionRow]
 
 
-class AnswerCandidate(NamedTuple):
+@dataclass(frozen=True)
+class AnswerCandidate:
     """context[start:end]; both are None, and the text "", for no answer. score: start logit + end logit.
 
     probability: the softmax of the scores over the best answers, and no answer if that is allowed.
