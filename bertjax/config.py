@@ -33,9 +33,7 @@ class ModelConfig:
     num_attention_heads: int = identity(12, "attention heads a layer; must divide hidden_size", low=1, high=2**20)
     intermediate_size: int = identity(3072, "width inside the MLP of a layer", low=1, high=2**24)
     hidden_act: str = identity(
-        "gelu",
-        "MLP activation; gelu: erf, as in released weights; gelu_new: tanh",
-        choices=("gelu", "gelu_new", "relu"),
+        "gelu", "MLP activation; gelu: erf, as published; gelu_new: tanh", choices=("gelu", "gelu_new", "relu")
     )
     hidden_dropout_prob: float = identity(0.1, "dropout on embeddings and layer outputs", low=0.0, high=0.99)
     attention_probs_dropout_prob: float = identity(0.1, "dropout on attention probabilities", low=0.0, high=0.99)
@@ -68,11 +66,7 @@ class DataConfig:
         None, "such as tr or de: which accented letters are letters of their own, how I is lowercased", added=True
     )
     character_coverage: float | None = follows(
-        None,
-        "share of characters in a vocabulary; by default all, or 0.9995 of over 300",
-        low=0.9,
-        high=1.0,
-        added=True,
+        None, "share of characters learned; by default all, or 0.9995 of over 300", low=0.9, high=1.0, added=True
     )
     sentencepiece_type: str = follows("unigram", "algorithm of a learned sentencepiece", choices=("unigram", "bpe"))
     held_out_fraction: float = follows(0.02, "share of the documents kept for evaluation", low=0.0, high=0.5)

@@ -35,8 +35,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer
+from bertjax.cli.command import ArgumentParser, guarded, integer
 from bertjax.cli.paths import given_path
 from bertjax.cli.showing import note
 from bertjax.config import nearest

@@ -13,8 +13,7 @@ Exit codes: 0 done; 2 usage; 3 the run's files cannot be used, or the folder can
 
 import argparse
 
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer
+from bertjax.cli.command import ArgumentParser, guarded, integer
 from bertjax.cli.showing import say
 
 

@@ -19,8 +19,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import number_in, whole_number
+from bertjax.cli.command import ArgumentParser, guarded, number_in, whole_number
 from bertjax.cli.json_text import dump, is_finite
 from bertjax.cli.showing import note
 from bertjax.errors import ConfigError, DataError, ModelFileError

@@ -17,8 +17,7 @@ Exit codes: 0 done; 2 usage; 3 the data cannot be used."""
 
 import argparse
 
-from bertjax.cli.command import ArgumentParser, guarded
-from bertjax.cli.digits import integer, number_in
+from bertjax.cli.command import ArgumentParser, guarded, integer, number_in
 from bertjax.cli.showing import note, say
 
 

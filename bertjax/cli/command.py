@@ -1,8 +1,11 @@
-"""What every command shares: errors become one line and an exit code (``bertjax.errors``)."""
+"""What every command shares: errors as one line and an exit code (``bertjax.errors``), options, their numbers."""
 
 import argparse
+import contextlib
 import errno
+import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,6 +14,8 @@ from typing import Any, NoReturn
 from bertjax.cli.showing import note, say
 from bertjax.cli.streams import LastingStream, discard_output, open_standard_files, prepared_streams
 from bertjax.errors import DATA, INTERRUPTED, STOPPED, UNKNOWN, USAGE, exit_code
+
+_MOST_DIGITS = 18  # within 64 bits
 
 
 def fail(message: object, code: int) -> int:
@@ -104,3 +109,33 @@ class ArgumentParser(argparse.ArgumentParser):
             return job(options)
 
         return printing(parse_and_run)
+
+
+def whole_number(text: str) -> int | None:
+    """The number that ``text`` spells; None for anything else, including other digits or too many of them."""
+    return int(text) if re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", text) else None
+
+
+def integer(text: str) -> int:
+    if not re.fullmatch(f"[+-]?[0-9]{{1,{_MOST_DIGITS}}}", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number in the digits 0 to 9, not {text[:40]!r}")
+    return int(text)
+
+
+def number_in(low: float, high: float) -> Callable[[str], float]:
+    """The type of a command's options: a number from ``low`` to ``high``."""
+
+    def number(text: str) -> float:
+        value = math.nan
+        with contextlib.suppress(ValueError):
+            value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a number from {low:g} to {high:g}, not {text!r}")
+        return value
+
+    return number
+
+
+def has_other_digits(text: str) -> bool:
+    """Whether Python would read this as a number although it has digits other than 0 to 9."""
+    return not text.isascii() and re.fullmatch(r"[+-]?[\d_]*\.?[\d_]*([eE][+-]?[\d_]+)?", text) is not None

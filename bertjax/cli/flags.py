@@ -12,9 +12,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import bertjax.configs
-from bertjax.cli.command import fail, show_help
+from bertjax.cli.command import fail, has_other_digits, show_help
 from bertjax.cli.config_help import as_text
-from bertjax.cli.digits import has_other_digits
 from bertjax.cli.paths import given_path
 from bertjax.config_schema import RENAMED, nearest
 from bertjax.errors import USAGE, ConfigError, FlagError

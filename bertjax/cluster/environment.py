@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertjax.cli.digits import whole_number
+from bertjax.cli.command import whole_number
 from bertjax.errors import ConfigError
 
 DEFAULT_PORT = 8482  # jax's own default on TPU slices
@@ -80,11 +80,10 @@ def _address(text: str, what: str) -> tuple[str, int]:
 
 
 def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
-    numbers = {name: whole_number(environ.get(name, "")) for name in names}
-    for name, number in numbers.items():
-        if number is None:
+    for name in names:
+        if whole_number(environ.get(name, "")) is None:
             raise ConfigError(f"the environment variable {name} must be a number, not {environ.get(name, '')[:40]!r}")
-    return [number for number in numbers.values() if number is not None]
+    return [int(environ[name]) for name in names]
 
 
 def _port(environ: Mapping[str, str], job: int | None = None) -> int:

@@ -9,8 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
-from bertjax.cli.command import guarded
-from bertjax.cli.digits import whole_number
+from bertjax.cli.command import guarded, whole_number
 from bertjax.cli.showing import say
 from bertjax.cli.streams import lasting, prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster

@@ -27,7 +27,8 @@ def make_deterministic() -> None:
     Raises ConfigError where jax has started on GPUs without them, or XLA does not know one of them.
     """
     given = os.environ.get("XLA_FLAGS", "")
-    missing = [f"{name}={value}" for name, value in FLAGS.items() if _in_force(given).get(name) != value]
+    in_force = dict(flag.partition("=")[::2] for flag in given.split())  # of a flag that is given twice the last one
+    missing = [f"{name}={value}" for name, value in FLAGS.items() if in_force.get(name) != value]
     if not missing or not has_gpu_plugin():
         return
     flags = " ".join(missing)
@@ -78,11 +79,6 @@ def scatters_right(device: Any) -> bool:
     add = lambda rows, places: jnp.zeros((37, 8)).at[places].add(rows)
     found = [jax.jit(f)(*jax.device_put((rows, to), device)) for f, to in ((put, order), (add, places))]
     return all(np.array_equal(one, expected) for one, expected in zip(found, (rows[::-1], sums), strict=True))
-
-
-def _in_force(flags: str) -> dict[str, str]:
-    """Value by name; of a flag that is given twice XLA takes the last."""
-    return {name: value for name, _, value in (flag.partition("=") for flag in flags.split())}
 
 
 def _has_started() -> bool:

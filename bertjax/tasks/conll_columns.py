@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bertjax.cli.digits import whole_number
+from bertjax.cli.command import whole_number
 from bertjax.cli.showing import quoted
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.entities import are_entities

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bertjax.cli.digits import whole_number
+from bertjax.cli.command import whole_number
 from bertjax.cli.showing import listed, quoted
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError

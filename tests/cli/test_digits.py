@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bertjax.cli.digits import whole_number
+from bertjax.cli.command import whole_number
 from bertjax.cli.flags import parse
 from bertjax.cluster.environment import find_cluster
 from bertjax.errors import ConfigError, DataError, FlagError
