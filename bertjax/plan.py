@@ -57,11 +57,11 @@ def _run(run: RunConfig, topology_name: str, price: float | None, as_json: bool)
     from bertjax.planning.plan_tables import show
     from bertjax.planning.runs import plan_run
 
-    found = plan_run(run, topology, price, say=note)
+    plan, chip = plan_run(run, topology, price, say=note)
     if as_json:
-        print(json.dumps(found.to_json(), indent=2))
+        print(json.dumps(plan, indent=2))
     else:
-        show(found)
+        show(plan, chip)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from bertjax.planning.hlo import Computation, Instruction, Program
 
@@ -25,6 +24,7 @@ class Collective:
     """``count`` times a step, ``bytes`` each (the whole array: gathered, or before it is scattered), over ``devices``.
 
     ``shapes`` names the arrays, so that a person sees which parameter is meant. ``in_loop``: inside a loop.
+    ``bytes_sent``: by a device in a step.
     """
 
     kind: str
@@ -33,14 +33,7 @@ class Collective:
     bytes: int
     shapes: str
     in_loop: bool
-
-    @property
-    def sent(self) -> float:
-        """Bytes a device sends in a step."""
-        return self.count * self.bytes * _SENT[self.kind](self.devices)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"bytes_sent": self.sent}
+    bytes_sent: float
 
 
 def collectives(program: Program, devices: int) -> list[Collective]:
@@ -69,8 +62,11 @@ def collectives(program: Program, devices: int) -> list[Collective]:
             found[*key, times > 1] += int(times)
     for (*key, _), times in parts.items():
         found[*key, times > 1] += int(times)
-    made = [Collective(k, n, count, size, shapes, loop) for (k, n, size, shapes, loop), count in found.items()]
-    return sorted(made, key=lambda c: -c.sent)
+    made = [
+        Collective(kind, n, count, size, shapes, in_loop, count * size * _SENT[kind](n))
+        for (kind, n, size, shapes, in_loop), count in found.items()
+    ]
+    return sorted(made, key=lambda c: -c.bytes_sent)
 
 
 def scattered(where: Computation, i: Instruction) -> bool:

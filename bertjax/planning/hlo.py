@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _BITS = re.compile(r"[a-z]+(\d+)")
-_SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
+_SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](?:\{[^}]*?(?:S\((\d+)\)[^}]*)?\})?")
 _NAME = re.compile(r"%([\w.\-]+)")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
@@ -30,7 +30,9 @@ class Shape:
 
     @property
     def bytes(self) -> int:
-        return (self.elements * _bits(self.dtype) + 7) // 8
+        found = _BITS.match(self.dtype)
+        bits = 8 if self.dtype == "pred" else int(found[1]) if found else 0  # a token has no data
+        return (self.elements * bits + 7) // 8
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ class Computation:
         return found
 
     def operand_shapes(self, instruction: Instruction) -> list[tuple[Shape, ...]]:
-        """The shapes of every operand."""
         return [self.by_name[name].shapes if name in self.by_name else () for name in instruction.operands]
 
 
@@ -93,19 +94,20 @@ class Program:
     computations: dict[str, Computation]
     entry: str
 
-    def walk(self) -> Iterator[tuple[Computation, Instruction, float, bool]]:
-        """Every instruction that runs: (where it stands, itself, times a step, whether inside a fusion)."""
-        yield from self._walk(self.computations[self.entry], 1.0, False)
+    def walk(
+        self, name: str = "", times: float = 1.0, fused: bool = False
+    ) -> Iterator[tuple[Computation, Instruction, float, bool]]:
+        """Every instruction that runs: (where it stands, itself, times a step, whether inside a fusion).
 
-    def _walk(self, computation: Computation, times: float, fused: bool):
+        name: the computation to begin with, else the entry, run ``times`` a step.
+        """
+        computation = self.computations[name or self.entry]
         for instruction in computation.instructions:
             yield computation, instruction, times, fused
-            if instruction.opcode not in _RUNS:
-                continue
-            trips = self.trips(computation, instruction) if instruction.opcode == "while" else 1
-            for name in instruction.called:
-                inside = fused or instruction.opcode == "fusion"
-                yield from self._walk(self.computations[name], times * trips, inside)
+            if instruction.opcode in _RUNS:
+                trips = self.trips(computation, instruction) if instruction.opcode == "while" else 1
+                for called in instruction.called:
+                    yield from self.walk(called, times * trips, fused or instruction.opcode == "fusion")
 
     def trips(self, where: Computation, loop: Instruction) -> int:
         """Times that a loop runs: as the compiler wrote it, else from its counter's start, step and constant bound.
@@ -180,21 +182,9 @@ def read_instruction(line: str) -> Instruction:
 def read_shapes(text: str) -> tuple[Shape, ...]:
     """All arrays in the text of a type."""
     return tuple(
-        Shape(dtype, tuple(int(n.lstrip("<=")) for n in dims.split(",") if n), _space(layout))
-        for dtype, dims, layout in _SHAPE.findall(text)
+        Shape(dtype, tuple(int(n.lstrip("<=")) for n in dims.split(",") if n), int(space or 0))
+        for dtype, dims, space in _SHAPE.findall(text)
     )
-
-
-def _space(layout: str) -> int:
-    found = re.search(r"S\((\d+)\)", layout)
-    return int(found[1]) if found else 0
-
-
-def _bits(dtype: str) -> int:
-    if dtype == "pred":
-        return 8
-    found = _BITS.match(dtype)
-    return int(found[1]) if found else 0  # a token has no data
 
 
 def _end(text: str, stops: str = " ,") -> int:

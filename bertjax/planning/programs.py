@@ -132,7 +132,7 @@ def analyse(lowered: Any, platform: str, devices: int, quick: bool = False) -> A
         + memory.generated_code_size_in_bytes,
         flops=matrix_flops(program),
         bytes_accessed=main_memory_bytes(program, FAST_SPACES.get(platform, frozenset())),
-        collectives=tuple(c.to_json() for c in collectives(program, devices)),
+        collectives=tuple(asdict(c) for c in collectives(program, devices)),
     )
 
 

@@ -1,66 +1,58 @@
-"""All phases of a run on a topology: whether they fit, time, chip-hours, cost."""
+"""A run on a topology: of each phase memory, the rows that fit, work and time of a step; of all, days and cost.
+
+The plan is a dict, as ``plan --json`` prints it: bytes are those of one device, FLOPs and bytes accessed those of a
+step on all devices.
+"""
 
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jax.sharding import Mesh
+
 from bertjax.config import RunConfig
 from bertjax.errors import ConfigError
-from bertjax.parallel.devices import Chip, chip_of
+from bertjax.model.flops import train_flops_per_row
+from bertjax.parallel.devices import Chip, chip_of, memory_limit
 from bertjax.parallel.mesh import make_mesh
-from bertjax.planning.phases import ASSUMED, Compile, PhasePlan, Totals, plan_phase, totals
-from bertjax.planning.programs import Analysis, analyse, cached_analysis, lower_step, program_key, split_of
+from bertjax.planning.programs import (
+    Analysis,
+    Split,
+    analyse,
+    cached_analysis,
+    lower_step,
+    program_key,
+    split_of,
+    state_bytes,
+)
 from bertjax.planning.topologies import Topology, devices_of
-from bertjax.train.pretraining_job import check_sizes, make_job
+from bertjax.train.pretraining_job import check_sizes, make_job, rows_by_memory
 
+# What the slow end of the range assumes: shares of the bfloat16 peak, and of the bandwidths of memory and links, that
+# plain programs reach (published BERT runs have 20 to 50 % of the peak).
+PEAK_SHARE, BANDWIDTH_SHARE = 0.35, 0.7
+ASSUMED = f"{PEAK_SHARE:.0%} of the peak, {BANDWIDTH_SHARE:.0%} of the bandwidths, no communication hidden"
+# A device with a smaller share of the rows that would fit is called hardly used.
+HARDLY_USED = 0.25
 SECONDS_BETWEEN_NOTES = 15.0  # while the compiler works
 MOST_TIMES_THE_MEMORY = 64  # a larger run is a mistake, and too large to be compiled
+MOST_HALVINGS = 6  # of the number of rows, in search of a program that fits
+MOST_TIMES = 128  # the rows of the first program that the second may have: compilers are slow with huge arrays
+
+# ``(what it is, lowered program, quick) -> analysis``
+Compile = Callable[[str, Any, bool], Analysis]
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    run: RunConfig
-    topology: Topology
-    device_kind: str
-    devices: int
-    chips: float
-    chip: Chip | None
-    mesh: dict[str, int]
-    phases: tuple[PhasePlan, ...]
-    totals: Totals | None
-    price: float | None
-    advice: tuple[str, ...]
+def plan_run(
+    run: RunConfig, topology: Topology, price: float | None, say: Callable[[str], None]
+) -> tuple[dict[str, Any], Chip | None]:
+    """Compiles every phase of a run; also returns the chip, if its rates are known.
 
-    @property
-    def fits(self) -> bool:
-        return all(phase.fits for phase in self.phases)
-
-    def to_json(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
-        return {
-            "config": self.run.name,
-            "topology": self.topology.name,
-            "devices": self.devices,
-            "chips": self.chips,
-            "device_kind": self.device_kind,
-            "mesh": self.mesh,
-            "fits": self.fits,
-            "phases": [phase.to_json() for phase in self.phases],
-            "days": self.totals.days if self.totals else None,
-            "chip_hours": self.totals.chip_hours if self.totals else None,
-            "price": self.price,
-            "cost": self.totals.cost if self.totals else None,
-            "step_seconds_from": "roofline",
-            "step_seconds_to": ASSUMED,
-            "advice": list(self.advice),
-        }
-
-
-def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Callable[[str], None]) -> RunPlan:
-    """Compiles every phase of a run. Raises ConfigError, before that, for an impossible mesh or batch."""
+    Raises ConfigError, before that, for an impossible mesh or batch.
+    """
     if price is not None and not price >= 0:
         raise ConfigError(f"--price = {price} must be 0 or more, dollars for one chip and hour")
     devices = devices_of(topology)
@@ -74,23 +66,29 @@ def plan_run(run: RunConfig, topology: Topology, price: float | None, say: Calla
         work = lambda: analyse(lowered, platform, mesh.size, quick)
         return cached_analysis(key, lambda: _timed(f"compiling {label} for {topology.name}", say, work))
 
-    phases = tuple(plan_phase(run, name, mesh, compile_step) for name in run.phases)
-    times = [(phase.steps * phase.time.low, phase.steps * phase.time.high) for phase in phases if phase.time]
-    seconds = (sum(low for low, _ in times), sum(high for _, high in times))
+    phases = [plan_phase(run, name, mesh, compile_step) for name in run.phases]
     chips = len(devices) / (chip.devices_per_chip if chip else 1)
-    return RunPlan(
-        run=run,
-        topology=topology,
-        device_kind=devices[0].device_kind,
-        devices=len(devices),
-        chips=chips,
-        chip=chip,
-        mesh=dict(mesh.shape),
-        phases=phases,
-        totals=totals(seconds, chips, price) if len(times) == len(phases) else None,
-        price=price,
-        advice=advise(run, devices, phases, compile_step),
-    )
+    seconds = (sum(p["steps"] * p["step_seconds"][end] for p in phases) for end in (0, 1))
+    timed = all(phase["step_seconds"] for phase in phases)
+    found = totals(*seconds, chips, price) if timed else dict.fromkeys(("days", "chip_hours", "cost"))
+    plan = {
+        "config": run.name,
+        "topology": topology.name,
+        "devices": len(devices),
+        "chips": chips,
+        "device_kind": devices[0].device_kind,
+        "mesh": dict(mesh.shape),
+        "fits": all(phase["fits"] for phase in phases),
+        "phases": phases,
+        "days": found["days"],
+        "chip_hours": found["chip_hours"],
+        "price": price,
+        "cost": found["cost"],
+        "step_seconds_from": "roofline",
+        "step_seconds_to": ASSUMED,
+        "advice": advise(run, devices, phases, compile_step),
+    }
+    return plan, chip
 
 
 def _timed(what: str, say: Callable[[str], None], work: Callable[[], Analysis]) -> Analysis:
@@ -110,48 +108,141 @@ def _timed(what: str, say: Callable[[str], None], work: Callable[[], Analysis]) 
         say(f"{what}: done in {time.monotonic() - began:.1f} s")
 
 
-# A device with a smaller share of the rows that would fit is called hardly used.
-HARDLY_USED = 0.25
+def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> dict[str, Any]:
+    """Compiles the phase's step as it would run, and as often as needed to say how many rows fit."""
+    phase, device = run.phases[name], mesh.devices.flat[0]
+    split = split_of(run, phase, mesh)
+    limit = memory_limit(device)
+
+    def analysed(rows: int, quick: bool) -> Analysis:
+        tried = Split(rows, split.accumulation)
+        label = f"{name}, {rows} row{'s' * (rows != 1)} a device" + (" (quick)" if quick else "")
+        return compile_step(label, lower_step(run, name, mesh, tried), quick)
+
+    tried = {split.rows: analysed(split.rows, False)}
+    rows = split.rows
+    while not tried[rows].compiled and rows > 1 and len(tried) <= MOST_HALVINGS:
+        rows //= 2
+        tried[rows] = analysed(rows, True)
+    estimated = rows_by_memory(run, phase, mesh)
+    # A second number of rows, far enough from the first, in the direction of a full memory.
+    other = min(estimated, MOST_TIMES * rows) if estimated >= 1.5 * rows else max(1, rows // 2)
+    if len(tried) == 1 and other != rows:
+        tried[other] = analysed(other, True)
+    counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
+    work = tried[counted].scaled(split.rows / counted) if counted else None
+    chip, state, total = chip_of(device), state_bytes(make_job(run, mesh)), tried[split.rows].total
+    time = None  # where the device's rates are not known, or no program of the phase compiles
+    if chip and work:
+        time = step_time(chip, work.flops or 0, work.bytes_accessed or 0, work.bytes_sent)
+    return {
+        "phase": name,
+        "steps": phase.steps,
+        "batch_size": phase.batch_size,
+        "sequence_length": phase.sequence_length,
+        "rows_per_device": split.rows,
+        "accumulation": split.accumulation,
+        "largest_rows_per_device": largest_rows({r: a.total for r, a in tried.items()}, limit),
+        "fits": total <= limit,
+        "memory": {**state, "temporaries": total - sum(state.values()), "total": total, "limit": limit},
+        "flops": work.flops * mesh.size if work and work.flops is not None else None,
+        "flops_formula": phase.batch_size
+        * train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions),
+        "bytes_accessed": work.bytes_accessed * mesh.size if work and work.bytes_accessed is not None else None,
+        "collectives": list(work.collectives) if work else [],
+        "step_seconds": (time.low, time.high) if time else None,
+        "bound": time.bound if time else None,
+    }
 
 
-def advise(run: RunConfig, devices: list[Any], phases: Sequence[PhasePlan], compile_step: Compile) -> tuple[str, ...]:
+def largest_rows(totals: dict[int, int], limit: int) -> int:
+    """Rows on a device that fit, by the straight line through the two programs nearest the limit.
+
+    totals: rows -> bytes.
+    """
+    if len(totals) == 1:
+        ((rows, total),) = totals.items()
+        return rows if total <= limit else 0
+    (r1, t1), (r2, t2) = sorted(sorted(totals.items(), key=lambda item: abs(item[1] - limit))[:2])
+    per_row = (t2 - t1) / (r2 - r1)
+    if per_row <= 0:
+        return max((r for r, t in totals.items() if t <= limit), default=0)
+    return max(0, int((limit - t1) / per_row + r1))
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step by each resource at full rates. ``low``: the roofline, the slowest; ``high``: ``ASSUMED``."""
+
+    compute: float
+    memory: float
+    communication: float
+
+    @property
+    def low(self) -> float:
+        return max(self.compute, self.memory, self.communication)
+
+    @property
+    def high(self) -> float:
+        return max(self.compute / PEAK_SHARE, self.memory / BANDWIDTH_SHARE) + self.communication / BANDWIDTH_SHARE
+
+    @property
+    def bound(self) -> str:
+        """The slowest resource."""
+        return max(("compute", "memory", "communication"), key=lambda name: getattr(self, name))
+
+
+def step_time(chip: Chip, flops: float, bytes_accessed: float, bytes_sent: float) -> StepTime:
+    """The work is that of one device in one step."""
+    return StepTime(flops / chip.flops, bytes_accessed / chip.bandwidth, bytes_sent / chip.interconnect)
+
+
+def totals(low: float, high: float, chips: float, price: float | None) -> dict[str, tuple[float, float] | None]:
+    """Days, chip-hours and cost of a run, each as (low, high), from its seconds and the price of a chip-hour."""
+    hours = low / 3600 * chips, high / 3600 * chips
+    cost = None if price is None else (hours[0] * price, hours[1] * price)
+    return {"days": (low / 86400, high / 86400), "chip_hours": hours, "cost": cost}
+
+
+def advise(run: RunConfig, devices: list[Any], phases: list[dict[str, Any]], compile_step: Compile) -> list[str]:
     """Lines for a person."""
     lines = []
     for plan in phases:
-        if not plan.fits:
+        rows, largest, bound = plan["rows_per_device"], plan["largest_rows_per_device"], plan["bound"]
+        if not plan["fits"]:
             lines.append(_that_fits(run, devices, plan, compile_step))
-        elif plan.time and plan.time.bound != "compute" and plan.split.rows < HARDLY_USED * plan.largest_rows:
+        elif bound not in (None, "compute") and rows < HARDLY_USED * largest:
             lines.append(
-                f"{plan.phase}: a device holds {plan.split.rows} of about {plan.largest_rows} rows that would fit, and "
-                f"{plan.time.bound} sets the time: a larger batch_size, or fewer chips, would use them better"
+                f"{plan['phase']}: a device holds {rows} of about {largest} rows that would fit, and {bound} sets the "
+                f"time: a larger batch_size, or fewer chips, would use them better"
             )
-    return tuple(lines)
+    return lines
 
 
-def _that_fits(run: RunConfig, devices: list[Any], plan: PhasePlan, compile_step: Compile) -> str:
+def _that_fits(run: RunConfig, devices: list[Any], plan: dict[str, Any], compile_step: Compile) -> str:
     """The first change of the config with which the phase compiles within the device's memory."""
-    tried = []
-    for change, changed in _changes(run, plan):
+    phase, limit, tried = plan["phase"], plan["memory"]["limit"], []
+    for change, changed in _changes(run, plan["rows_per_device"], plan["largest_rows_per_device"]):
         try:
             parallel = changed.parallel
             mesh = make_mesh(parallel.data, parallel.fsdp, parallel.tensor, devices)
-            split = split_of(changed, changed.phases[plan.phase], mesh)
-            lowered = lower_step(changed, plan.phase, mesh, split)
+            split = split_of(changed, changed.phases[phase], mesh)
+            lowered = lower_step(changed, phase, mesh, split)
         except ConfigError:  # the model or the batch cannot be divided like that
             continue
-        total = compile_step(f"{plan.phase} with {change}", lowered, True).total
-        if total <= plan.limit:
+        total = compile_step(f"{phase} with {change}", lowered, True).total
+        if total <= limit:
             rows = f"{split.rows} row{'s' * (split.rows != 1)} a device in {split.accumulation} parts"
-            return f"{plan.phase} would fit with {change}: {rows}, {total / plan.limit:.0%} of the memory"
+            return f"{phase} would fit with {change}: {rows}, {total / limit:.0%} of the memory"
         tried.append(change)
-    return f"{plan.phase} does not fit, nor with {'; '.join(tried) or 'fewer rows'}: take more or larger devices"
+    return f"{phase} does not fit, nor with {'; '.join(tried) or 'fewer rows'}: take more or larger devices"
 
 
-def _changes(run: RunConfig, plan: PhasePlan) -> Iterator[tuple[str, RunConfig]]:
+def _changes(run: RunConfig, rows_per_device: int, largest: int) -> Iterator[tuple[str, RunConfig]]:
     """(config keys, the changed run) of what may help, the least costly first."""
     parallel, model = run.parallel, run.model
-    for rows in dict.fromkeys((plan.largest_rows, plan.largest_rows * 7 // 8, 1)):
-        if 0 < rows < plan.split.rows:
+    for rows in dict.fromkeys((largest, largest * 7 // 8, 1)):
+        if 0 < rows < rows_per_device:
             fewer = dataclasses.replace(parallel, rows_per_device=rows)
             yield f"config.parallel.rows_per_device={rows}", dataclasses.replace(run, parallel=fewer)
     shared = dataclasses.replace(parallel, data=1, fsdp=-1, rows_per_device=1)

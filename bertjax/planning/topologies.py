@@ -110,11 +110,6 @@ class Topology:
     family: str
     shape: tuple[int, ...]
 
-    @property
-    def package(self) -> str | None:
-        """What must be installed to compile for it, as pip calls it."""
-        return "libtpu" if self.family in TPUS else "jax-cuda13-plugin" if self.family in GPU_TARGETS else None
-
 
 def read_topology(name: str) -> Topology:
     """The topology of that name. Raises ConfigError for any other, with names that would work."""
@@ -175,8 +170,8 @@ def prepare_environment(topology: Topology) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     modules, extra = (("libtpu",), "tpu") if topology.family in TPUS else (_GPU_PLUGINS, "cuda")
     if not any(map(importlib.util.find_spec, modules)):
-        install = f'pip install "bertjax[{extra}]"'
-        raise ConfigError(f"to compile for {topology.name}, {topology.package} must be installed: {install}")
+        package, install = modules[0].replace("_", "-"), f'pip install "bertjax[{extra}]"'
+        raise ConfigError(f"to compile for {topology.name}, {package} must be installed: {install}")
     if topology.family in TPUS:
         # Nothing of a cluster is asked for, and several plans may be made at once: no chip is opened.
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -21,27 +21,20 @@ def matrix_flops(program: Program) -> float:
 
     Element-wise work, about one percent in a BERT, is left out, and so are kernels that are opaque to the compiler.
     """
-    return sum(times * _flops(where, i) for where, i, times, _ in program.walk())
+    return sum(times * _flops(i, where.operand_shapes(i)) for where, i, times, _ in program.walk())
 
 
-def _flops(where: Computation, i: Instruction) -> float:
-    counted = _PRODUCTS.get(i.opcode)
-    return counted(i, where.operand_shapes(i)) if counted else 0.0
-
-
-def _dot(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
-    return _product(i, operands, _numbers(i.attribute("lhs_contracting_dims")))
-
-
-def _custom_call(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
-    if "$gemm" not in i.attributes and "$lt$matmul" not in i.attributes:
+def _flops(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
+    if i.opcode == "convolution":
+        return _convolution(i, operands)
+    if i.opcode == "dot":
+        contracted = i.attribute("lhs_contracting_dims")
+    elif i.opcode == "custom-call" and ("$gemm" in i.attributes or "$lt$matmul" in i.attributes):
+        found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', i.attributes)
+        contracted = found[1] if found else ""
+    else:
         return 0.0
-    found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', i.attributes)
-    return _product(i, operands, _numbers(found[1]) if found else [])
-
-
-def _product(i: Instruction, operands: list[tuple[Shape, ...]], contracted: list[int]) -> float:
-    return 2.0 * i.shapes[0].elements * math.prod(operands[0][0].dims[d] for d in contracted)
+    return 2.0 * i.shapes[0].elements * math.prod(operands[0][0].dims[int(d)] for d in re.findall(r"\d+", contracted))
 
 
 def _convolution(i: Instruction, operands: list[tuple[Shape, ...]]) -> float:
@@ -72,9 +65,6 @@ def _meetings(data: int, kernel: int, out: int, stride: int, low: int, spread: i
     """Pairs of (output, kernel) positions that fall on an element of the data, not on padding or between elements."""
     at = np.arange(out)[:, None] * stride + np.arange(kernel)[None, :] * kernel_spread - low
     return int(np.count_nonzero((at >= 0) & (at <= (data - 1) * spread) & (at % spread == 0)))
-
-
-_PRODUCTS = {"dot": _dot, "convolution": _convolution, "custom-call": _custom_call}
 
 
 def main_memory_bytes(program: Program, fast_spaces: frozenset[int] = frozenset()) -> float:
@@ -144,7 +134,3 @@ def _through_views(inner: Computation, i: Instruction) -> Instruction:
     while i.opcode in _VIEWS and i.operands:
         i = inner.by_name[i.operands[0]]
     return i
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(n) for n in re.findall(r"\d+", text)]

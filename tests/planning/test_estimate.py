@@ -3,7 +3,7 @@
 import pytest
 
 from bertjax.parallel.devices import CHIPS
-from bertjax.planning.phases import BANDWIDTH_SHARE, PEAK_SHARE, largest_rows, step_time, totals
+from bertjax.planning.runs import BANDWIDTH_SHARE, PEAK_SHARE, largest_rows, step_time, totals
 
 pytestmark = pytest.mark.smoke
 V5E = next(chip for chip in CHIPS if chip.name == "v5e")
@@ -23,12 +23,12 @@ def test_the_high_end_hides_nothing():
 
 
 def test_days_chip_hours_and_cost():
-    found = totals((86400.0, 2 * 86400.0), chips=4, price=0.5)
-    assert found.days == (1.0, 2.0)
-    assert found.chip_hours == (96.0, 192.0)
-    assert found.cost == (48.0, 96.0)
-    assert totals((1.0, 2.0), 4, None).cost is None
-    assert totals((1.0, 2.0), 4, 0.0).cost == (0.0, 0.0)
+    found = totals(86400.0, 2 * 86400.0, chips=4, price=0.5)
+    assert found["days"] == (1.0, 2.0)
+    assert found["chip_hours"] == (96.0, 192.0)
+    assert found["cost"] == (48.0, 96.0)
+    assert totals(1.0, 2.0, 4, None)["cost"] is None
+    assert totals(1.0, 2.0, 4, 0.0)["cost"] == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_tpu_loop_is_counted_as_often_as_it_runs(step, trips):
     assert matrix_flops(program) == trips * 2 * 8 * 16 * 32
     (found,) = collectives(program, devices=4)
     assert (found.kind, found.devices, found.count, found.bytes, found.in_loop) == ("all-reduce", 2, trips, 512, True)
-    assert found.sent == trips * 512  # two devices: each sends its half twice
+    assert found.bytes_sent == trips * 512  # two devices: each sends its half twice
 
 
 def test_only_the_slice_that_a_fusion_takes_counts_and_nothing_of_memory_on_the_chip():
