@@ -104,8 +104,8 @@ def check_task(model: Any, tokenizer: Any, *kinds: str) -> None:
 
 
 def check_pair(model: Any, tokenizer: Any, may_pad: bool = False) -> None:
-    """Raises TypeError or ValueError unless ``tokenizer`` is one and has as many entries as the model, or with
-    ``may_pad`` fewer."""
+    """Raises TypeError for anything but a tokenizer, ValueError unless it has as many entries as the model; with
+    ``may_pad`` it may have fewer."""
     check_is_tokenizer(tokenizer)
     entries, rows = tokenizer.vocab_size, model.config.vocab_size
     if entries > rows or (entries < rows and not may_pad):

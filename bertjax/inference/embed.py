@@ -35,10 +35,7 @@ def embed(
     as the model takes, with a warning if a text has more. texts may be pairs. placement: the devices that hold the
     parameters. Raises ValueError that names the argument.
     """
-    if is_single(texts):
-        settings: dict[str, Any] = {"pooling": pooling, "normalize": normalize, "max_length": max_length}
-        single: Any = [texts]
-        return embed(model, tokenizer, single, **settings, batch_size=1, placement=placement)[0]
+    several: Any = [texts] if is_single(texts) else list(texts)
     longest = own_length = model.config.max_position_embeddings
     if isinstance(model, TaskModel):
         if model.task.kind == "embedding":
@@ -50,11 +47,13 @@ def embed(
         raise ValueError(f"pooling = {pooling!r}; {nearest(str(pooling), POOLINGS)}")
     check_pair(model, tokenizer, may_pad=True)
     if max_length is None:
-        examples = encode_truncated(tokenizer, list(texts), own_length)
+        examples = encode_truncated(tokenizer, several, own_length)
     else:
-        examples = encode_texts(tokenizer, list(texts), min(max_length, longest))
+        examples = encode_texts(tokenizer, several, min(max_length, longest))
     settings = (pooling, bool(normalize))
     vectors = run_by_length(_embedded, model, tokenizer, examples, batch_size, *settings, placement=placement)
+    if is_single(texts):
+        return vectors[0]
     return np.stack(vectors) if vectors else np.zeros((0, model.config.hidden_size), np.float32)
 
 

@@ -94,11 +94,8 @@ def encode_truncated(tokenizer: Tokenizer, texts: Sequence[Text], max_length: in
 
 def padded(examples: Sequence[Encoded], rows: int, length: int, pad_id: int) -> dict[str, np.ndarray]:
     """Examples as int32 arrays [rows, length]; the rows beyond them have one unmasked padding token."""
-    batch = {
-        "input_ids": np.full((rows, length), pad_id, np.int32),
-        "token_type_ids": np.zeros((rows, length), np.int32),
-        "attention_mask": np.zeros((rows, length), np.int32),
-    }
+    batch = {name: np.zeros((rows, length), np.int32) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    batch["input_ids"].fill(pad_id)
     for row, example in enumerate(examples):
         size = len(example.input_ids)
         batch["input_ids"][row, :size] = example.input_ids

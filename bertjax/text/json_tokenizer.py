@@ -23,14 +23,16 @@ _WORD_MARKS = ("\u2581", "\u0120")
 _ID_PARTS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 _NONCHARACTER = "\uffff"  # in no text
 _TRIAL = ("", " ", "A trial, of 3.14: `` né'' \u1e69 \u5b57 \U0001f642 \u200d \x07 x")
-# Key of the file -> its type unless it is null, and what null means.
-_NORMALIZER = {
+# Key of BERT's normalizer or model -> its type unless it is null, and what null means.
+_BERT_KEYS = {
     "clean_text": (bool, True),
     "handle_chinese_chars": (bool, True),
     "strip_accents": (bool, None),
     "lowercase": (bool, True),
+    "unk_token": (str, "[UNK]"),
+    "continuing_subword_prefix": (str, "##"),
+    "max_input_chars_per_word": (int, 100),
 }
-_MODEL = {"unk_token": (str, "[UNK]"), "continuing_subword_prefix": (str, "##"), "max_input_chars_per_word": (int, 100)}
 
 
 def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, origin: str) -> Tokenizer:
@@ -41,7 +43,12 @@ def tokenizer_from_json(definition: dict[str, Any], folder: FolderSettings, orig
         return JsonTokenizer(definition, folder.names, origin)
     model = definition["model"]
     step, dotless_i = bert_normalizer(definition["normalizer"])
-    rules = {**_values(step or {}, _NORMALIZER, origin), "dotless_i": dotless_i, **_values(model, _MODEL, origin)}
+    given, rules = {**(step or {}), **model}, dict[str, Any](dotless_i=dotless_i)
+    for key, (kind, default) in _BERT_KEYS.items():
+        value = given.get(key)
+        if value is not None and type(value) is not kind:
+            raise ConfigError(f"{origin} has {key} = {printable(value)}; it should be of the type {kind.__name__}")
+        rules[key] = default if value is None else value
     if not 0 < rules["max_input_chars_per_word"] < 1 << 31:
         raise ConfigError(f"{origin} has max_input_chars_per_word = {rules['max_input_chars_per_word']}")
     if not folder.runs_json:
@@ -182,13 +189,3 @@ def _added_tokens(definition: dict[str, Any], origin: str) -> dict[str, dict[str
     if not isinstance(entries, list) or not all(map(is_token, entries)):
         raise ConfigError(f"{origin} has added_tokens that are not a list of tokens")
     return {entry["content"]: entry for entry in entries}
-
-
-def _values(part: dict[str, Any], keys: Mapping[str, tuple[type, Any]], origin: str) -> dict[str, Any]:
-    values = {}
-    for key, (kind, default) in keys.items():
-        value = part.get(key)
-        if value is not None and type(value) is not kind:
-            raise ConfigError(f"{origin} has {key} = {printable(value)}; it should be of the type {kind.__name__}")
-        values[key] = default if value is None else value
-    return values
