@@ -79,9 +79,7 @@ class Incomplete(DataError):
 
 def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn) -> list[Any]:
     """``make(item)`` of all items except those for which it raises ``Incomplete``; a line to ``warn`` counts these.
-
-    Raises DataError with the place of the first if they are more than ``MOST_INCOMPLETE`` of all.
-    """
+    Raises DataError with the place of the first if they are more than ``MOST_INCOMPLETE`` of all."""
     made: list[Any] = []
     missing: list[Incomplete] = []
     for item in items:
@@ -95,8 +93,8 @@ def drop_incomplete(items: Iterable[Any], make: Callable[[Any], Any], warn: Warn
         advice = f"remove such examples: only up to {MOST_INCOMPLETE:.0%} of them are left out"
         raise DataError(f"{missing[0]}{others}; {advice}")
     if missing:
-        others = f", and {count - 1:,} more" * (count > 1)
-        warn(f"{count:,} of {total:,} examples left out: {missing[0]}{others}")
+        more = f", and {count - 1:,} more" * (count > 1)
+        warn(f"{count:,} of {total:,} examples left out: {missing[0]}{more}")
     return made
 
 

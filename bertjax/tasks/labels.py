@@ -131,10 +131,8 @@ def value_of(name: str) -> float | None:
 
 def positive_label(labels: Sequence[str], given: str | None = None) -> str | None:
     """``given``, else of two labels: the one that means yes, the one whose counterpart means no, the one that the other
-    negates (``not_entailment``, ``irrelevant``), or the second. None for more labels than two.
-
-    Raises ConfigError if ``given`` is not among them.
-    """
+    negates (``not_entailment``, ``irrelevant``), or the second. None for more labels than two. Raises ConfigError if
+    ``given`` is not among them."""
     if given is not None:
         key = f"config.data.positive_label = {given!r}"
         if given not in labels:

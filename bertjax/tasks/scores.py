@@ -75,11 +75,8 @@ def _similarity(predictions: Any, labels: Any, label_names: Sequence[str]) -> Co
 
 
 def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
-    """Of N lists of tag ids, one a word: ``accuracy`` of words; of entities first ``f1``, ``precision``, ``recall``.
-
-    Entities as in seqeval (and conlleval): a span and its type must both be right. Only if the tags mark entities
-    (``entities.scheme_of``).
-    """
+    """Of N lists of tag ids, one a word: ``accuracy`` of words. First, if the tags mark entities, their ``f1``,
+    ``precision`` and ``recall`` as in seqeval (and conlleval): a span and its type must both be right."""
     _flat(predictions, labels)
     words = np.array([len(ids) for ids in labels])
     right = np.array([np.equal(ours, theirs).sum() for ours, theirs in zip(predictions, labels, strict=True)])
@@ -272,10 +269,8 @@ def format_scores(
     positive: str | None = None,
     suffixes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """For example: accuracy 0.9000, f1 of 'yes' 0.8000, mcc undefined (all predictions are 'no').
-
-    undefined: score -> reason. suffixes: score -> what follows its value.
-    """
+    """For example: accuracy 0.9000, f1 of 'yes' 0.8000, mcc undefined (all predictions are 'no'). undefined: score ->
+    reason. suffixes: score -> what follows its value."""
     title = lambda name: score_title(name.replace("_", " "), positive)
     values = defined_scores(scores, undefined).items()
     parts = [f"{title(name)} {value:.4f}{suffixes.get(name, '')}" for name, value in values]

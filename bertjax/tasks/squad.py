@@ -167,13 +167,10 @@ def question_examples(questions: Sequence[Mapping[str, Any]], warn: Warn = silen
 
 
 def _checked_questions(rows: Iterable[_Row], warn: Warn) -> list[QuestionExample]:
-    """The examples of the rows.
-
-    Leaves out answers that are not at their place in the context, questions that have no other answer, and all answers
-    of questions marked as impossible, which can only be plausible ones; ``warn`` gets a line on each. Raises DataError
-    for any other mistake, such as a repeated id, and if more than ``MOST_MISALIGNED`` of the questions have a misplaced
-    answer.
-    """
+    """The examples of the rows, without answers that are not at their place in the context, questions that have no
+    other answer, and all answers of questions marked as impossible, which can only be plausible ones; ``warn`` gets a
+    line on each. Raises DataError for any other mistake, and if more than ``MOST_MISALIGNED`` of the questions have a
+    misplaced answer."""
     found: list[QuestionExample] = []
     misaligned: list[_Misaligned] = []
     impossible: list[str] = []

@@ -122,9 +122,7 @@ def has_answer(questions: Sequence[QuestionExample]) -> np.ndarray:
 
 def summary(exact: np.ndarray, f1: np.ndarray, answered: np.ndarray, parted: bool) -> dict[str, float]:
     """``f1`` and ``exact_match``, means of the scores by question [N]; ``answered``: which questions have an answer.
-
-    parted: also ``has_answer_f1``, ``no_answer_f1`` and so on, if there are such questions.
-    """
+    parted: also ``has_answer_f1``, ``no_answer_f1`` and so on, if there are such questions."""
     scores = {"f1": float(f1.mean()), "exact_match": float(exact.mean())}
     for name, chosen in (("has_answer", answered), ("no_answer", ~answered)):
         if parted and chosen.any():

@@ -93,10 +93,8 @@ class QuestionRow(NamedTuple):
 def question_rows(
     question: Sequence[int], context: Sequence[int], cls_id: int, sep_id: int, max_length: int, shared: int
 ) -> list[QuestionRow]:
-    """The rows, of ``max_length`` tokens at most, that ask a question about a context; both as ids.
-
-    A question that would take more than half of a row is truncated. Raises ValueError if a row has no room.
-    """
+    """The rows, of ``max_length`` tokens at most, that ask a question about a context; both as ids. A question that
+    would take more than half of a row is truncated. Raises ValueError if a row has no room."""
     if max_length < 8:
         raise ValueError(f"max_length = {max_length} is too small; the least is 8")
     head = [cls_id, *question[: (max_length - 3) // 2], sep_id]
@@ -202,10 +200,8 @@ def question_windows(
     stride: int,
     max_question: int,
 ) -> list[QuestionWindows]:
-    """Each question about the context beside it, in rows of ``max_length`` tokens at most.
-
-    stride: tokens that two windows of a context share. max_question: tokens that are kept of a question.
-    """
+    """Each question about the context beside it, in rows of ``max_length`` tokens at most. stride: tokens that two
+    windows of a context share. max_question: tokens that are kept of a question."""
     distinct = list(dict.fromkeys(contexts))
     places = dict(zip(distinct, tokenizer.encode_with_offsets(distinct), strict=True))
     asked = []
@@ -227,10 +223,8 @@ def all_answers(
 def find_answers(
     asked: QuestionWindows, logits: Sequence[np.ndarray], max_answer: int, with_none: bool
 ) -> RankedAnswers:
-    """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2].
-
-    with_none: whether no answer takes part in the softmax.
-    """
+    """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2]. with_none:
+    whether no answer takes part in the softmax."""
     starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
     by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
     for span in best_spans(asked.rows, starts, ends, N_BEST, max_answer):
