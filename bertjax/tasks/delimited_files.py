@@ -66,17 +66,15 @@ def _csv_records(path: Path) -> Records:
 
 def _delimiter(head: list[str]) -> str:
     """The delimiter that splits the most records of ``head`` into as many cells as the first (two or more)."""
-    widths = {delimiter: _widths(head, delimiter) for delimiter in _DELIMITERS}
-    alike = {delimiter: found.count(found[0]) / len(found) for delimiter, found in widths.items() if found[:1] > [1]}
+    alike: dict[str, float] = {}
+    for delimiter in _DELIMITERS:
+        widths: list[int] = []
+        with contextlib.suppress(csv.Error):
+            for cells in csv.reader(head, delimiter=delimiter, strict=True):
+                widths += [len(cells)] if cells else []
+        if widths[:1] > [1]:
+            alike[delimiter] = widths.count(widths[0]) / len(widths)
     return max(alike, key=lambda delimiter: alike[delimiter], default=",")
-
-
-def _widths(head: list[str], delimiter: str) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(csv.Error):
-        for cells in csv.reader(head, delimiter=delimiter, strict=True):
-            found += [len(cells)] if cells else []
-    return found
 
 
 # Ending of a file -> reads its records.

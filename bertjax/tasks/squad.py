@@ -182,10 +182,14 @@ def _checked_questions(rows: Iterable[_Row], warn: Warn) -> list[QuestionExample
         place = f"{row.where}: question {named(row.id)}"
         check_text(row.context, row.where, "the context")
         check_text(row.item.get("question"), place, "the text")
-        given = _given_answers(row.item, place)
-        if given and _is_impossible(row.item, place):
+        given, marked = _given_answers(row.item, place), python_value(row.item.get("is_impossible"))
+        if marked not in (None, True, False):
+            raise DataError(f"{place}: 'is_impossible' must be true or false, not {quoted(marked)}")
+        if given == [] and marked is not None and not marked:
+            raise DataError(f"{place}: is marked as not impossible, but has no answer")
+        if given and marked:
             impossible.append(place)
-            given = []
+        given = [] if marked else given
         answers, wrong = _aligned(given or [], row.context, place)
         if wrong:
             misaligned.append(_Misaligned(place, row.context, wrong))
@@ -239,31 +243,18 @@ _UNITS: dict[str, Callable[[str, str, int], bool]] = {
 
 def _given_answers(item: Mapping[str, Any], place: str) -> list[Any] | None:
     """The answers of a question as a list of objects; None if they are unknown. Raises DataError."""
-    answers = item.get("answers")
-    if answers is None:
-        return [] if _is_impossible(item, place) else None
+    answers = python_value(item.get("answers"))
     if isinstance(answers, Mapping) and {"text", "answer_start"} <= answers.keys():
         texts, starts = (_as_list(answers[name]) for name in ("text", "answer_start"))
         if len(texts) != len(starts):
             raise DataError(f"{place}: 'answers' has {len(texts)} texts and {len(starts)} starts")
-        found = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    elif isinstance(answers, Mapping | str) or not isinstance(python_value(answers), Sequence):
+        return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if answers is not None and (isinstance(answers, Mapping | str) or not isinstance(answers, Sequence)):
         raise DataError(
             f"{place}: 'answers' must be a list, or an object with the lists 'text' and 'answer_start', not "
             f"{quoted(answers)}"
         )
-    else:
-        found = list(python_value(answers))
-    if not found and item.get("is_impossible") is not None and not _is_impossible(item, place):
-        raise DataError(f"{place}: is marked as not impossible, but has no answer")
-    return found
-
-
-def _is_impossible(item: Mapping[str, Any], place: str) -> bool:
-    given = python_value(item.get("is_impossible"))
-    if given not in (None, True, False):
-        raise DataError(f"{place}: 'is_impossible' must be true or false, not {quoted(given)}")
-    return bool(given)
+    return None if answers is None else list(answers)
 
 
 def _as_list(value: Any) -> list[Any]:
