@@ -24,7 +24,7 @@ from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert
 from bertjax.tasks.examples import check_text
-from bertjax.tasks.numbered_lines import json_objects
+from bertjax.tasks.records import json_objects
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 

@@ -24,10 +24,10 @@ from bertjax.interop.models import load_pair, model_folder
 from bertjax.interop.sentence_transformers import embedding_settings
 from bertjax.model.bert import Bert
 from bertjax.model.task import POOLINGS
-from bertjax.tasks.delimited_files import DELIMITED
 from bertjax.tasks.examples import TextExample, Warn, text_examples
+from bertjax.tasks.records import DELIMITED
+from bertjax.tasks.scores import undefined_scores
 from bertjax.tasks.tables import Columns, read_texts
-from bertjax.tasks.undefined_scores import undefined_scores
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 

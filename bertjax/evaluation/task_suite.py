@@ -25,7 +25,7 @@ from bertjax.tasks.entities import TagNames, why_no_entities
 from bertjax.tasks.examples import QuestionExample, TextExample, tagged_examples, text_examples
 from bertjax.tasks.label_warnings import unknown_text_warnings
 from bertjax.tasks.labels import label_ids, positive_label
-from bertjax.tasks.scores import per_class
+from bertjax.tasks.scores import never_predicted, per_class, undefined_scores
 from bertjax.tasks.squad import question_examples, read_questions
 from bertjax.tasks.squad_metrics import (
     best_scores,
@@ -36,7 +36,6 @@ from bertjax.tasks.squad_metrics import (
     question_scores,
 )
 from bertjax.tasks.tables import Columns, read_texts
-from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
 from bertjax.tasks.windows import N_BEST
 from bertjax.text.tokenizer import Tokenizer
 

@@ -16,7 +16,7 @@ from bertjax.model.task import TaskConfig
 from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, positive_label, unused_labels
-from bertjax.tasks.undefined_scores import always_undefined
+from bertjax.tasks.scores import always_undefined
 from bertjax.text.tokenizer import Tokenizer
 
 _LISTED = "; a label that training has not counts as an error where config.data.labels lists it with all others"

@@ -16,8 +16,7 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import Decided, Labelled, Outcome, Room, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
-from bertjax.tasks.scores import SCORES
-from bertjax.tasks.undefined_scores import undefined_scores
+from bertjax.tasks.scores import SCORES, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 
 _CHUNK = 1024  # first texts that are compared with all candidates at once

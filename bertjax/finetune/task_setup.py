@@ -16,8 +16,7 @@ from bertjax.finetune.settings import FinetuneConfig
 from bertjax.inference.encoding import Text, encode_texts
 from bertjax.model.task import POOLED, TaskConfig
 from bertjax.objectives.losses import Objective
-from bertjax.tasks.scores import SCORES, per_class
-from bertjax.tasks.undefined_scores import never_predicted, undefined_scores
+from bertjax.tasks.scores import SCORES, never_predicted, per_class, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 
 # Examples of errors that a summary holds.

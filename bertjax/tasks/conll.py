@@ -11,7 +11,7 @@ from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll_columns import Line, Tagged, read_columns
 from bertjax.tasks.examples import TaggedExample, Warn, not_empty, silent
-from bertjax.tasks.numbered_lines import numbered_lines
+from bertjax.tasks.records import numbered_lines
 
 # https://universaldependencies.org/format.html
 _FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from bertjax.cli.showing import listed
 from bertjax.tasks import squad_metrics
 from bertjax.tasks.entities import are_entities, entity_pairs, types_of
 from bertjax.tasks.examples import QuestionExample
-from bertjax.tasks.undefined_scores import why_uncorrelated
 
 Scores = dict[str, float]
 Compared = tuple[Callable[..., dict[str, Any]], tuple[np.ndarray, ...]]
 # With more labels the confusion matrix is not kept: it grows with their square.
 MOST_OF_MATRIX = 100
+# Relative difference below which numbers are equal: what float32 and other padding of the rows may change.
+_ROUNDING = 5e-7
 
 
 def _classification(
@@ -60,18 +62,28 @@ def _multi_label(predictions: Any, labels: Any, label_names: Sequence[str]) -> C
     return function, (ours & theirs, ours.astype(np.int64) + theirs, (ours == theirs).all(axis=1))
 
 
-def _regression(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
+def _correlations(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """Of numbers [N], such as cosines against scores of any scale: ``spearman`` and ``pearson`` correlation."""
+    from scipy.stats import rankdata
+
+    return {"spearman": _pearson(rankdata(ours), rankdata(theirs)), "pearson": _pearson(ours, theirs)}
+
+
+def _pearson(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Much faster than scipy's, which also computes a p-value."""
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return 0.0
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    return float(ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)))
+
+
+def _regression(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """Of numbers [N]: ``pearson`` and ``spearman`` correlation, ``mse``."""
+    return {"pearson": 0.0} | _correlations(ours, theirs) | {"mse": ((ours - theirs) ** 2).mean()}
 
-    def function(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-        return {"pearson": 0.0} | _correlations(ours, theirs) | {"mse": ((ours - theirs) ** 2).mean()}
 
+def _of_numbers(function: Callable[..., dict[str, Any]], predictions: Any, labels: Any, _: Sequence[str]) -> Compared:
     return function, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
-
-
-def _similarity(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
-    """Of cosines [N] against scores of any scale [N]: ``spearman`` and ``pearson`` correlation."""
-    return _correlations, tuple(array.astype(np.float64) for array in _checked(predictions, labels))
 
 
 def _tagging(predictions: Any, labels: Any, label_names: Sequence[str]) -> Compared:
@@ -111,8 +123,8 @@ def _answering(
 COMPARED: dict[str, Callable[..., Compared]] = {
     "classification": _classification,
     "multi_label": _multi_label,
-    "regression": _regression,
-    "embedding": _similarity,
+    "regression": partial(_of_numbers, _regression),
+    "embedding": partial(_of_numbers, _correlations),
     "tagging": _tagging,
     "answering": _answering,
 }
@@ -222,24 +234,10 @@ def _f1(right: Any, either: Any) -> Any:
     return 2 * right / np.maximum(either, 1)
 
 
-def _correlations(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    from scipy.stats import rankdata
-
-    return {"spearman": _pearson(rankdata(ours), rankdata(theirs)), "pearson": _pearson(ours, theirs)}
-
-
-def _pearson(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Much faster than scipy's, which also computes a p-value."""
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-        return 0.0
-    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
-    return float(ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)))
-
-
 def _scipys_correlations(predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     from scipy import stats
 
-    if why_uncorrelated(predictions, labels) is not None:
+    if _why_uncorrelated(predictions, labels) is not None:
         return {"pearson": 0.0, "spearman": 0.0}
     return {"pearson": stats.pearsonr(predictions, labels)[0], "spearman": stats.spearmanr(predictions, labels)[0]}
 
@@ -279,3 +277,70 @@ def format_scores(
 
 def defined_scores(scores: Mapping[str, float], undefined: Mapping[str, str]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if name not in undefined}
+
+
+def are_equal(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max(initial=0.0))
+
+
+def _why_uncorrelated(predictions: np.ndarray, labels: np.ndarray) -> str | None:
+    """Why the correlation with the labels is undefined; None if it is not."""
+    if len(labels) < 2:
+        return "there is one example"
+    if np.ptp(labels) == 0:
+        return f"all labels are {labels[0]:g}"
+    return f"all predictions are {predictions[0]:.4g}" if are_equal(predictions) else None
+
+
+def _of_classes(
+    predictions: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: int | None
+) -> dict[str, str]:
+    found = {}
+    for what, ids in (("predictions", predictions), ("labels", labels)):
+        if len(np.unique(ids)) == 1:
+            found["mcc"] = f"all {what} are {names[int(ids[0])]!r}"
+    if positive is not None:
+        name, is_predicted, is_there = names[positive], positive in predictions, positive in labels
+        if not is_predicted:
+            found["precision"] = f"{name!r} is never predicted"
+        if not is_there:
+            found["recall"] = f"no example has the label {name!r}"
+        if not is_predicted and not is_there:
+            found["f1"] = f"{name!r} neither occurs nor is predicted"
+    return found
+
+
+def undefined_scores(
+    kind: str, predictions: Any, labels: Any, names: Sequence[str] = (), positive: int | None = None
+) -> dict[str, str]:
+    """Score -> reason for scores that are 0 / 0. Arguments are those of ``SCORES``."""
+    if kind in ("tagging", "answering"):
+        return {}
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if kind == "classification":
+        return _of_classes(predictions, labels, names, positive)
+    if kind == "multi_label":
+        is_empty = not predictions.any() and not labels.any()
+        return {"f1_micro": "no label occurs, and none is predicted"} if is_empty else {}
+    why = _why_uncorrelated(predictions, labels)
+    return {} if why is None else dict.fromkeys(("pearson", "spearman"), why)
+
+
+def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive: int | None = None) -> dict[str, str]:
+    """Score -> reason, for scores that are undefined whatever the predictions are."""
+    if kind == "multi_label":
+        return {}
+    every = np.arange(len(names) if kind == "classification" else len(labels))  # nothing is undefined due to these
+    return undefined_scores(kind, every, labels, names, positive)
+
+
+def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
+    if kind not in ("classification", "multi_label"):
+        return []
+    counts = [
+        values.sum(0) if kind == "multi_label" else np.bincount(values, minlength=len(names))
+        for values in (np.asarray(predictions), np.asarray(labels))
+    ]
+    missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
+    line = f"never predicted, so that their F1 is 0: {listed(missed, 10)} ({len(missed):,} of {len(names):,} labels)"
+    return [line] if missed else []

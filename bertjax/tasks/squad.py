@@ -12,7 +12,7 @@ from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
 from bertjax.errors import DataError
 from bertjax.tasks.examples import Answer, QuestionExample, Warn, check_text, named, not_empty, python_value, silent
-from bertjax.tasks.numbered_lines import decoded, json_objects, refuse_binary
+from bertjax.tasks.records import decoded, json_objects, refuse_binary
 
 # A larger share of questions with a misplaced answer means that the file is wrong.
 MOST_MISALIGNED = 0.01

@@ -11,7 +11,6 @@ from bertjax.cli.command import whole_number
 from bertjax.cli.showing import listed, quoted
 from bertjax.data.corpus.compressed import ending
 from bertjax.errors import ConfigError, DataError
-from bertjax.tasks.delimited_files import DELIMITED, check_is_example, is_again, with_width
 from bertjax.tasks.examples import (
     Incomplete,
     TextExample,
@@ -23,7 +22,7 @@ from bertjax.tasks.examples import (
     not_empty,
     silent,
 )
-from bertjax.tasks.numbered_lines import json_objects
+from bertjax.tasks.records import DELIMITED, json_objects
 
 # The usual names of columns; the first of several that occur is taken.
 _PAIRS = (
@@ -50,6 +49,9 @@ _LABEL_NAMES = {
 }
 # Columns of texts that do not belong to the first of a pair.
 _NEGATIVE = re.compile(r"(hard_)?negatives?(_?\d+)?", re.IGNORECASE)
+_NAME = re.compile(r"[^\W\d][\w.#-]*")
+# With at least so many examples, of which at most this share are single words, a single word is a column's name.
+_LEAST, _SINGLE = 5, 0.1
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         elif not found.is_header:
             line, cells = found.first
             chosen = [cells[i] for i in (found.text, found.second, found.label) if i is not None]
-            check_is_example(chosen, examples, f"{path}:{line}")
+            _check_is_example(chosen, examples, f"{path}:{line}")
     no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
     return drop_unlabelled(examples, no_label, warn)
 
@@ -164,19 +166,67 @@ def _delimited(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterato
         if not found.is_header:
             yield first_row
         for number, cells in stream:
-            cells = with_width(cells, first)
+            cells = _with_width(cells, first)
             if len(cells) != len(first):
                 raise DataError(
                     f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
                     f"a text that contains the delimiter or a line break"
                 )
-            if found.is_header and is_again(cells, names):
+            if found.is_header and _is_again(cells, names):
                 raise DataError(
                     f"{path}:{number}: the header of line {line} again, as after joining files; remove the line"
                 )
             yield number, cells
 
     return found, rows()
+
+
+def _with_width(cells: list[str], first: Sequence[str]) -> list[str]:
+    """As many cells as the first line has, if only empty cells at the end differ, as after a last delimiter."""
+    if any(cell.strip() for cell in cells[len(first) :] or first[len(cells) :]):
+        return cells
+    return [*cells, *[""] * (len(first) - len(cells))][: len(first)]
+
+
+def _is_again(cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a line has the names of a header, in any order, with or without a byte order mark."""
+    bare = lambda row: sorted(cell.strip("\ufeff \t").lower() for cell in row)
+    return bare(cells) == bare(names)
+
+
+def _check_is_example(cells: Sequence[str], examples: Sequence[TextExample], where: str) -> None:
+    """Raises DataError if the first line, read as an example because columns are numbered, looks like a header.
+
+    It does if its label occurs nowhere else and is the only one that is not a number, or if its texts are single words
+    and the others are not. cells: of its text, second text and label.
+    """
+    first, others = examples[0], examples[1:]
+    if first.where != where or not others or not all(_NAME.fullmatch(cell.strip()) for cell in cells):
+        return
+    own, elsewhere = set(_labels_of(first)), {name for example in others for name in _labels_of(example)}
+    if own & elsewhere:
+        return
+    odd_label = bool(own) and bool(elsewhere) and all(_is_number(name) for name in elsewhere)
+    single = [len(example.text.split()) == 1 for example in others]
+    odd_text = len(single) >= _LEAST and sum(single) <= _SINGLE * len(single)
+    if odd_label or odd_text:
+        names = ", ".join(repr(cell.strip()) for cell in cells)
+        raise DataError(
+            f"{where}: the line looks like a header, {names}, and the columns are numbered; give them by these names, "
+            f"or, if it is an example, do not let it be the first"
+        )
+
+
+def _labels_of(example: TextExample) -> tuple[Any, ...]:
+    label = example.label
+    return label if isinstance(label, tuple) else () if label is None else (label,)
+
+
+def _is_number(name: Any) -> bool:
+    try:
+        return float(name) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Found:

@@ -7,7 +7,7 @@ import pytest
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import open_sources
 from bertjax.errors import DataError
-from bertjax.tasks.numbered_lines import numbered_lines
+from bertjax.tasks.records import numbered_lines
 from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.tokenizer import load_tokenizer
 

@@ -18,7 +18,7 @@ from bertjax.data.corpus.prepared import open_prepared, prepare
 from bertjax.data.corpus.sources import TextList, open_sources, read_documents
 from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.errors import DataError
-from bertjax.tasks.numbered_lines import numbered_lines
+from bertjax.tasks.records import numbered_lines
 from bertjax.tasks.tables import Columns, read_texts
 
 # Made up, of the letters that a language writes.

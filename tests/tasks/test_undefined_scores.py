@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bertjax.tasks.scores import SCORES, format_scores
-from bertjax.tasks.undefined_scores import always_undefined, are_equal, never_predicted, undefined_scores
+from bertjax.tasks.scores import SCORES, always_undefined, are_equal, format_scores, never_predicted, undefined_scores
 
 NAMES = ("no", "yes")
 

@@ -1,7 +1,15 @@
-"""The lines of a labelled file with their numbers. Here invalid UTF-8 is an error, not replaced."""
+"""The records of labelled files with the numbers of their lines: lines, cells of .tsv and .csv, JSON objects.
 
+Invalid UTF-8 is an error here, not replaced.
+"""
+
+import contextlib
+import csv
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +27,13 @@ _NOT_TEXT = {
     b"\xfd7zXZ": "compressed by xz; its name must end in .xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; its name must end in .zst",
 }
+# (number of its first line, its cells) of each record
+Records = Iterator[tuple[int, list[str]]]
+# What may separate the cells of a .csv; the first of several that split equally many lines alike.
+_DELIMITERS = ",;\t|"
+_SAMPLE = 100  # lines that decide
+_SPREADSHEETS_OWN = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line of what Excel and others write
+_SPACED_QUOTE = re.compile(' +"')
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -96,3 +111,59 @@ def _perhaps(path: Path, sample: list[bytes], rest: Iterable[bytes]) -> str:
     encoding = guessed_encoding(b"\n".join(sample)[:SAMPLE_BYTES])
     is_mixed = 4 * multibyte > sum(byte >= 0x80 for line in sample for byte in line)
     return "" if encoding is None or is_mixed else f"; perhaps it is {encoding}: {iconv(path, encoding)}"
+
+
+def _tsv_records(path: Path) -> Records:
+    for number, line in numbered_lines(path):
+        if line and not (number == 1 and _SPREADSHEETS_OWN.fullmatch(line)):
+            yield number, [_unquoted(cell) for cell in line.split("\t")]
+
+
+def _unquoted(cell: str) -> str:
+    """Without the quotes that spreadsheets put around a cell with quotes inside, which they double."""
+    inner = cell[1:-1]
+    is_quoted = len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if is_quoted else cell
+
+
+def _csv_records(path: Path) -> Records:
+    lines = (line + "\n" for _, line in numbered_lines(path))
+    head = list(itertools.islice(lines, _SAMPLE))
+    own = _SPREADSHEETS_OWN.fullmatch(head[0].rstrip("\n")) if head else None
+    before = 1 if own else 0
+    longest = csv.field_size_limit(sys.maxsize)  # a setting of the process: restored before the caller continues
+    records, start = [], before + 1
+    try:
+        delimiter = own[1] if own else _delimiter(head)
+        # Blanks before the quotes of a cell do not belong to it.
+        is_spaced = any(map(_SPACED_QUOTE.match, next(csv.reader(head[before:], delimiter=delimiter), [])))
+        source = itertools.chain(head[before:], lines)
+        reader = csv.reader(source, strict=True, delimiter=delimiter, skipinitialspace=is_spaced)
+        for cells in reader:
+            if cells:
+                records.append((start, cells))
+            start = before + reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{start}: the record that begins here is not valid csv: {error}; double a quote in a quoted cell"
+        ) from None
+    finally:
+        csv.field_size_limit(longest)
+    return iter(records)
+
+
+def _delimiter(head: list[str]) -> str:
+    """The delimiter that splits the most records of ``head`` into as many cells as the first (two or more)."""
+    alike: dict[str, float] = {}
+    for delimiter in _DELIMITERS:
+        widths: list[int] = []
+        with contextlib.suppress(csv.Error):
+            for cells in csv.reader(head, delimiter=delimiter, strict=True):
+                widths += [len(cells)] if cells else []
+        if widths[:1] > [1]:
+            alike[delimiter] = widths.count(widths[0]) / len(widths)
+    return max(alike, key=lambda delimiter: alike[delimiter], default=",")
+
+
+# Ending of a file -> reads its records.
+DELIMITED: dict[str, Callable[[Path], Records]] = {".tsv": _tsv_records, ".csv": _csv_records}
