@@ -22,7 +22,7 @@ from bertjax.cli.showing import note, say
 from bertjax.config import RunConfig, resolve
 
 if TYPE_CHECKING:
-    from bertjax.data.corpus.prepared import PreparedCorpus
+    from bertjax.data.corpus.arrays import PreparedCorpus
 
 
 def main(argv: list[str] | None = None) -> int:

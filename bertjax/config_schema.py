@@ -150,7 +150,7 @@ def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[
 
 def not_set(config: Any, tree: Mapping[str, Any]) -> frozenset[str]:
     """Dotted names of the keys of ``config`` that follow something else and are not set in its nested dict."""
-    given = _leaves(tree)
+    given = leaves(tree)
     return frozenset(name for name, f, _ in _walk(config) if "follows" in f.metadata and given.get(name) is None)
 
 
@@ -221,7 +221,7 @@ def translated(items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    named = _leaves(tree)
+    named = leaves(tree)
     if translated(named) == named:
         return dict(tree)
     new: dict[str, Any] = {}
@@ -240,7 +240,7 @@ def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_old_names(tree: Mapping[str, Any]) -> None:
     """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
-    for name, value in _leaves(tree).items():
+    for name, value in leaves(tree).items():
         new, new_value = _renamed(RENAMED, name, value)
         if new != name:
             raise ConfigError(f"config.{name} is now called config.{new}; set config.{new} = {new_value!r}")
@@ -248,11 +248,11 @@ def _refuse_old_names(tree: Mapping[str, Any]) -> None:
             raise ConfigError(f"config.{name} = {value!r} is now called {new_value!r}")
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Dotted name -> value of nested dicts; an empty dict is a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
+        flat |= leaves(value, f"{path}{key}.") if isinstance(value, Mapping) and value else {f"{path}{key}": value}
     return flat
 
 

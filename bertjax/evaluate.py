@@ -147,7 +147,7 @@ def _run(options: argparse.Namespace) -> None:
     for line in result["warnings"]:
         note(f"warning: {line}")
     if output is not None:
-        from bertjax.workdir.files import write_json
+        from bertjax.workdir.config_json import write_json
 
         write_json(output, result)
     if options.json:

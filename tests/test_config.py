@@ -10,7 +10,7 @@ from bertjax.config import default_config, identity_fingerprint, identity_items,
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.finetune import settings
 from bertjax.train.pretraining_job import config_cautions as cautions
-from bertjax.workdir.same_run import check_config, check_same_run
+from bertjax.workdir.config_json import check_config, check_same_run
 
 
 def valid():
@@ -277,7 +277,7 @@ def test_every_renamed_key_leads_to_one_of_today():
     names = {
         name
         for kind in (config_module.default_config(), settings.default_config("tagging"))
-        for name in config_schema._leaves(kind.to_dict())
+        for name in config_schema.leaves(kind.to_dict())
     }
     for old, new in config_schema.RENAMED.items():
         assert new.partition("=")[0] in names and ("=" in old) == ("=" in new)

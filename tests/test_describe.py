@@ -31,7 +31,7 @@ from bertjax.model.create import create_model
 from bertjax.model.task import TaskConfig
 from bertjax.parallel.mesh import make_mesh
 from bertjax.text.vocabulary import train_tokenizer
-from bertjax.workdir.files import config_record, write_json
+from bertjax.workdir.config_json import config_record, write_json
 
 ROOT = Path(__file__).parent.parent
 DIMENSIONS = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress import ReportProgress
-from bertjax.data.corpus.compressed import ending
+from bertjax.data.corpus.files import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.pseudo_likelihood import SPECIAL_TOKENS, pseudo_log_likelihoods
 from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of

@@ -34,7 +34,7 @@ from bertjax.objectives.losses import weighted_cross_entropy
 from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
-from bertjax.workdir.files import recorded_config
+from bertjax.workdir.config_json import recorded_config
 
 _ROW_LENGTH = 128  # that of the first phase of pretraining: every model has seen it
 _MASKED = 0.15

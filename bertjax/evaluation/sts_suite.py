@@ -15,7 +15,7 @@ import numpy as np
 from bertjax.cli.paths import given_path
 from bertjax.cli.progress import ReportProgress
 from bertjax.config import nearest
-from bertjax.data.corpus.compressed import ending
+from bertjax.data.corpus.files import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, column_names, scored
 from bertjax.inference.batches import ONE_DEVICE, Placement

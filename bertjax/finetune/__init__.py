@@ -38,7 +38,7 @@ def run(
     """
     from bertjax.errors import ConfigError
     from bertjax.finetune.settings import resolve, to_dict
-    from bertjax.workdir.opened import opened_workdir
+    from bertjax.workdir.lock import opened_workdir
 
     resolved = resolve(config)
     sources = {

@@ -38,7 +38,7 @@ from bertjax.parallel.sharding import gathered, process_rows, to_global
 from bertjax.reporting import refresh_report
 from bertjax.tasks.label_warnings import majority
 from bertjax.tasks.scores import defined_scores, format_scores, score_title
-from bertjax.workdir import files as folder
+from bertjax.workdir.config_json import write_json
 
 ROW_FIELDS = ("loss", "learning_rate", "grad_norm", "loss_scale")
 
@@ -81,7 +81,7 @@ def train(
         unfinished.clear(workdir)
         record = {"config": to_dict(of_trial(run, trial)), "identity": identity}
         record |= {"identity_fingerprint": in_checkpoints.constants["identity"], "versions": versions()}
-        folder.write_json(workdir / "config.json", record)
+        write_json(workdir / "config.json", record)
 
     # --- Epochs -----------------------------------------------------------------------------------------------------
     own = process_rows(job.train_batches.rows, mesh)
@@ -152,7 +152,7 @@ def train(
                 task = dataclasses.replace(setup.task, **outcome.settings)  # without the mesh of the job's model
                 graphdef = nnx.graphdef(nnx.eval_shape(lambda: TaskModel(job.model_config, task, nnx.Rngs(0))))
                 save_task_model(merge_params(graphdef, params), workdir / "model", start.tokenizer)
-                folder.write_json(workdir / "summary.json", summary)
+                write_json(workdir / "summary.json", summary)
     except Exception as error:
         report_error(error, session.report)
         raise

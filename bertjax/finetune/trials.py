@@ -33,10 +33,8 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.reporting import refresh_report
 from bertjax.tasks.label_warnings import data_warnings, label_counts, label_warnings, unknown_text_warnings
 from bertjax.tasks.scores import score_title
-from bertjax.workdir import files as folder
 from bertjax.workdir.belongings import RUNS, check_workdir
-from bertjax.workdir.files import has_checkpoint, recorded_config
-from bertjax.workdir.same_run import check_same_items
+from bertjax.workdir.config_json import check_same_items, has_checkpoint, recorded_config, write_json
 
 TASK_SETUPS: dict[str, Callable[[FinetuneConfig, Labelled], TaskSetup]] = {
     "classification": text_setup,
@@ -185,7 +183,7 @@ def keep_best(workdir: Path, best: Trial, summary: dict[str, Any]) -> None:
         put_in_place(aside / "new", model, aside / unfinished.REPLACED, written)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    folder.write_json(workdir / "summary.json", summary)
+    write_json(workdir / "summary.json", summary)
 
 
 def table_of(summary: dict[str, Any]) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bertjax.cli.showing import quoted
 from bertjax.config_schema import nearest
-from bertjax.data.corpus.compressed import ending
+from bertjax.data.corpus.files import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll_columns import Line, Tagged, read_columns
 from bertjax.tasks.examples import TaggedExample, Warn, not_empty, silent

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertjax.cli.showing import quoted, short
-from bertjax.data.corpus.compressed import ending
-from bertjax.data.corpus.files import LONGEST_LINE, Report, lines
+from bertjax.data.corpus.files import LONGEST_LINE, Report, ending, lines
 from bertjax.errors import DataError
 from bertjax.tasks.examples import Answer, QuestionExample, Warn, check_text, named, not_empty, python_value, silent
 from bertjax.tasks.records import decoded, json_objects, refuse_binary

@@ -9,7 +9,7 @@ from typing import Any
 
 from bertjax.cli.command import whole_number
 from bertjax.cli.showing import listed, quoted
-from bertjax.data.corpus.compressed import ending
+from bertjax.data.corpus.files import ending
 from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.examples import (
     Incomplete,

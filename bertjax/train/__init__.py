@@ -37,9 +37,8 @@ def run(
     """
     from bertjax.config import resolve, to_dict
     from bertjax.train.open_corpus import BY_CONTENT
-    from bertjax.workdir.files import recorded_config
-    from bertjax.workdir.opened import opened_workdir
-    from bertjax.workdir.same_run import check_same_run
+    from bertjax.workdir.config_json import check_same_run, recorded_config
+    from bertjax.workdir.lock import opened_workdir
 
     resolved = resolve(config)
 

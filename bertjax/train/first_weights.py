@@ -78,7 +78,7 @@ def _told_weights(stored: StoredRun, first: bool, tell: Callable[[str, Any], Any
     """The weights of the checkpoint that process 0 has read: the run may be saving and deleting."""
     step, params = stored.weights() if first else (None, {})
     step = tell("checkpoint of config.init_from", step)
-    return params if first else stored.params(step)
+    return params if first else stored.weights(step)[1]
 
 
 def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict[str, Any]:

@@ -8,17 +8,16 @@ from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config import RunConfig, with_values
 from bertjax.data.corpus import prepared as corpora
+from bertjax.data.corpus.arrays import PreparedCorpus
 from bertjax.data.corpus.files import hash_file
 from bertjax.data.corpus.manifest import FILE
-from bertjax.data.corpus.own_settings import own_values
-from bertjax.data.corpus.prepared import PreparedCorpus
 from bertjax.data.corpus.sources import open_sources
 from bertjax.data.corpus.text_warnings import TextCounts, check_known, cleaning_line, text_line
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.pair_cautions import check_corpus
 from bertjax.objectives.registry import find_objective
 from bertjax.text.tokenizer import check_tokenizer, load_tokenizer
-from bertjax.workdir.same_run import (
+from bertjax.workdir.config_json import (
     SameContent,
     check_same_corpus,
     fingerprints,
@@ -116,7 +115,7 @@ def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCor
     """The run with what its opened corpus brings in the place of keys that are not set, or as on record."""
     if recorded is not None:
         return with_recorded_identity(recorded, run)
-    brings = own_values(corpus.path, corpus.manifest)
+    brings = corpora.own_values(corpus.path, corpus.manifest)
     if corpora.given_manifest(run.data.corpus) is None:
         # Of text that is prepared here, only a tokenizer that is not learned says anything that the config does not.
         is_learned = "vocab_size" in corpus.manifest["settings"]
@@ -161,7 +160,7 @@ def open_corpus_together(
     return corpus
 
 
-# --- Whether what a key leads to is what a run began with, for ``same_run`` ------------------------------------------
+# --- Whether what a key leads to is what a run began with, for ``check_same_run`` ------------------------------------
 
 
 def _same_corpus(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> bool:

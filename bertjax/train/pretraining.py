@@ -49,8 +49,7 @@ from bertjax.train.pretraining_job import (
     make_job,
     split_cautions,
 )
-from bertjax.workdir import files as folder
-from bertjax.workdir.same_run import fingerprints, origin_fingerprint
+from bertjax.workdir.config_json import config_record, fingerprints, origin_fingerprint, write_beginning, write_json
 
 
 def train(
@@ -133,8 +132,8 @@ def train(
         unfinished.clear(workdir)
         began_with |= {"tokenizer": corpus.tokenizer_fingerprint}
         identity = {"fingerprint": corpus.fingerprint, "path": str(corpus.path.resolve()), "order": order}
-        record = folder.config_record(run, identity, versions(), began_with)
-        folder.write_beginning(workdir, record, corpus.tokenizer.save)
+        record = config_record(run, identity, versions(), began_with)
+        write_beginning(workdir, record, corpus.tokenizer.save)
 
     # --- Phases ---------------------------------------------------------------------------------------------------
     starts = [run.phase_start(index) for index in range(len(phases))]
@@ -184,7 +183,7 @@ def train(
         if processes.first:
             if not not_exportable:
                 export_params(workdir / "model", run.model, params, corpus.tokenizer, without=objective.own_heads)
-            folder.write_json(workdir / "summary.json", summary)
+            write_json(workdir / "summary.json", summary)
     session.report()
     for line in summary_lines(summary, objective.losses, workdir, has_model=not not_exportable):
         display.say(line)

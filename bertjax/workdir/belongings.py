@@ -15,11 +15,11 @@ from bertjax.cluster.secret import FILE as SECRET
 from bertjax.engine.checkpoint.step_folders import step_numbers
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.exported import check_replaceable, is_without_record
-from bertjax.workdir.lock import FILE as LOCK
 
-RUNS = "runs"  # of a search: a run each
+LOCK = ".lock"
+RUNS = "runs"  # of a search: one folder for each run
 # What file systems and desktops put into every folder.
-_NOBODYS = ("lost+found", ".snapshot", ".DS_Store")
+_IGNORED = ("lost+found", ".snapshot", ".DS_Store")
 _MOST_BYTES = 64 << 20
 _MOST_SHOWN = 3
 # So much of a file tells whether it is one of ours.
@@ -29,12 +29,12 @@ _BEGINNING = 1 << 16
 def check_workdir(workdir: Path) -> None:
     """Raises ConfigError if a run would have to share the folder with, or write over, what is not a run's.
 
-    Reads only. A folder that is not there, is empty or holds what a run leaves that never began is any run's.
+    Reads only. A folder may be missing, empty, or hold only what a run left that never began.
     """
     if not workdir.is_dir():
         return
     try:
-        there = {path.name: path for path in sorted(workdir.iterdir()) if not _is_nobodys(path)}
+        there = {path.name: path for path in sorted(workdir.iterdir()) if not _is_ignored(path)}
         if there and not _holds_a_run(workdir):
             shown = ", ".join(itertools.islice(there, _MOST_SHOWN)) + ", ..." * (len(there) > _MOST_SHOWN)
             raise ConfigError(
@@ -57,16 +57,16 @@ def _holds_a_run(workdir: Path) -> bool:
     if any((workdir / "checkpoints").glob("*/_CHECKPOINT_METADATA")) and step_numbers(workdir / "checkpoints"):
         return True  # whose config.json is damaged, which is told by those who read it
     runs = list((workdir / RUNS).iterdir()) if (workdir / RUNS).is_dir() else []
-    only_runs = {path.name for path in workdir.iterdir() if not _is_nobodys(path)} == {RUNS}
-    is_empty = lambda run: run.is_dir() and all(_is_nobodys(path) for path in run.iterdir())
+    only_runs = {path.name for path in workdir.iterdir() if not _is_ignored(path)} == {RUNS}
+    is_empty = lambda run: run.is_dir() and all(_is_ignored(path) for path in run.iterdir())
     return any(_is_config(run / "config.json") for run in runs) or (only_runs and all(map(is_empty, runs)))
 
 
-def _is_nobodys(path: Path) -> bool:
-    """Whether a file is there in a folder that is as good as empty."""
+def _is_ignored(path: Path) -> bool:
+    """Whether a folder that holds only such files counts as empty."""
     name = path.name
     is_of_a_start = name == SECRET or name.startswith(f"{SECRET}.") or (name == LOCK and _is_lock(path))
-    return name in _NOBODYS or is_of_a_start or unfinished.is_unfinished(name)
+    return name in _IGNORED or is_of_a_start or unfinished.is_unfinished(name)
 
 
 def _is_lock(path: Path) -> bool:

@@ -22,7 +22,7 @@ from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.task_models import task_of
 from bertjax.interop.weights import BUFFERS, HEADS, TIED, canonical
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.workdir.same_run import check_config, check_tokenizer
+from bertjax.workdir.config_json import check_config, check_tokenizer
 
 _MOST_TRIALS = 40  # that are shown
 _COLUMNS = ("tensor", "dtype", "shape", "parameters")

@@ -1,4 +1,5 @@
-"""Who owns a workdir: one job at a time, on local disks and on file systems that several machines share.
+"""A job in its workdir: the folder is checked and locked, the processes are joined. One job at a time owns a workdir,
+on local disks and on file systems that several machines share.
 
 Two things hold it. A lock of the kernel, which goes with its owner however that ends; on many network file systems
 it is known to one machine only. So the owner also renews a lease, a line in the locked file. Whoever finds the lease
@@ -13,16 +14,21 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bertjax.cli.command import fail
+from bertjax.cli.paths import given_path, utf8_path
+from bertjax.cli.progress import Display
 from bertjax.cli.showing import note
-from bertjax.cluster.watchdog import interruptible
+from bertjax.cluster.environment import ClusterMember
+from bertjax.cluster.processes import Processes, distributed_run
+from bertjax.cluster.watchdog import Heartbeat, interruptible
 from bertjax.errors import ConfigError, WorkdirGone, exit_code
+from bertjax.parallel.deterministic import make_deterministic
+from bertjax.workdir.belongings import LOCK, check_workdir
 
-FILE = ".lock"
 RENEW_SECONDS = 5.0
 # How long a lease stays valid without renewal: three renewals may be late, as on a machine that is short of memory.
 DEAD_AFTER_SECONDS = 20.0
@@ -30,22 +36,57 @@ DEAD_AFTER_SECONDS = 20.0
 SETTLE_SECONDS = 2.0
 _MOST_BYTES = 4096
 
-Lost = Callable[[Exception], None]
+OnLost = Callable[[Exception], None]
 
 
 @contextlib.contextmanager
-def workdir_lock(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
+def opened_workdir(
+    path: str | Path | None,
+    run: Any,
+    config: Mapping[str, Any],
+    cluster: ClusterMember | None,
+    bind: str | None,
+    on_stall: Callable[[Heartbeat], None] | None,
+    say: Callable[[str], None] | None,
+    on_record: Callable[[Path], Any] = lambda workdir: None,
+) -> Iterator[tuple[Path, Any, Display, Processes]]:
+    """(workdir, what ``on_record`` finds in it, display, processes of the run).
+
+    path: by default runs/<run.name>. run: the resolved config; config: the same as plain JSON, which must be equal in
+    all processes. on_record: called in process 0 before jax is imported, which takes seconds: a run that may not start
+    should say so at once.
+    """
+    workdir = utf8_path(given_path(f"runs/{run.name}" if path is None else path, "workdir"), "workdir")
+    check_workdir(workdir)  # in every process, before anything is written
+    if run.deterministic:
+        make_deterministic()
+    with contextlib.ExitStack() as stack:
+        watchdog = run.parallel.watchdog_seconds
+        processes = stack.enter_context(distributed_run(cluster, bind, watchdog, workdir, on_stall))
+        found = None
+        if processes.first:
+            # From a command, which brings its own end, a lost workdir ends the process; else it is raised.
+            stack.enter_context(workdir_lock(workdir, leave if on_stall else None))
+            found = on_record(workdir)
+        found = processes.share("run on record", found)
+        processes.must_equal("config", dict(config))
+        # What process 0 says is the same in all.
+        yield workdir, found, Display(say if processes.first else lambda line: None), processes
+
+
+@contextlib.contextmanager
+def workdir_lock(workdir: Path, on_lost: OnLost | None = None) -> Iterator[None]:
     """Holds the workdir for this process. Raises ConfigError if another running job holds it.
 
-    Takes no time where nobody held it, or its owner was on this machine; where the owner was on another one and may
-    have died, ``DEAD_AFTER_SECONDS``. A process that finds its lease in other hands - it stood still for too long, or
-    somebody removed the file and another job has begun - calls ``on_lost`` with a ConfigError, from another thread, and
-    with a WorkdirGone where the folder itself was removed or moved; by default that is raised in the block. Where
-    only the file is gone, it takes the lease again.
+    Takes no time if nobody held it, or its owner was on this machine; if the owner was on another one and may have
+    died, ``DEAD_AFTER_SECONDS``. If another job has taken the lease - this process was suspended for too long, or
+    somebody removed the file - ``on_lost`` is called from another thread with a ConfigError, and with a WorkdirGone if
+    the folder itself was removed or moved; by default that is raised in the block. If only the file was removed, the
+    lease is taken again.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         if not os.access(workdir, os.W_OK | os.X_OK, effective_ids=True):
             os.close(handle)
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -61,7 +102,7 @@ def workdir_lock(workdir: Path, on_lost: Lost | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leased(workdir: Path, handle: int, lost: Lost) -> Iterator[None]:
+def _leased(workdir: Path, handle: int, lost: OnLost) -> Iterator[None]:
     found = _read(workdir)
     machine = _machine(handle)
     elsewhere = bool(found) and found.get("machine") != machine
@@ -92,8 +133,7 @@ class _Holder:
     """The lease of this process, and its file and folder."""
 
     def __init__(self, workdir: Path, handle: int, lease: dict[str, Any]):
-        self.workdir, self.handle, self._lease = workdir, handle, lease
-        self._renewed, self._taken_again = 0, False
+        self.workdir, self.handle, self._lease, self._renewed = workdir, os.dup(handle), lease, 0
         # Kept open: the folder may be renamed, and another one take its name.
         self._folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -110,22 +150,20 @@ class _Holder:
 
     def close(self) -> None:
         os.close(self._folder)
-        if self._taken_again:
-            os.close(self.handle)
+        os.close(self.handle)
 
     def _take_again(self) -> None:
         """The file is gone, empty or unreadable: it may be another file, and another folder."""
         if not _is_same(self._folder, self.workdir):
             raise WorkdirGone(self.workdir)
-        if _is_same(self.handle, self.workdir / FILE):
+        if _is_same(self.handle, self.workdir / LOCK):
             return
-        handle = os.open(self.workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(self.workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         if _is_locked_by_another(handle):
             os.close(handle)
             raise ConfigError(f"workdir {self.workdir} has been taken over by another job; this job ends")
-        if self._taken_again:
-            os.close(self.handle)
-        self.handle, self._taken_again = handle, True
+        os.close(self.handle)
+        self.handle = handle
 
 
 def _is_locked_by_another(handle: int) -> bool:
@@ -146,7 +184,7 @@ def _is_same(handle: int, path: Path) -> bool:
         return False
 
 
-def _renew(holder: _Holder, ended: threading.Event, lost: Lost) -> None:
+def _renew(holder: _Holder, ended: threading.Event, lost: OnLost) -> None:
     while not ended.wait(RENEW_SECONDS):
         with contextlib.suppress(OSError):  # a disk that is full, a server that is away: the next time
             try:
@@ -184,7 +222,7 @@ def _is_mine(workdir: Path, lease: dict[str, Any]) -> bool:
 def _read(workdir: Path) -> dict[str, Any]:
     """The lease as it is on the server; {} for none, or one that is just being written."""
     try:
-        lease = json.loads((workdir / FILE).read_bytes()[:_MOST_BYTES])
+        lease = json.loads((workdir / LOCK).read_bytes()[:_MOST_BYTES])
     except (OSError, ValueError, RecursionError):
         return {}
     return lease if isinstance(lease, dict) else {}

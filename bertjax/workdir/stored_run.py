@@ -7,15 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flax.traverse_util import unflatten_dict
+
 from bertjax.config import RunConfig, resolve
 from bertjax.config_schema import translated_record
 from bertjax.engine.checkpoint.record import Damaged, whole_record
 from bertjax.engine.checkpoint.step_folders import newest_that_stays, step_numbers
+from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
 from bertjax.errors import CheckpointError, ConfigError, ModelFileError
 from bertjax.interop.huggingface import folder_path
 from bertjax.interop.safetensors_files import read_json
+from bertjax.parallel.checksums import host_checksum
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
-from bertjax.workdir.same_run import check_config, check_tokenizer
+from bertjax.workdir.config_json import check_config, check_tokenizer
 
 T = TypeVar("T")
 
@@ -52,16 +56,12 @@ class StoredRun:
         return self._of_step(step, lambda chosen: self._record(chosen)["step"])
 
     def weights(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
-        """(step, nested float32 parameters as NumPy arrays), of the newest step where none is given.
+        """(step, nested float32 parameters as NumPy arrays), by default of the newest step.
 
-        What is read is compared with the checksums of the checkpoint, and its record with config and tokenizer. Where
-        a going run deletes the step meanwhile, the newest that is there then is taken, but not for a ``step`` that was
-        asked for. Raises ModelFileError.
+        What is read is compared with the checksums of the checkpoint, and its record with config and tokenizer. If a
+        live run deletes the newest step in the meantime, the newest remaining one is read. Raises ModelFileError.
         """
         return self._of_step(step, lambda chosen: (chosen, self._params(chosen)))
-
-    def params(self, step: int) -> dict[str, Any]:
-        return self.weights(step)[1]
 
     @cached_property
     def _tokenizer(self) -> Tokenizer | None:
@@ -100,12 +100,6 @@ class StoredRun:
         return record
 
     def _params(self, step: int) -> dict[str, Any]:
-        # Only here, as a header needs neither.
-        from flax.traverse_util import unflatten_dict
-
-        from bertjax.engine.checkpoint.stored_arrays import check_arrays, list_arrays
-        from bertjax.parallel.checksums import host_checksum
-
         record = self._record(step)
         found = list_arrays(self.workdir / "checkpoints" / str(step))
         check_arrays(found, record)

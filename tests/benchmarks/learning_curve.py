@@ -26,7 +26,8 @@ import jax
 import numpy as np
 
 from bertjax.config import DataConfig, ModelConfig, OptimizerConfig, PhaseConfig, RunConfig, resolve, to_dict
-from bertjax.data.corpus.prepared import PreparedCorpus, prepare
+from bertjax.data.corpus.arrays import PreparedCorpus
+from bertjax.data.corpus.prepared import prepare
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.interop.huggingface import export_model
 from bertjax.objectives.registry import phase_settings

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bertjax.data.corpus import manifest as manifests
-from bertjax.data.corpus.prepared import check_files, find_prepared, open_prepared, prepare, verify
+from bertjax.data.corpus.prepared import check_files, find_prepared, open_prepared, prepare
 from bertjax.data.corpus.sources import TextList
 from bertjax.errors import ConfigError, DataError
 from bertjax.objectives.pair_cautions import check_corpus
@@ -29,6 +29,10 @@ TEXTS = [
     + " ".join(f"Thing {j} is {'long' * (j % 3)}er." for j in range(i % 9))
     for i in range(60)
 ]
+
+
+def verify(path):
+    manifests.check_hashes(path, manifests.read(path))
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +317,7 @@ def test_a_damaged_corpus_in_the_cache_is_put_aside_and_made_again(cache):
     assert (cache / f"{first.path.name}.damaged-1/mine.txt").read_text() == "keep me"
     assert (cache / f"{first.path.name}.damaged-1/index/train.tokens.npy").read_bytes() == b"short"
     # What was put aside is no corpus of the cache any more.
-    assert find_prepared(again.fingerprint).path == again.path
+    assert find_prepared(again.fingerprint, "nowhere").path == again.path
 
 
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, errno.ESTALE, errno.ETIMEDOUT)
@@ -436,8 +440,8 @@ def test_a_flipped_bit_in_the_cache_is_found_once(cache, tmp_path):
 def test_two_processes_at_once(tmp_path):
     (tmp_path / "a.txt").write_text("\n\n".join(TEXTS * 20))
     program = (
-        "from bertjax.data.corpus.prepared import prepare, verify; import sys\n"
-        "c = prepare([sys.argv[1]], vocab_size=300); verify(c.path); print(c.fingerprint)"
+        "from bertjax.data.corpus.prepared import check_files, prepare; import sys\n"
+        "c = prepare([sys.argv[1]], vocab_size=300); check_files(c); print(c.fingerprint)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.txt")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -455,7 +459,7 @@ def test_what_a_killed_process_left_is_removed(cache):
     gone.wait()
     left = corpus.path.with_name(f".{corpus.path.name}.bertjax-{socket.gethostname()}-{gone.pid}-0123abcd")
     corpus.path.rename(left)
-    assert find_prepared(corpus.fingerprint) is None
+    assert find_prepared(corpus.fingerprint, "nowhere") is None
     prepare([TextList(TEXTS)], **SETTINGS)
     assert [path.name for path in cache.iterdir()] == [corpus.path.name]
 

@@ -15,8 +15,7 @@ import pytest
 import zstandard
 
 from bertjax.data.corpus import sources as source_files
-from bertjax.data.corpus.compressed import decompressed
-from bertjax.data.corpus.files import Content, HashedFile, Report, hash_file, lines
+from bertjax.data.corpus.files import Content, HashedFile, Report, decompressed, hash_file, lines
 from bertjax.data.corpus.prepared import prepare
 from bertjax.data.corpus.sources import TextList, open_sources
 from bertjax.data.corpus.staging import read_sentences, tokenize

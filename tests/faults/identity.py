@@ -67,8 +67,7 @@ def every_key() -> Iterator[Case]:
     from bertjax.config import resolve
     from bertjax.errors import ConfigError
     from bertjax.train.open_corpus import BY_CONTENT
-    from bertjax.workdir.files import recorded_config
-    from bertjax.workdir.same_run import check_same_run, with_recorded_identity
+    from bertjax.workdir.config_json import check_same_run, recorded_config, with_recorded_identity
 
     workdir = whole().workdir
     recorded = recorded_config(workdir)

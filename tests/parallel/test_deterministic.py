@@ -114,8 +114,8 @@ def test_jobs_ask_for_it_before_jax_starts(job, tmp_path, monkeypatch):
     def asked():
         raise Asked
 
-    monkeypatch.setattr("bertjax.workdir.opened.make_deterministic", asked)
-    monkeypatch.setattr("bertjax.workdir.opened.distributed_run", lambda *_: pytest.fail("the processes join"))
+    monkeypatch.setattr("bertjax.workdir.lock.make_deterministic", asked)
+    monkeypatch.setattr("bertjax.workdir.lock.distributed_run", lambda *_: pytest.fail("the processes join"))
     if job == "train":
         import bertjax.train
 

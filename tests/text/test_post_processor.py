@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from bertjax.data.corpus.manifest import FILE, fingerprint_of
-from bertjax.data.corpus.own_settings import check_agrees
-from bertjax.data.corpus.prepared import find_prepared, open_prepared, prepare
+from bertjax.data.corpus.prepared import check_agrees, find_prepared, open_prepared, prepare
 from bertjax.text.json_tokenizer import JsonTokenizer
 from bertjax.text.tokenizer import load_tokenizer
-from bertjax.workdir.same_run import check_tokenizer
+from bertjax.workdir.config_json import check_tokenizer
 
 TEXTS = ["the cat sat on the mat and the dog sat on the log", "a second sentence has a few words more than that"]
 NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

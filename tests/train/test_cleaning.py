@@ -15,8 +15,7 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.prepare import main
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
-from bertjax.workdir.files import config_record
-from bertjax.workdir.same_run import check_same_run, with_recorded_identity
+from bertjax.workdir.config_json import check_same_run, config_record, with_recorded_identity
 
 FRENCH = [f"L'élève numéro {i} a été à la forêt. Il dîne où il naît." for i in range(20)]
 HINDI = [f"कुत्ता घर में सो रहा है। बिल्ली दूध पी रही है। {i}" for i in range(20)]

@@ -37,7 +37,7 @@ def test_a_finished_run_and_one_that_goes_on(finished, tmp_path):
     shutil.copytree(finished, going)
     shutil.rmtree(going / "model")
     begun = open_start(going, run)
-    newest = open_run(going).params(10)["encoder"]["layers"]["mlp"]["output"]["kernel"]
+    newest = open_run(going).weights(10)[1]["encoder"]["layers"]["mlp"]["output"]["kernel"]
     for start in (whole, begun):
         np.testing.assert_array_equal(encoder_of(start), newest)
     assert begun.tokenizer.fingerprint == whole.tokenizer.fingerprint
@@ -46,7 +46,7 @@ def test_a_finished_run_and_one_that_goes_on(finished, tmp_path):
 def test_any_checkpoint_is_a_start(finished):
     run = resolve({"task": "classification", "model": {"max_length": 32}})
     early, late = (open_start(finished / "checkpoints" / step, run) for step in ("6", "10"))
-    expected = open_run(finished).params(6)["encoder"]["layers"]["mlp"]["output"]["kernel"]
+    expected = open_run(finished).weights(6)[1]["encoder"]["layers"]["mlp"]["output"]["kernel"]
     np.testing.assert_array_equal(encoder_of(early), expected)
     assert early.fingerprint != late.fingerprint and not np.array_equal(encoder_of(late), expected)
     with pytest.raises(ModelFileError, match="no checkpoint of step 7; there are 6, 9, 10"):

@@ -12,7 +12,7 @@ from bertjax.cluster.secret import FILE as SECRET
 from bertjax.errors import ConfigError
 from bertjax.train.__main__ import main
 from bertjax.workdir.belongings import check_workdir
-from bertjax.workdir.files import write_beginning
+from bertjax.workdir.config_json import write_beginning
 from bertjax.workdir.lock import workdir_lock
 
 OWN = "somebody's own"
@@ -76,7 +76,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
 
 
 def test_of_several_processes_each_is_refused_before_they_meet(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("bertjax.workdir.opened.distributed_run", lambda *rest: pytest.fail("they have met"))
+    monkeypatch.setattr("bertjax.workdir.lock.distributed_run", lambda *rest: pytest.fail("they have met"))
     put(tmp_path, "thesis.txt")
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
         bertjax.train.run(config, tmp_path, cluster=object())

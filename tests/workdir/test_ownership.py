@@ -14,7 +14,8 @@ import pytest
 
 from bertjax.errors import CheckpointError, ConfigError
 from bertjax.workdir import lock
-from bertjax.workdir.lock import FILE, workdir_lock
+from bertjax.workdir.belongings import LOCK
+from bertjax.workdir.lock import workdir_lock
 
 OWNER = """
 import sys, pathlib
@@ -67,13 +68,13 @@ def apart(monkeypatch):
 
 
 def lease(workdir):
-    return json.loads((workdir / FILE).read_bytes())
+    return json.loads((workdir / LOCK).read_bytes())
 
 
 def leave_behind(workdir):
     """The lease of a machine that died."""
     abandoned = {"process": 7, "host": "gone", "machine": "another", "owner": "x", "renewed": 3}
-    (workdir / FILE).write_text(json.dumps(abandoned))
+    (workdir / LOCK).write_text(json.dumps(abandoned))
 
 
 def test_a_lease_that_is_renewed_is_respected(apart, tmp_path):
@@ -181,20 +182,20 @@ def held(workdir):
 def test_a_lease_that_is_gone_is_taken_again(harm, quick, tmp_path):
     lost = []
     with workdir_lock(tmp_path, lost.append):
-        harm(tmp_path / FILE)
-        until(lambda: (tmp_path / FILE).exists() and lock._read(tmp_path).get("process") == os.getpid())
+        harm(tmp_path / LOCK)
+        until(lambda: (tmp_path / LOCK).exists() and lock._read(tmp_path).get("process") == os.getpid())
         renewed = lease(tmp_path)["renewed"]
         until(lambda: lease(tmp_path)["renewed"] > renewed)
         assert held(tmp_path)
     assert not lost and not held(tmp_path)
-    assert (tmp_path / FILE).read_bytes() == b""
+    assert (tmp_path / LOCK).read_bytes() == b""
 
 
 def test_a_job_whose_place_another_has_taken_ends(monkeypatch, tmp_path):
     """The file was removed and another job has begun, unnoticed: that goes on, and not the first."""
     monkeypatch.setattr(lock, "RENEW_SECONDS", 1.0)
     with pytest.raises(ConfigError, match="has been taken over by process"), workdir_lock(tmp_path):
-        (tmp_path / FILE).unlink()
+        (tmp_path / LOCK).unlink()
         command = [sys.executable, "-c", OWNER, str(tmp_path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
             try:

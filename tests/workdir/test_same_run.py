@@ -13,8 +13,13 @@ from bertjax.data.corpus.prepared import prepare
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.train.open_corpus import BY_CONTENT, open_corpus, settled
-from bertjax.workdir.files import config_record, write_json
-from bertjax.workdir.same_run import check_same_run, origin_fingerprint, with_recorded_identity
+from bertjax.workdir.config_json import (
+    check_same_run,
+    config_record,
+    origin_fingerprint,
+    with_recorded_identity,
+    write_json,
+)
 
 # The config.json of a run from before keys could be left to follow others: every key has its value, and
 # max_predictions is 20 at every length.

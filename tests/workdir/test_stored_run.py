@@ -161,7 +161,7 @@ def test_a_record_without_what_was_there_is_refused(workdir):
 
 def test_of_a_run_that_deletes_steps_the_newest_that_stays_is_taken(workdir, tmp_path, monkeypatch, capsys):
     """Deleted or moved away, whole or in part, while it is read; only where no step was asked for."""
-    expected = open_run(workdir).params(9)
+    expected = open_run(workdir).weights(9)[1]
     listed = stored_arrays.list_arrays
 
     def vanishing(step_folder):
@@ -259,7 +259,7 @@ def test_other_processes_read_the_checkpoint_that_the_first_one_has_read(workdir
     tell = lambda name, value: asked.append((name, value)) or 9
     here = _told_weights(open_run(workdir), False, tell)
     assert asked == [("checkpoint of config.init_from", None)]
-    np.testing.assert_array_equal(here["mlm_head"]["bias"], open_run(workdir).params(9)["mlm_head"]["bias"])
+    np.testing.assert_array_equal(here["mlm_head"]["bias"], open_run(workdir).weights(9)[1]["mlm_head"]["bias"])
 
 
 def test_a_step_that_is_saved_again_meanwhile_is_read_again(workdir, monkeypatch):

@@ -1,18 +1,15 @@
 """A prepared corpus as flat ``.npy`` arrays in its folder ``index``: written once, memory-mapped in training."""
 
-from __future__ import annotations
-
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from bertjax.data.corpus.staging import Ranges, Staged
 from bertjax.errors import DataError
-
-if TYPE_CHECKING:
-    from bertjax.data.corpus.staging import Ranges, Staged
+from bertjax.text.interface import Tokenizer
 
 FOLDER, TOKEN_COUNTS = "index", "token_counts.npy"
 SPLITS = ("train", "held_out")
@@ -57,6 +54,28 @@ class Corpus:
     @property
     def num_tokens(self) -> int:
         return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """An opened corpus. ``token_counts`` int64 [vocab_size]: how often each id occurs in the train split."""
+
+    path: Path
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    train: Corpus
+    held_out: Corpus
+    token_counts: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data: token ids, sentences, documents, split, and the tokenizer."""
+        return self.manifest["fingerprint"]
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """As recorded when the corpus was prepared, perhaps by a version that covered less of a tokenizer."""
+        return self.manifest["tokenizer"]["fingerprint"]
 
 
 def file_of(split: str, array: str) -> str:

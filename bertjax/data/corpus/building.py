@@ -1,9 +1,10 @@
 """Makes a prepared corpus in a folder: read, learn the vocabulary, tokenise, split, write."""
 
 import dataclasses
+import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bertjax.data.corpus import manifest as manifests
 from bertjax.data.corpus.arrays import Corpus, token_counts, write_arrays
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source
-from bertjax.data.corpus.staging import Spool, read_sentences, split, tokenize
+from bertjax.data.corpus.staging import read_sentences, read_spool, split, spooled, tokenize
 from bertjax.data.corpus.text_warnings import TextCounts, check_known
 from bertjax.errors import DataError
 from bertjax.text.accents import Accents, decide
@@ -22,45 +23,44 @@ from bertjax.text.sentences import split_sentences
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.text.vocabulary import SAMPLE_CHARACTERS, TextSample, train_tokenizer
 
+_OF_TOKENIZER = ("kind", "vocab_size", "lowercase", "strip_accents", "dotless_i")
+
 
 def build(
-    folder: Path,
-    sources: list[Source],
-    tokenizer: Tokenizer | None,
-    settings: dict[str, Any],
-    manifest: dict[str, Any],
-    total: int,
-    show: ReportProgress,
+    folder: Path, sources: list[Source], tokenizer: Tokenizer | None, manifest: dict[str, Any], show: ReportProgress
 ) -> None:
-    """Makes the whole corpus in ``folder``. ``tokenizer``: None learns one. ``manifest``: what is known beforehand.
-    ``total``: bytes of the sources."""
-    report = Report()
+    """Makes the whole corpus in ``folder``. tokenizer: None learns one. manifest: what is known beforehand, its
+    sources and settings."""
+    report, settings = Report(), manifest["settings"]
+    total = sum(source["size"] for source in manifest["sources"])
     work = folder / "work"
     work.mkdir()
-    documents = _reading(read_sentences(sources, report), report, total, show)
+    read = lambda: min(report.bytes_read, total)
+    documents = _shown(read_sentences(sources, report), "reading", read, total, show)
     trained = tokenizer is None
     if tokenizer is None:
-        sample, spool = TextSample(SAMPLE_CHARACTERS[settings["tokenizer"]]), Spool(work / "spool")
-        for document in spool.keep(documents):
+        sample = TextSample(SAMPLE_CHARACTERS[settings["tokenizer"]])
+        for document in spooled(documents, work / "spool"):
             sample.add(document)
         _check_not_empty(report.documents, sources)
         show("learning the vocabulary", 0, 0)
         tokenizer, accents = _learned(sample.sentences(), settings)
         manifest["cleaning"] = dataclasses.asdict(accents)
         del sample
-        documents = _tokenising(spool.read(), report.documents, show)
+        done = itertools.count(1).__next__
+        documents = _shown(read_spool(work / "spool"), "tokenising", done, report.documents, show)
     staged = tokenize(documents, tokenizer, work)
-    _check_not_empty(staged.num_documents, sources)
+    _check_not_empty(len(staged.document_hashes), sources)
     used = token_counts(staged.tokens, tokenizer.vocab_size)
     text = TextCounts.counted(staged.known, used, tokenizer, settings.get("vocab_size"))
     check_known(text, tokenizer)
     tokenizer.save(folder / "tokenizer")
     show("writing", 0, 0)
-    chosen = split(staged, settings["held_out_fraction"])
-    splits = {"train": chosen.train, "held_out": chosen.held_out}
+    split_kind, train, held_out = split(staged, settings["held_out_fraction"])
+    splits = {"train": train, "held_out": held_out}
     write_arrays(folder, staged, splits, tokenizer.vocab_size, work)
     counts = {
-        "documents": staged.num_documents,
+        "documents": len(staged.document_hashes),
         "sentences": len(staged.sentence_lengths),
         "tokens": len(staged.tokens),
         "replaced_bytes": report.replaced_bytes,
@@ -75,17 +75,10 @@ def build(
     files = manifests.describe_files(folder, (path for path in folder.rglob("*") if path.is_file()))
     manifest |= {
         "fingerprint": manifests.fingerprint_of(files, tokenizer.fingerprint),
-        "tokenizer": {
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "lowercase": tokenizer.lowercase,
-            "strip_accents": tokenizer.strip_accents,
-            "dotless_i": tokenizer.dotless_i,
-            "trained": trained,
-            "fingerprint": tokenizer.fingerprint,
-        },
+        "tokenizer": {name: getattr(tokenizer, name) for name in _OF_TOKENIZER}
+        | {"trained": trained, "fingerprint": tokenizer.fingerprint},
         "counts": counts,
-        "held_out": {"kind": chosen.kind},
+        "held_out": {"kind": split_kind},
         "versions": manifests.versions(),
         "files": files,
     }
@@ -122,15 +115,12 @@ def _check_not_empty(documents: int, sources: list[Source]) -> None:
         raise DataError(f"the corpus is empty: there is no text in {names}")
 
 
-def _reading(documents: Iterable[list[str]], report: Report, total: int, show: ReportProgress) -> Iterator[list[str]]:
-    show("reading", 0, total)
+def _shown(
+    documents: Iterable[list[str]], what: str, done: Callable[[], int], total: int, show: ReportProgress
+) -> Iterator[list[str]]:
+    """Passes documents on and shows after each how much is done."""
+    show(what, 0, total)
     for document in documents:
         yield document
-        show("reading", min(report.bytes_read, total), total)
-    show("reading", total, total)
-
-
-def _tokenising(documents: Iterable[list[str]], total: int, show: ReportProgress) -> Iterator[list[str]]:
-    for done, document in enumerate(documents):
-        yield document
-        show("tokenising", done + 1, total)
+        show(what, done(), total)
+    show(what, total, total)

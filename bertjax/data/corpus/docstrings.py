@@ -205,7 +205,9 @@ def prose(docstring: str) -> list[str]:
     def flush() -> None:
         text = " ".join(" ".join(current).split())
         current.clear()
-        if _is_prose(text):
+        words = _LETTERS.findall(text)
+        # At least four words, at least half of the characters letters of words, and no table or formula.
+        if len(words) >= 4 and 2 * sum(map(len, words)) >= len(text) and not _TABLE.search(text):
             paragraphs.append(_MARKS.sub("", _LINK.sub(r"\1", _ROLE.sub(r"\1", text))))
 
     lines = inspect.cleandoc(docstring.replace("\r", "")).split("\n")
@@ -248,12 +250,6 @@ def prose(docstring: str) -> list[str]:
         current.append(re.sub(r"^\s*[-*•] ", "", shorter))
     flush()
     return paragraphs
-
-
-def _is_prose(text: str) -> bool:
-    """At least four words, at least half of the characters letters of words, and no table or formula."""
-    words = _LETTERS.findall(text)
-    return len(words) >= 4 and 2 * sum(map(len, words)) >= len(text) and not _TABLE.search(text)
 
 
 def _docstrings(content: bytes) -> Iterator[str]:

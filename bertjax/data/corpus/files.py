@@ -1,5 +1,9 @@
-"""Reads regular files: hashed as they are read; line by line, compressed or not, with what is not text replaced."""
+"""Reads regular files: hashed as they are read; line by line, compressed or not, with what is not text replaced.
 
+.gz, .xz, .lzma and .zst are decompressed as streams, within bounded memory. A file that ends early is an error.
+"""
+
+import gzip
 import hashlib
 import io
 import lzma
@@ -11,15 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from bertjax.data.corpus.compressed import decompressed
 from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
 from bertjax.errors import DataError
 
 # A longer line of a text file is read as several lines; a longer line of JSON is skipped.
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
+_COMPRESSED = (".gz", ".xz", ".lzma", ".zst")
+_MEMORY = 192 << 20  # bytes; `xz -9` needs 65 MiB, a window of 128 MiB a little more than that
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 _UNREADABLE = (EOFError, OSError, lzma.LZMAError, zlib.error)
@@ -61,10 +66,10 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def check_is_regular(path: Path, mode: int) -> None:
     """Raises DataError for what is not a file with an end."""
-    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
-    for is_kind, what in (*kinds, (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder")):
-        if is_kind(mode):
-            raise DataError(f"{path} is {what}, not a file; copy its output to a file first")
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    what = (kinds | {stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}).get(stat.S_IFMT(mode))
+    if what is not None:
+        raise DataError(f"{path} is {what}, not a file; copy its output to a file first")
 
 
 class HashedFile(io.RawIOBase):
@@ -222,3 +227,67 @@ class _LineFeeds(io.RawIOBase):
         data = self._stream.read1(len(buffer)).replace(b"\r", b"\n")
         buffer[: len(data)] = data
         return len(data)
+
+
+def ending(path: Path) -> str:
+    """The ending that says what is in a file, in lower case, without that of its compression: ".tsv" of x.tsv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def decompressed(path: Path, raw: io.BufferedReader) -> io.BufferedReader:
+    """The bytes of ``raw``, decompressed by the ending of ``path``.
+
+    Reading it raises EOFError, lzma.LZMAError, zlib.error, or OSError without a number if the data is damaged, ends
+    early or asks for too much memory.
+    """
+    match path.suffix.lower():
+        case ".gz":
+            return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK)  # pyright: ignore[reportArgumentType]
+        case ".xz" | ".lzma":
+            return io.BufferedReader(_XzReader(raw), _CHUNK)
+        case ".zst":
+            import pyarrow as pa  # zstandard takes the end of the file within a frame for the end of the text
+
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), _CHUNK)
+    return raw
+
+
+class _XzReader(io.RawIOBase):
+    """One or more streams of xz. Unlike ``lzma.LZMAFile``, it bounds the memory that a file may ask for, and a damaged
+    second stream is an error, not the end."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw, self._decompressor = raw, lzma.LZMADecompressor(memlimit=_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        room = memoryview(buffer).cast("B")
+        while len(room):
+            given = b""
+            if self._decompressor.eof:
+                given = self._after_padding(self._decompressor.unused_data)
+                if not given:
+                    return 0
+                self._decompressor = lzma.LZMADecompressor(memlimit=_MEMORY)
+            elif self._decompressor.needs_input:
+                given = self._raw.read(_CHUNK)
+                if not given:
+                    raise EOFError("it ends within a stream")
+            made = self._decompressor.decompress(given, len(room))
+            if made:
+                room[: len(made)] = made
+                return len(made)
+        return 0
+
+    def _after_padding(self, rest: bytes) -> bytes:
+        """What follows the zeros that may stand between streams; b"" at the end of the file."""
+        while not (rest := rest.lstrip(b"\0")):
+            rest = self._raw.read(_CHUNK)
+            if not rest:
+                return b""
+        return rest

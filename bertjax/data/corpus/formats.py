@@ -1,5 +1,6 @@
 """The formats of files of documents: a reader for each ending. A new format is a function and a line in ``READERS``."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -7,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertjax.data.corpus.compressed import ending
 from bertjax.data.corpus.files import (
     LONGEST_LINE,
     Content,
     HashedFile,
     Report,
     check_unchanged,
+    ending,
     hash_file,
     lines,
     opened,
@@ -44,7 +45,7 @@ def _text_documents(path: Path, report: Report, expected: Content | None) -> Ite
     """A blank line, of white space only by ``str.isspace``, ends a document."""
     current = bytearray()  # one object: a list of a million short lines takes fifty times their bytes
     size = 0
-    for line in lines(path, report, expected):
+    for line in itertools.chain(lines(path, report, expected), [b""]):
         blank = _BLANK.fullmatch(line) is not None
         if not blank:
             current += line
@@ -53,8 +54,6 @@ def _text_documents(path: Path, report: Report, expected: Content | None) -> Ite
         if current and (blank or size > _LONGEST_DOCUMENT):
             yield Document(report.decode(bytes(current[:-1])), "auto")
             current, size = bytearray(), 0
-    if current:
-        yield Document(report.decode(bytes(current[:-1])), "auto")
 
 
 def _json_documents(path: Path, report: Report, expected: Content | None) -> Iterator[Document]:

@@ -39,11 +39,9 @@ def cached() -> list[Path]:
 
 
 @contextlib.contextmanager
-def building(final: Path) -> Iterator[Path]:
-    """A new folder beside ``final`` to build in, removed in the end unless it was published.
-
-    Raises DataError if it cannot be written.
-    """
+def building(final: Path, is_cached: bool) -> Iterator[Path]:
+    """A new folder beside ``final`` to build in, which becomes ``final`` at the end of the block, unless that fails or
+    another process has made ``final`` by then. Raises DataError if it cannot be written."""
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         unfinished.clear_abandoned(final)
@@ -51,45 +49,33 @@ def building(final: Path) -> Iterator[Path]:
         folder.mkdir()
         try:
             yield folder
+            _publish(folder, final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        elsewhere = "" if os.environ.get("BERTJAX_CACHE") else "; BERTJAX_CACHE=FOLDER keeps corpora elsewhere"
+        advice = is_cached and not os.environ.get("BERTJAX_CACHE")
+        elsewhere = "; BERTJAX_CACHE=FOLDER keeps corpora elsewhere" if advice else ""
         raise DataError(
-            f"the prepared corpus {final} cannot be written: {error.strerror or error}" + elsewhere * _is_cached(final)
+            f"the prepared corpus {final} cannot be written: {error.strerror or error}{elsewhere}"
         ) from None
 
 
-def _is_cached(final: Path) -> bool:
-    with contextlib.suppress(ConfigError):
-        return final.parent == cache_folder()
-    return False
-
-
-def publish(folder: Path, final: Path) -> bool:
-    """Renames the built folder to its final name; False if that name was taken meanwhile."""
+def _publish(folder: Path, final: Path) -> None:
     try:
         folder.rename(final)
     except OSError:
-        if final.exists():
-            return False
-        raise
-    return True
+        if not final.exists():
+            raise
 
 
 def put_aside(folder: Path) -> Path:
     """Renames a damaged corpus and returns its new path; nothing is deleted. Raises DataError."""
-    for number in itertools.count(1):
-        aside = folder.with_name(f"{folder.name}.damaged-{number}")
-        if os.path.lexists(aside):
-            continue
-        try:
-            return folder.rename(aside)
-        except FileNotFoundError:  # another process has done it
-            return aside
-        except OSError as error:
-            if os.path.lexists(aside):
-                continue
-            reason = error.strerror or error
-            raise DataError(f"{folder} is damaged, and cannot be moved out of the way: {reason}") from None
-    raise AssertionError("itertools.count ended")
+    names = (folder.with_name(f"{folder.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(path for path in names if not os.path.lexists(path))
+    try:
+        return folder.rename(aside)
+    except FileNotFoundError:  # another process has done it
+        return aside
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{folder} is damaged, and cannot be moved out of the way: {reason}") from None

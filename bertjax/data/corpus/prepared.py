@@ -11,8 +11,7 @@ Earlier versions kept a second copy in ArrayRecord shards in ``corpus/1.0.0``; i
 
 import contextlib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +21,19 @@ from bertjax.cli.paths import given_path, utf8_path
 from bertjax.cli.progress import ReportProgress, progress_bar
 from bertjax.config import DataConfig, ModelConfig
 from bertjax.data.corpus import manifest as manifests
-from bertjax.data.corpus.arrays import FOLDER, SPLITS, TOKEN_COUNTS, WORD_STARTS, Corpus, file_of, open_arrays
+from bertjax.data.corpus.arrays import FOLDER, SPLITS, TOKEN_COUNTS, WORD_STARTS, PreparedCorpus, file_of, open_arrays
 from bertjax.data.corpus.building import build
 from bertjax.data.corpus.files import reading
-from bertjax.data.corpus.own_settings import TRAINED, check_agrees, check_given
-from bertjax.data.corpus.placing import building, cache_folder, cached, publish, put_aside
+from bertjax.data.corpus.placing import building, cache_folder, cached, put_aside
 from bertjax.data.corpus.sources import Source, open_sources
 from bertjax.errors import ConfigError, DataError
-from bertjax.text.languages import primary
+from bertjax.text.languages import has_dotless_i, primary
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import check_size
 
-__all__ = ["Corpus", "PreparedCorpus", "find_prepared", "open_prepared", "prepare", "verify"]
-
+TRAINED = ("wordpiece", "sentencepiece")
+_RECORDED = ("language", "character_coverage", "sentencepiece_type", "held_out_fraction")
 _AGAIN = "; prepare it again"
-
-
-@dataclass(frozen=True)
-class PreparedCorpus:
-    """An opened corpus. ``token_counts`` int64 [vocab_size]: how often each id occurs in the train split."""
-
-    path: Path
-    manifest: dict[str, Any]
-    tokenizer: Tokenizer
-    train: Corpus
-    held_out: Corpus
-    token_counts: np.ndarray
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the data: token ids, sentences, documents, split, and the tokenizer."""
-        return self.manifest["fingerprint"]
-
-    @property
-    def tokenizer_fingerprint(self) -> str:
-        """As recorded when the corpus was prepared, perhaps by a version that covered less of a tokenizer."""
-        return self.manifest["tokenizer"]["fingerprint"]
 
 
 def prepare(
@@ -115,17 +91,14 @@ def prepare(
     utf8_path(final, "cache folder" if output is None else "output")
     with contextlib.ExitStack() as stack:
         show = progress or stack.enter_context(progress_bar())
-        folder = stack.enter_context(building(final))
-        total = sum(source["size"] for source in described)
+        folder = stack.enter_context(building(final, is_cached=output is None))
         manifest = {"format_version": manifests.FORMAT_VERSION, "key": key, "sources": described, "settings": settings}
-        build(folder, sources, given, settings, manifest, total, show)
-        if not publish(folder, final):
-            # Another process was faster; what it made is what we would have made.
-            found = _reuse(final, key, is_output=output is not None)
-            if found is None:
-                raise DataError(f"{final} cannot be written: another process created it in the meantime")
-            return found
-    return open_prepared(final)
+        build(folder, sources, given, manifest, show)
+    # If another process was faster, what it made is what we would have made.
+    found = _reuse(final, key, is_output=output is not None)
+    if found is None:
+        raise DataError(f"{final} cannot be written: another process created it in the meantime")
+    return found
 
 
 def _settle(settings: dict[str, Any]) -> tuple[dict[str, Any], Tokenizer | None]:
@@ -173,12 +146,6 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
     return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
 
 
-def verify(path: str | Path) -> None:
-    """Reads every file of a prepared corpus and compares it with the manifest. Raises DataError."""
-    path = given_path(path, "corpus", DataError)
-    manifests.check_hashes(path, manifests.read(path))
-
-
 def check_files(corpus: PreparedCorpus) -> None:
     """Reads every file of a corpus. Raises DataError if one is not what was prepared.
 
@@ -189,26 +156,28 @@ def check_files(corpus: PreparedCorpus) -> None:
     except manifests.Damaged as error:
         if corpus.path not in cached():
             raise
-        reason = str(error).removesuffix(_AGAIN)
-        aside = put_aside(corpus.path).name
-        raise manifests.Damaged(f"{reason}; it is kept as {aside}, and the next start prepares another") from None
+        raise manifests.Damaged(f"{_aside(corpus.path, error)}, and the next start prepares another") from None
 
 
-def find_prepared(fingerprint: str, path: str | Path | None = None) -> PreparedCorpus | None:
+def _aside(folder: Path, error: manifests.Damaged) -> str:
+    """Puts a damaged corpus aside; what is wrong with it, and its new name."""
+    return f"{str(error).removesuffix(_AGAIN)}; it is kept as {put_aside(folder).name}"
+
+
+def find_prepared(fingerprint: str, path: str | Path) -> PreparedCorpus | None:
     """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None.
 
     Raises DataError if it is nowhere else, and what is at ``path`` cannot be read now but may be intact.
     """
     unread: DataError | None = None
-    place = [] if path is None else [Path(path)]
-    for folder in place + cached():
+    for folder in [Path(path), *cached()]:
         try:
             if manifests.read(folder)["fingerprint"] == fingerprint:
                 return open_prepared(folder)
         except manifests.Damaged:
             continue
         except DataError as error:
-            unread = error if [folder] == place else unread
+            unread = error if folder == Path(path) else unread
     if unread is not None:
         raise unread
     return None
@@ -256,7 +225,84 @@ def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
     except manifests.Damaged as error:
         if is_output:
             raise
-        reason = str(error).removesuffix(_AGAIN)
-        warnings.warn(f"{reason}; it is kept as {put_aside(final).name} and made again", stacklevel=2)
+        warnings.warn(f"{_aside(final, error)} and made again", stacklevel=2)
         return None
     raise DataError(f"{final} holds another prepared corpus; choose another output folder")
+
+
+# --- Settings that a corpus brings with it: tokenizer, case, split, vocabulary size ----------------------------------
+
+
+def _key(setting: str) -> str:
+    """The key of the config."""
+    return f"model.{setting}" if setting == "vocab_size" else f"data.{setting}"
+
+
+def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Config key -> value of the prepared corpus in ``path``; without those that its manifest does not record.
+
+    A tokenizer of a kind that bertjax does not train is named by its folder in the corpus.
+    """
+    tokenizer, settings = manifest["tokenizer"], manifest["settings"]
+    # Earlier versions did not record it: accents were stripped when text was lowercased.
+    accents = tokenizer["lowercase"] if "vocab_size" in settings else None
+    own = {
+        "tokenizer": tokenizer["kind"] if tokenizer["kind"] in TRAINED else str(path / "tokenizer"),
+        "lowercase": tokenizer["lowercase"],
+        "strip_accents": tokenizer.get("strip_accents", accents),
+        "vocab_size": tokenizer["vocab_size"],
+    } | {name: settings.get(name) for name in _RECORDED}
+    return {_key(name): value for name, value in own.items() if value is not None}
+
+
+def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the corpus was not prepared with what was ``asked``: setting -> value, None: anything."""
+    brings = {"data.language": None, "data.character_coverage": None} | own_values(path, manifest)
+    own = {name: brings[_key(name)] for name in asked if _key(name) in brings}
+    given = {name: value for name, value in asked.items() if name in own and value is not None}
+    wrong = {name: value for name, value in given.items() if not _agrees(name, value, own[name], manifest)}
+    if wrong:
+        parts = [_difference(name, own[name], value, manifest) for name, value in wrong.items()]
+        use = " ".join(f"--config.{_key(name)}={own[name]}" for name in wrong if own[name] is not None)
+        them = "them" if len(wrong) > 1 else "it"
+        way = f"use {use}, or leave" if use else "leave"
+        raise ConfigError(
+            f"the corpus {path} was prepared with {' and '.join(parts)}; {way} {them} out: "
+            f"a prepared corpus brings its own"
+        )
+
+
+def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, language: str | None) -> None:
+    """Raises ConfigError if what was asked for contradicts the files of a given tokenizer, which decide.
+
+    ``language``: from ``languages.primary``. None: nothing was asked.
+    """
+    if strip_accents not in (None, tokenizer.strip_accents):
+        does = {None: "has its own rules for cleaning text", True: "strips accents", False: "keeps accents"}
+        what, setting = does[tokenizer.strip_accents], f"strip_accents = {strip_accents}"
+    elif tokenizer.lowercase and has_dotless_i(language) and not tokenizer.dotless_i:
+        what, setting = "lowercases I to i", f"language = {language!r}"
+    else:
+        return
+    raise ConfigError(
+        f"the tokenizer {path} {what}, which config.data.{setting} cannot change; leave that out, or learn a "
+        f"vocabulary with --config.data.tokenizer=wordpiece"
+    )
+
+
+def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> bool:
+    tokenizer = manifest["tokenizer"]
+    if name == "tokenizer" and str(value) not in TRAINED:
+        return load_tokenizer(value, bool(tokenizer["lowercase"])).has_fingerprint(tokenizer["fingerprint"])
+    if name == "language" and own is None and "vocab_size" not in manifest["settings"]:  # of a given tokenizer
+        return has_dotless_i(value) == tokenizer.get("dotless_i", False)
+    if name == "vocab_size":  # a small corpus yields fewer pieces than were asked for
+        return value in (own, manifest["settings"].get("vocab_size"))
+    return value == own
+
+
+def _difference(name: str, own: Any, value: Any, manifest: Mapping[str, Any]) -> str:
+    if name != "tokenizer":
+        return f"{name} = {own!r}, not {value!r}"
+    is_kind = str(value) in TRAINED
+    return f"a {manifest['tokenizer']['kind']} tokenizer, not {value}" if is_kind else f"another tokenizer than {value}"

@@ -19,18 +19,19 @@ from bertjax.data.corpus import docstrings
 from bertjax.data.corpus.encodings import Decoded, iconv, warning_of
 from bertjax.data.corpus.files import Content, Report, check_is_regular, check_unchanged, hash_file, reading
 from bertjax.data.corpus.formats import READERS, Document, kind_of
-from bertjax.data.corpus.tfds_folders import find_folder, open_builder
+from bertjax.data.corpus.tfds_folders import find_folder, open_builder, reason_of
 from bertjax.errors import DataError
 
 INSTALLED_DOCS = "installed-docs"
 
 
 class Source(abc.ABC):
-    """Documents in a fixed order. name, kind: for messages and the manifest. Once described, its content must still be
-    the same when it is read."""
+    """Documents in a fixed order. name, kind: for messages and the manifest; path: of a file. Once described, its
+    content must still be the same when it is read."""
 
     name: str
     kind: str
+    path: Path | None = None
     _content: Content | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -53,6 +54,8 @@ class Source(abc.ABC):
 
     def fix(self, encoding: str, drop: bool) -> str:
         """How to convert its text to UTF-8, in words; drop: leave out what is invalid."""
+        if self.path is not None and self.kind != ".parquet":
+            return iconv(self.path, encoding, *["-c"] * drop)
         errors = ", 'ignore'" if drop else ""
         how = f"value.decode({encoding.lower()!r}{errors})"
         return f"make text of the bytes with `{how}` before they are stored"
@@ -107,10 +110,6 @@ class FileSource(Source):
     def documents(self, report: Report) -> Iterator[Document]:
         return READERS[self.kind](self.path, report, self._content)
 
-    def fix(self, encoding: str, drop: bool) -> str:
-        is_parquet = self.kind == ".parquet"
-        return super().fix(encoding, drop) if is_parquet else iconv(self.path, encoding, *["-c"] * drop)
-
 
 class TfdsSource(Source):
     """A TFDS data set stored as ArrayRecord, with a feature ``text``: its split ``train`` or, without one, all."""
@@ -135,11 +134,8 @@ class TfdsSource(Source):
                     raise TypeError(f"record {index} of {split} is not text")
                 yield text
         except Exception as error:  # damaged files make the libraries raise anything
-            raise self._damaged(error) from None
-
-    def _damaged(self, error: Exception) -> DataError:
-        self._check(self.name)
-        return DataError(f"{self.name} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            self._check(self.name)
+            raise DataError(f"{self.name} is damaged: {reason_of(error)}") from None
 
     def _hashed(self) -> Content:
         digest, size = hashlib.sha256(), 0
@@ -175,7 +171,7 @@ def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
     seen: set[str] = set()
     for spec in specs:
         for source in _open(spec):
-            key = str(source.path.resolve()) if isinstance(source, FileSource) else source.name
+            key = source.name if source.path is None else str(source.path.resolve())
             if isinstance(source, TextList) or key not in seen:
                 seen.add(key)
                 sources.append(source)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
+import zstandard
 
 from bertjax.data.corpus.files import Report
 from bertjax.data.corpus.sources import Source, read_documents
@@ -32,37 +33,23 @@ def read_sentences(sources: Iterable[Source], report: Report) -> Iterator[list[s
             yield sentences
 
 
-class Spool:
-    """Documents kept in a compressed file between two passes: the first learns the vocabulary, the second uses it."""
+def spooled(documents: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+    """Passes documents on and keeps them in a compressed file, for the second pass over a text whose vocabulary is
+    learned in the first."""
+    fast = zstandard.ZstdCompressor(level=1)
+    with zstandard.open(path, "wt", cctx=fast, encoding="utf-8", newline="\n") as file:
+        for document in documents:
+            # No sentence has a line break: the splitter turns all white space into single spaces.
+            file.write("\n".join(document) + "\n\n")
+            yield document
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def keep(self, documents: Iterable[list[str]]) -> Iterator[list[str]]:
-        """Passes the documents on and stores them."""
-        import zstandard
-
-        with self._path.open("wb") as file, zstandard.ZstdCompressor(level=1).stream_writer(file) as out:
-            for document in documents:
-                # No sentence has a line break: the splitter turns all white space into single spaces.
-                out.write(("\n".join(document) + "\n\n").encode())
-                yield document
-
-    def read(self) -> Iterator[list[str]]:
-        """The documents, in the same order."""
-        import io
-
-        import zstandard
-
-        with self._path.open("rb") as file:
-            stream = zstandard.ZstdDecompressor().stream_reader(file)
-            document: list[str] = []
-            for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
-                if line != "\n":
-                    document.append(line[:-1])
-                else:
-                    yield document
-                    document = []
+def read_spool(path: Path) -> Iterator[list[str]]:
+    """The documents that ``spooled`` kept, in the same order."""
+    with zstandard.open(path, "rt", encoding="utf-8", newline="\n") as file:
+        for is_end, lines in itertools.groupby(file, "\n".__eq__):
+            if not is_end:
+                yield [line[:-1] for line in lines]
 
 
 @dataclass(frozen=True)
@@ -81,10 +68,6 @@ class Staged:
     document_hashes: np.ndarray
     known: Coverage
     word_starts: np.ndarray | None = None
-
-    @property
-    def num_documents(self) -> int:
-        return len(self.document_hashes)
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -191,21 +174,11 @@ class Ranges:
         return {"documents": len(self.sentences), "sentences": sentences, "tokens": tokens}
 
 
-@dataclass(frozen=True)
-class Split:
-    """What is trained on, what is held out, and how the choice was made.
+def split(staged: Staged, fraction: float) -> tuple[str, Ranges, Ranges]:
+    """(how the choice was made, what is trained on, what is held out), about ``fraction`` of the documents.
 
-    kind: ``documents`` (whole documents, by a hash of their text), ``tail`` (the last sentences of the only
+    The choice: ``documents`` (whole documents, by a hash of their text), ``tail`` (the last sentences of the only
     document) or ``copy`` (nothing could be held out: the held-out text is trained on as well).
-    """
-
-    kind: str
-    train: Ranges
-    held_out: Ranges
-
-
-def split(staged: Staged, fraction: float) -> Split:
-    """Holds out about ``fraction`` of the documents.
 
     A document is held out by a hash of its text, so equal documents are never on both sides, and a document that is
     in two corpora is held out of both or of neither. At least one is held out if there are two different ones,
@@ -217,19 +190,20 @@ def split(staged: Staged, fraction: float) -> Split:
         wanted = int(np.searchsorted(unique, np.uint64(int(fraction * (1 << 64)) & (2**64 - 1))))
         least, most = (2 if len(unique) >= 8 else 1), len(unique) - (2 if len(unique) >= 4 else 1)
         is_held_out = np.isin(staged.document_hashes, unique[: min(max(wanted, least), most)])
-        return Split("documents", _documents(staged, ~is_held_out), _documents(staged, is_held_out))
-    everything = _documents(staged, np.ones(staged.num_documents, bool))
+        return "documents", _documents(staged, ~is_held_out), _documents(staged, is_held_out)
+    number = len(staged.document_hashes)
+    everything = _documents(staged, np.ones(number, bool))
     sentences, tokens = int(staged.document_sentences[1]), int(staged.document_tokens[1])
-    if staged.num_documents == 1 and fraction > 0 and sentences >= _LEAST_SENTENCES_TO_CUT:
+    if number == 1 and fraction > 0 and sentences >= _LEAST_SENTENCES_TO_CUT:
         cut = sentences - max(2, round(fraction * sentences))
         token = int(staged.sentence_lengths[:cut].sum(dtype=np.int64))
         part = lambda first, last, begin, end: Ranges(np.array([[first, last]]), np.array([[begin, end]]))
-        return Split("tail", part(0, cut, 0, token), part(cut, sentences, token, tokens))
-    copied = np.zeros(staged.num_documents, bool)
+        return "tail", part(0, cut, 0, token), part(cut, sentences, token, tokens)
+    copied = np.zeros(number, bool)
     copied[np.flatnonzero(staged.document_hashes == unique[0])[0]] = True
     if fraction == 0 and len(unique) >= 8:
         copied = np.isin(staged.document_hashes, unique[: max(2, len(unique) // 50)])
-    return Split("copy", everything, _documents(staged, copied))
+    return "copy", everything, _documents(staged, copied)
 
 
 def _documents(staged: Staged, chosen: np.ndarray) -> Ranges:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from bertjax.data.corpus.arrays import PreparedCorpus
 from bertjax.errors import DataError
 from bertjax.text.accents import caseless_warning
 from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, Coverage, helpful_cleaning
@@ -15,15 +16,7 @@ from bertjax.text.interface import ROLES, Tokenizer
 from bertjax.text.vocabulary import LEAST_SIZE
 
 
-class Corpus(Protocol):
-    """What is asked of a prepared corpus (``bertjax.data.corpus.prepared``)."""
-
-    manifest: Mapping[str, Any]
-    tokenizer: Tokenizer
-    token_counts: np.ndarray
-
-
-def text_warnings(corpus: Corpus, lowercase: bool = False) -> list[str]:
+def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
     """A warning for each thing about the text of a corpus that is probably a mistake.
 
     ``lowercase``: whether lowercasing was asked for, not just the default.
@@ -37,13 +30,13 @@ def text_warnings(corpus: Corpus, lowercase: bool = False) -> list[str]:
     return [*unknown, *damaged, *_strings(cleaning.get("warnings")), *caseless]
 
 
-def cleaning_line(corpus: Corpus) -> list[str]:
+def cleaning_line(corpus: PreparedCorpus) -> list[str]:
     """How the text was cleaned and why, as a line; none if a given tokenizer decided it, or it is not on record."""
     said = _cleaning(corpus).get("said")
     return [said] if isinstance(said, str) else []
 
 
-def _cleaning(corpus: Corpus) -> dict[str, Any]:
+def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
     found = corpus.manifest.get("cleaning")
     return found if isinstance(found, dict) else {}
 
@@ -71,7 +64,7 @@ class TextCounts:
         return self.unknown_characters / max(self.characters, 1)
 
     @classmethod
-    def of(cls, corpus: Corpus) -> TextCounts:
+    def of(cls, corpus: PreparedCorpus) -> TextCounts:
         """From the manifest. Earlier versions did not count characters: there it is tokens of the training text."""
         counts, used = corpus.manifest["counts"].get("text"), corpus.token_counts
         asked = corpus.manifest["settings"].get("vocab_size")
@@ -86,17 +79,10 @@ class TextCounts:
     @classmethod
     def counted(cls, known: Coverage, used: np.ndarray, tokenizer: Tokenizer, asked_size: int | None) -> TextCounts:
         """used: int64 [vocab_size], how often each entry occurs. asked_size: None of a tokenizer that was given."""
-        return cls(
-            known.characters,
-            known.words,
-            known.tokens,
-            known.unknown,
-            known.too_long,
-            _unused(used, tokenizer),
-            tuple(example[:20] for example in known.examples[:3]),
-            helpful_cleaning(tokenizer, known) if asked_size is None else None,
-            asked_size=asked_size,
-        )
+        numbers = known.characters, known.words, known.tokens, known.unknown, known.too_long
+        examples = tuple(example[:20] for example in known.examples[:3])
+        known_if = helpful_cleaning(tokenizer, known) if asked_size is None else None
+        return cls(*numbers, _unused(used, tokenizer), examples, known_if, asked_size=asked_size)
 
     def recorded(self) -> dict[str, Any]:
         """For the manifest."""
@@ -121,7 +107,7 @@ def _unused(used: np.ndarray, tokenizer: Tokenizer) -> int:
     return len(set(np.flatnonzero(used == 0).tolist()) - {getattr(tokenizer, f"{role}_id") for role in ROLES})
 
 
-def text_line(corpus: Corpus) -> str:
+def text_line(corpus: PreparedCorpus) -> str:
     """What the tokenizer makes of the text, in words."""
     text, entries = TextCounts.of(corpus), corpus.tokenizer.vocab_size - len(ROLES)
     words = f"{text.tokens / max(text.words, 1):.2f} tokens a word, " if text.words else ""

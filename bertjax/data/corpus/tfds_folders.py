@@ -13,32 +13,17 @@ from bertjax.data.corpus.files import check_is_regular, reading
 from bertjax.errors import DataError
 
 INFO, FEATURES = "dataset_info.json", "features.json"
+# The class of tensors, by the name that earlier versions of TFDS wrote.
+_FORMER_TENSOR = "tensorflow_datasets.core.features.feature.Tensor"
 _LARGEST_DESCRIPTION = 64 << 20  # bytes; thousands of features take less than one MB
-_CLASSES = frozenset(
-    f"tensorflow_datasets.core.features.{name}"
-    for name in (
-        "audio_feature.Audio",
-        "bounding_boxes.BBoxFeature",
-        "class_label_feature.ClassLabel",
-        "dataset_feature.Dataset",
-        "feature.Tensor",
-        "features_dict.FeaturesDict",
-        "image_feature.Image",
-        "labeled_image.LabeledImage",
-        "scalar.Scalar",
-        "sequence_feature.Sequence",
-        "tensor_feature.Tensor",
-        "text_feature.Text",
-        "translation_feature.Translation",
-        "translation_feature.TranslationVariableLanguages",
-        "video_feature.Video",
-    )
-)
 
 
 def open_builder(folder: Path) -> Any:
     """TFDS's builder of the data set in ``folder``, a data set in ArrayRecord form. Raises DataError."""
-    _check_are_files(folder)
+    with reading(folder):
+        for path in sorted(folder.iterdir()):
+            if path.exists() and not path.is_dir():
+                check_is_regular(path, path.stat().st_mode)  # TFDS would read a pipe or device for ever
     check_classes(folder)
     import tensorflow_datasets as tfds
 
@@ -47,7 +32,7 @@ def open_builder(folder: Path) -> Any:
         form = builder.info.file_format.value if builder.info.file_format else "unknown"
         files = [Path(str(path)) for split in builder.info.splits.values() for path in split.filepaths]
     except Exception as error:  # reading its description may raise anything
-        raise DataError(f"{folder} cannot be opened as a TFDS data set: {_reason(error)}") from None
+        raise DataError(f"{folder} cannot be opened as a TFDS data set: {reason_of(error)}") from None
     if form != "array_record":
         raise DataError(f"{folder} is stored as {form}; prepare it with file_format='array_record'")
     outside = [file for file in files if file.parent != folder]
@@ -56,27 +41,25 @@ def open_builder(folder: Path) -> Any:
     return builder
 
 
-def _check_are_files(folder: Path) -> None:
-    """Raises DataError if a pipe or device is among the files of a data set: TFDS would read it for ever."""
-    with reading(folder):
-        for path in sorted(folder.iterdir()):
-            if path.exists() and not path.is_dir():
-                check_is_regular(path, path.stat().st_mode)
-
-
 def check_classes(folder: Path) -> None:
     """Raises DataError if the description of a data set names a class other than TFDS's own features."""
     described = {name: _description(folder / name) for name in (INFO, FEATURES) if (folder / name).is_file()}
+    import tensorflow_datasets as tfds
     from google.protobuf import json_format
     from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
 
+    kind = tfds.features.FeatureConnector
+    classes = [c for c in vars(tfds.features).values() if isinstance(c, type) and issubclass(c, kind)]
+    own = {f"{c.__module__}.{c.__name__}" for c in classes} | {_FORMER_TENSOR}
     kinds: dict[str, Any] = {INFO: dataset_info_pb2.DatasetInfo, FEATURES: feature_pb2.Feature}
     for name, value in described.items():
         try:
             message = json_format.ParseDict(value, kinds[name](), ignore_unknown_fields=name == INFO)
-            unknown = [feature for feature in _features(message) if not _is_known(feature)]
+            # json_feature is what old classes wrote.
+            is_known = lambda f: f.python_class_name in own and f.WhichOneof("content") not in (None, "json_feature")
+            unknown = [feature for feature in _features(message) if not is_known(feature)]
         except Exception as error:  # a damaged description makes the library raise anything
-            raise DataError(f"{folder / name} cannot be read: {_reason(error)}") from None
+            raise DataError(f"{folder / name} cannot be read: {reason_of(error)}") from None
         if unknown:
             raise DataError(
                 f"{folder / name} names the class {unknown[0].python_class_name[:100]!r}, which is not one of TFDS's "
@@ -129,10 +112,5 @@ def _features(message: Any) -> Iterator[Any]:
             yield from _features(part)
 
 
-def _is_known(feature: Any) -> bool:
-    """Whether a feature is one of TFDS's own in their present form; ``json_feature`` is what old classes wrote."""
-    return feature.python_class_name in _CLASSES and feature.WhichOneof("content") not in (None, "json_feature")
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -4,8 +4,7 @@ import pytest
 
 from bertjax.config import default_config, phase, resolve
 from bertjax.errors import ConfigError
-from bertjax.workdir.files import config_record, recorded_config, write_json
-from bertjax.workdir.same_run import check_same_run
+from bertjax.workdir.config_json import check_same_run, config_record, recorded_config, write_json
 
 
 def run(**model):
