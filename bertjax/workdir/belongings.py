@@ -27,10 +27,8 @@ _BEGINNING = 1 << 16
 
 
 def check_workdir(workdir: Path) -> None:
-    """Raises ConfigError if a run would have to share the folder with, or write over, what is not a run's.
-
-    Reads only. A folder may be missing, empty, or hold only what a run left that never began.
-    """
+    """Raises ConfigError if a run would have to share the folder with, or write over, what is not a run's. Reads only.
+    A folder may be missing, empty, or hold only what a run left that never began."""
     if not workdir.is_dir():
         return
     try:

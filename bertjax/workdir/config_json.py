@@ -25,10 +25,8 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpus")) -> dict[str, Any] | None:
-    """The config.json of the run in this workdir, or None if there is no run to go on with.
-
-    needed: the objects that it must hold. Raises ConfigError if it cannot be read.
-    """
+    """The config.json of the run in this workdir, or None if there is no run to go on with. needed: the objects that it
+    must hold. Raises ConfigError if it cannot be read."""
     path = workdir / "config.json"
     if not has_checkpoint(workdir):
         return None
@@ -199,11 +197,8 @@ def check_same_corpus(fingerprint: str, recorded: Mapping[str, Any]) -> None:
 
 
 def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Mapping[str, Any], workdir: Path) -> None:
-    """Raises ModelFileError if the config.json of a workdir is another than the checkpoint's.
-
-    recorded: the config.json; run: the config in it where it is one of pretraining, else None; record: of the
-    checkpoint.
-    """
+    """Raises ModelFileError if the config.json of a workdir is another than the checkpoint's. recorded: the
+    config.json; run: the config in it where it is one of pretraining, else None; record: of the checkpoint."""
     recorded = config_schema.translated_record(recorded)
     items = recorded.get("identity")
     refusal = f"{workdir / 'config.json'} is not the config that the checkpoint of step {record['step']} was made with"

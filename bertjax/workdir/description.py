@@ -138,10 +138,7 @@ def _checkpoint(folder: Path, step: int | None) -> dict[str, Any]:
 
 
 def _checked_record(folder: Path, step: int | None) -> dict[str, Any]:
-    """The record of a checkpoint, once config and tokenizer of the run are known to be its own.
-
-    Raises ModelFileError.
-    """
+    """The record of a checkpoint, checked against the run's config and tokenizer. Raises ModelFileError."""
     workdir = folder.parent.parent
     config, tokenizer = workdir / "config.json", workdir / "tokenizer"
     try:

@@ -49,10 +49,8 @@ class StoredRun:
         return steps[-1] if step is None else step
 
     def check(self, step: int | None = None) -> int:
-        """The step, by default the newest, once config and tokenizer are known to be those of its checkpoint.
-
-        Raises ModelFileError.
-        """
+        """The step, by default the newest, whose checkpoint was made with this config and tokenizer. Raises
+        ModelFileError."""
         return self._of_step(step, lambda chosen: self._record(chosen)["step"])
 
     def weights(self, step: int | None = None) -> tuple[int, dict[str, Any]]:

@@ -84,10 +84,8 @@ def file_of(split: str, array: str) -> str:
 
 
 def write_arrays(folder: Path, staged: Staged, splits: dict[str, Ranges], vocab_size: int, work: Path) -> None:
-    """Writes the arrays of every split, and how often each id occurs in ``train``: int64 [vocab_size].
-
-    ``work``: a folder for temporary files.
-    """
+    """Writes the arrays of every split, and how often each id occurs in ``train``: int64 [vocab_size]. ``work``: a
+    folder for temporary files."""
     (folder / FOLDER).mkdir()
     for split, ranges in splits.items():
         path = {name: folder / file_of(split, name) for name in (*_DTYPES, WORD_STARTS)}
@@ -134,9 +132,7 @@ def token_counts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
 
 def open_arrays(folder: Path, split: str, fingerprint: str, words: bool) -> Corpus:
     """The arrays of a split of the corpus in ``folder``, memory-mapped read-only; ``words``: with its word starts.
-
-    Raises OSError, and ValueError if the arrays do not fit together.
-    """
+    Raises OSError, and ValueError if the arrays do not fit together."""
     arrays = {}
     for name in _DTYPES:
         path = folder / file_of(split, name)

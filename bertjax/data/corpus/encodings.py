@@ -152,10 +152,8 @@ def refuse_wide(path: Path, head: bytes) -> None:
 
 
 def warning_of(name: str, counts: Decoded, fix: Callable[[str, bool], str]) -> str | None:
-    """A warning about the replaced bytes of a source if there are more than a few, else None.
-
-    Raises DataError above 2 %: too much of the text is lost.
-    """
+    """A warning about the replaced bytes of a source if there are more than a few, else None. Raises DataError if there
+    are so many that too much of the text is lost."""
     share = counts.replaced / max(counts.read, 1)
     if share <= WARN_ABOVE:
         return None

@@ -74,9 +74,7 @@ def check_is_regular(path: Path, mode: int) -> None:
 
 class HashedFile(io.RawIOBase):
     """The bytes of a file, hashed as they are read, up to its size when it was opened, or up to ``expected.size``.
-
-    ``count``: bytes read so far. expected: its content when it was hashed; what was appended since is not read.
-    """
+    ``count``: bytes read so far. expected: its content when it was hashed; what was appended since is not read."""
 
     def __init__(self, path: Path, file: IO[bytes], expected: Content | None = None) -> None:
         self._path, self._file, self._expected = path, file, expected
@@ -116,10 +114,8 @@ def hash_file(path: Path) -> Content:
 
 @dataclass
 class Report:
-    """What was found while reading. ``bytes_read``: of the files, before decompression.
-
-    source: counts of the source that is being read. damaged: a line for each source with more than a few invalid bytes.
-    """
+    """What was found while reading. ``bytes_read``: of the files, before decompression. source: counts of the source
+    that is being read. damaged: a line for each source with more than a few invalid bytes."""
 
     documents: int = 0
     replaced_bytes: int = 0
@@ -150,10 +146,8 @@ class Report:
         return self.clean(text)
 
     def clean(self, text: str, data: bytes | None = None) -> str:
-        """``text`` with NULs and lone surrogates replaced by U+FFFD and counted, without byte order marks.
-
-        data: the bytes it was decoded from, if they are known.
-        """
+        """``text`` with NULs and lone surrogates replaced by U+FFFD and counted, without byte order marks. data: the
+        bytes it was decoded from, if they are known."""
         given = text
         if BYTE_ORDER_MARK in text:  # in the middle, where files were joined
             text = text.replace(BYTE_ORDER_MARK, "")
@@ -238,11 +232,8 @@ def ending(path: Path) -> str:
 
 
 def decompressed(path: Path, raw: io.BufferedReader) -> io.BufferedReader:
-    """The bytes of ``raw``, decompressed by the ending of ``path``.
-
-    Reading it raises EOFError, lzma.LZMAError, zlib.error, or OSError without a number if the data is damaged, ends
-    early or asks for too much memory.
-    """
+    """The bytes of ``raw``, decompressed by the ending of ``path``. Reading it raises EOFError, lzma.LZMAError,
+    zlib.error, or OSError without a number if the data is damaged, ends early or asks for too much memory."""
     match path.suffix.lower():
         case ".gz":
             return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK)  # pyright: ignore[reportArgumentType]

@@ -120,10 +120,8 @@ def _parquet_documents(path: Path, report: Report, expected: Content | None) -> 
 
 
 def _rows_at_once(file: Any) -> int:
-    """How many rows are together no larger than a line may be, by the average size of a row.
-
-    The metadata of single columns is not read: if it is damaged, the library kills the process.
-    """
+    """How many rows are together no larger than a line may be, by the average size of a row. The metadata of single
+    columns is not read: if it is damaged, the library kills the process."""
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     mean = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
     return max(1, min(256, LONGEST_LINE // max(mean, 1)))

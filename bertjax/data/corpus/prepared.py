@@ -116,10 +116,8 @@ def _settle(settings: dict[str, Any]) -> tuple[dict[str, Any], Tokenizer | None]
 
 
 def open_prepared(path: str | Path) -> PreparedCorpus:
-    """Opens a prepared corpus, after a look at the sizes of its files.
-
-    Raises Damaged if its files are not what was prepared, DataError if anything else keeps it from being opened.
-    """
+    """Opens a prepared corpus. Raises Damaged if the sizes of its files are not what was prepared, DataError if
+    anything else keeps it from being opened."""
     path = given_path(path, "corpus", DataError)
     manifest = manifests.read(path)
     try:
@@ -147,10 +145,8 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
 
 
 def check_files(corpus: PreparedCorpus) -> None:
-    """Reads every file of a corpus. Raises DataError if one is not what was prepared.
-
-    A corpus in the cache is then put aside: the next start would find it again, and only reading all of it tells.
-    """
+    """Reads every file of a corpus. Raises DataError if one is not what was prepared. A corpus in the cache is then put
+    aside: the next start would find it again, and only reading all of it tells."""
     try:
         manifests.check_hashes(corpus.path, corpus.manifest)
     except manifests.Damaged as error:
@@ -165,10 +161,8 @@ def _aside(folder: Path, error: manifests.Damaged) -> str:
 
 
 def find_prepared(fingerprint: str, path: str | Path) -> PreparedCorpus | None:
-    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None.
-
-    Raises DataError if it is nowhere else, and what is at ``path`` cannot be read now but may be intact.
-    """
+    """The prepared corpus of this fingerprint: at ``path``, else in the cache, else None. Raises DataError if it is
+    nowhere else, and what is at ``path`` cannot be read now but may be intact."""
     unread: DataError | None = None
     for folder in [Path(path), *cached()]:
         try:
@@ -210,10 +204,8 @@ def recorded_manifest(fingerprint: str, path: str | Path) -> dict[str, Any] | No
 
 
 def _reuse(final: Path, key: str, is_output: bool) -> PreparedCorpus | None:
-    """The corpus in ``final``, if it is the one with this key; None if there is nothing.
-
-    A corpus in the cache that is certainly damaged is put aside, to be made again. Raises DataError.
-    """
+    """The corpus in ``final``, if it is the one with this key; None if there is nothing. A corpus in the cache that is
+    certainly damaged is put aside, to be made again. Raises DataError."""
     with reading(final):
         if not final.exists() or (final.is_dir() and not any(final.iterdir())):
             return None
@@ -239,10 +231,8 @@ def _key(setting: str) -> str:
 
 
 def own_values(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Config key -> value of the prepared corpus in ``path``; without those that its manifest does not record.
-
-    A tokenizer of a kind that bertjax does not train is named by its folder in the corpus.
-    """
+    """Config key -> value of the prepared corpus in ``path``; without those that its manifest does not record. A
+    tokenizer of a kind that bertjax does not train is named by its folder in the corpus."""
     tokenizer, settings = manifest["tokenizer"], manifest["settings"]
     # Earlier versions did not record it: accents were stripped when text was lowercased.
     accents = tokenizer["lowercase"] if "vocab_size" in settings else None
@@ -273,10 +263,8 @@ def check_agrees(path: Path, manifest: Mapping[str, Any], asked: Mapping[str, An
 
 
 def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, language: str | None) -> None:
-    """Raises ConfigError if what was asked for contradicts the files of a given tokenizer, which decide.
-
-    ``language``: from ``languages.primary``. None: nothing was asked.
-    """
+    """Raises ConfigError if what was asked for contradicts the files of a given tokenizer, which decide. ``language``:
+    from ``languages.primary``. None: nothing was asked."""
     if strip_accents not in (None, tokenizer.strip_accents):
         does = {None: "has its own rules for cleaning text", True: "strips accents", False: "keeps accents"}
         what, setting = does[tokenizer.strip_accents], f"strip_accents = {strip_accents}"

@@ -128,9 +128,7 @@ def _encode(
     tokenizer: Tokenizer, documents: list[list[str]], dtype: np.dtype, words: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Coverage]:
     """(tokens of each sentence, int64 [n]; the ids of all; with ``words`` which of them begin a word, bool; coverage).
-
-    In parts: a document may be huge, and what the libraries return takes a hundred bytes per token.
-    """
+    In parts: a document may be huge, and what the libraries return takes a hundred bytes per token."""
     known = Coverage()
     lengths, flat, starts = [np.zeros(0, np.int64)], [np.zeros(0, dtype)], [np.zeros(0, bool)]
     for part in _batches(itertools.chain.from_iterable(documents)):

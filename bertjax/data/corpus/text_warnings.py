@@ -17,10 +17,8 @@ from bertjax.text.vocabulary import LEAST_SIZE
 
 
 def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
-    """A warning for each thing about the text of a corpus that is probably a mistake.
-
-    ``lowercase``: whether lowercasing was asked for, not just the default.
-    """
+    """A warning for each thing about the text of a corpus that is probably a mistake. ``lowercase``: whether
+    lowercasing was asked for, not just the default."""
     cleaning = _cleaning(corpus)
     counts = corpus.manifest["counts"]
     damaged, text = _strings(counts.get("damaged")), TextCounts.of(corpus)
