@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
 from bertjax.errors import DataError
@@ -194,13 +194,14 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
             raw.finish()
 
 
-def _lines(path: Path, stream: io.BufferedReader, raw: HashedFile) -> Iterator[bytes]:
+def _lines(path: Path, given: io.BufferedReader, raw: HashedFile) -> Iterator[bytes]:
     try:
-        head = stream.peek(_CHUNK)
+        stream, head = given, given.peek(_CHUNK)
         refuse_wide(path, head)
         # A file from an old Mac: every line ends in a carriage return alone.
         if b"\r" in head[:-1] and b"\n" not in head:
-            stream = io.BufferedReader(_LineFeeds(stream), _CHUNK)
+            feeds = (chunk.replace(b"\r", b"\n") for chunk in iter(lambda: given.read1(_CHUNK), b""))
+            stream = io.BufferedReader(_Chunks(feeds), _CHUNK)
         while line := stream.readline(LONGEST_LINE):
             yield line
     except _UNREADABLE:
@@ -208,19 +209,20 @@ def _lines(path: Path, stream: io.BufferedReader, raw: HashedFile) -> Iterator[b
         raise
 
 
-class _LineFeeds(io.RawIOBase):
-    """Bytes with carriage returns replaced by line feeds."""
+class _Chunks(io.RawIOBase):
+    """A stream of the bytes in ``chunks``, none of which is empty."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream = stream
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        data = self._stream.read1(len(buffer)).replace(b"\r", b"\n")
-        buffer[: len(data)] = data
-        return len(data)
+        chunk = self._rest or next(self._chunks, b"")
+        given, self._rest = chunk[: len(buffer)], chunk[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
 
 
 def ending(path: Path) -> str:
@@ -238,7 +240,7 @@ def decompressed(path: Path, raw: io.BufferedReader) -> io.BufferedReader:
         case ".gz":
             return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK)  # pyright: ignore[reportArgumentType]
         case ".xz" | ".lzma":
-            return io.BufferedReader(_XzReader(raw), _CHUNK)
+            return io.BufferedReader(_Chunks(_xz_chunks(raw)), _CHUNK)
         case ".zst":
             import pyarrow as pa  # zstandard takes the end of the file within a frame for the end of the text
 
@@ -246,39 +248,24 @@ def decompressed(path: Path, raw: io.BufferedReader) -> io.BufferedReader:
     return raw
 
 
-class _XzReader(io.RawIOBase):
-    """One or more streams of xz. Unlike ``lzma.LZMAFile``, it bounds the memory that a file may ask for, and a damaged
-    second stream is an error, not the end."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw, self._decompressor = raw, lzma.LZMADecompressor(memlimit=_MEMORY)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        room = memoryview(buffer).cast("B")
-        while len(room):
-            given = b""
-            if self._decompressor.eof:
-                given = self._after_padding(self._decompressor.unused_data)
-                if not given:
-                    return 0
-                self._decompressor = lzma.LZMADecompressor(memlimit=_MEMORY)
-            elif self._decompressor.needs_input:
-                given = self._raw.read(_CHUNK)
+def _xz_chunks(raw: io.BufferedReader) -> Iterator[bytes]:
+    """The bytes of one or more streams of xz. Unlike ``lzma.LZMAFile``, it bounds the memory that a file may ask for,
+    and a damaged second stream is an error, not the end."""
+    given = b""
+    while True:
+        decompressor = lzma.LZMADecompressor(memlimit=_MEMORY)
+        while not decompressor.eof:
+            if decompressor.needs_input and not given:
+                given = raw.read(_CHUNK)
                 if not given:
                     raise EOFError("it ends within a stream")
-            made = self._decompressor.decompress(given, len(room))
+            made = decompressor.decompress(given, _CHUNK)
+            given = b""
             if made:
-                room[: len(made)] = made
-                return len(made)
-        return 0
-
-    def _after_padding(self, rest: bytes) -> bytes:
-        """What follows the zeros that may stand between streams; b"" at the end of the file."""
-        while not (rest := rest.lstrip(b"\0")):
-            rest = self._raw.read(_CHUNK)
-            if not rest:
-                return b""
-        return rest
+                yield made
+        given = decompressor.unused_data.lstrip(b"\0")
+        while not given:  # zeros may stand between streams
+            padding = raw.read(_CHUNK)
+            if not padding:
+                return
+            given = padding.lstrip(b"\0")
