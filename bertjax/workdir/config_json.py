@@ -25,7 +25,7 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def recorded_config(workdir: Path, needed: tuple[str, ...] = ("identity", "corpus")) -> dict[str, Any] | None:
-    """The config.json of the run in this workdir, or None if there is no run to go on with. needed: the objects that it
+    """The config.json of the run in this workdir, or None if there is no run to resume. needed: the objects that it
     must hold. Raises ConfigError if it cannot be read."""
     path = workdir / "config.json"
     if not has_checkpoint(workdir):
@@ -59,7 +59,7 @@ def config_record(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is at any moment the old one or the new one, whole."""
+    """Writes JSON atomically: the file is always the old one or the new one, complete."""
     unfinished.write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

@@ -38,7 +38,7 @@ class StoredRun:
         return step_numbers(self.workdir / "checkpoints")
 
     def checked_step(self, step: int | None) -> int:
-        """``step``, or the newest; raises ModelFileError where there is no such checkpoint."""
+        """``step``, or the newest; raises ModelFileError if there is no such checkpoint."""
         steps = self.steps
         if step is not None and step not in steps:
             raise ModelFileError(

@@ -162,7 +162,7 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
     if count == 1:
         yield from map(read_module, modules())
         return
-    root = str(Path(__file__).resolve().parents[__name__.count(".")])  # that ``bertjax`` lies in
+    root = str(Path(__file__).resolve().parents[__name__.count(".")])  # the folder of the package ``bertjax``
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     children = []
     try:

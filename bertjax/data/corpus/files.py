@@ -177,8 +177,8 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
 
     A line ends at LF or CR LF, or at CR in a file that begins without any LF; a byte order mark before a line is
     skipped. A line longer than LONGEST_LINE comes in pieces of that size. ``expected``: the content when the file was
-    hashed; bytes appended since are not read. Raises DataError if it cannot be read,
-    has changed, or is UTF-16 or UTF-32.
+    hashed; what was appended since is not read. Raises DataError if it cannot be read, has changed, or is not UTF-8 but
+    UTF-16 or UTF-32.
     """
     with opened(path) as file:
         raw = HashedFile(path, file, expected)
@@ -205,7 +205,7 @@ def _lines(path: Path, given: io.BufferedReader, raw: HashedFile) -> Iterator[by
         while line := stream.readline(LONGEST_LINE):
             yield line
     except _UNREADABLE:
-        raw.finish()  # if the file was replaced meanwhile, say that instead
+        raw.finish()  # if the file was replaced while it was read, say that instead
         raise
 
 

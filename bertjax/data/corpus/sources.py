@@ -97,7 +97,7 @@ class InstalledDocs(Source):
         for text, size in docstrings.documents():
             report.bytes_read += size
             yield Document(report.take(text))
-        self._check("what is installed")  # a package may have been upgraded meanwhile
+        self._check("what is installed")  # a package may have been upgraded in the meantime
 
 
 class FileSource(Source):

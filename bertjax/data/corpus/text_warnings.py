@@ -41,9 +41,9 @@ def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """What a manifest records about the text of a corpus, and is not recorded: unit, what is counted as characters;
-    asked_size, of a vocabulary that was learned. too_long_characters: the unknown ones in words longer than the
-    tokenizer looks at. unused_entries: those that never occur."""
+    """What a manifest records about the text of a corpus. too_long_characters: the unknown ones in words longer than
+    the tokenizer looks at. unused_entries: those that never occur. Not recorded: unit, what is counted as characters;
+    asked_size, of a vocabulary that was learned."""
 
     characters: int
     words: int
