@@ -112,8 +112,9 @@ def _leased(workdir: Path, handle: int, lost: OnLost) -> Iterator[None]:
     _write(handle, lease | {"renewed": 0})
     if elsewhere:
         time.sleep(SETTLE_SECONDS)
-        if not _is_mine(workdir, lease):
-            raise _in_use(workdir, _read(workdir))
+        now = _read(workdir)
+        if now.get("owner") != lease["owner"]:
+            raise _in_use(workdir, now)
     ended = threading.Event()
     holder = _Holder(workdir, handle, lease)
     renewing = threading.Thread(target=_renew, args=(holder, ended, lost), daemon=True)
@@ -123,7 +124,7 @@ def _leased(workdir: Path, handle: int, lost: OnLost) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        if _is_mine(workdir, lease):
+        if _read(workdir).get("owner") == lease["owner"]:
             with contextlib.suppress(OSError):
                 os.ftruncate(holder.handle, 0)  # nobody has to wait for a job that is over
         holder.close()
@@ -213,10 +214,6 @@ def _in_use(workdir: Path, lease: dict[str, Any]) -> ConfigError:
 
 def _owner(lease: dict[str, Any]) -> str:
     return f"process {lease['process']} on {lease['host']}" if "process" in lease else "another process"
-
-
-def _is_mine(workdir: Path, lease: dict[str, Any]) -> bool:
-    return _read(workdir).get("owner") == lease["owner"]
 
 
 def _read(workdir: Path) -> dict[str, Any]:
