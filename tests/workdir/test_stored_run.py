@@ -23,7 +23,7 @@ from bertjax.finetune.settings import resolve as resolve_finetuning
 from bertjax.finetune.start import open_start
 from bertjax.text.tokenizer import WordPieceTokenizer, load_tokenizer
 from bertjax.train.first_weights import _told_weights, open_origin
-from bertjax.workdir import description
+from bertjax.workdir import description, stored_run
 from bertjax.workdir.stored_run import open_run
 
 FINETUNING = resolve_finetuning({"task": "classification", "model": {"max_length": 32}})
@@ -169,7 +169,7 @@ def test_of_a_run_that_deletes_steps_the_newest_that_stays_is_taken(workdir, tmp
             step_folder.rename(step_folder.with_name("10.deleted"))
         return listed(step_folder)
 
-    monkeypatch.setattr(stored_arrays, "list_arrays", vanishing)
+    monkeypatch.setattr(stored_run, "list_arrays", vanishing)
     monkeypatch.setattr(description, "list_arrays", vanishing)
     with pytest.raises(ModelFileError, match="10 cannot be read"):
         open_run(workdir).weights(10)
