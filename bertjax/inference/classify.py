@@ -52,12 +52,11 @@ def classify(
     ``model.task.max_length`` tokens are truncated, the longer one of a pair first, with a warning. Raises ValueError
     and TypeError that name the argument.
     """
-    if is_single(texts):
-        single: Any = [texts]
-        return classify(model, tokenizer, single, threshold=threshold, batch_size=batch_size)[0]
+    several: Any = [texts] if is_single(texts) else list(texts)
     check_task(model, tokenizer, *POOLED)
-    examples = encode_truncated(tokenizer, list(texts), model.task.max_length)
-    return [_result(model.task, row, threshold) for row in task_logits(model, tokenizer, examples, batch_size)]
+    examples = encode_truncated(tokenizer, several, model.task.max_length)
+    found = [_result(model.task, row, threshold) for row in task_logits(model, tokenizer, examples, batch_size)]
+    return found[0] if is_single(texts) else found
 
 
 def _result(task: TaskConfig, logits: np.ndarray, threshold: float) -> Classification | Labels | Score:

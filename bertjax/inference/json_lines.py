@@ -17,8 +17,6 @@ Work = Callable[[list[Any]], list[dict[str, Any]]]
 NOT_FINITE = "the model's answer is not a finite number; its weights are of no use"
 # How errors name the only text of a list; in the answer to a line it is the text.
 _ONLY = re.compile(r"\b(text|pair)s\[0\]|\b(question|context)\[0\]")
-
-
 MOST_BYTES = 4 << 20  # of a line, and of the lines that are worked on at once; tokens take 200 times as much
 
 

@@ -1,7 +1,7 @@
 """How much of a text a tokenizer does not know, in characters that become [UNK], and what would help."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bertjax.text.accents import without_marks
@@ -13,10 +13,10 @@ WARN_ABOVE, REFUSE_ABOVE = 0.01, 0.2
 _EXAMINED = 100_000
 _EXAMPLES = 200
 _LONGEST_EXAMPLE = 100
-# Way of cleaning -> (how a text looks after it, the key of tokenizer_config.json).
+# Way of cleaning -> (what does it, how a text looks after it, the key of tokenizer_config.json).
 _CLEANING = {
-    "lowercase": ("in lower case", "do_lower_case"),
-    "strip_accents": ("without marks on the letters", "strip_accents"),
+    "lowercase": (str.lower, "in lower case", "do_lower_case"),
+    "strip_accents": (without_marks, "without marks on the letters", "strip_accents"),
 }
 
 
@@ -94,16 +94,15 @@ def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
         )
     fix = "use a model whose tokenizer knows them"
     if cleaning := helpful_cleaning(tokenizer, coverage):
-        how, key = _CLEANING[cleaning]
+        _, how, key = _CLEANING[cleaning]
         fix = f'its vocabulary knows them {how}: set "{key}": true in the tokenizer_config.json of its folder'
     return coverage.share, f"{line}what they say; {fix}"
 
 
 def helpful_cleaning(tokenizer: Tokenizer, coverage: Coverage) -> str | None:
     """``lowercase`` or ``strip_accents`` if that makes most examples of what is unknown known, else None."""
-    changes: dict[str, Callable[[str], str]] = {"lowercase": str.lower, "strip_accents": without_marks}
     examples = [one for one in coverage.examples if one]
-    for name, change in changes.items():
+    for name, (change, *_) in _CLEANING.items():
         is_known = [tokenizer.unk_id not in ids for ids in tokenizer.encode_batch([change(one) for one in examples])]
         if not getattr(tokenizer, name) and examples and sum(is_known) > len(examples) / 2:
             return name

@@ -118,17 +118,10 @@ def write_files(directory: str | Path, tokenizer: Tokenizer, definition: Mapping
     pieces = tokenizer.special_tokens()
     names = {f"{role}_token": piece for role, piece in pieces.items()}
     _write_json(directory / "special_tokens_map.json", names)
-    added = {
-        getattr(tokenizer, f"{role}_id"): {
-            "content": piece,
-            "lstrip": role == "mask" and tokenizer.kind == "sentencepiece",
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": True,
-        }
-        for role, piece in pieces.items()
-    }
+    added, usual = {}, {"normalized": False, "rstrip": False, "single_word": False, "special": True}
+    for role, piece in pieces.items():
+        takes_space = role == "mask" and tokenizer.kind == "sentencepiece"
+        added[getattr(tokenizer, f"{role}_id")] = {"content": piece, "lstrip": takes_space, **usual}
     config = {
         "added_tokens_decoder": {str(i): added[i] for i in sorted(added)},
         "clean_up_tokenization_spaces": tokenizer.kind == "wordpiece",

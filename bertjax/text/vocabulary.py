@@ -201,9 +201,7 @@ def with_exact_scores(model: bytes) -> bytes:
 
 
 def count_characters(texts: Iterable[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
+    counts = Counter(itertools.chain.from_iterable(texts))
     return Counter({character: count for character, count in counts.items() if not character.isspace()})
 
 

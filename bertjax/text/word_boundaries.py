@@ -42,19 +42,15 @@ def is_word_mark(prefix: str) -> bool:
 def boundaries_of(pieces: Sequence[str], unmarked: Callable[[str], str], continues: np.ndarray) -> WordBoundaries:
     """``unmarked``: a piece without its mark. ``continues`` bool [V]: whether the mark says that a piece continues a
     word."""
-    begins, ends = ~continues, np.zeros(len(pieces), bool)
+    begins, ends, kinds = ~continues, np.zeros(len(pieces), bool), _kinds()
     for i, piece in enumerate(pieces):
         text = unmarked(piece)
         if text and not text.isascii():
-            begins[i] |= _is_single(text[0])
-            ends[i] = _is_single(text[-1])
+            begins[i] |= kinds[ord(text[0])] == _SINGLE
+            ends[i] = kinds[ord(text[-1])] == _SINGLE
         elif piece in _FIRST_BYTES:
             begins[i] = True
     return WordBoundaries(begins, ends)
-
-
-def _is_single(character: str) -> bool:
-    return any(low <= ord(character) <= high for low, high in _SINGLE_WORDS)
 
 
 def word_starts(texts: Sequence[str], encodings: Sequence[Any]) -> np.ndarray:
