@@ -61,7 +61,9 @@ def read_columns(
             raise ConfigError(
                 f"the column of the {name} is {given!r}; it must be a number from 0, or a name in the header"
             )
-    words = [own for block in blocks if (own := [line for line in block if _apart(line.text)[0] != _DOCUMENT])]
+    words = [
+        own for block in blocks if (own := [line for line in block if _split(line.text, by_tabs=False)[0] != _DOCUMENT])
+    ]
     if not words:
         return
     plain = [line for block in words for line in block if not line.text.startswith("#")]
@@ -99,12 +101,8 @@ def read_columns(
         yield [_tagged(row, layout) for row in block if row.cells[layout.word] != _DOCUMENT]
 
 
-def _apart(text: str) -> list[str]:
-    return re.split("[ \t]+", text.strip(" \t"))
-
-
 def _split(text: str, by_tabs: bool) -> list[str]:
-    return text.split("\t") if by_tabs else _apart(text)
+    return text.split("\t") if by_tabs else re.split("[ \t]+", text.strip(" \t"))
 
 
 def _check_has_label(cells: list[str], where: str, why: str = "") -> None:
@@ -188,7 +186,7 @@ def _checked_cells(row: _Row, layout: _Layout, tags: set[str]) -> list[str]:
     """The cells of a word's line. Raises DataError for too few or too many."""
     cells = row.cells
     if layout.by_tabs and len(cells) != layout.count and "\t" not in row.text:  # blanks in a file with tabs
-        apart = _apart(row.text)
+        apart = _split(row.text, by_tabs=False)
         if len(apart) == layout.count and apart[layout.tag] in tags:
             return apart
     where = f"{layout.path}:{row.number}"

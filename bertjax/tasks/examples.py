@@ -25,12 +25,9 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text or a pair of texts. ``where``: "path:line" or "texts[3]", for error lines.
-
-    ``label``: str (classification), tuple of str (multi_label), float (regression; embedding, where given), None.
-    ``negatives``: texts that do not belong to the first, for embedding. The repr leaves them out, since stored runs
-    have fingerprints of it.
-    """
+    """A text or a pair of texts. where: "path:line" or "texts[3]", for error lines. label: str (classification), tuple
+    of str (multi_label), float (regression; embedding, where given), None. negatives: texts that do not belong to the
+    first, for embedding; not in the repr, of which stored runs have fingerprints."""
 
     where: str
     text: str
@@ -184,12 +181,10 @@ def check_text(text: Any, where: str, what: str) -> None:
 
 
 def checked_label(value: Any, kind: str, where: str, separator: str = ",") -> Any:
-    """The label of a TextExample from a cell of a file or a Python value. Raises DataError; ConfigError for ``kind``.
-
-    Names of classes are strings without blanks around them: 1 and "1" are one label, True is "true". Several labels
-    are a list, also one written as in JSON or Python, or a string with ``separator`` between them, and may be none at
-    all. A missing label of another kind raises Incomplete.
-    """
+    """The label of a TextExample from a cell of a file or a Python value. Names of classes are strings without blanks
+    around them: 1 and "1" are one label, True is "true". Several labels are a list, also one written as in JSON or
+    Python, or a string with ``separator`` between them, and may be none at all. A missing label of another kind raises
+    Incomplete, a wrong one DataError, an unknown ``kind`` ConfigError."""
     if kind not in _LABELS:
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABELS)}")
     return _LABELS[kind](value, where, separator)

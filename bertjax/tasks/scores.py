@@ -110,9 +110,7 @@ def _rates(right: Any, predicted: Any, true: Any) -> dict[str, Any]:
     }
 
 
-def _answering(
-    predictions: Mapping[str, str], labels: Sequence[QuestionExample], label_names: Sequence[str]
-) -> Compared:
+def _answering(predictions: Mapping[str, str], labels: Sequence[QuestionExample], _: Sequence[str]) -> Compared:
     """Of texts by question id: ``f1``, ``exact_match`` and, of SQuAD 2.0, both by whether a question has an answer; a
     draw without questions of one sort lacks the scores of that sort."""
     exact, f1 = squad_metrics.question_scores(predictions, labels)

@@ -38,12 +38,8 @@ _UNSPACED = re.compile(
 _LEAST_SHARE = 0.2
 
 
-def normalize_answer(answer: str) -> str:
-    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
-
-
 def word_tokens(answer: str) -> list[str]:
-    return normalize_answer(answer).split()
+    return _ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split()
 
 
 def character_tokens(answer: str) -> list[str]:
@@ -59,21 +55,17 @@ def character_tokens(answer: str) -> list[str]:
     return words
 
 
+@functools.lru_cache(maxsize=1024)
 def answer_tokenizer(context: str) -> AnswerTokenizer:
     """``character_tokens`` if many letters of the context belong to such scripts, else ``word_tokens``."""
-    return character_tokens if _is_unspaced(context) else word_tokens
+    if context.isascii():
+        return word_tokens
+    is_unspaced = len(_UNSPACED.findall(context)) > _LEAST_SHARE * sum(map(str.isalpha, context))
+    return character_tokens if is_unspaced else word_tokens
 
 
 def counted_in_characters(contexts: Iterable[str]) -> int:
-    return sum(map(_is_unspaced, contexts))
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_unspaced(context: str) -> bool:
-    if context.isascii():
-        return False
-    letters = sum(map(str.isalpha, context))
-    return len(_UNSPACED.findall(context)) > _LEAST_SHARE * letters
+    return sum(answer_tokenizer(context) is character_tokens for context in contexts)
 
 
 def token_f1(prediction: str, answer: str, words: AnswerTokenizer = word_tokens) -> float:

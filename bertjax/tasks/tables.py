@@ -166,7 +166,9 @@ def _delimited(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterato
         if not found.is_header:
             yield first_row
         for number, cells in stream:
-            cells = _with_width(cells, first)
+            # Only empty cells at the end may differ, as after a last delimiter.
+            if not any(cell.strip() for cell in cells[len(first) :] or first[len(cells) :]):
+                cells = [*cells, *[""] * (len(first) - len(cells))][: len(first)]
             if len(cells) != len(first):
                 raise DataError(
                     f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
@@ -179,13 +181,6 @@ def _delimited(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterato
             yield number, cells
 
     return found, rows()
-
-
-def _with_width(cells: list[str], first: Sequence[str]) -> list[str]:
-    """As many cells as the first line has, if only empty cells at the end differ, as after a last delimiter."""
-    if any(cell.strip() for cell in cells[len(first) :] or first[len(cells) :]):
-        return cells
-    return [*cells, *[""] * (len(first) - len(cells))][: len(first)]
 
 
 def _is_again(cells: Sequence[str], names: Sequence[str]) -> bool:

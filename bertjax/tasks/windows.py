@@ -25,22 +25,17 @@ class Window(NamedTuple):
 
 
 def windows(length: int, room: int, shared: int) -> list[Window]:
-    """Windows of at most ``room`` tokens over a text of ``length``; neighbours share ``shared`` tokens.
-
-    The last one ends with the text. They never share more than half, which keeps their number small. A text without
-    tokens has one empty window.
-    """
+    """Windows of at most ``room`` tokens over a text of ``length``; neighbours share ``shared`` tokens, but never more
+    than half, which keeps their number small. The last one ends with the text; one without tokens has an empty one."""
     step = room - min(shared, room // 2)
     begins = range(0, max(length - room, 0) + step, step)
     return [Window(begin, min(begin + room, length)) for begin in begins if begin == 0 or begin - step + room < length]
 
 
 def most_context(over: Sequence[Window]) -> np.ndarray:
-    """For each token, int [length]: the window in which it has the most context; the first of equals.
-
-    The context in a window is the smaller of the numbers of tokens before and after, plus a hundredth of the
-    window's length (_check_is_max_context of run_squad.py).
-    """
+    """For each token, int [length]: the window in which it has the most context; the first of equals. That is the
+    smaller of the numbers of tokens before and after, plus a hundredth of the window's length (_check_is_max_context
+    of run_squad.py)."""
     chosen = np.zeros(max(window.end for window in over), np.int64)
     best = np.full(len(chosen), -np.inf)
     for number, (begin, end) in enumerate(over):
@@ -61,11 +56,9 @@ class WordRow(NamedTuple):
 
 
 def word_rows(pieces: Sequence[Sequence[int]], cls_id: int, sep_id: int, max_length: int) -> list[WordRow]:
-    """The rows, of ``max_length`` tokens at most, of words given as their pieces (at least one each).
-
-    More pieces than a row holds are split into windows that share a quarter; a word's tag is read in the window where
-    its first piece has the most context. Raises ValueError if a row has no room.
-    """
+    """The rows, of ``max_length`` tokens at most, of words given as their pieces (at least one each). Windows share a
+    quarter of a row; a word's tag is read in the window where its first piece has the most context. Raises ValueError
+    if a row has no room."""
     if max_length < 8:
         raise ValueError(f"max_length = {max_length} is too small; the least is 8")
     flat = [piece for word in pieces for piece in word]
@@ -116,11 +109,9 @@ class Span(NamedTuple):
 def best_spans(
     rows: Sequence[QuestionRow], starts: Iterable[np.ndarray], ends: Iterable[np.ndarray], n_best: int, longest: int
 ) -> list[Span]:
-    """The ``n_best`` spans of ``longest`` tokens at most with the highest scores over all rows of one question.
-
-    starts, ends: the logits of each row, float [at least the row's length]. An answer starts in the window in which
-    its first token has the most context, so that none is counted twice. Ties: the earlier, then the shorter.
-    """
+    """The ``n_best`` spans of ``longest`` tokens at most with the highest scores over all rows of one question. starts,
+    ends: the logits of each row, float [at least the row's length]. An answer starts in the window in which its first
+    token has the most context, so that none is counted twice. Ties: the earlier, then the shorter."""
     chosen = most_context([row.window for row in rows])
     found: list[Span] = []
     for number, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True)):
@@ -162,10 +153,8 @@ class QuestionWindows(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerCandidate:
-    """context[start:end]; both are None, and the text "", for no answer. score: start logit + end logit.
-
-    probability: the softmax of the scores over the best answers, and no answer if that is allowed.
-    """
+    """context[start:end]; both are None, and the text "", for no answer. score: start logit + end logit. probability:
+    the softmax of the scores over the best answers, and no answer if that is allowed."""
 
     text: str
     start: int | None
