@@ -21,10 +21,7 @@ class Kernel:
 
 
 # The fastest first. Measured on CPUs: explicit 47 ms, dot_product 74 ms.
-KERNELS = {
-    "explicit": Kernel(window=True, dropout=True),
-    "dot_product": Kernel(),
-}
+KERNELS = {"explicit": Kernel(window=True, dropout=True), "dot_product": Kernel()}
 
 
 _DROPOUT = "dropout on attention probabilities"

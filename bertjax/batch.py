@@ -12,10 +12,29 @@ A *row* is what the model sees as one sequence. It holds one or more *examples*,
 of ``CORE``; an objective adds its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+Batch = dict[str, Any]  # arrays of NumPy or jax by field
+Values = dict[str, Any]  # scalars by name
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss as functions, so that it does not depend on how a batch is split.
+
+    weights(batch): what the sums of a whole (global) batch are divided by. sums(output, batch): of any part of it;
+    those of the parts add up. total(sums, weights): the loss, linear in ``sums``. means(sums, weights): the values
+    that are recorded.
+    """
+
+    weights: Callable[[Batch], Values]
+    sums: Callable[[Any, Batch], Values]
+    total: Callable[[Values, Values], Any]
+    means: Callable[[Values, Values], Values]
 
 
 @dataclass(frozen=True)
@@ -72,14 +91,3 @@ def empty(
     batch = {name: np.zeros(shape, dtype) for name, (shape, dtype) in found.items()}
     batch["input_ids"][:] = pad_id
     return batch
-
-
-def check(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = FIELDS) -> None:
-    """Raises ValueError where a batch has a field too many or too few, or one of a wrong rank or dtype."""
-    if set(batch) != set(fields):
-        missing, extra = set(fields) - set(batch), set(batch) - set(fields)
-        raise ValueError(f"batch fields missing: {sorted(missing)}, unknown: {sorted(extra)}")
-    for name, field in fields.items():
-        array = batch[name]
-        if array.ndim != len(field.dims) or array.dtype != field.dtype:
-            raise ValueError(f"batch field {name} is {array.dtype}{list(array.shape)}, not {field.dtype}{field.dims}")

@@ -1,32 +1,22 @@
 """The train step and the evaluation step: pure functions, jitted over a mesh."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bertjax.batch import Batch, Objective
 from bertjax.engine.guard import Health
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 
-Batch = dict[str, jax.Array]
-Values = dict[str, jax.Array]  # scalars by name
 # ``(params, batch, dropout_seed or None) -> what the model returns``
 Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
-
-
-class Objective(Protocol):
-    """What is minimised, as functions; see ``bertjax.objectives.losses.Objective``."""
-
-    weights: Callable[[Batch], Values]
-    sums: Callable[[Any, Batch], Values]
-    total: Callable[[Values, Values], jax.Array]
-    means: Callable[[Values, Values], Values]
 
 
 def make_train_step(

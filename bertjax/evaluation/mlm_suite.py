@@ -31,7 +31,7 @@ from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.objectives import mlm
 from bertjax.objectives.losses import weighted_cross_entropy
-from bertjax.objectives.unigram import unigram_log_probs
+from bertjax.objectives.objective import unigram_log_probs
 from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.config_json import recorded_config

@@ -138,7 +138,7 @@ def check_fits(model: Any, tokenizer: Any, *, masked_lm: bool) -> None:
     """Raises ConfigError if model and tokenizer do not belong together, or the model lacks the head it needs."""
     if not isinstance(model, Bert):
         raise ConfigError(f"model must come from bertjax.load_model(path), not be a {type(model).__name__}")
-    if masked_lm and not model.for_pretraining:
+    if masked_lm and "mlm_head" not in model.heads:
         raise ConfigError("model has no masked-LM head; make or load it with for_pretraining=True")
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ConfigError(f"tokenizer has {tokenizer.vocab_size} entries, model {model.config.vocab_size}")

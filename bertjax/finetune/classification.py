@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit, softmax
 
+from bertjax.batch import Objective
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, Room, TaskSetup, compared
 from bertjax.model.task import TaskConfig
-from bertjax.objectives.losses import Objective
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, positive_label, unused_labels
 from bertjax.tasks.scores import always_undefined

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from bertjax.batch import Batch, Objective, Values
 from bertjax.finetune.batching import IGNORED
-from bertjax.objectives.losses import Batch, Objective, Values, weighted_cross_entropy
+from bertjax.objectives.losses import weighted_cross_entropy
 
 # A logit that no token of padding may have; see also ``model.heads``.
 NOWHERE = -1e30

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bertjax.batch import Objective
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.inference.encoding import Text, encode_texts
 from bertjax.model.task import POOLED, TaskConfig
-from bertjax.objectives.losses import Objective
 from bertjax.tasks.scores import SCORES, never_predicted, per_class, undefined_scores
 from bertjax.text.tokenizer import Tokenizer
 

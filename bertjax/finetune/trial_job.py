@@ -13,6 +13,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bertjax.batch import Batch, Objective, Values
 from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
 from bertjax.engine.job import Job, hooks
@@ -28,7 +29,7 @@ from bertjax.engine.sizes import (
     split_caution,
 )
 from bertjax.engine.state import TrainState, with_params
-from bertjax.engine.step import Batch, jit_train_step
+from bertjax.engine.step import jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
@@ -39,7 +40,7 @@ from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.parameters import parameter_specs
 from bertjax.model.task import POOLED, TaskModel
-from bertjax.objectives.losses import Objective, Values, batch_loss
+from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding, shardings_of
 

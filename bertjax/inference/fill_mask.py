@@ -39,7 +39,7 @@ def fill_mask(
     texts = list(texts)
     for index, text in enumerate(texts):
         check_text(text, f"texts[{index}]")
-    if not model.for_pretraining:
+    if "mlm_head" not in model.heads:
         raise ValueError("model has no masked-LM head; make or load it with for_pretraining=True")
     check_pair(model, tokenizer)
     if not 1 <= top_k <= tokenizer.vocab_size:

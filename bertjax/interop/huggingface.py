@@ -110,7 +110,6 @@ class ModelFolder:
     def read(self, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         """The nested float32 parameters, but for missing heads and those in ``skip``. Raises ModelFileError."""
         read = lambda name: self.tensors[name].read()
-        skip = (*self.missing_heads, *skip)
         return from_tensors(read, set(self.tensors), self.config, skip, str(self.path))
 
 

@@ -14,8 +14,9 @@ from flax import nnx
 from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
-from bertjax.interop.weights import HEADS, entries
+from bertjax.interop.weights import OPTIONAL_PARTS, entries
 from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.heads import HEADS, part_title
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer, load_tokenizer
 
 # A small made-up batch shows whether two models compute the same.
@@ -36,11 +37,11 @@ def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0)
     folder = open_folder(model_folder(path))
     with contextlib.suppress(ModelFileError):  # a model may be used without its tokenizer
         folder = fitted(folder, tokenizer_of(folder.path))
-    pretraining = ("mlm_head", "nsp_head")
-    params = folder.read(skip=() if for_pretraining else pretraining)
-    missing = [part for part in folder.missing_heads if for_pretraining or part not in pretraining]
+    omitted = () if for_pretraining else tuple(HEADS)
+    params = folder.read(skip=omitted)
+    missing = [part for part in folder.missing_heads if part not in omitted]
     if missing:
-        names = ", ".join(HEADS[part] for part in missing)
+        names = ", ".join(map(part_title, missing))
         message = f"{folder.path} has no {names}: new weights, which must be trained before they mean anything"
         warnings.warn(message, stacklevel=2)
         params |= new_parts(folder.config, tuple(missing), seed)
@@ -97,13 +98,14 @@ def _export(
     without: tuple[str, ...] = (),
 ) -> None:
     params = jax.tree.map(np.asarray, params)
-    written = {part: values for part, values in params.items() if part not in without}
+    named = {path.split("/")[0] for path in entries(config)}
+    written = {part: values for part, values in params.items() if part in named - set(without)}
 
     def verify(folder: Path) -> None:
         opened = open_folder(folder)
-        if set(opened.missing_heads) != set(HEADS) - set(written):
+        if set(opened.missing_heads) != set(OPTIONAL_PARTS) - set(written):
             raise ModelFileError(f"{folder} does not hold the heads that were written")
-        read = opened.read() | {part: params[part] for part in without}
+        read = params | opened.read()
         check_computes_same(folder, _model(opened.config, read), _model(config, params))
 
     export_model(path, config, written, tokenizer, verify, overwrite=overwrite)
@@ -143,7 +145,7 @@ def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, .
     folder, tokenizer = open_pair(path)
     for part in folder.missing_heads:
         if part in required:
-            raise ModelFileError(f"{folder.path} has no weights of a {HEADS[part]}, which this needs")
+            raise ModelFileError(f"{folder.path} has no weights of a {part_title(part)}, which this needs")
     return load_model(folder.path, for_pretraining=for_pretraining), tokenizer
 
 
@@ -182,13 +184,13 @@ def with_params(make: Callable[[], Any], params: dict[str, Any]) -> Any:
 
 
 def _model(config: ModelConfig, params: dict[str, Any]) -> Bert:
-    return with_params(lambda: Bert(config, nnx.Rngs(0), for_pretraining="mlm_head" in params), params)
+    return with_params(lambda: Bert(config, nnx.Rngs(0), heads=[name for name in HEADS if name in params]), params)
 
 
 def new_parts(config: ModelConfig, parts: tuple[str, ...], seed: int) -> dict[str, Any]:
     """New weights for parts of the model ("mlm_head", ...), as nested dicts."""
     # Under jit nothing else is computed.
-    make = lambda: {part: split_params(Bert(config, nnx.Rngs(seed)))[1][part] for part in parts}
+    make = lambda: {part: split_params(Bert(config, nnx.Rngs(seed), heads=tuple(HEADS)))[1][part] for part in parts}
     return jax.jit(make)()
 
 
@@ -196,8 +198,9 @@ def check_computes_same(folder: Path, written: Any, given: Any) -> None:
     """Raises ModelFileError where the outputs of the model read from ``folder`` are not those of the given one."""
     length = min(_SAMPLE_LENGTH, given.config.max_position_embeddings)
     ids = np.arange(_SAMPLE_ROWS * length).reshape(_SAMPLE_ROWS, length) * 7919 % written.config.vocab_size
-    outputs, expected = vars(written(ids)), vars(given(ids))
-    for name, value in outputs.items():
+    outputs, expected = (jax.tree_util.tree_leaves_with_path(model(ids)) for model in (written, given))
+    for (path, value), (_, wanted) in zip(outputs, expected, strict=True):
         # Not to the bit: the stripped rows of the vocabulary were part of the products.
-        if value is not None and not np.allclose(value, expected[name][..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
+        if not np.allclose(value, wanted[..., : value.shape[-1]], rtol=1e-5, atol=1e-5):
+            name = jax.tree_util.keystr(path[-1:], simple=True)
             raise ModelFileError(f"{folder}: the written model's {name} differ from the model's own")

@@ -16,8 +16,6 @@ ARCHITECTURES = {
     "BertForQuestionAnswering": ("answering",),
     "BertModel": ("embedding",),
 }
-# Architectures whose head stands on the pooler.
-WITH_POOLER = ("BertForSequenceClassification",)
 _PROBLEM_TYPES = {
     "classification": "single_label_classification",
     "multi_label": "multi_label_classification",

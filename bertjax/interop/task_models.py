@@ -14,19 +14,11 @@ from bertjax.interop.huggingface import ModelFolder, export_model, open_folder
 from bertjax.interop.models import check_computes_same, model_folder, new_parts, open_pair, with_params
 from bertjax.interop.safetensors_files import read_json
 from bertjax.interop.sentence_transformers import embedding_settings, has_modules, write_modules
-from bertjax.interop.task_config import (
-    ARCHITECTURES,
-    WITH_POOLER,
-    architecture,
-    from_task_values,
-    head_of,
-    to_task_values,
-)
+from bertjax.interop.task_config import ARCHITECTURES, architecture, from_task_values, head_of, to_task_values
 from bertjax.model.bert import split_params
+from bertjax.model.heads import HEADS
 from bertjax.model.task import POOLED, TaskConfig, TaskModel, head_name
 from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer
-
-_PRETRAINING = ("mlm_head", "nsp_head")
 
 
 def load_task_model(path: str | Path) -> tuple[TaskModel, Tokenizer]:
@@ -59,7 +51,7 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
     params: dict[str, Any] = jax.tree.map(np.asarray, split_params(model)[1])
     values = to_task_values(task)
     encoder = dict(params["bert"])
-    if values["architectures"][0] not in (*WITH_POOLER, "BertModel"):
+    if task.kind not in (*POOLED, "embedding"):
         del encoder["pooler"]
     head = {}
     if task.kind != "embedding":
@@ -88,7 +80,7 @@ def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskM
     model has fewer positions than ``task.max_length``.
     """
     folder, tokenizer = open_pair(path)
-    encoder = folder.read(skip=_PRETRAINING)
+    encoder = folder.read(skip=tuple(HEADS))
     if "pooler" in folder.missing_heads:
         encoder |= new_parts(folder.config, ("pooler",), seed)
         if task.kind in POOLED:
@@ -105,7 +97,7 @@ def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig
         raise ConfigError(
             f"max_length = {task.max_length} is more than the model's {config.max_position_embeddings} positions"
         )
-    params: dict[str, Any] = {"bert": {part: encoder[part] for part in encoder if part not in _PRETRAINING}}
+    params: dict[str, Any] = {"bert": {part: encoder[part] for part in encoder if part not in HEADS}}
     if task.kind != "embedding":
         name = head_name(task.kind)
         make = lambda: split_params(TaskModel(config, task, nnx.Rngs(seed)))[1][name]
@@ -143,7 +135,7 @@ def task_of(folder: ModelFolder) -> TaskConfig:
 
 def _read(folder: ModelFolder) -> tuple[TaskConfig, dict[str, Any]]:
     task = task_of(folder)
-    encoder = folder.read(skip=_PRETRAINING)
+    encoder = folder.read(skip=tuple(HEADS))
     if "pooler" in folder.missing_heads:
         encoder |= new_parts(folder.config, ("pooler",), 0)  # of no effect
     if task.kind == "embedding":

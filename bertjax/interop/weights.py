@@ -14,12 +14,13 @@ from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.embeddings import padded_rows, sinusoidal_positions
+from bertjax.model.heads import HEADS, PRETRAINING_HEADS
 from bertjax.model.parameters import parameter_specs
 
 # Reads the tensor of a (canonical) name.
 Read = Callable[[str], np.ndarray]
-# Parts that a folder may lack, by the first part of their parameters' paths.
-HEADS = {"pooler": "pooler", "mlm_head": "masked-LM head", "nsp_head": "next-sentence head"}
+# Parts that a folder may lack, by the first part of their parameters' paths; a model gets new ones then.
+OPTIONAL_PARTS = ("pooler", *PRETRAINING_HEADS)
 # Stored by old versions of transformers; not parameters.
 BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 # Copies that a folder may hold: the output matrix is the word embeddings, its bias is the head's.
@@ -39,11 +40,6 @@ def canonical(name: str) -> str:
     return f"bert.{name}" if without_prefix else name
 
 
-def layers_in(names: set[str]) -> set[int]:
-    """Numbers of the encoder layers that tensors with these (canonical) names belong to."""
-    return {int(match[1]) for name in names if (match := _LAYER.match(name))}
-
-
 class Entry(NamedTuple):
     """A tensor of the layout, or one for each layer. shape: of one tensor there."""
 
@@ -56,10 +52,15 @@ class Entry(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
-    """Path of every parameter of a model with its pretraining heads -> its tensor, as the parameters declare."""
-    model = nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0)))
-    shapes, found = flatten_dict(split_params(model)[1], sep="/"), {}
-    for path, spec in flatten_dict(parameter_specs(model), sep="/").items():
+    """Path of every parameter of a model with all heads -> its tensor, as the parameters declare; without heads that
+    have no names there."""
+    model = nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0), heads=tuple(HEADS)))
+    shapes, specs = (flatten_dict(tree, sep="/") for tree in (split_params(model)[1], parameter_specs(model)))
+    unnamed = {path.split("/")[0] for path, spec in specs.items() if model_type not in dict(spec.names)}
+    found = {}
+    for path, spec in specs.items():
+        if path.split("/")[0] in unnamed & set(HEADS):
+            continue
         sizes = dict(zip(spec.axes, shapes[path].shape, strict=True)) | {"vocab": config.vocab_size}
         shape = [sizes[axis] for axis in spec.axes if axis != "layers"]
         shape = tuple(shape[::-1] if spec.transposed else shape)
@@ -94,10 +95,10 @@ def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndar
 def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origin: str) -> list[str]:
     """Compares the tensors of a folder, canonical name -> shape, with what its config needs.
 
-    Returns the heads that are missing altogether ("pooler", ...). Raises ModelFileError that names missing
+    Returns the ``OPTIONAL_PARTS`` that are missing altogether. Raises ModelFileError that names missing
     or unexpected tensors, or one of another shape.
     """
-    layers = layers_in(set(shapes))
+    layers = {int(match[1]) for name in shapes if (match := _LAYER.match(name))}
     # Checked first, because everything below loops over the layers of the config, whatever their number.
     if layers != set(range(config.num_hidden_layers)) or not layers:
         raise ModelFileError(f"{origin} holds {len(layers)} encoder layers, its config says {config.num_hidden_layers}")
@@ -112,11 +113,11 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
 
     missing_heads = []
     needed: dict[str, tuple[int, ...]] = {}
-    for part in ("embeddings", "encoder", *HEADS):
+    for part in ("embeddings", "encoder", "pooler", *HEADS):
         own = [entry for path, entry in entries(config).items() if path.split("/")[0] == part]
         tensors = {name: entry.shape for entry in own for name in entry.names}
-        if part in HEADS and not set(tensors) & set(stored):
-            missing_heads.append(part)
+        if part in ("pooler", *HEADS) and not set(tensors) & set(stored):
+            missing_heads += [part] if part in OPTIONAL_PARTS else []
         else:
             needed |= tensors
     for what, names in (("lacks", set(needed) - set(stored)), ("holds unexpected", set(stored) - set(needed))):
@@ -129,7 +130,7 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
 
 
 def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterable[str], origin: str) -> dict[str, Any]:
-    """Tensors that passed ``check_tensors`` -> nested float32 parameters, without the parts in ``skip``."""
+    """Tensors that passed ``check_tensors`` -> nested float32 parameters; no missing parts, nor those in ``skip``."""
     for copy, original in TIED.items():
         if copy in names and original in names and not np.array_equal(read(copy), read(original)):
             raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax ties them")
@@ -140,7 +141,7 @@ def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterabl
 
     params = {}
     for path, entry in entries(config).items():
-        if path.split("/")[0] not in skip:
+        if path.split("/")[0] not in skip and names.union(aliases).issuperset(entry.names):
             params[path] = _parameter(entry, fetch, config)
     return unflatten_dict(params, sep="/")
 

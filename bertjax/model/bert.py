@@ -1,6 +1,7 @@
-"""The whole model: embeddings, encoder, pooler and the two pretraining heads."""
+"""The whole model: embeddings, encoder, pooler and the heads of pretraining."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -12,52 +13,52 @@ from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
-from bertjax.model.block import Block, Pass
+from bertjax.model.block import Block, BlockSpec, Pass, bert
 from bertjax.model.dropout import DropoutSeed
-from bertjax.model.embeddings import Embeddings, plain_lookup
+from bertjax.model.embeddings import Embeddings
 from bertjax.model.encoder import Encoder
-from bertjax.model.heads import MLMHead, NSPHead, Pooler
+from bertjax.model.heads import HEADS, PRETRAINING_HEADS, Encoded, Pooler
 from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.precision import FLOAT32, Precision
-from bertjax.model.spec import BlockSpec, bert
-
-
-def unconstrained(x: jax.Array) -> jax.Array:
-    """Leaves an array wherever it is."""
-    return x
 
 
 @struct.dataclass
 class BertOutput:
-    """What the model returns; fields by attribute or by name in brackets.
+    """What the model returns; each by attribute or by name in brackets.
 
     sequence_output [B, S, H]: the last layer's output. pooled_output [B, H], or [B, E, H] where ``cls_positions``
-    were given. Of a model with pretraining heads (else None): nsp_logits [B, 2] or [B, E, 2]; mlm_logits
-    [B, S, vocab_size], or with ``masked_lm_positions`` [B, P, padded V] with the ids beyond ``vocab_size`` at -1e30.
-    On request (else None): hidden_states [L+1, B, S, H], the embeddings and every layer's output; attentions
-    float32 [L, B, N, S, S], the probabilities before dropout. All float32 unless the model's precision is another.
+    were given. logits: those of the heads of pretraining, each also by its own name, None if the model does not have
+    the head: nsp_logits [B, 2] or [B, E, 2]; mlm_logits [B, S, vocab_size], or with ``masked_lm_positions`` [B, P,
+    padded V] with the ids beyond ``vocab_size`` at -1e30. On request (else None): hidden_states [L+1, B, S, H], the
+    embeddings and every layer's output; attentions float32 [L, B, N, S, S], the probabilities before dropout. All
+    float32 unless the model's precision is another.
     """
 
     sequence_output: jax.Array
     pooled_output: jax.Array
-    mlm_logits: jax.Array | None = None
-    nsp_logits: jax.Array | None = None
+    logits: dict[str, jax.Array] = field(default_factory=dict)
     hidden_states: jax.Array | None = None
     attentions: jax.Array | None = None
 
+    def __getattr__(self, name: str) -> Any:  # of names that are not fields
+        if name in (head.logits for head in HEADS.values()):
+            return self.logits.get(name)
+        raise AttributeError(name)
+
     def __getitem__(self, name: str) -> Any:
-        if name not in self.__dataclass_fields__:
-            raise KeyError(f"no output {name!r}; there are {', '.join(self.__dataclass_fields__)}")
+        names = [*self.__dataclass_fields__, *(head.logits for head in HEADS.values())]
+        if name not in names:
+            raise KeyError(f"no output {name!r}; there are {', '.join(names)}")
         return getattr(self, name)
 
 
 class Bert(nnx.Module):
-    """BERT, with its pretraining heads or, with ``for_pretraining=False``, without them.
+    """BERT, with heads of pretraining or, with ``heads=()``, without them.
 
     The model knows no mesh: how attention is computed, how the embedding table is looked up and where arrays are
     pinned to devices come in as functions.
 
-    precision: dtypes of the computation; by default float32.
+    heads: names in ``model.heads.HEADS``. precision: dtypes of the computation; by default float32.
     spec: what the layers are made of; by default those of 2018.
     attend: an attention function (``model.attention``); by default that of the kernel which the config names.
     backend: the platform it runs on, for a choice of the kernel; by default that of jax.
@@ -71,31 +72,26 @@ class Bert(nnx.Module):
         config: ModelConfig,
         rngs: nnx.Rngs,
         *,
-        for_pretraining: bool = True,
+        heads: Sequence[str] = PRETRAINING_HEADS,
         precision: Precision = FLOAT32,
         spec: BlockSpec | None = None,
         attend: Attend | None = None,
         backend: str | None = None,
-        lookup: Callable[[jax.Array, jax.Array], jax.Array] = plain_lookup,
-        constrain: Callable[[jax.Array], jax.Array] = unconstrained,
-        replicate: Callable[[jax.Array], jax.Array] = unconstrained,
+        lookup: Callable[[jax.Array, jax.Array], jax.Array] = lambda table, ids: jnp.take(table, ids, axis=0),
+        constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
+        replicate: Callable[[jax.Array], jax.Array] = lambda x: x,
     ):
-        self.config = config
-        self.precision = precision
+        self.config, self.precision, self.heads = config, precision, tuple(heads)
         self.spec = spec = spec or bert(config)
         windowed = any(window is not None for window in spec.windows)
         self.attend = attend or kernel(kernel_name(config, precision, windowed, backend), precision)
-        self.lookup = lookup
-        self.constrain = constrain
-        self.replicate = replicate
-        self.for_pretraining = for_pretraining
-        make = Maker(axis_sizes(config, labels=2), config.initializer_range, rngs)
+        self.lookup, self.constrain, self.replicate = lookup, constrain, replicate
+        make = Maker(axis_sizes(config), config.initializer_range, rngs)
         self.embeddings = Embeddings(config, spec, make)
         self.encoder = Encoder(config, spec, make)
         self.pooler = Pooler(make)
-        if for_pretraining:
-            self.mlm_head = MLMHead(config, make)
-            self.nsp_head = NSPHead(make)
+        for name in self.heads:
+            setattr(self, name, HEADS[name].make(config, make))
 
     def __call__(
         self,
@@ -120,22 +116,22 @@ class Bert(nnx.Module):
         ``BertOutput``.
         Raises ValueError that names the argument.
         """
-        dropout_seed = noise if dropout_seed is None else dropout_seed
-        arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed)
-        shape = arguments["input_ids"].shape
-        arguments["masked_lm_positions"] = _positions("masked_lm_positions", masked_lm_positions, shape)
-        arguments["cls_positions"] = _positions("cls_positions", cls_positions, shape)
+        arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask)
+        rows, length = arguments["input_ids"].shape
+        for name, positions in (("masked_lm_positions", masked_lm_positions), ("cls_positions", cls_positions)):
+            if positions is not None:
+                arguments[name] = _checked_ids(name, positions, length, (rows, None))
+        arguments["dropout_seed"] = noise if dropout_seed is None else dropout_seed
         wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        return compute(self, arguments, **wanted)
+        return evaluated(self, arguments, **wanted)
 
     def checked(
         self,
         input_ids: Any,
-        token_type_ids: Any,
-        position_ids: Any,
-        example_ids: Any,
-        attention_mask: Any,
-        dropout_seed: DropoutSeed | None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        example_ids: Any = None,
+        attention_mask: Any = None,
     ) -> dict[str, Any]:
         """The arguments as ``compute`` takes them. Raises ValueError that names the argument."""
         config = self.config
@@ -152,7 +148,6 @@ class Bert(nnx.Module):
             "token_type_ids": _checked_ids("token_type_ids", token_type_ids, config.type_vocab_size, shape),
             "position_ids": _checked_ids("position_ids", position_ids, config.max_position_embeddings, shape),
             "segments": _segments(example_ids, attention_mask, shape),
-            "dropout_seed": dropout_seed,
         }
 
     def compute(
@@ -161,7 +156,7 @@ class Bert(nnx.Module):
         token_type_ids: jax.Array,
         position_ids: jax.Array,
         segments: SegmentIds | None,
-        dropout_seed: DropoutSeed | None,
+        dropout_seed: DropoutSeed | None = None,
         masked_lm_positions: jax.Array | None = None,
         cls_positions: jax.Array | None = None,
         output_hidden_states: bool = False,
@@ -189,13 +184,10 @@ class Bert(nnx.Module):
 
         at_cls = x[:, 0] if cls_positions is None else _take_positions(x, cls_positions)
         pooled = self.pooler(at_cls, self.precision)
-        if not self.for_pretraining:
-            return BertOutput(x, pooled, **records)
-        at_masked = x if masked_lm_positions is None else _take_positions(x, masked_lm_positions)
-        mlm_logits = self.mlm_head(at_masked, self.embeddings.word_embeddings[...], self.precision)
-        if masked_lm_positions is None:
-            mlm_logits = mlm_logits[..., : self.config.vocab_size]
-        return BertOutput(x, pooled, mlm_logits, self.nsp_head(pooled, self.precision), **records)
+        masked = None if masked_lm_positions is None else _take_positions(x, masked_lm_positions)
+        encoded = Encoded(x, masked, pooled, self.embeddings.word_embeddings[...])
+        logits = {HEADS[name].logits: getattr(self, name)(encoded, self.precision) for name in self.heads}
+        return BertOutput(x, pooled, logits, **records)
 
     def on_batch(self, batch: Mapping[str, Any], dropout_seed: DropoutSeed | None = None) -> BertOutput:
         """The outputs on a training batch (``bertjax.batch``): logits at its masked positions and [CLS] positions.
@@ -203,15 +195,8 @@ class Bert(nnx.Module):
         ``loss, metrics = bertjax.pretraining_loss(model.on_batch(batch), batch)``. dropout_seed: for dropout,
         ``bertjax.DropoutSeed(seed, step, rows)``, three uint32: two scalars and the number of each row [B].
         """
-        return self(
-            batch["input_ids"],
-            token_type_ids=batch["token_type_ids"],
-            position_ids=batch["position_ids"],
-            example_ids=batch["example_ids"],
-            masked_lm_positions=batch["masked_lm_positions"],
-            cls_positions=batch["cls_positions"],
-            dropout_seed=dropout_seed,
-        )
+        names = ["input_ids", "token_type_ids", "position_ids", "example_ids", "masked_lm_positions", "cls_positions"]
+        return self(**{name: batch[name] for name in names}, dropout_seed=dropout_seed)
 
 
 def _checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]) -> jax.Array:
@@ -272,11 +257,6 @@ def _segments(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> 
     return None
 
 
-def _positions(name: str, positions: Any, shape: tuple[int, ...]) -> jax.Array | None:
-    """Positions int [B, P] in rows of ``shape`` [B, S], checked."""
-    return None if positions is None else _checked_ids(name, positions, shape[1], (shape[0], None))
-
-
 def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
     """x [B, S, H], positions int [B, P] -> [B, P, H]."""
     # In float32, because the gradient sums over repeated positions.
@@ -294,12 +274,11 @@ def merge_params(graphdef: Any, params: dict[str, Any]) -> Any:
     return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params)))
 
 
-def compute(model: Any, arguments: dict[str, Any], **wanted: bool) -> Any:
-    """``model.compute``. Called by itself, as in a notebook, it is compiled once for every shape."""
-    graphdef, params = split_params(model)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, params))):
+def evaluated(model: Any, arguments: dict[str, Any], **wanted: bool) -> Any:
+    """``model.compute``: traced with the program around it, or by itself, as in a notebook, compiled for its shape."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, nnx.state(model)))):
         return model.compute(**arguments, **wanted)
-    return _compiled(graphdef, params, arguments, **wanted)
+    return _compiled(*split_params(model), arguments, **wanted)
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("output_hidden_states", "output_attentions"))

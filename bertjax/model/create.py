@@ -9,6 +9,7 @@ from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.model.bert import Bert
 from bertjax.model.flops import parameter_count
+from bertjax.model.heads import PRETRAINING_HEADS
 
 # layers, hidden size, heads; intermediate size is 4 x hidden. Base and large: Devlin et al. 2018; the others:
 # Turc et al. 2019, "Well-Read Students Learn Better".
@@ -39,7 +40,7 @@ def create_model(preset: str | None = None, *, for_pretraining: bool = True, see
             f"a model of {parameter_count(config):,} parameters takes {needed / 2**30:,.1f} GiB, more than the "
             f"{there / 2**30:,.1f} GiB of this machine; take smaller dimensions"
         )
-    return Bert(config, nnx.Rngs(seed), for_pretraining=for_pretraining)
+    return Bert(config, nnx.Rngs(seed), heads=PRETRAINING_HEADS if for_pretraining else ())
 
 
 def model_config(preset: str | None, dimensions: dict[str, Any]) -> ModelConfig:

@@ -8,11 +8,11 @@ import numpy as np
 from flax import nnx
 
 from bertjax.config import ModelConfig
+from bertjax.model.block import BlockSpec
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import LayerNorm
 from bertjax.model.parameters import Init, Maker, padded_vocabulary
 from bertjax.model.precision import Precision
-from bertjax.model.spec import BlockSpec
 
 
 def padded_rows(rows: np.ndarray) -> np.ndarray:
@@ -68,8 +68,3 @@ class Embeddings(nnx.Module):
         x = x + jnp.take(positions, position_ids, axis=0)
         x = self.layer_norm(x).astype(precision.activations)
         return drop(x, dropout_at(0, config.hidden_dropout_prob, dropout_seed))
-
-
-def plain_lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """table [V, H], ids int [B, S] -> [B, S, H]."""
-    return jnp.take(table, ids, axis=0)

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bertjax.config import ModelConfig
-from bertjax.model.block import Block, Pass
+from bertjax.model.block import Block, BlockSpec, Pass
 from bertjax.model.layers import LayerNorm
 from bertjax.model.parameters import Maker
-from bertjax.model.spec import BlockSpec
 
 # What the backward pass keeps of a layer; None: all that autodiff wants.
 REMAT_POLICIES: dict[str, Callable | None] = {

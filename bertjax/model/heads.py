@@ -1,4 +1,8 @@
-"""What sits on the encoder in pretraining: pooler, masked-LM head, next-sentence head."""
+"""What sits on the encoder in pretraining: the pooler, and the heads, each with a row in ``HEADS``."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +15,17 @@ from bertjax.model.precision import Precision
 
 # The logit of ids that only fill the vocabulary up to a multiple of 128: probability exactly 0 in float32.
 PADDING_LOGIT = -1e30
+
+
+class Encoded(NamedTuple):
+    """What a head may read. sequence [B, S, H]: the last layer's output; masked [B, P, H]: it at the positions to
+    predict, None if they are not known; pooled [B, H], or [B, E, H] for packed rows; word_embeddings [padded V, H].
+    """
+
+    sequence: jax.Array
+    masked: jax.Array | None
+    pooled: jax.Array
+    word_embeddings: jax.Array
 
 
 class Pooler(nnx.Module):
@@ -33,20 +48,54 @@ class MLMHead(nnx.Module):
         self.bias = make(("vocab",), ZEROS, decay=False, bert=f"{at}.bias")
         self.config = config
 
-    def __call__(self, x: jax.Array, word_embeddings: jax.Array, precision: Precision) -> jax.Array:
-        """x [B, P, H], word_embeddings [padded V, H] -> logits float32 [B, P, padded V]."""
+    def __call__(self, encoded: Encoded, precision: Precision) -> jax.Array:
+        """Logits float32: at the masked positions [B, P, padded V]; without them everywhere, [B, S, vocab_size]."""
+        x = encoded.sequence if encoded.masked is None else encoded.masked
         x = self.layer_norm(ACTIVATIONS[self.config.hidden_act](self.transform(x, precision)))
-        flat = precision.product("th,vh->tv", x.reshape(-1, x.shape[-1]), word_embeddings, result=jnp.float32)
+        flat = precision.product("th,vh->tv", x.reshape(-1, x.shape[-1]), encoded.word_embeddings, result=jnp.float32)
         is_token = jnp.arange(self.bias.shape[0]) < self.config.vocab_size
         logits = flat + jnp.where(is_token, self.bias[...], PADDING_LOGIT)[None, :]
-        return logits.reshape(*x.shape[:-1], -1)
+        logits = logits.reshape(*x.shape[:-1], -1)
+        return logits[..., : self.config.vocab_size] if encoded.masked is None else logits
 
 
 class NSPHead(nnx.Module):
-    """pooled [..., H] -> logits float32 [..., 2]; class 0 = is next, 1 = random."""
+    """Logits float32 [B, 2] or [B, E, 2] from the pooled output; class 0 = is next, 1 = random."""
 
-    def __init__(self, make: Maker):
-        self.dense = Linear(make, "hidden", "labels", bert="cls.seq_relationship")
+    def __init__(self, config: ModelConfig, make: Maker):
+        del config
+        self.dense = Linear(make.sized(labels=2), "hidden", "labels", bert="cls.seq_relationship")
 
-    def __call__(self, pooled: jax.Array, precision: Precision) -> jax.Array:
-        return self.dense(pooled, precision).astype(jnp.float32)
+    def __call__(self, encoded: Encoded, precision: Precision) -> jax.Array:
+        return self.dense(encoded.pooled, precision).astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class Head:
+    """title: its name in messages. make: the module, which maps (``Encoded``, precision) to logits. logits: their name
+    among the outputs of the model."""
+
+    title: str
+    make: Callable[[ModelConfig, Maker], nnx.Module]
+    logits: str
+
+
+# By the first part of their parameters' paths. A head whose parameters have no Hugging Face names is kept in
+# checkpoints and left out of model folders. New rows stand below the others: the order is that of random numbers.
+HEADS = {
+    "mlm_head": Head("masked-LM head", MLMHead, "mlm_logits"),
+    "nsp_head": Head("next-sentence head", NSPHead, "nsp_logits"),
+}
+# Those of transformers' BertForPreTraining.
+PRETRAINING_HEADS = ("mlm_head", "nsp_head")
+
+
+def heads_with(logits: Iterable[str]) -> tuple[str, ...]:
+    """The heads that give these logits."""
+    wanted = set(logits)
+    return tuple(name for name, head in HEADS.items() if head.logits in wanted)
+
+
+def part_title(part: str) -> str:
+    """A part that a model folder may lack, in words."""
+    return HEADS[part].title if part in HEADS else part

@@ -20,8 +20,8 @@ def padded_vocabulary(vocab_size: int) -> int:
     return -(-vocab_size // 128) * 128
 
 
-def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
-    """Logical axis -> its size. ``heads`` are all heads side by side, ``layers`` are stacked; more: sizes to add."""
+def axis_sizes(config: ModelConfig) -> dict[str, int]:
+    """Logical axis -> its size. ``heads`` are all heads side by side, ``layers`` are stacked."""
     return {
         "layers": config.num_hidden_layers,
         "vocab": padded_vocabulary(config.vocab_size),
@@ -30,7 +30,7 @@ def axis_sizes(config: ModelConfig, **more: int) -> dict[str, int]:
         "hidden": config.hidden_size,
         "heads": config.hidden_size,
         "mlp": config.intermediate_size,
-    } | more
+    }
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ class Maker:
 
     def stacked(self, axis: str) -> Maker:
         return dataclasses.replace(self, stack=(axis, *self.stack))
+
+    def sized(self, **sizes: int) -> Maker:
+        """With sizes of more axes."""
+        return dataclasses.replace(self, sizes={**self.sizes, **sizes})
 
     def __call__(
         self,

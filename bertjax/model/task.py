@@ -10,7 +10,7 @@ from flax import nnx, struct
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import SegmentIds
-from bertjax.model.bert import Bert, compute
+from bertjax.model.bert import Bert, evaluated
 from bertjax.model.block import FIRST_LAYER_SITE, SITES_PER_LAYER
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
 from bertjax.model.layers import Linear
@@ -85,34 +85,21 @@ class TaskModel(nnx.Module):
     def __init__(self, config: ModelConfig, task: TaskConfig, rngs: nnx.Rngs, **hooks: Any):
         self.config = config
         self.task = task
-        self.bert = Bert(config, rngs, for_pretraining=False, **hooks)
+        self.bert = Bert(config, rngs, heads=(), **hooks)
         outputs = 2 if task.kind == "answering" else len(task.labels)
         if task.kind != "embedding":
-            make, name = Maker(axis_sizes(config, labels=outputs), config.initializer_range, rngs), head_name(task.kind)
-            setattr(self, name, Linear(make, "hidden", "labels", bert=name))
+            make, name = Maker(axis_sizes(config), config.initializer_range, rngs), head_name(task.kind)
+            setattr(self, name, Linear(make.sized(labels=outputs), "hidden", "labels", bert=name))
 
-    def __call__(
-        self,
-        input_ids: Any,
-        *,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        example_ids: Any = None,
-        attention_mask: Any = None,
-        dropout_seed: DropoutSeed | None = None,
-    ) -> TaskOutput:
-        """Arguments as for ``Bert``; a row is one example. Raises ValueError that names the argument."""
-        arguments = self.bert.checked(
-            input_ids, token_type_ids, position_ids, example_ids, attention_mask, dropout_seed
-        )
-        return compute(self, arguments)
+    def __call__(self, input_ids: Any, *, dropout_seed: DropoutSeed | None = None, **inputs: Any) -> TaskOutput:
+        """inputs: token_type_ids, position_ids, example_ids, attention_mask as for ``Bert``; a row is one example.
+        Raises ValueError that names the argument."""
+        return evaluated(self, self.bert.checked(input_ids, **inputs) | {"dropout_seed": dropout_seed})
 
-    def compute(self, *, segments: SegmentIds | None, dropout_seed: DropoutSeed | None, **inputs: Any) -> TaskOutput:
+    def compute(self, segments: SegmentIds | None, dropout_seed: DropoutSeed | None, **inputs: Any) -> TaskOutput:
         """The forward pass on checked arguments; see ``__call__``."""
-        kind = self.task.kind
-        output = self.bert.compute(
-            segments=segments, dropout_seed=dropout_seed, num_positions=self.task.num_positions, **inputs
-        )
+        kind, num_positions = self.task.kind, self.task.num_positions
+        output = self.bert.compute(**inputs, segments=segments, dropout_seed=dropout_seed, num_positions=num_positions)
         sequence = output.sequence_output
         if kind == "embedding":
             return TaskOutput(embeddings=POOLINGS[self.task.pooling](sequence, segments and segments.key > 0))
@@ -127,12 +114,8 @@ class TaskModel(nnx.Module):
 
     def on_batch(self, batch: Mapping[str, Any], dropout_seed: DropoutSeed | None = None) -> TaskOutput:
         """The outputs on a batch of ``bertjax.finetune.batching``: input_ids, token_type_ids, example_ids."""
-        return self(
-            batch["input_ids"],
-            token_type_ids=batch["token_type_ids"],
-            example_ids=batch["example_ids"],
-            dropout_seed=dropout_seed,
-        )
+        inputs = {name: batch[name] for name in ("input_ids", "token_type_ids", "example_ids")}
+        return self(**inputs, dropout_seed=dropout_seed)
 
 
 def head_name(kind: str) -> str:

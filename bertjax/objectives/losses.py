@@ -1,34 +1,16 @@
 """What a step minimises: sums over examples, and the weights that divide them. Arrays only."""
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from bertjax.batch import Batch, Objective, Values
 from bertjax.objectives import mlm_nsp
 from bertjax.objectives.objective import CrossEntropy
 from bertjax.objectives.registry import objectives
-
-Batch = dict[str, jax.Array]
-Values = dict[str, jax.Array]  # scalars by name
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss as functions, so that it does not depend on how a batch is split.
-
-    weights(batch): what the sums of a whole (global) batch are divided by. sums(output, batch): of any part of it;
-    those of the parts add up. total(sums, weights): the loss, linear in ``sums``. means(sums, weights): the values
-    that are recorded.
-    """
-
-    weights: Callable[[Batch], Values]
-    sums: Callable[[Any, Batch], Values]
-    total: Callable[[Values, Values], jax.Array]
-    means: Callable[[Values, Values], Values]
 
 
 def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:

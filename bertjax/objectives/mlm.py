@@ -3,7 +3,7 @@
 import numpy as np
 
 from bertjax.data.stream.blocks import Block, Sentences
-from bertjax.data.stream.examples import Examples, first_reaching, follow, fragments, split_runs
+from bertjax.data.stream.examples import Examples, follow, fragments, split_runs
 from bertjax.data.stream.settings import ExampleMaker, ExampleSettings
 from bertjax.objectives.objective import MLM_WEIGHT_EPSILON, MaskedTokens, PairLabels, PretrainingObjective
 
@@ -14,8 +14,7 @@ def make_runs(block: Block, sentences: Sentences, settings: ExampleSettings, see
     fragment_end, target = fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     here = np.arange(len(sentences))
-    beyond = total[:-1] + target + 1
-    fits = np.where(beyond > total[-1], len(sentences), first_reaching(total, beyond) - 1)
+    fits = np.searchsorted(total, total[:-1] + target + 1) - 1
     following = np.minimum(np.maximum(fits, here + 1), fragment_end)
     chosen = follow(following)
     length = total[following[chosen]] - total[chosen]

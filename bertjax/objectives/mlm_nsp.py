@@ -8,7 +8,7 @@ tries over all documents of an input file.
 import numpy as np
 
 from bertjax.data.stream.blocks import Block, Sentences
-from bertjax.data.stream.examples import Examples, first_reaching, follow, fragments, split_pairs, truncate
+from bertjax.data.stream.examples import Examples, follow, fragments, split_pairs, truncate
 from bertjax.data.stream.hashing import Purpose, below, chance, derive, draw, high, low
 from bertjax.data.stream.settings import ExampleMaker, ExampleSettings
 from bertjax.objectives.mlm import MASKED_LM, NEXT_SENTENCE
@@ -24,7 +24,7 @@ def make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, se
     fragment_end, target = fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.
-    chunk_end = np.minimum(first_reaching(total, total[:-1] + target), fragment_end)
+    chunk_end = np.minimum(np.searchsorted(total, total[:-1] + target), fragment_end)
     size = chunk_end - np.arange(len(sentences))
     bits = draw(derive(seed, Purpose.PAIR, epoch), sentences.start)
     cut = np.arange(len(sentences)) + np.where(size > 1, 1 + below(high(bits), size - 1), 1)
@@ -65,7 +65,7 @@ def _random_texts(
     first = begin + below(low(bits), end - begin)
     total = np.concatenate(([0], np.cumsum(block.pool.length)))
     # At least one sentence, even where A alone reaches the target.
-    last = np.minimum(first_reaching(total, total[first] + np.maximum(wanted, 1)), end)
+    last = np.minimum(np.searchsorted(total, total[first] + np.maximum(wanted, 1)), end)
     return block.pool.start[first], total[last] - total[first]
 
 
@@ -84,9 +84,7 @@ OBJECTIVE = PretrainingObjective(
         NEXT_SENTENCE,
         documents="a random next sentence comes from another document",
         impossible="every next sentence would be a random one",
-        few=lambda share: (
-            f"{share:.0%} of the next-sentence pairs can only be random ones (documents of one sentence, or the last "
-            f"of a document), so that a model that looks at nothing is right in {(1 + share) / 2:.0%}"
-        ),
+        few="{share:.0%} of the next-sentence pairs can only be random ones (documents of one sentence, or the last "
+        "of a document), so that a model that looks at nothing is right in {constant:.0%}",
     ),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bertjax.batch import CORE, FIELDS
 from bertjax.data.stream.blocks import Block, Sentences
-from bertjax.data.stream.examples import Examples, first_reaching, follow, fragments, split_pairs, truncate
+from bertjax.data.stream.examples import Examples, follow, fragments, split_pairs, truncate
 from bertjax.data.stream.hashing import Purpose, below, chance, derive, draw, high, low
 from bertjax.data.stream.settings import ExampleMaker, ExampleSettings
 from bertjax.objectives.mlm import MASKED_LM
@@ -24,7 +24,7 @@ def make_ordered_pairs(
     fragment_end, target = fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.
-    chunk_end = np.minimum(first_reaching(total, total[:-1] + target), fragment_end)
+    chunk_end = np.minimum(np.searchsorted(total, total[:-1] + target), fragment_end)
     chosen = follow(chunk_end)
     end, size = chunk_end[chosen], chunk_end[chosen] - chosen
     bits = draw(derive(seed, Purpose.PAIR, epoch), sentences.start[chosen])
@@ -81,10 +81,8 @@ OBJECTIVE = PretrainingObjective(
         SENTENCE_ORDER,
         documents="",
         impossible="there is no order to predict",
-        few=lambda share: (
-            f"{share:.0%} of the examples are a single sentence (documents of one sentence, or the last of a "
-            f"document), which has no order to predict"
-        ),
+        few="{share:.0%} of the examples are a single sentence (documents of one sentence, or the last of a document), "
+        "which has no order to predict",
     ),
     own_heads=("nsp_head",),
 )

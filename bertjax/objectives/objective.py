@@ -1,13 +1,12 @@
 """What an objective of pretraining is: how examples are made of text, and the cross entropies that are minimised."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bertjax.data.stream.settings import ExampleMaker
-from bertjax.objectives.unigram import unigram_sums
 
 # Added to the number of masked tokens (google-research/bert run_pretraining.py, get_masked_lm_output).
 MLM_WEIGHT_EPSILON = 1e-5
@@ -144,13 +143,14 @@ class PairCautions:
     """What a corpus without pairs makes of the objective, in words.
 
     labels: the part of the loss that needs them. documents: why it needs two; "" if one does. impossible: what there is
-    if no sentence follows another. few: a warning, from the share of examples that no sentence follows.
+    if no sentence follows another. few: a warning, to be formatted with ``share``, that of examples that no sentence
+    follows, and ``constant``, how often one answer is right then.
     """
 
     labels: PairLabels
     documents: str
     impossible: str
-    few: Callable[[float], str]
+    few: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,23 @@ class PretrainingObjective:
         return self.maker.name
 
     @property
+    def logits(self) -> list[str]:
+        """The outputs of the model that are learned, which say what heads it needs (``model.heads.heads_with``)."""
+        return [loss.logits for loss in self.losses]
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Deterministic values of a train row, in the order they are written."""
         own = (field for loss in self.losses for field in loss.fields)
         return ("loss", *own, "learning_rate", "grad_norm", "loss_scale")
+
+
+def unigram_log_probs(token_counts: np.ndarray) -> np.ndarray:
+    """Log probabilities float64 [V] of tokens by their training counts [V], one added to each."""
+    counts = token_counts.astype(np.float64) + 1.0
+    return np.log(counts / counts.sum())
+
+
+def unigram_sums(log_probs: np.ndarray, batch: Mapping[str, Any]) -> float:
+    """Sum over a batch's masked positions of -log p(original token)."""
+    return float(-(log_probs[batch["masked_lm_ids"]] * batch["masked_lm_weights"]).sum())

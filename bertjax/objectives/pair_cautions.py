@@ -67,7 +67,9 @@ def pair_lines(objective: PretrainingObjective, corpus: Corpus, facts: Mapping[s
         if not of_phase.has_next:
             lines.append(f"{name}: {cautions.labels.title} prediction means nothing: {_why_none(cautions, corpus)}")
         elif of_phase.without_next > MOST_WITHOUT_NEXT:
-            lines.append(f"{name}: {cautions.few(of_phase.without_next)}; {WAY_OUT} does without pairs")
+            share = of_phase.without_next
+            few = cautions.few.format(share=share, constant=(1 + share) / 2)
+            lines.append(f"{name}: {few}; {WAY_OUT} does without pairs")
     return lines
 
 

@@ -13,8 +13,8 @@ from bertjax.config_schema import keys_of
 from bertjax.errors import ConfigError
 from bertjax.interop.huggingface import folder_path, open_folder
 from bertjax.interop.models import fitted, new_parts, tokenizer_of
-from bertjax.interop.weights import HEADS
 from bertjax.model.embeddings import padded_rows
+from bertjax.model.heads import HEADS, heads_with, part_title
 from bertjax.objectives.registry import find_objective
 from bertjax.text.sentencepiece_tokenizer import SPACE_MARK
 from bertjax.text.tokenizer import Tokenizer
@@ -89,9 +89,11 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
     known one, a shorter one is its beginning. Heads that the origin lacks are new. Raises ModelFileError, and
     ConfigError where the vocabularies cannot be compared.
     """
-    objectives = {origin.objective, run.data.objective}
-    # Heads that mean something else under one objective than under another.
-    other = {head for name in objectives for head in find_objective(name).own_heads} if len(objectives) > 1 else ()
+    objectives = [find_objective(name) for name in {origin.objective, run.data.objective}]
+    heads = heads_with(find_objective(run.data.objective).logits)
+    # Heads that the run does not have, or that mean something else under one objective than under another.
+    other = set(HEADS) - set(heads)
+    other |= {head for one in objectives for head in one.own_heads} if len(objectives) > 1 else set()
     params: dict[str, Any] = {part: values for part, values in origin.params().items() if part not in other}
     params = dict(flatten_dict(params, sep="/"))
     taken = _source_rows(origin, run.model, tokenizer)
@@ -105,10 +107,10 @@ def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Ca
         if len(table) != wanted:
             said.append(f"{wanted} positions from its {len(table)}")
     params = unflatten_dict(params, sep="/")
-    missing = [part for part in HEADS if part not in params]
+    missing = [part for part in ("pooler", *heads) if part not in params]
     if missing:
         params |= new_parts(run.model, tuple(missing), run.seed)
-        said.append("new: " + ", ".join(HEADS[part] for part in missing))
+        said.append("new: " + ", ".join(map(part_title, missing)))
     say("; ".join(said))
     return params
 

@@ -28,10 +28,9 @@ from bertjax.engine.state import with_params
 from bertjax.evaluation.inline_suites import InlineSuites, in_words
 from bertjax.inference.batches import Placement
 from bertjax.interop.models import export_params, why_not_exportable
-from bertjax.objectives.objective import CrossEntropy
+from bertjax.objectives.objective import CrossEntropy, unigram_log_probs
 from bertjax.objectives.pair_cautions import check_pairs, facts_line, pair_lines, phase_pairs
 from bertjax.objectives.registry import phase_settings, run_objective
-from bertjax.objectives.unigram import unigram_log_probs
 from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import batch_shards, make_mesh

@@ -25,6 +25,7 @@ from bertjax.engine.step import jit_eval_step, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.heads import heads_with
 from bertjax.model.parameters import parameter_specs
 from bertjax.objectives.losses import batch_loss, objective_of
 from bertjax.objectives.registry import run_objective
@@ -59,7 +60,9 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
     check_divides(run.model, mesh)
     for phase in run.phases.values():
         accumulation_steps(run, phase, mesh)
-    new_model = lambda: Bert(run.model, nnx.Rngs(run.seed), **hooks(run.precision, mesh))
+    objective = run_objective(run)
+    heads = heads_with(objective.logits)
+    new_model = lambda: Bert(run.model, nnx.Rngs(run.seed), heads=heads, **hooks(run.precision, mesh))
     model = nnx.eval_shape(new_model)
     specs = parameter_specs(model)
     return PretrainingJob(
@@ -68,7 +71,7 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         run.guard,
         nnx.graphdef(model),
         specs,
-        objective_of(run_objective(run).losses),
+        objective_of(objective.losses),
         make_optimizer(run.optimizer, specs),
         make_params=lambda: split_params(new_model())[1],
         run=run,

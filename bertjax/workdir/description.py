@@ -20,7 +20,8 @@ from bertjax.interop.huggingface import open_folder
 from bertjax.interop.safetensors_files import INDEX, list_tensors, read_json, tensors_in
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.task_models import task_of
-from bertjax.interop.weights import BUFFERS, HEADS, TIED, canonical
+from bertjax.interop.weights import BUFFERS, TIED, canonical
+from bertjax.model.heads import part_title
 from bertjax.text.tokenizer import load_tokenizer
 from bertjax.workdir.config_json import check_config, check_tokenizer
 
@@ -95,7 +96,7 @@ def _model(folder: Path) -> dict[str, Any]:
     missing, task, why_not = [], None, None
     try:
         opened = open_folder(folder)
-        missing = [HEADS[part] for part in opened.missing_heads]
+        missing = [part_title(part) for part in opened.missing_heads]
         if head_of(architecture(config)):
             task, missing = dataclasses.asdict(task_of(opened)), []
     except ModelFileError as error:

@@ -110,7 +110,7 @@ def test_what_transformers_saves_of_each_kind(kind, arguments, missing, new_peer
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         encoder = load_model(tmp_path / "peer", for_pretraining=False)
-    assert not encoder.for_pretraining
+    assert not encoder.heads
     assert [str(w.message).split(" has no ")[1].split(":")[0] for w in caught] == [n for n in missing if n == "pooler"]
 
 

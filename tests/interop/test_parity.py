@@ -189,7 +189,8 @@ def training_batch(config, random):
         batch["next_sentence_weights"][row, index] = 1.0
         examples.append((ids, types, masked, labels, is_random))
     batch |= inputs
-    bertjax.batch.check(batch)
+    fields = {name: (len(field.dims), field.dtype) for name, field in bertjax.batch.FIELDS.items()}
+    assert {name: (array.ndim, array.dtype) for name, array in batch.items()} == fields
     return batch, examples
 
 

@@ -15,6 +15,7 @@ from bertjax.model.attention import SegmentIds, kernel
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.block import Pass
 from bertjax.model.dropout import DropoutSeed
+from bertjax.model.heads import Encoded
 from bertjax.model.precision import FLOAT32, precision_named
 
 CONFIG = ModelConfig(
@@ -146,9 +147,11 @@ def test_no_leakage_between_packed_examples(attention, head):
         segments = SegmentIds(batch["example_ids"], batch["example_ids"])
         run = Pass(segments, None, model.precision, model.attend)
         x, _ = model.encoder(embedded, run, model.constrain, lambda *layer: None)
-        if head == "nsp":  # [CLS] of the second example is at position 10
-            return model.nsp_head(model.pooler(x[:, 10:11], model.precision), model.precision)[..., 0].sum()
-        logits = model.mlm_head(x[:, 12:15], model.embeddings.word_embeddings[...], model.precision)
+        pooled = model.pooler(x[:, 10:11], model.precision)  # [CLS] of the second example is at position 10
+        encoded = Encoded(x, x[:, 12:15], pooled, model.embeddings.word_embeddings[...])
+        if head == "nsp":
+            return model.nsp_head(encoded, model.precision)[..., 0].sum()
+        logits = model.mlm_head(encoded, model.precision)
         return jax.nn.log_softmax(logits)[..., 9].sum()
 
     gradient = np.asarray(jax.grad(second_example_loss)(embedded))

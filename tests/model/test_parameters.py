@@ -12,8 +12,8 @@ from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
 from bertjax.interop.weights import entries
 from bertjax.model.bert import Bert, split_params
+from bertjax.model.block import BlockSpec
 from bertjax.model.parameters import ONES, Maker, axis_sizes, parameter_specs
-from bertjax.model.spec import BlockSpec
 from bertjax.model.task import KINDS, TaskConfig, TaskModel
 
 CONFIG = ModelConfig(vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64)

@@ -14,10 +14,9 @@ from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError
 from bertjax.model.attention import SegmentIds
 from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.block import Pass
+from bertjax.model.block import BlockSpec, Pass
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.parameters import parameter_specs
-from bertjax.model.spec import BlockSpec
 
 CONFIG = ModelConfig(
     vocab_size=50,
@@ -117,7 +116,7 @@ def test_scanned_in_periods_is_unrolled(windows):
 @pytest.mark.parametrize("scan_layers", [True, False])
 def test_the_first_positions_alone_are_the_same(spec, scan_layers):
     model = shaken(Bert(dataclasses.replace(CONFIG, scan_layers=scan_layers), nnx.Rngs(0), spec=spec))
-    arguments = model.checked(IDS, None, None, EXAMPLES, None, None)
+    arguments = model.checked(IDS, example_ids=EXAMPLES)
     first = model.compute(**arguments, num_positions=3).sequence_output
     np.testing.assert_allclose(first, model.compute(**arguments).sequence_output[:, :3], atol=2e-5)
 

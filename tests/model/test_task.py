@@ -148,7 +148,7 @@ def test_logits_are_those_of_transformers(kind):
 def plainly(model, **inputs):
     """The logits from the encoder's whole sequence_output, as the definition has them; embeddings likewise."""
     arguments = model.bert.checked(
-        inputs["input_ids"], None, None, inputs.get("example_ids"), inputs.get("attention_mask"), None
+        inputs["input_ids"], None, None, inputs.get("example_ids"), inputs.get("attention_mask")
     )
     output = model.bert.compute(**arguments)
     if model.task.kind == "embedding":

@@ -14,7 +14,7 @@ from bertjax.config import resolve
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.export import main
 from bertjax.model.bert import split_params
-from bertjax.model.spec import BlockSpec
+from bertjax.model.block import BlockSpec
 from bertjax.text.vocabulary import train_tokenizer
 from bertjax.train.first_weights import _source_rows, _vocabulary_line, open_origin
 from bertjax.workdir.stored_run import open_run

@@ -5,7 +5,7 @@ from scipy.special import log_softmax
 
 from bertjax.engine.recorder import throughput
 from bertjax.objectives.losses import PRETRAINING, weighted_cross_entropy
-from bertjax.objectives.unigram import unigram_log_probs, unigram_sums
+from bertjax.objectives.objective import unigram_log_probs, unigram_sums
 
 
 def test_cross_entropy_against_scipy():

@@ -75,7 +75,7 @@ class RowMaker:
         # ``take`` is faster, but copies an array that is not contiguous as a whole.
         contiguous = tokens.flags.c_contiguous
         ids[:] = tokens.take(index, mode="clip") if contiguous else tokens[np.clip(index, 0, len(tokens) - 1)]
-        separators = [start + a_length + 1, start + size - 1][: settings.special_tokens - 1]
+        separators = [start + a_length + 1, start + size - 1][: settings.maker.special_tokens - 1]
         specials = np.concatenate((start, *separators))
         special = self._facts.tokenizer
         ids[specials], ids[start], ids[padding] = special.sep_id, special.cls_id, special.pad_id

@@ -57,7 +57,7 @@ def plan_block(
         settings = phases[phase]
         block_of_phase, sentences = settings.maker.split(table, sentences, settings)
         examples = settings.maker.make(block_of_phase, sentences, settings, seed, epoch)
-        lengths = examples.a_length + examples.b_length + settings.special_tokens
+        lengths = examples.a_length + examples.b_length + settings.maker.special_tokens
         key = derive(seed, epoch, block, number)
         rows = pack(
             lengths,

@@ -17,8 +17,6 @@ from bertjax.data.stream.blocks import Block, Sentences
 from bertjax.data.stream.hashing import Purpose, below, chance, derive, draw, high, low
 from bertjax.data.stream.settings import ExampleSettings
 
-_BUCKET_BITS = 4  # buckets of 16 tokens: most sentences are longer
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -130,21 +128,6 @@ def follow(following: np.ndarray) -> np.ndarray:
     while steps:
         rows = np.stack((rows, steps.pop()[rows]), axis=1).reshape(-1)
     return rows[rows < len(following)]
-
-
-def first_reaching(total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """First place in ``total`` (ascending, from 0) that is at least ``wanted``; the last place where none is.
-
-    What ``searchsorted`` does, several times as fast: a table over buckets of tokens leads close to the place.
-    """
-    wanted = np.minimum(wanted, total[-1])
-    below_bucket = np.concatenate(([0], np.cumsum(np.bincount(total >> _BUCKET_BITS))))
-    places = below_bucket[wanted >> _BUCKET_BITS]
-    behind = np.flatnonzero(total[places] < wanted)
-    while behind.size:
-        places[behind] += 1
-        behind = behind[total[places[behind]] < wanted[behind]]
-    return places
 
 
 def truncate(

@@ -15,14 +15,7 @@ import numpy as np
 from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.data.stream.whole_words import (
-    MOST_PIECES,
-    bits_at,
-    chosen_pieces,
-    ranges,
-    without_long_words,
-    word_starts,
-)
+from bertjax.data.stream.whole_words import MOST_PIECES, bits_at, chosen_pieces, ranges, without_long_words, word_starts
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.interface import Tokenizer
 from bertjax.text.word_boundaries import WordBoundaries
@@ -107,7 +100,7 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
     cumulative length in the row is rounded with an offset keyed by the row: the sum over a row never exceeds
     max_predictions, and each example's expectation is prob * length (less where a row would overflow).
     """
-    maskable = layout.length - settings.special_tokens
+    maskable = layout.length - settings.maker.special_tokens
     prob, most = settings.masked_lm_prob, settings.max_predictions
     if settings.max_examples_per_row == 1:
         wanted = np.clip(np.rint(layout.length * prob).astype(np.int64), 1, most)
@@ -152,7 +145,7 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
         count = np.add.reduceat(quota, layout.first)
         chosen = keys.reshape(-1)[ranges(layout.start, quota)] & in_row
     else:
-        maskable = layout.length - settings.special_tokens
+        maskable = layout.length - settings.maker.special_tokens
         ordered = (keys.reshape(-1)[ranges(layout.start, maskable)] & in_row).astype(np.int64)
         owner = np.repeat(layout.row_of, maskable)
         place = owner * length + ordered

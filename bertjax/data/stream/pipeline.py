@@ -13,6 +13,7 @@ from typing import Any, Self
 import grain
 import numpy as np
 
+from bertjax.batch import Batch
 from bertjax.data.corpus.arrays import Corpus, check_lengths
 from bertjax.data.stream.assembly import GROUP_TOKENS, RowMaker
 from bertjax.data.stream.block_plan import BlockPlan, plan_block
@@ -22,8 +23,6 @@ from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.interface import Tokenizer
-
-Batch = dict[str, np.ndarray]
 
 # Held-out masks and pairs are the same in every run, whatever its seed.
 EVALUATION_SEED = 20181011
@@ -63,32 +62,28 @@ class RowStream:
         batches together takes much less time than one by one.
         """
         size = len(rows)
-        whole = self.settings.empty(steps * size, self.pad_id)
-        made, waiting, cursors = 0, [np.arange(0)], []
-        plan = self.plan(cursor)
-
-        def make_waiting() -> int:
-            numbers = np.concatenate(waiting)
-            words = self._maker.word_starts
-            check_lengths(self._corpus.tokens, *([] if words is None else [words]))
-            self._maker.assemble(whole, made, plan, numbers)
-            waiting[:] = [numbers[:0]]
-            return made + len(numbers)
-
+        parts: list[tuple[BlockPlan, list[np.ndarray]]] = []  # rows to make, by the plan that they are in
+        cursors = []
         for _ in range(steps):
             done = 0
             while done < batch_size and (epoch_end is None or cursor.epoch < epoch_end):
-                if (found := self.plan(cursor)) is not plan:
-                    made, plan = make_waiting(), found
+                plan = self.plan(cursor)
                 if cursor.row > len(plan):
                     raise DataError(f"the data position names row {cursor.row} of a block that has {len(plan)}")
                 taken = min(batch_size - done, len(plan) - cursor.row)
                 own = rows[np.searchsorted(rows, done) : np.searchsorted(rows, done + taken)]
-                waiting.append(own - done + cursor.row)
+                if not parts or parts[-1][0] is not plan:
+                    parts.append((plan, []))
+                parts[-1][1].append(own - done + cursor.row)
                 done += taken
                 cursor = self._advance(cursor, taken, len(plan))
             cursors.append(cursor)
-        make_waiting()
+        whole, made = self.settings.empty(steps * size, self.pad_id), 0
+        for plan, numbers in parts:
+            chosen, words = np.concatenate(numbers), self._maker.word_starts
+            check_lengths(self._corpus.tokens, *([] if words is None else [words]))
+            self._maker.assemble(whole, made, plan, chosen)
+            made += len(chosen)
         batches = [{n: field[k * size : (k + 1) * size] for n, field in whole.items()} for k in range(steps)]
         return list(zip(batches, cursors, strict=True))
 
@@ -100,34 +95,32 @@ class RowStream:
         return Cursor(cursor.epoch + 1)
 
 
-class _BatchDataset(grain.IterDataset):
-    """Grain's view of the stream. An element is a whole batch: per row, Grain would cost more than the work itself."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__()
-        self._arguments = arguments
-
-    def __iter__(self) -> grain.DatasetIterator:
-        return _BatchIterator(*self._arguments)
-
-
 class _BatchIterator(grain.DatasetIterator):
-    """Yields (batch, cursor after it); its state is the cursor."""
+    """Grain's view of the stream: yields ``place(batch, cursor after it)``; its state is the cursor. An element is a
+    whole batch: per row, Grain would cost more than the work itself."""
 
-    def __init__(self, stream: RowStream, batch_size: int, rows: np.ndarray, cursor: Cursor) -> None:
+    def __init__(
+        self,
+        stream: RowStream,
+        batch_size: int,
+        rows: np.ndarray,
+        cursor: Cursor,
+        place: Callable[[Batch, Cursor], Any],
+    ) -> None:
         super().__init__()
         self._stream, self._batch_size, self._rows, self._cursor = stream, batch_size, rows, cursor
+        self._place = place
         self._most_steps = GROUP_TOKENS // max(1, len(rows) * stream.settings.sequence_length)
         self._ready: list[tuple[Batch, Cursor]] = []
 
-    def __next__(self) -> tuple[Batch, Cursor]:
+    def __next__(self) -> Any:
         if not self._ready:
             # Several small batches at once, but none of the next block.
             whole = (len(self._stream.plan(self._cursor)) - self._cursor.row) // self._batch_size
             steps = max(1, min(whole, self._most_steps))
             self._ready = self._stream.read(self._cursor, self._batch_size, self._rows, steps)[::-1]
         batch, self._cursor = self._ready.pop()
-        return batch, self._cursor
+        return self._place(batch, self._cursor)
 
     def get_state(self) -> dict[str, Any]:
         return self._cursor.to_json()
@@ -179,7 +172,7 @@ def open_batches(
     cursor: Cursor | None = None,
     rows: np.ndarray | None = None,
     prefetch: int = 4,
-    place: Callable[[Batch, Cursor], Any] | None = None,
+    place: Callable[[Batch, Cursor], Any] = lambda batch, cursor: (batch, cursor),
 ) -> Batches:
     """The batches of a phase from a cursor on, endless.
 
@@ -199,12 +192,8 @@ def open_batches(
         raise ConfigError("block_tokens must be the same in all phases")
     _check_corpus(corpus, phases[phase_index])
     stream = RowStream(corpus, TokenFacts.of(tokenizer), phases, seed, phase_index)
-    dataset: grain.IterDataset = _BatchDataset(stream, batch_size, rows, cursor or Cursor())
-    if place is not None:
-        dataset = dataset.map(lambda read: place(*read))
-    if prefetch:
-        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch)
-    return Batches(iter(dataset))
+    made = _BatchIterator(stream, batch_size, rows, cursor or Cursor(), place)
+    return Batches(grain.experimental.ThreadPrefetchDatasetIterator(made, prefetch))
 
 
 def made_ahead(make: Callable[[int], Any], first: int, prefetch: int) -> Batches:
@@ -229,17 +218,17 @@ def evaluation_batches(
     """
     _check_corpus(corpus, settings, most_needed=1)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
-    return _one_pass(stream, batch_size, max_rows)
 
+    def one_pass() -> Iterator[Batch]:  # a function, so that the checks above are made at once
+        cursor, left = Cursor(), max_rows
+        while left > 0 and cursor.epoch == 0:
+            ((batch, cursor),) = stream.read(cursor, batch_size, np.arange(batch_size), epoch_end=1)
+            for name, field in batch.items():  # rows beyond the last one are empty
+                field[left:] = stream.pad_id if name == "input_ids" else 0
+            left -= batch_size
+            yield batch
 
-def _one_pass(stream: RowStream, batch_size: int, max_rows: int) -> Iterator[Batch]:
-    cursor, left = Cursor(), max_rows
-    while left > 0 and cursor.epoch == 0:
-        ((batch, cursor),) = stream.read(cursor, batch_size, np.arange(batch_size), epoch_end=1)
-        for name, field in batch.items():  # rows beyond the last one are empty
-            field[left:] = stream.pad_id if name == "input_ids" else 0
-        left -= batch_size
-        yield batch
+    return one_pass()
 
 
 def _check_corpus(corpus: Corpus, settings: ExampleSettings, most_needed: int = 2**62) -> None:

@@ -56,10 +56,10 @@ class ExampleSettings:
     order: int = ORDER
 
     def __post_init__(self) -> None:
-        if self.sequence_length < self.special_tokens + 2:
+        if self.sequence_length < self.maker.special_tokens + 2:
             raise ConfigError(
                 f"sequence_length = {self.sequence_length} is too small; "
-                f"the least for {self.maker.name} is {self.special_tokens + 2}"
+                f"the least for {self.maker.name} is {self.maker.special_tokens + 2}"
             )
 
     def empty(self, rows: int, pad_id: int = 0) -> dict[str, np.ndarray]:
@@ -68,11 +68,6 @@ class ExampleSettings:
         return empty(rows, *sizes, pad_id, self.maker.fields)
 
     @property
-    def special_tokens(self) -> int:
-        """[CLS] and [SEP] of one example."""
-        return self.maker.special_tokens
-
-    @property
     def room(self) -> int:
         """Tokens of text that fit in an example that fills its row."""
-        return self.sequence_length - self.special_tokens
+        return self.sequence_length - self.maker.special_tokens

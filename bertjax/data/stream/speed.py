@@ -20,12 +20,7 @@ _PASSES = 3
 
 
 def measure(
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    settings: ExampleSettings,
-    seed: int,
-    seconds: float,
-    batch_size: int = 256,
+    corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, seed: int, seconds: float, batch_size: int = 256
 ) -> dict[str, Any]:
     """Speed of the host's part of the work, in one thread, and statistics of the batches.
 
