@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
+from bertjax.batch import Batch, Values
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.cluster.watchdog import IN_STEP, Heartbeat
@@ -19,7 +20,6 @@ from bertjax.engine.metrics_log import MetricsLog, NoLog
 from bertjax.engine.position import DataPosition, Records, RunPosition
 from bertjax.engine.recorder import Recorder, Stage, StepCost
 from bertjax.engine.state import TrainState
-from bertjax.engine.step import Batch, Values
 from bertjax.errors import CheckpointError, Stopped, WorkdirGone
 from bertjax.parallel.devices import peak_flops
 

@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax import unfinished
+from bertjax.batch import Batch
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import fingerprint
@@ -25,7 +26,6 @@ from bertjax.engine.checkpoint.record import is_count
 from bertjax.engine.fit import Evaluation, Interrupted, Session, Training, fit, report_error, restore
 from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
-from bertjax.engine.step import Batch
 from bertjax.finetune.settings import FinetuneConfig, Trial, of_trial, to_dict
 from bertjax.finetune.start import Start
 from bertjax.finetune.task_setup import Outcome, TaskSetup, of_run
