@@ -43,7 +43,7 @@ def make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, se
         block, sentences.document[chosen[randoms]], a_start[randoms], (target - a_length)[randoms], seed, epoch
     )
     a_start, a_length, b_start, b_length = truncate(
-        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch), chosen_ids=a_start
+        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch)
     )
     label, has_label = is_random.astype(np.int64), np.ones(len(chosen), bool)
     end = following[chosen]

@@ -34,7 +34,7 @@ def make_ordered_pairs(
     a_start, a_length = sentences.start[chosen], total[cut] - total[chosen]
     b_start, b_length = sentences.start[np.minimum(cut, len(sentences) - 1)], total[end] - total[cut]
     a_start, a_length, b_start, b_length = truncate(
-        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch), chosen_ids=a_start
+        a_start, a_length, b_start, b_length, settings.room, derive(seed, epoch)
     )
     swapped = lambda ours, other: np.where(is_swapped, other, ours)
     return Examples(

@@ -13,14 +13,7 @@ from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
-from bertjax.engine.sizes import (
-    check_batch,
-    check_divides,
-    check_model,
-    parts_of,
-    rows_that_fit,
-    split_caution,
-)
+from bertjax.engine.sizes import check_batch, check_divides, check_model, parts_of, rows_that_fit, split_caution
 from bertjax.engine.step import jit_eval_step, jit_train_step
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
@@ -98,13 +91,7 @@ def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 def rows_by_memory(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of the phase that a device has memory for."""
     return rows_that_fit(
-        run.model,
-        run.precision,
-        mesh,
-        phase.sequence_length,
-        phase.max_predictions,
-        batch_loss,
-        examples_per_row(run),
+        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, batch_loss, examples_per_row(run)
     )
 
 

@@ -131,26 +131,21 @@ def follow(following: np.ndarray) -> np.ndarray:
 
 
 def truncate(
-    a_start: np.ndarray,
-    a_length: np.ndarray,
-    b_start: np.ndarray,
-    b_length: np.ndarray,
-    room: int,
-    key: int,
-    chosen_ids: np.ndarray,
+    a_start: np.ndarray, a_length: np.ndarray, b_start: np.ndarray, b_length: np.ndarray, room: int, key: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Drops tokens until A and B together fit in ``room``: closed form of the original's loop.
 
     The loop drops from the longer side, from B when they are equal, one token at a time, at the front or the back by
-    a toss: first the difference goes, then the two take turns, B first. The tosses of a side are the bits of its draws.
+    a toss: first the difference goes, then the two take turns, B first. The tosses of a side are the bits of its draws
+    for ``a_start``.
     """
     excess = np.maximum(a_length + b_length - room, 0)
     from_longer = np.minimum(excess, np.abs(a_length - b_length))
     rest = excess - from_longer
     a_drop = np.where(a_length > b_length, from_longer, 0) + rest // 2
     b_drop = np.where(a_length > b_length, 0, from_longer) + (rest + 1) // 2
-    a_front = _heads(a_drop, derive(key, Purpose.TRUNCATE_A), chosen_ids)
-    b_front = _heads(b_drop, derive(key, Purpose.TRUNCATE_B), chosen_ids)
+    a_front = _heads(a_drop, derive(key, Purpose.TRUNCATE_A), a_start)
+    b_front = _heads(b_drop, derive(key, Purpose.TRUNCATE_B), a_start)
     return a_start + a_front, a_length - a_drop, b_start + b_front, b_length - b_drop
 
 
