@@ -15,7 +15,7 @@ from bertjax.errors import ModelFileError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.embeddings import padded_rows, sinusoidal_positions
 from bertjax.model.heads import HEADS, PRETRAINING_HEADS
-from bertjax.model.parameters import parameter_specs
+from bertjax.model.parameters import ParameterSpec, parameter_specs
 
 # Reads the tensor of a (canonical) name.
 Read = Callable[[str], np.ndarray]
@@ -41,13 +41,11 @@ def canonical(name: str) -> str:
 
 
 class Entry(NamedTuple):
-    """A tensor of the layout, or one for each layer. shape: of one tensor there."""
+    """A tensor of the layout, or one for each layer. shape: of one tensor there. spec: what describes the parameter."""
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
-    is_vocabulary: bool
-    is_stacked: bool
-    transposed: bool
+    spec: ParameterSpec
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,22 +54,21 @@ def entries(config: ModelConfig, model_type: str = "bert") -> dict[str, Entry]:
     have no names there."""
     model = nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0), heads=tuple(HEADS)))
     shapes, specs = (flatten_dict(tree, sep="/") for tree in (split_params(model)[1], parameter_specs(model)))
-    unnamed = {path.split("/")[0] for path, spec in specs.items() if model_type not in dict(spec.names)}
     found = {}
     for path, spec in specs.items():
-        if path.split("/")[0] in unnamed & set(HEADS):
-            continue
         sizes = dict(zip(spec.axes, shapes[path].shape, strict=True)) | {"vocab": config.vocab_size}
         shape = [sizes[axis] for axis in spec.axes if axis != "layers"]
         shape = tuple(shape[::-1] if spec.transposed else shape)
         name = dict(spec.names).get(model_type)
+        if name is None and path.split("/")[0] in HEADS:
+            continue
         if name is None:
             raise ModelFileError(
                 f"parameter {path} has no name in the Hugging Face layout of a {model_type!r} model; give it "
                 f"one where it is declared"
             )
         names = tuple(name.format(layer=layer) for layer in range(sizes.get("layers", 1)))
-        found[path] = Entry(names, shape, "vocab" in spec.axes, "layers" in spec.axes, spec.transposed)
+        found[path] = Entry(names, shape, spec)
     return found
 
 
@@ -81,10 +78,10 @@ def to_tensors(params: dict[str, Any], config: ModelConfig) -> dict[str, np.ndar
     absolute = dataclasses.replace(config, position_embedding_type="absolute")
     for path, array in flatten_dict(params, sep="/").items():
         entry, array = entries(absolute)[path], np.asarray(array, np.float32)
-        if entry.is_vocabulary:
+        if "vocab" in entry.spec.axes:
             array = array[: config.vocab_size]
-        for name, part in zip(entry.names, array if entry.is_stacked else [array], strict=True):
-            tensors[name] = np.ascontiguousarray(part.T if entry.transposed else part)
+        for name, part in zip(entry.names, array if "layers" in entry.spec.axes else [array], strict=True):
+            tensors[name] = np.ascontiguousarray(part.T if entry.spec.transposed else part)
     if config.position_embedding_type == "sinusoidal":
         # The layout has a learned table, which gets the fixed values.
         table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
@@ -147,11 +144,11 @@ def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterabl
 
 
 def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
-    tensors = [tensor.T if entry.transposed else tensor for tensor in map(fetch, entry.names)]
-    if entry.is_stacked:
+    tensors = [tensor.T if entry.spec.transposed else tensor for tensor in map(fetch, entry.names)]
+    if "layers" in entry.spec.axes:
         return np.stack(tensors)
     # The folder may have rows that stand for no entry of the vocabulary.
-    tensor = padded_rows(tensors[0][: config.vocab_size]) if entry.is_vocabulary else tensors[0]
+    tensor = padded_rows(tensors[0][: config.vocab_size]) if "vocab" in entry.spec.axes else tensors[0]
     return np.ascontiguousarray(tensor)
 
 
