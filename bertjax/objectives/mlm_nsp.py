@@ -77,7 +77,6 @@ OBJECTIVE = PretrainingObjective(
         make_pairs,
         labels="next_sentence_labels",
         weights="next_sentence_weights",
-        fewest_documents=2,
     ),
     (MASKED_LM, NEXT_SENTENCE),
     PairCautions(

@@ -20,7 +20,7 @@ def check_corpus(objective: PretrainingObjective, corpus: Corpus) -> None:
     """Raises DataError where an objective with pairs is asked of a corpus with too few documents or one sentence."""
     if (cautions := objective.cautions) is None:
         return
-    few_documents = corpus.num_documents < objective.maker.fewest_documents
+    few_documents = cautions.documents and corpus.num_documents < 2
     what = "sentence" if corpus.num_sentences < 2 else "document" if few_documents else ""
     if what:
         why = f", and {cautions.documents}" if cautions.documents else ""
@@ -35,7 +35,7 @@ def phase_pairs(
 ) -> dict[str, PairFacts]:
     """Facts of each phase (name -> settings); none for an objective without pairs, or a corpus with too few documents
     for it."""
-    if objective.cautions is None or corpus.num_documents < objective.maker.fewest_documents:
+    if objective.cautions is None or (objective.cautions.documents and corpus.num_documents < 2):
         return {}
     return {name: pair_facts(corpus, phase, seed) for name, phase in phases.items()}
 

@@ -22,6 +22,7 @@ from bertjax.data.stream.masking import TokenFacts
 from bertjax.data.stream.pipeline import RowStream, evaluation_batches, open_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError
+from bertjax.objectives.pair_cautions import check_corpus
 from bertjax.objectives.registry import find_objective, phase_settings
 
 MLM = find_objective("mlm").maker
@@ -114,7 +115,8 @@ def test_every_cursor_of_an_epoch_equals_the_straight_walk(synthetic, corpus):
 def test_batches_have_the_fields_of_the_contract(synthetic, corpus):
     for phase, settings in enumerate(PHASES):
         (batch,), _ = read(synthetic, corpus, 1, phase=phase)
-        batch_fields.check(batch)
+        fields = {name: (len(field.dims), field.dtype) for name, field in batch_fields.FIELDS.items()}
+        assert {name: (array.ndim, array.dtype) for name, array in batch.items()} == fields
         ids, number = batch["input_ids"], batch["example_ids"]
         assert (batch["next_sentence_weights"].sum(1) == number.max(1)).all()
         assert ids.shape == (8, settings.sequence_length)
@@ -318,8 +320,8 @@ def test_an_error_in_the_thread_reaches_the_reader(synthetic, corpus):
 
 def test_what_cannot_work_is_refused_at_once(synthetic, corpus):
     tokenizer = synthetic.tokenizer_of(corpus)
-    with pytest.raises(DataError, match=r"has 1 document.*needs 2"):
-        open_batches(synthetic.corpus([[4, 4, 4]]), tokenizer, PHASES, 0, 0, 8)
+    with pytest.raises(DataError, match=r"only one document to train on.*config.data.objective=mlm"):
+        check_corpus(find_objective("mlm_nsp"), synthetic.corpus([[4, 4, 4]]))
     with pytest.raises(DataError, match="empty"):
         open_batches(synthetic.corpus([]), tokenizer, PHASES, 0, 0, 8)
     with pytest.raises(ConfigError, match="rows 4 to 8"):

@@ -34,6 +34,8 @@ class RowStream:
     def __init__(
         self, corpus: Corpus, facts: TokenFacts, phases: Sequence[ExampleSettings], seed: int, phase_index: int
     ) -> None:
+        if corpus.num_tokens == 0:
+            raise DataError("the corpus is empty")
         self._corpus, self._phases = corpus, tuple(phases)
         self._seed, self._phase_index = seed, phase_index
         self.settings = self._phases[phase_index]
@@ -182,7 +184,7 @@ def open_batches(
     ``prefetch``, and the parts of all processes make up the same global batch for any number of processes.
     ``place``: what that thread makes of a batch and the cursor after it; its result is what ``next`` returns.
 
-    Raises ``ConfigError`` for settings that conflict, ``DataError`` for a corpus that gives no examples. ``next``
+    Raises ``ConfigError`` for settings that conflict, ``DataError`` for an empty corpus. ``next``
     raises errors that occur while batches are made ahead.
     """
     rows = np.arange(batch_size) if rows is None else np.asarray(rows)
@@ -190,7 +192,6 @@ def open_batches(
         raise ConfigError(f"rows {rows[0]} to {rows[-1]} are not an ascending part of a batch of {batch_size} rows")
     if len({settings.block_tokens for settings in phases}) > 1:
         raise ConfigError("block_tokens must be the same in all phases")
-    _check_corpus(corpus, phases[phase_index])
     stream = RowStream(corpus, TokenFacts.of(tokenizer), phases, seed, phase_index)
     made = _BatchIterator(stream, batch_size, rows, cursor or Cursor(), place)
     return Batches(grain.experimental.ThreadPrefetchDatasetIterator(made, prefetch))
@@ -216,7 +217,6 @@ def evaluation_batches(
     All batches have ``batch_size`` rows; in the last one, rows beyond the end are empty and have weight 0. A held-out
     split of one document draws random next sentences from that document.
     """
-    _check_corpus(corpus, settings, most_needed=1)
     stream = RowStream(corpus, TokenFacts.of(tokenizer), [settings], seed, 0)
 
     def one_pass() -> Iterator[Batch]:  # a function, so that the checks above are made at once
@@ -229,15 +229,3 @@ def evaluation_batches(
             yield batch
 
     return one_pass()
-
-
-def _check_corpus(corpus: Corpus, settings: ExampleSettings, most_needed: int = 2**62) -> None:
-    """Raises DataError. most_needed: documents that are enough for any objective."""
-    if corpus.num_documents == 0 or corpus.num_tokens == 0:
-        raise DataError("the corpus is empty")
-    needed = min(settings.maker.fewest_documents, most_needed)
-    if corpus.num_documents < needed:
-        raise DataError(
-            f"the corpus has {corpus.num_documents} document, data.objective = {settings.maker.name!r} needs {needed}; "
-            "add documents or set data.objective = 'mlm'"
-        )

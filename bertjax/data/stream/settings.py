@@ -24,7 +24,7 @@ class ExampleMaker:
     split: (block, sentences of it, settings) -> both without sentences that are too long.
     make: (block, sentences, settings, seed, epoch) -> ``examples.Examples`` of all sentences; a pure function.
     labels, weights: the fields that the label of each example and whether it has one are written to; None: no labels.
-    fields: of its batches. fewest_documents: that a corpus to train on must have.
+    fields: of its batches.
     """
 
     name: str
@@ -34,7 +34,6 @@ class ExampleMaker:
     labels: str | None = None
     weights: str | None = None
     fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS, hash=False)
-    fewest_documents: int = 1
 
 
 @dataclass(frozen=True)
