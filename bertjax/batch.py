@@ -81,13 +81,3 @@ def shapes(
     """Shape and dtype of every field for B = rows, S = length, P = predictions, E = examples."""
     size = {"B": rows, "S": length, "P": predictions, "E": examples}
     return {name: (tuple(size[d] for d in field.dims), field.dtype) for name, field in fields.items()}
-
-
-def empty(
-    rows: int, length: int, predictions: int, examples: int, pad_id: int = 0, fields: Mapping[str, Field] = FIELDS
-) -> dict[str, np.ndarray]:
-    """A batch of padding only: every weight is zero, ``input_ids`` holds ``pad_id``."""
-    found = shapes(rows, length, predictions, examples, fields)
-    batch = {name: np.zeros(shape, dtype) for name, (shape, dtype) in found.items()}
-    batch["input_ids"][:] = pad_id
-    return batch

@@ -172,7 +172,8 @@ def test_packed_rows_are_the_examples_alone(attention, torch, new_peer, translat
 
 def training_batch(config, random):
     """(batch of bertjax with packed rows, its examples as (ids, types, masked positions, labels, is_random))."""
-    batch = bertjax.batch.empty(rows=3, length=32, predictions=9, examples=4)
+    sizes = bertjax.batch.shapes(rows=3, length=32, predictions=9, examples=4)
+    batch = {name: np.zeros(*field) for name, field in sizes.items()}
     rows = random_examples(config, random, [(9, 14, 5), (30,), (3, 3, 12, 7)])
     inputs, begins = packed(rows, 32)
     examples = []

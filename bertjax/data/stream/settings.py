@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.batch import FIELDS, Field, empty
+from bertjax.batch import FIELDS, Field, shapes
 from bertjax.data.stream.blocks import Block, Sentences
 from bertjax.errors import ConfigError
 
@@ -62,9 +62,11 @@ class ExampleSettings:
             )
 
     def empty(self, rows: int, pad_id: int = 0) -> dict[str, np.ndarray]:
-        """A batch of ``rows`` rows of padding, see ``bertjax.batch.empty``."""
+        """A batch of rows of padding only: every weight is zero, ``input_ids`` holds ``pad_id``."""
         sizes = self.sequence_length, self.max_predictions, self.max_examples_per_row
-        return empty(rows, *sizes, pad_id, self.maker.fields)
+        batch = {name: np.zeros(*field) for name, field in shapes(rows, *sizes, self.maker.fields).items()}
+        batch["input_ids"][:] = pad_id
+        return batch
 
     @property
     def room(self) -> int:
