@@ -58,13 +58,11 @@ class Bert(nnx.Module):
     The model knows no mesh: how attention is computed, how the embedding table is looked up and where arrays are
     pinned to devices come in as functions.
 
-    heads: names in ``model.heads.HEADS``. precision: dtypes of the computation; by default float32.
-    spec: what the layers are made of; by default those of 2018.
-    attend: an attention function (``model.attention``); by default that of the kernel which the config names.
-    backend: the platform it runs on, for a choice of the kernel; by default that of jax.
-    lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
-    constrain: applied to activations [B, S, H] between layers.
-    replicate: brings a small divided parameter to every device before its use.
+    heads: names in ``model.heads.HEADS``. precision: dtypes of the computation. spec: what the layers are made of; by
+    default those of 2018. attend: an attention function (``model.attention``); by default that of the kernel which the
+    config names for ``backend``, by default that of jax. lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
+    constrain: applied to activations [B, S, H] between layers. replicate: brings a small divided parameter to every
+    device before its use.
     """
 
     def __init__(
@@ -113,8 +111,7 @@ class Bert(nnx.Module):
         attention_mask: 1 = token, 0 = padding; without it every position is attended to. example_ids number the
         packed examples of a row from 1, 0 is padding; give one of the two or neither. dropout_seed turns dropout on
         (noise: its old name, for one release). masked_lm_positions int [B, P], cls_positions int [B, E]: see
-        ``BertOutput``.
-        Raises ValueError that names the argument.
+        ``BertOutput``. Raises ValueError that names the argument.
         """
         arguments = self.checked(input_ids, token_type_ids, position_ids, example_ids, attention_mask)
         rows, length = arguments["input_ids"].shape

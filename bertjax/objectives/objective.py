@@ -69,7 +69,7 @@ class MaskedTokens(CrossEntropy):
         return ("unigram_loss",)
 
     def counts(self, batch: Mapping[str, np.ndarray], unigram: np.ndarray) -> dict[str, float]:
-        return {"unigram": unigram_sums(unigram, batch)}
+        return {"unigram": float(-(unigram[batch[self.labels]] * batch[self.weights]).sum())}
 
     def held_out(self, totals: Mapping[str, float]) -> dict[str, float]:
         divisor = totals[f"{self.name}_weight"] + self.epsilon
@@ -184,8 +184,3 @@ def unigram_log_probs(token_counts: np.ndarray) -> np.ndarray:
     """Log probabilities float64 [V] of tokens by their training counts [V], one added to each."""
     counts = token_counts.astype(np.float64) + 1.0
     return np.log(counts / counts.sum())
-
-
-def unigram_sums(log_probs: np.ndarray, batch: Mapping[str, Any]) -> float:
-    """Sum over a batch's masked positions of -log p(original token)."""
-    return float(-(log_probs[batch["masked_lm_ids"]] * batch["masked_lm_weights"]).sum())

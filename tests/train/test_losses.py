@@ -5,7 +5,8 @@ from scipy.special import log_softmax
 
 from bertjax.engine.recorder import throughput
 from bertjax.objectives.losses import PRETRAINING, weighted_cross_entropy
-from bertjax.objectives.objective import unigram_log_probs, unigram_sums
+from bertjax.objectives.mlm import MASKED_LM
+from bertjax.objectives.objective import unigram_log_probs
 
 
 def test_cross_entropy_against_scipy():
@@ -44,7 +45,7 @@ def test_unigram_baseline_is_smoothed():
     log_probs = unigram_log_probs(np.array([0, 8, 0]))
     np.testing.assert_allclose(np.exp(log_probs), [1 / 11, 9 / 11, 1 / 11])
     batch = {"masked_lm_ids": np.array([[1, 0]]), "masked_lm_weights": np.array([[1.0, 0.0]])}
-    assert unigram_sums(log_probs, batch) == pytest.approx(-np.log(9 / 11))
+    assert MASKED_LM.counts(batch, log_probs) == pytest.approx({"unigram": -np.log(9 / 11)})
 
 
 def test_throughput_counts_real_tokens_only():
