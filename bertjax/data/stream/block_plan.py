@@ -11,7 +11,7 @@ import numpy as np
 from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.blocks import Sentences, num_blocks, read_block
 from bertjax.data.stream.examples import Examples
-from bertjax.data.stream.hashing import Purpose, derive, draw
+from bertjax.data.stream.hashing import derive
 from bertjax.data.stream.packing import Rows, pack
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
@@ -59,13 +59,7 @@ def plan_block(
         examples = settings.maker.make(block_of_phase, sentences, settings, seed, epoch)
         lengths = examples.a_length + examples.b_length + settings.maker.special_tokens
         key = derive(seed, epoch, block, number)
-        rows = pack(
-            lengths,
-            settings.sequence_length,
-            settings.max_examples_per_row,
-            tie_bits=draw(derive(key, Purpose.PACKING), np.arange(len(examples))),
-            row_bits=draw(derive(key, Purpose.ROW_ORDER), np.arange(len(examples))),
-        )
+        rows = pack(lengths, settings.sequence_length, settings.max_examples_per_row, key)
         if number < len(cuts):
             sentences = _unread(sentences, examples, rows, read)
     return BlockPlan(examples, rows, lengths, key)

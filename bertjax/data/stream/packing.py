@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertjax.data.stream.hashing import Purpose, derive, draw
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -21,12 +23,14 @@ class Rows:
         return len(self.bounds) - 1
 
 
-def pack(lengths: np.ndarray, row_length: int, max_examples: int, tie_bits: np.ndarray, row_bits: np.ndarray) -> Rows:
+def pack(lengths: np.ndarray, row_length: int, max_examples: int, key: int) -> Rows:
     """Packs examples of ``lengths`` tokens (1 .. row_length, specials included) into rows and shuffles the rows.
 
-    ``tie_bits`` and ``row_bits`` are uint64 draws, one per example: the former order examples of equal length, so that
-    neighbours in a document are separated; the latter order the rows (row_bits[r] for the r-th row opened).
+    Draws by ``key``, one for each example, order examples of equal length, so that neighbours in a document are
+    separated, and the rows (draw r for the r-th row opened).
     """
+    numbers = np.arange(len(lengths))
+    tie_bits, row_bits = (draw(derive(key, purpose), numbers) for purpose in (Purpose.PACKING, Purpose.ROW_ORDER))
     if max_examples == 1:
         return Rows(_order(row_bits), np.arange(len(lengths) + 1))
     # Longest first; of equal length by the draw.

@@ -34,14 +34,10 @@ class SegmentIds(NamedTuple):
     query: jax.Array
     key: jax.Array
 
-    def mask(self) -> jax.Array:
-        """bool [B, 1, Sq, S]: whether a query (third axis) attends to a key (fourth)."""
-        return self.query[:, None, :, None] == self.key[:, None, None, :]
-
 
 def allowed(queries: int, keys: int, segments: SegmentIds | None, window: int | None) -> jax.Array | None:
     """bool [B or 1, 1, Sq, S]: whether a query attends to a key; None: all do."""
-    mask = None if segments is None else segments.mask()
+    mask = None if segments is None else segments.query[:, None, :, None] == segments.key[:, None, None, :]
     if window is None:
         return mask
     near = jnp.abs(jnp.arange(queries)[:, None] - jnp.arange(keys)[None, :]) <= window // 2
