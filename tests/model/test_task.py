@@ -113,8 +113,8 @@ def torch_model(kind, params):
         entry, value = entries(CONFIG)[path], np.asarray(value)
         if path == "embeddings/word_embeddings":
             value = value[: CONFIG.vocab_size]
-        for name, part in zip(entry.names, value if entry.is_stacked else [value], strict=True):
-            tensors[name] = part.T if entry.transposed else part
+        for name, part in zip(entry.names, value if "layers" in entry.spec.axes else [value], strict=True):
+            tensors[name] = part.T if entry.spec.transposed else part
     head = "qa_outputs" if kind == "answering" else "classifier"
     tensors |= {
         f"{head}.weight": np.asarray(params[head]["kernel"]).T,
