@@ -71,7 +71,10 @@ def test_tensors_of_the_layout_are_as_long_as_the_config_says():
     assert found["nsp_head/dense/kernel"][:2] == (("cls.seq_relationship.weight",), (2, 32))
     assert found["mlm_head/bias"][:2] == (("cls.predictions.bias",), (100,))
     kernel = found["encoder/layers/mlp/output/kernel"]
-    assert kernel.names == tuple(f"bert.encoder.layer.{n}.output.dense.weight" for n in range(3)) and kernel.is_stacked
+    assert (
+        kernel.names == tuple(f"bert.encoder.layer.{n}.output.dense.weight" for n in range(3))
+        and "layers" in kernel.spec.axes
+    )
     names = [name for entry in found.values() for name in entry.names]
     assert len(set(names)) == len(names)
 
