@@ -120,7 +120,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
     following = _NEXT_WORD.match(text, match.end())
     if following is None:
         return True
-    first = following[1][0]
+    next_word, first = following[1], following[1][0]
     if first.islower() and not small_starts:
         return False
     if first in ".,;:!?…)]}%&=<>|/":  # a spaced ellipsis, or punctuation within the sentence
@@ -129,16 +129,12 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], small_starts: bo
         return True
     word_at = max(text.rfind(" ", start, match.start()) + 1, start)
     word = text[word_at : match.start()].lstrip(_OPENERS)
-    return _full_stop_ends(text, start, word_at, word, following[1], small_starts)
-
-
-def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: str, small_starts: bool) -> bool:
     if not word:
         return True
-    begins = following.rstrip(".") in _SENTENCE_STARTERS or small_starts
+    begins = next_word.rstrip(".") in _SENTENCE_STARTERS or small_starts
     lower = word.lower()
     at_start = word_at - start < 8 and not text[start:word_at].strip(_OPENERS + " ")
-    if at_start and _ENUMERATOR.match(word) and len(following) > 1 and not small_starts:
+    if at_start and _ENUMERATOR.match(word) and len(next_word) > 1 and not small_starts:
         return False  # "1. Introduction", "IV. The return", and initials at the start: "J. Smith came."
     if len(word) == 1 and word.isalpha() and word.isupper():
         # An initial ("Harry S. Truman") or a letter that ends a sentence ("plan B. The others").
@@ -148,7 +144,7 @@ def _full_stop_ends(text: str, start: int, word_at: int, word: str, following: s
     if lower in _ALWAYS_GOES_ON:
         return False
     if lower in _BEFORE_NUMBER:
-        return not following[0].isdigit() and (lower in ("no", "art", "fig", "in") or begins)
+        return not first.isdigit() and (lower in ("no", "art", "fig", "in") or begins)
     # "in the U.S. The court" against "the U.S. Supreme Court"
     if _INNER_DOTS.match(word) or lower in _MAY_END_SENTENCE:
         return begins
