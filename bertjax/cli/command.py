@@ -49,7 +49,7 @@ def guarded(job: Callable[[], object]) -> int:
 def printing(job: Callable[[], int]) -> int:
     """The exit code of a job that prints to standard output, which may be closed, full or limited in characters."""
     try:
-        with prepared_streams():
+        with prepared_streams("stderr"):
             code = job()
             sys.stdout.flush()
     except KeyboardInterrupt:

@@ -55,27 +55,21 @@ def discard_output(stream: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def lasting(*names: str) -> Iterator[None]:
-    """Within the block the streams of ``sys`` with these names ("stdout", "stderr") never raise."""
-    before = {name: getattr(sys, name) for name in names}
+def prepared_streams(*lasting: str) -> Iterator[None]:
+    """Within the block "stdout" and "stderr" exist and take any character; those that are ``lasting`` never raise."""
+    open_standard_files()
+    before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     for name, stream in before.items():
-        _take_any_character(stream)
-        setattr(sys, name, LastingStream(stream))
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        if name in lasting:
+            setattr(sys, name, LastingStream(stream))
     try:
         yield
     finally:
-        for name, stream in before.items():
-            LastingStream(stream).flush()
-            setattr(sys, name, stream)
-
-
-@contextlib.contextmanager
-def prepared_streams() -> Iterator[None]:
-    """Within the block the standard streams exist and take any character, and standard error can be lost."""
-    open_standard_files()
-    _take_any_character(sys.stdout)
-    with lasting("stderr"):
-        yield
+        for name in lasting:
+            LastingStream(before[name]).flush()
+            setattr(sys, name, before[name])
 
 
 def open_standard_files() -> None:
@@ -91,8 +85,3 @@ def open_standard_files() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", errors="backslashreplace", closefd=False))  # noqa: SIM115
-
-
-def _take_any_character(stream: TextIO | None) -> None:
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TextIO
 
 from bertjax.cli.command import guarded, whole_number
 from bertjax.cli.showing import say
-from bertjax.cli.streams import lasting, prepared_streams
+from bertjax.cli.streams import prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.cluster.watchdog import end_stalled
 from bertjax.errors import STOPPED, UNKNOWN, FlagError
@@ -75,7 +75,7 @@ def as_command(run: Callable[..., object]) -> Callable[[Any, dict[str, Any]], in
 
 def run_in_cluster(cluster: ClusterMember | None, job: Callable[[StopRequest], object]) -> int:
     """The exit code of a job that signals can stop and that needs no output; one of several processes ends here."""
-    with prepared_streams(), lasting("stdout"), StopRequest() as stop:
+    with prepared_streams("stderr", "stdout"), StopRequest() as stop:
         return guarded(lambda: job(stop)) if cluster is None else _one_of_many(cluster, lambda: job(stop))
 
 

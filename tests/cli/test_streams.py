@@ -13,7 +13,7 @@ import pytest
 from bertjax import __main__ as console
 from bertjax.cli.command import printing
 from bertjax.cli.progress import Display
-from bertjax.cli.streams import LastingStream, lasting, prepared_streams
+from bertjax.cli.streams import LastingStream, prepared_streams
 from bertjax.cluster.training_command import run_in_cluster
 from bertjax.errors import DATA, INTERRUPTED
 
@@ -102,7 +102,7 @@ def test_a_job_ends_with_its_own_exit_code_whoever_watches(gone, monkeypatch):
 
 def test_streams_are_given_back(capsys):
     before = sys.stdout, sys.stderr
-    with prepared_streams(), lasting("stdout"):
+    with prepared_streams("stderr", "stdout"):
         print("seen", flush=True)
         print("caf\u00e9 \udcff")
     assert (sys.stdout, sys.stderr) == before
