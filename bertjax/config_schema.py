@@ -121,18 +121,16 @@ def build(kind: type, tree: Any, path: str) -> Any:
         if value is None and "follows" in fields[key].metadata:
             continue
         if typing.get_origin(types[key]) is collections.abc.Mapping:
-            values[key] = _named(typing.get_args(types[key])[1], value, path, key, fields[key].metadata["example"])
+            if not isinstance(value, Mapping) or not value:
+                example = f"{path}{key}.{fields[key].metadata['example']}"
+                raise ConfigError(f"{path}{key} must hold at least one section, such as {example}")
+            inner = typing.get_args(types[key])[1]
+            values[key] = {name: build(inner, one, f"{path}{key}.{name}.") for name, one in value.items()}
         elif dataclasses.is_dataclass(types[key]):
             values[key] = build(types[key], value, f"{path}{key}.")
         else:
             values[key] = _checked(value, types[key], fields[key].metadata, path + key)
     return kind(**values)
-
-
-def _named(kind: Any, sections: Any, path: str, key: str, example: str) -> dict[str, Any]:
-    if not isinstance(sections, Mapping) or not sections:
-        raise ConfigError(f"{path}{key} must hold at least one section, such as {path}{key}.{example}")
-    return {name: build(kind, value, f"{path}{key}.{name}.") for name, value in sections.items()}
 
 
 def _walk(config: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:

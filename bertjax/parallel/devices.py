@@ -1,5 +1,6 @@
 """What is known about devices: peak rates, memory, bandwidths. One table, for MFU and for ``bertjax.plan``."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,16 +76,9 @@ def memory_limit(device: Any) -> int:
     split it as before. A device that is not there (``bertjax.plan``) has what the table says.
     """
     if device.platform != "cpu":
-        stats, chip = _memory_stats(device), chip_of(device)
-        if "bytes_limit" in stats:
-            return int(stats["bytes_limit"])
-        if chip:
+        with contextlib.suppress(jax.errors.JaxRuntimeError, AttributeError, KeyError):
+            return int((device.memory_stats() or {})["bytes_limit"])
+        # A device of another machine, or one that is only compiled for.
+        if chip := chip_of(device):
             return chip.memory
     return host_memory() // max(1, len([d for d in jax.local_devices() if d.platform == "cpu"]))
-
-
-def _memory_stats(device: Any) -> dict[str, int]:
-    try:
-        return device.memory_stats() or {}
-    except (jax.errors.JaxRuntimeError, AttributeError):  # of another machine, or only compiled for
-        return {}
