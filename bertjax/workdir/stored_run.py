@@ -32,26 +32,19 @@ class StoredRun:
     config: RunConfig
     recorded: Mapping[str, Any]
 
-    @property
-    def steps(self) -> list[int]:
-        """The steps that are there now, ascending."""
-        return step_numbers(self.workdir / "checkpoints")
-
-    def checked_step(self, step: int | None) -> int:
-        """``step``, or the newest; raises ModelFileError if there is no such checkpoint."""
-        steps = self.steps
+    def check_step(self, step: int | None) -> None:
+        """Raises ModelFileError if the run has no checkpoint of ``step``; None: no checkpoint."""
+        steps = step_numbers(self.workdir / "checkpoints")
         if step is not None and step not in steps:
             raise ModelFileError(
                 f"{self.workdir} has no checkpoint of step {step}; there are {', '.join(map(str, steps))}"
             )
         if not steps:
             raise ModelFileError(f"the run in {self.workdir} has no checkpoint yet")
-        return steps[-1] if step is None else step
 
-    def check(self, step: int | None = None) -> int:
-        """The step, by default the newest, whose checkpoint was made with this config and tokenizer. Raises
-        ModelFileError."""
-        return self._of_step(step, lambda chosen: self._record(chosen)["step"])
+    def check(self) -> None:
+        """Raises ModelFileError if the newest checkpoint was not made with this config and tokenizer."""
+        self._of_step(None, self._record)
 
     def weights(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """(step, nested float32 parameters as NumPy arrays), by default of the newest step.
@@ -77,7 +70,7 @@ class StoredRun:
         return self._tokenizer
 
     def _of_step(self, step: int | None, use: Callable[[int], T]) -> T:
-        self.checked_step(step)
+        self.check_step(step)
 
         def read(chosen: int) -> T:
             try:
@@ -127,5 +120,5 @@ def open_run(path: str | Path) -> StoredRun:
     except (ConfigError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path / 'config.json'} cannot be read: {' '.join(str(error).split())}") from None
     run = StoredRun(path, config, recorded)
-    run.checked_step(None)
+    run.check_step(None)
     return run
