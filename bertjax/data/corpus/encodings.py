@@ -40,17 +40,13 @@ _UNPACKED = {".gz": "gzip -dc", ".xz": "xz -dc", ".lzma": "xz -dc", ".zst": "zst
 @dataclass
 class Decoded:
     """Counts of the bytes of one source: ``read``; ``replaced``, which include ``nuls``; ``multibyte``: those after
-    the first byte of a valid character beyond ASCII. sample: lines and texts that were not valid."""
+    the first byte of a valid character beyond ASCII. sample: lines and texts that were not valid, to guess from."""
 
     read: int = 0
     replaced: int = 0
     nuls: int = 0
     multibyte: int = 0
     sample: bytearray = field(default_factory=bytearray)
-
-    def keep(self, data: bytes) -> None:
-        """Keeps a sample for guessing the encoding."""
-        self.sample += data[: SAMPLE_BYTES - len(self.sample)]
 
 
 def wide_encoding(head: bytes) -> str | None:

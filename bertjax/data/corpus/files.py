@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, Decoded, refuse_wide
+from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, SAMPLE_BYTES, Decoded, refuse_wide
 from bertjax.errors import DataError
 
 # A longer line of a text file is read as several lines; a longer line of JSON is skipped.
@@ -159,7 +159,7 @@ class Report:
         return text
 
     def _replaced(self, count: int, data: bytes) -> None:
-        self.source.keep(data)
+        self.source.sample += data[: SAMPLE_BYTES - len(self.source.sample)]
         self.replaced_bytes += count
         self.source.replaced += count
 
