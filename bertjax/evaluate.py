@@ -37,10 +37,10 @@ from typing import Any
 
 from bertjax.cli.command import ArgumentParser, guarded, integer
 from bertjax.cli.paths import given_path
-from bertjax.cli.showing import note
+from bertjax.cli.showing import note, plain
 from bertjax.config import nearest
-from bertjax.errors import ConfigError
-from bertjax.evaluation.suites import SUITES, suite_named
+from bertjax.errors import ConfigError, ModelFileError
+from bertjax.evaluation import SUITES, suite_named
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -63,30 +63,34 @@ def run(
 
     Raises ConfigError that names the argument, DataError that names file and line, ModelFileError.
     """
+    import jax
+
     from bertjax.cli.progress import progress_bar
-    from bertjax.errors import ModelFileError
     from bertjax.evaluation.suite import checked_options
+    from bertjax.model.precision import precision_named
 
     chosen = suite_named(suite)
-    settings = checked_options(suite, chosen, options)
+    settings = checked_options(suite, chosen.OPTIONS, options)
     is_path = isinstance(model, str | Path)
     if is_path != (tokenizer is None):
         raise ConfigError("tokenizer goes with a model that is not a path, and only with one")
-    if data is None and is_path:
+    if data is None and is_path and hasattr(chosen, "data_of"):
         data = chosen.data_of(model)
     if data is None:
         raise ConfigError(f"the suite {suite!r} needs --data=PATH; see --help for what it may be")
+    if not is_path and precision is not None:
+        raise ConfigError("precision is for a model that is loaded; a model in memory has its own")
+    if precision not in (None, *PRECISIONS):
+        raise ConfigError(f"precision = {precision!r}; {nearest(str(precision), PRECISIONS)}")
     origin = str(model) if is_path else None
     if is_path:
         with warnings.catch_warnings(action="ignore"):  # of heads that the suite does not use
             model, tokenizer = chosen.load(model)
-        getattr(model, "bert", model).precision = _precision(precision or "float32")
-    elif precision is not None:
-        raise ConfigError("precision is for a model that is loaded; a model in memory has its own")
+        getattr(model, "bert", model).precision = precision_named(precision or "float32", jax.default_backend())
     began = time.monotonic()
     with progress_bar() as show:
-        examples = chosen.read(data, tokenizer, model, settings)
-        result = chosen.score(model, tokenizer, examples.items, settings, show)
+        examples, notes = chosen.read(data, tokenizer, model, settings)
+        result = chosen.score(model, tokenizer, examples, settings, show)
     if not result.scores:
         why = "; ".join(f"{name} is undefined, as {reason}" for name, reason in result.undefined.items())
         raise ModelFileError(f"{origin or 'model'}: it has no score: {why}")
@@ -97,20 +101,10 @@ def run(
         "suite": suite,
         "model": origin,
         "data": str(data) if isinstance(data, str | Path) else None,
-        **dataclasses.asdict(result) | {"warnings": [*examples.warnings, *result.warnings]},
-        "options": {name: getattr(settings, name) for name in chosen.options},
+        **dataclasses.asdict(result) | {"warnings": [*notes, *result.warnings]},
+        "options": {name: getattr(settings, name) for name in chosen.OPTIONS},
         "seconds": round(time.monotonic() - began, 3),
     }
-
-
-def _precision(name: str) -> Any:
-    import jax
-
-    from bertjax.model.precision import precision_named
-
-    if name not in PRECISIONS:
-        raise ConfigError(f"precision = {name!r}; {nearest(str(name), PRECISIONS)}")
-    return precision_named(name, jax.default_backend())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -157,9 +151,45 @@ def _run(options: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    from bertjax.evaluation.score_table import print_result
+    print_result(result, suite_named(options.suite).FORMATS, Console())
 
-    print_result(result, suite_named(options.suite).formats, Console())
+
+def print_result(result: dict[str, Any], formats: dict[str, str], console: Any) -> None:
+    """Prints what ``run`` returned as a table, on rich's Console. formats: score name -> format of its numbers."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    from bertjax.evaluation.suite import LEVEL
+    from bertjax.tasks.scores import score_title
+
+    # Few lines between the columns: the longest names of BLiMP fit into 80 characters.
+    title = f"{result['suite']}: {result['model'] or 'model'} on {result['data'] or 'data in memory'}"
+    table = Table("", box=SIMPLE, title=Text(plain(title)), title_justify="left", title_style="bold")
+    for name in ("score", f"{LEVEL:.0%} interval", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    main, undefined = next(iter(result["scores"])), result.get("undefined", {})
+    shown = lambda name: plain(score_title(name, result["facts"].get("positive_label")))
+
+    def add_row(name: str, kind: str, score: dict[str, Any], style: str | None = None) -> None:
+        value, low, high = (format(score[part], formats.get(kind, ".4f")) for part in ("value", "low", "high"))
+        table.add_row(Text(name), value, f"{low} .. {high}", f"{score['count']:,}", style=style)
+
+    for heading, groups in reversed(result["groups"].items()):  # the finest first, the whole last
+        table.add_row(Text(plain(f"{main} by {heading.replace('_', ' ')}")), style="italic")
+        for group, score in groups.items():
+            add_row(plain(group), main, score)
+        table.add_section()
+    for name, score in result["scores"].items():
+        add_row(shown(name), name, score, "bold")
+    for name in undefined:
+        table.add_row(Text(shown(name)), "undefined", "", "", style="bold")
+    console.print(table)
+    facts = result["facts"] | {"seconds": f"{result['seconds']:.1f}"}
+    lines = [f"{shown(name)} is undefined: {reason}" for name, reason in undefined.items()]
+    figures = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items())
+    for line in [*lines, "  ".join(figures).replace("_", " ")]:
+        console.print(plain(line), markup=False, highlight=False)
 
 
 if __name__ == "__main__":

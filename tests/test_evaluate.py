@@ -13,7 +13,7 @@ import bertjax
 from bertjax.data.corpus.prepared import prepare
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.evaluate import main
-from bertjax.evaluation.suites import SUITES, suite_named
+from bertjax.evaluation import SUITES, suite_named
 from bertjax.text.vocabulary import train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -75,7 +75,7 @@ def test_every_suite_gives_json_and_a_table(place, capsys, suite):
     assert code == 0 and "95% interval" in out and all(group in out for group in result["groups"].get("UID", {}))
     for name, score in result["scores"].items():
         cells = [line for line in out.splitlines() if line.startswith(f"  {name} ")][-1].split()
-        spec = suite_named(suite).formats[name]
+        spec = suite_named(suite).FORMATS[name]
         expected = [name, format(score["value"], spec), format(score["low"], spec), "..", format(score["high"], spec)]
         assert cells == [*expected, str(score["count"])]
 

@@ -25,7 +25,7 @@ from bertjax.data.corpus.text_warnings import TextCounts, check_known, unknown_l
 from bertjax.data.stream.pipeline import EVALUATION_SEED, evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import ConfigError, DataError, ModelFileError
-from bertjax.evaluation.suite import Examples, Options, Result, Suite, check_fits, measured, origin_of
+from bertjax.evaluation.suite import Options, Read, Result, check_fits, measured, origin_of
 from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.interop.models import load_pair
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -36,6 +36,9 @@ from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 from bertjax.workdir.config_json import recorded_config
 
+OPTIONS = ("limit", "max_length", "batch_tokens", "seed")
+FORMATS = {"loss": ".4f", "perplexity": ".2f", "accuracy": ".2%", "unigram_loss": ".4f", "gain": ".4f"}
+load = partial(load_pair, for_pretraining=True, required=("mlm_head",))
 _ROW_LENGTH = 128  # that of the first phase of pretraining: every model has seen it
 _MASKED = 0.15
 _SAMPLE_CHARACTERS = 1_000_000
@@ -51,7 +54,7 @@ class HeldOut:
     facts: dict[str, Any]
 
 
-def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
+def read(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Read:
     """The held-out split of a prepared corpus, or all text of a corpus SPEC or a list of texts, as ``HeldOut``.
 
     The baseline counts the training split of a prepared corpus. For other text it counts the text itself: no unigram
@@ -71,26 +74,29 @@ def read_text(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) ->
             raise DataError(f"prepared corpus {data} was made with another tokenizer than the model's; give the text")
         known = TextCounts.of(prepared)
         check_known(known, tokenizer)
-        lines = [unknown_line(known, tokenizer)] if known.share > WARN_ABOVE else []
-        counts, kind = prepared.token_counts, prepared.manifest["held_out"]["kind"]
-        facts = _facts(prepared.held_out, kind)
-        return Examples(HeldOut(prepared.held_out, settings, unigram_log_probs(counts), facts), lines)
-    if not isinstance(data, str | Path | Iterable):
+        warnings = [unknown_line(known, tokenizer)] if known.share > WARN_ABOVE else []
+        corpus, unigram = prepared.held_out, unigram_log_probs(prepared.token_counts)
+        # How the text came to be held out; "copy" is training text.
+        facts = {"held_out_kind": prepared.manifest["held_out"]["kind"]}
+    elif isinstance(data, str | Path | Iterable):
+        report = Report()
+        sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
+        sample: list[str] = []
+        corpus = corpus_of_documents(_kept(read_sentences(sources, report), sample), tokenizer)
+        share, line = unknown_warning(tokenizer, sample, "the text")
+        if line is not None and share > REFUSE_ABOVE:
+            raise DataError(line)  # the score would be that of predicting [UNK]
+        if not corpus.num_tokens:
+            raise DataError(f"{origin_of(data)}: there is no text in it")
+        counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)
+        unigram = np.log(np.maximum(counts, 1) / counts.sum())
+        facts = {"held_out_kind": "given", "replaced_bytes": report.replaced_bytes}
+        facts |= {"skipped_lines": report.skipped_lines}
+        warnings = [*report.damaged, *([line] if line else [])]
+    else:
         raise ConfigError(f"data must be a corpus SPEC or a list of texts, not {type(data).__name__}")
-    report = Report()
-    sources = open_sources([data]) if isinstance(data, str | Path) else [TextList(list(data))]
-    sample: list[str] = []
-    corpus = corpus_of_documents(_kept(read_sentences(sources, report), sample), tokenizer)
-    share, line = unknown_warning(tokenizer, sample, "the text")
-    if line is not None and share > REFUSE_ABOVE:
-        raise DataError(line)  # the score would be that of predicting [UNK]
-    if not corpus.num_tokens:
-        raise DataError(f"{origin_of(data)}: there is no text in it")
-    counts = np.bincount(corpus.tokens, minlength=tokenizer.vocab_size)
-    own = np.log(np.maximum(counts, 1) / counts.sum())
-    facts = {"replaced_bytes": report.replaced_bytes, "skipped_lines": report.skipped_lines}
-    lines = [*report.damaged, *([line] if line else [])]
-    return Examples(HeldOut(corpus, settings, own, _facts(corpus, "given") | facts), lines)
+    facts = {"documents": corpus.num_documents, "tokens": corpus.num_tokens} | facts
+    return HeldOut(corpus, settings, unigram, facts), warnings
 
 
 def _kept(documents: Iterable[list[str]], sample: list[str]) -> Iterator[list[str]]:
@@ -103,12 +109,7 @@ def _kept(documents: Iterable[list[str]], sample: list[str]) -> Iterator[list[st
         yield document
 
 
-def _facts(corpus: Corpus, kind: str) -> dict[str, Any]:
-    """kind: how the text came to be held out; "copy" is training text."""
-    return {"documents": corpus.num_documents, "tokens": corpus.num_tokens, "held_out_kind": kind}
-
-
-def score_text(
+def score(
     model: Bert,
     tokenizer: Tokenizer,
     text: HeldOut,
@@ -116,20 +117,18 @@ def score_text(
     show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
-    """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows.
-
-    Intervals: rows are drawn.
-    """
+    """loss (nats), perplexity, accuracy, unigram_loss and gain = unigram_loss - loss; ``limit`` counts rows. Intervals:
+    rows are drawn."""
     length = text.settings.sequence_length
     size, most = placement.rows(options.tokens_at_once // length), options.limit or 2**62
     graphdef, params = split_params(model)
     columns: list[list[np.ndarray]] = []
     expected = min(most, -(-text.corpus.num_tokens // length))  # about: rows hold special tokens as well
     batches = evaluation_batches(text.corpus, tokenizer, text.settings, size, most, EVALUATION_SEED + options.seed)
-    for number, batch in enumerate(batches, start=1):
+    results = placement.results(partial(_row_sums, graphdef, params), ((batch, batch) for batch in batches))
+    for number, (batch, (losses, hits)) in enumerate(results, start=1):
         weights = batch["masked_lm_weights"]
         baseline = -(text.unigram[batch["masked_lm_ids"]] * weights).sum(axis=1)
-        losses, hits = placement.get(_row_sums(graphdef, params, placement.put(batch)))
         used = weights.any(axis=1)
         columns.append([values[used].astype(np.float64) for values in (losses, hits, baseline, weights.sum(axis=1))])
         show("predicting masked tokens", min(number * size, expected), expected)
@@ -158,20 +157,10 @@ def _row_sums(graphdef: Any, params: Any, batch: Any) -> tuple[jax.Array, jax.Ar
     return jax.vmap(weighted_cross_entropy)(logits, batch["masked_lm_ids"], batch["masked_lm_weights"])
 
 
-def corpus_of_run(path: str | Path) -> Path | None:
+def data_of(path: str | Path) -> Path | None:
     """The prepared corpus that the run in a workdir was trained on, if it still exists."""
     recorded = recorded_config(given_path(path, "model", ModelFileError), needed=("identity",))
     if recorded is None or "corpus" not in recorded:  # no run, or one of fine-tuning
         return None
     found = corpora.find_prepared(recorded["corpus"]["fingerprint"], recorded["corpus"]["path"])
     return None if found is None else found.path
-
-
-SUITE = Suite(
-    load=partial(load_pair, for_pretraining=True, required=("mlm_head",)),
-    read=read_text,
-    score=score_text,
-    options=("limit", "max_length", "batch_tokens", "seed"),
-    formats={"loss": ".4f", "perplexity": ".2f", "accuracy": ".2%", "unigram_loss": ".4f", "gain": ".4f"},
-    data_of=corpus_of_run,
-)

@@ -5,8 +5,8 @@ them; nothing is trained.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bertjax.cli.progress import ReportProgress
 from bertjax.config import nearest
 from bertjax.data.corpus.files import ending
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.suite import Examples, Options, Result, Score, Suite, check_fits, column_names, scored
+from bertjax.evaluation.suite import Options, Read, Result, Score, check_fits, column_names, scored
 from bertjax.inference.batches import ONE_DEVICE, Placement
 from bertjax.inference.embed import embed
 from bertjax.interop.models import load_pair, model_folder
@@ -31,23 +31,15 @@ from bertjax.tasks.tables import Columns, read_texts
 from bertjax.text.coverage import unknown_warning
 from bertjax.text.tokenizer import Tokenizer
 
+OPTIONS = ("limit", "max_length", "pooling", "columns", "batch_tokens", "seed")
+FORMATS = {"spearman": ".2f", "pearson": ".2f"}
 _LEAST_LENGTH = 5  # of embed
 _TEXT_LENGTH = 32  # tokens of a batch for each text, about
 _TEXTS_AT_ONCE = 512  # between two updates of the progress
 
 
-@dataclass(frozen=True)
-class ScoredPairs:
-    """Pairs of texts, and how similar people find them."""
-
-    first: list[str]
-    second: list[str]
-    scores: np.ndarray  # float64 [n]
-
-
-def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Examples:
-    """The first ``limit`` pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score), as
-    ``ScoredPairs``.
+def read(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Read:
+    """``TextExample``s: the first ``limit`` pairs of a .csv, .tsv or .jsonl file, or of a list of (text, text, score).
 
     Columns are found by their usual names; a file without a header holds text, text, score unless ``options.columns``
     says otherwise. Raises DataError that names file and line.
@@ -63,28 +55,28 @@ def read_scored(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) 
         examples = read_texts(path, _columns(path, options.columns), "regression", warnings.append)
     else:
         examples = _in_memory(data, warnings.append)
-    first, second = [example.text for example in examples], [example.second for example in examples]
-    if None in second:
-        raise DataError(f"{examples[second.index(None)].where}: one text; a pair has two and a score")
-    scores = np.array([example.label for example in examples], np.float64)
-    if len(set(scores[: options.limit])) < 2:
-        raise DataError(f"{examples[0].where}: all scores are the same, so nothing can correlate with them")
-    first, second = first[: options.limit], [str(text) for text in second][: options.limit]
-    _, line = unknown_warning(tokenizer, [*first, *second], "the texts")
-    warnings += [line] if line else []
-    return Examples(ScoredPairs(first, second, scores[: options.limit]), warnings)
+    if single := next((example for example in examples if example.second is None), None):
+        raise DataError(f"{single.where}: one text; a pair has two and a score")
+    pairs = examples[: options.limit]
+    if len({pair.label for pair in pairs}) < 2:
+        raise DataError(f"{pairs[0].where}: all scores are the same, so nothing can correlate with them")
+    _, line = unknown_warning(
+        tokenizer, [*(pair.text for pair in pairs), *(pair.second for pair in pairs)], "the texts"
+    )
+    return pairs, warnings + ([line] if line else [])
 
 
-def score_cosines(
+def score(
     model: Bert,
     tokenizer: Tokenizer,
-    pairs: ScoredPairs,
+    pairs: list[TextExample],
     options: Options,
     show: ReportProgress,
     placement: Placement = ONE_DEVICE,
 ) -> Result:
     """spearman and pearson correlation of cosines and human scores, times 100."""
-    texts = list(dict.fromkeys(pairs.first + pairs.second))
+    sides: Any = [pair.text for pair in pairs], [pair.second for pair in pairs]
+    texts = list(dict.fromkeys(itertools.chain(*sides)))
     place = {text: index for index, text in enumerate(texts)}
     vectors = []
     size = placement.rows(options.tokens_at_once // _TEXT_LENGTH)
@@ -94,9 +86,10 @@ def score_cosines(
         vectors.append(embed(model, tokenizer, texts[begin : begin + _TEXTS_AT_ONCE], **settings))
         show("embedding texts", min(begin + _TEXTS_AT_ONCE, len(texts)), len(texts))
     rows = np.concatenate(vectors).astype(np.float64)
-    one, other = (rows[[place[text] for text in side]] for side in (pairs.first, pairs.second))
-    found = scored("embedding", (one * other).sum(axis=1), pairs.scores, (), options.seed)
-    none = undefined_scores("embedding", (one * other).sum(axis=1), pairs.scores)
+    one, other = (rows[[place[text] for text in side]] for side in sides)
+    cosines, scores = (one * other).sum(axis=1), np.array([pair.label for pair in pairs], np.float64)
+    found = scored("embedding", cosines, scores, (), options.seed)
+    none = undefined_scores("embedding", cosines, scores)
     times_100 = {n: Score(100 * s.value, 100 * s.low, 100 * s.high, s.count) for n, s in found.items() if n not in none}
     return Result(times_100, facts={"texts": len(texts)}, undefined=none)
 
@@ -123,15 +116,6 @@ def _in_memory(data: Any, warn: Warn) -> list[TextExample]:
     return text_examples([row[:2] for row in rows], [row[2] for row in rows], kind="regression", warn=warn)
 
 
-def _load(path: str | Path) -> tuple[Bert, Tokenizer]:
+def load(path: str | Path) -> tuple[Bert, Tokenizer]:
     embedding_settings(model_folder(path), 1)  # refuses modules that compute other vectors
     return load_pair(path, for_pretraining=False)
-
-
-SUITE = Suite(
-    load=_load,
-    read=read_scored,
-    score=score_cosines,
-    options=("limit", "max_length", "pooling", "columns", "batch_tokens", "seed"),
-    formats={"spearman": ".2f", "pearson": ".2f"},
-)

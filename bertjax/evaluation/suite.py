@@ -1,10 +1,10 @@
-"""What a suite is: it reads its data, then scores models on it."""
+"""What the suites share: options, scores with intervals, and checks of what they are given."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -19,15 +19,16 @@ _BATCH_TOKENS = {"cpu": 2048}  # what fills the cores and stays in their caches
 _BATCH_TOKENS_OF_ACCELERATORS = 65536
 
 
+# What a suite has read, and warnings about it, a line each.
+Read = tuple[Any, Sequence[str]]
+
+
 @dataclass(frozen=True)
 class Options:
-    """Options of suites; each takes some of them (``Suite.options``).
-
-    limit: the most examples, counted as the suite says. max_length: tokens of a row or text. batch_tokens: tokens, with
-    padding, that a device takes at once; results depend on it by rounding only. pooling: see ``bertjax.embed``.
-    columns: those of the text, the second text and the label in a labelled file: names from its header or numbers from
-    0, separated by commas. seed: of masks and of the bootstrap.
-    """
+    """Each suite takes some of them (its ``OPTIONS``). limit: the most examples, counted as the suite says.
+    max_length: tokens of a row or text. batch_tokens: tokens, with padding, that a device takes at once; results depend
+    on it by rounding only. pooling: see ``bertjax.embed``. columns: names from the header or numbers from 0, separated
+    by commas, for text, second text and label. seed: of masks and of the bootstrap."""
 
     limit: int | None = None
     max_length: int | None = None
@@ -66,40 +67,14 @@ class Result:
     undefined: dict[str, str] = field(default_factory=dict)
 
 
-class Examples(NamedTuple):
-    """What a suite has read, in a form of its own. warnings: about it, a line each."""
-
-    items: Any
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A way to score models.
-
-    load: path of a model -> (model, tokenizer). read: ``(data, tokenizer, model, options)`` -> ``Examples``, all
-    checked; data is what the caller gave, a path or examples in memory, and only the configs of the model are used.
-    score: ``(model, tokenizer, items, options, show)``, and ``placement`` for the model of a run on its mesh. options:
-    the fields of ``Options`` that it takes. formats: score name -> how it is shown, else ".4f". data_of: finds the
-    data of a model where none is given, else None.
-    """
-
-    load: Callable[[Any], tuple[Any, Any]]
-    read: Callable[[Any, Any, Any, Options], Examples]
-    score: Callable[..., Result]
-    options: tuple[str, ...]
-    formats: dict[str, str] = field(default_factory=dict)
-    data_of: Callable[[Any], Any] = lambda path: None
-
-
-def checked_options(name: str, suite: Suite, given: dict[str, Any]) -> Options:
+def checked_options(name: str, allowed: Sequence[str], given: dict[str, Any]) -> Options:
     """The options of a suite, with defaults for None. Raises ConfigError that names the option."""
     given = {option: value for option, value in given.items() if value is not None}
     known = {f.name for f in dataclasses.fields(Options)}
     for option, value in given.items():
-        if option not in suite.options:
+        if option not in allowed:
             why = f"the suite {name!r} has no such option" if option in known else "no such option"
-            raise ConfigError(f"{option} = {value!r}: {why}; {nearest(option, suite.options)}")
+            raise ConfigError(f"{option} = {value!r}: {why}; {nearest(option, allowed)}")
         least = 0 if option == "seed" else 1
         if option not in ("pooling", "columns") and (type(value) is not int or not least <= value < 2**31):
             raise ConfigError(f"{option} = {value!r} must be a whole number, {least} at least")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertjax.cluster.environment import ClusterMember
     from bertjax.cluster.watchdog import Heartbeat
-    from bertjax.finetune.start import Source
+    from bertjax.finetune.model_and_examples import Source
 
 
 def run(
@@ -52,6 +52,6 @@ def run(
             raise ConfigError(f"no {name}; give one with --{name}=PATH, or set config.{key}")
     opened = opened_workdir(workdir, resolved, to_dict(resolved), cluster, bind, on_stall, say)
     with opened as (folder, _, display, processes):
-        from bertjax.finetune.trials import train_all
+        from bertjax.finetune.trials import run_trials
 
-        return train_all(resolved, sources, folder, should_stop, display, processes)
+        return run_trials(resolved, sources, folder, should_stop, display, processes)

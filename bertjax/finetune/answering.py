@@ -11,18 +11,9 @@ from bertjax.finetune.batching import Rows, joined
 from bertjax.finetune.settings import FinetuneConfig
 from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
+from bertjax.tasks import squad_metrics
 from bertjax.tasks.examples import QuestionExample, named
 from bertjax.tasks.scores import SCORES
-from bertjax.tasks.squad_metrics import (
-    answer_tokenizer,
-    best_scores,
-    counted_in_characters,
-    has_answer,
-    has_unanswerable,
-    null_margins,
-    question_scores,
-    token_f1,
-)
 from bertjax.tasks.windows import QuestionRow, QuestionWindows, RankedAnswers, all_answers, question_windows
 from bertjax.text.tokenizer import Tokenizer
 
@@ -33,7 +24,7 @@ def answering_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     task = TaskConfig("answering", **{key: getattr(run.model, key) for key in keys})
     train, learned = _rows(data.train, data.tokenizer, task)
     evaluation, asked = _rows(data.eval, data.tokenizer, task)
-    with_none = has_unanswerable(data.train) or has_unanswerable(data.eval)
+    with_none = squad_metrics.has_unanswerable(data.train) or squad_metrics.has_unanswerable(data.eval)
     # SQuAD 2.0's f1 is that of no answer where its score is the highest; one chosen by these questions is best_f1's.
     threshold = 0.0 if with_none else None
 
@@ -41,9 +32,11 @@ def answering_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         found = all_answers(asked, outputs, task.max_answer, with_none)
         texts = lambda above: {q.id: one.best(above).text for q, one in zip(data.eval, found, strict=True)}
         scores = SCORES["answering"](texts(threshold), data.eval)
-        if has_unanswerable(data.eval):  # with the best thresholds for these questions, as the official evaluation
-            answered = has_answer(data.eval), null_margins([one.null_margin for one in found])
-            scores |= best_scores(*question_scores(texts(None), data.eval), *answered)
+        if squad_metrics.has_unanswerable(data.eval):
+            # With the best thresholds for these questions, as the official evaluation.
+            exact, f1 = squad_metrics.question_scores(texts(None), data.eval)
+            margins = squad_metrics.null_margins([one.null_margin for one in found])
+            scores |= squad_metrics.best_scores(exact, f1, squad_metrics.has_answer(data.eval), margins)
         details = lambda: {"labels": [], "errors": _errors(data.eval, found, threshold)}
         return Outcome(scores, details, {"null_threshold": threshold})
 
@@ -53,7 +46,7 @@ def answering_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         notes.append(
             f"contexts come in windows of {task.max_length} tokens: {windows:,} further ones of the training data"
         )
-    by_character = counted_in_characters(question.context for question in data.eval)
+    by_character = squad_metrics.counted_in_characters(question.context for question in data.eval)
     if by_character:
         notes.append(
             f"answers are compared by characters, not by words, in {by_character:,} of the {len(data.eval):,} "
@@ -109,14 +102,9 @@ def _cautions(
 def _rows(
     examples: Sequence[QuestionExample], tokenizer: Tokenizer, task: TaskConfig
 ) -> tuple[Rows, list[QuestionWindows]]:
-    asked = question_windows(
-        tokenizer,
-        [example.question for example in examples],
-        [example.context for example in examples],
-        max_length=task.max_length,
-        stride=task.stride,
-        max_question=task.max_question,
-    )
+    questions, contexts = [example.question for example in examples], [example.context for example in examples]
+    settings = {"max_length": task.max_length, "stride": task.stride, "max_question": task.max_question}
+    asked = question_windows(tokenizer, questions, contexts, **settings)
     labels = [_label(example, one, row) for example, one in zip(examples, asked, strict=True) for row in one.rows]
     rows = joined(
         [(row.input_ids, row.token_type_ids) for one in asked for row in one.rows], labels=np.array(labels, np.int32)
@@ -146,8 +134,8 @@ def _errors(
     wrong = []
     for question, one in zip(examples, found, strict=True):
         best, golds = one.best(threshold), [answer.text for answer in question.answers or ()]
-        words = answer_tokenizer(question.context)
-        is_right = any(token_f1(best.text, gold, words) > 0 for gold in golds) if golds else not best.text
+        words = squad_metrics.answer_tokenizer(question.context)
+        is_right = any(squad_metrics.token_f1(best.text, gold, words) > 0 for gold in golds) if golds else not best.text
         if not is_right:
             said = {"label": golds[0] if golds else "", "predicted": best.text, "probability": best.probability}
             wrong.append({"text": question.question, "second": question.context} | said)

@@ -25,9 +25,7 @@ IGNORED = -1
 @dataclass(frozen=True)
 class Rows:
     """Tokenised rows, one after the other. ``starts`` int64 [N + 1] divides input_ids and token_type_ids, int32 [T].
-
-    labels: one value (of any shape) per row, by field of the batch. token_labels: int32 [T], one per token.
-    """
+    labels: one value (of any shape) per row, by field of the batch. token_labels: int32 [T], one per token."""
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray
@@ -70,11 +68,6 @@ class Batches:
         self.row_lengths = best_lengths(np.sort(self._lengths)[::-1][::batch_size], limit, worth / filled)
         self._epoch = lru_cache(maxsize=2)(self._planned)
 
-    @property
-    def longest(self) -> int:
-        """The longest row length of all batches."""
-        return int(self.row_lengths[-1])
-
     def training(self, seed: int, index: int) -> tuple[np.ndarray, int]:
         """(row numbers [rows], -1 for padding; row length) of batch ``index`` of a run."""
         epoch, number = divmod(index, self.per_epoch)
@@ -100,7 +93,7 @@ class Batches:
         return {name: array if array.dtype == np.float32 else array.astype(np.int32) for name, array in batch.items()}
 
     def slots(self, seed: int, first: int, last: int) -> int:
-        """Token places, padding included, of the batches ``first`` .. ``last`` - 1 of a run."""
+        """Token positions, padding included, of the batches ``first`` .. ``last`` - 1 of a run."""
         return sum(self.rows * self.training(seed, index)[1] for index in range(first, last))
 
     def _planned(self, seed: int, epoch: int) -> list[np.ndarray]:

@@ -12,12 +12,11 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.finetune import objectives
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, Room, TaskSetup, compared
+from bertjax.finetune.task_setup import MOST_ERRORS, Decided, Labelled, Outcome, TaskSetup, compared
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.labels import label_ids, label_map, positive_label, unused_labels
 from bertjax.tasks.scores import always_undefined
-from bertjax.text.tokenizer import Tokenizer
 
 _LISTED = "; a label that training has not counts as an error where config.data.labels lists it with all others"
 
@@ -60,10 +59,9 @@ def text_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     names, kind, own_kind = labels_of(run, data.train), run.task, _KINDS[run.task]
     positive = positive_label(names, run.data.positive_label) if kind == "classification" else None
     task = TaskConfig(kind, names, run.model.max_length, run.model.classifier_dropout, positive_label=positive)
-    room = Room.of(run, data)
     own, held_out = label_ids(data.train, names), label_ids(data.eval, names, _LISTED)
-    train, truncated = text_rows(data.train, data.tokenizer, room, labels=own)
-    evaluation, truncated_there = text_rows(data.eval, data.tokenizer, room, labels=held_out)
+    train, truncated = text_rows(run, data, data.train, labels=own)
+    evaluation, truncated_there = text_rows(run, data, data.eval, labels=held_out)
     counts = np.bincount(own, minlength=len(names)) if own.dtype == np.int32 else own.sum(axis=0)
     weights, decided = _weights(run, data, names, counts), {}
     if positive is not None and positive != names[1]:
@@ -79,7 +77,7 @@ def text_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         return compared(kind, predictions, held_out, names, errors, **own_scores)
 
     none = always_undefined(kind, held_out, names, **own_scores)
-    notes = room.notes(truncated, len(train), truncated_there, len(evaluation))
+    notes = data.truncation_notes(run, truncated, len(train), truncated_there, len(evaluation))
     if positive is not None:
         notes.append(f"f1, precision and recall are of the label {positive!r} (config.data.positive_label)")
     return TaskSetup(
@@ -143,9 +141,7 @@ def labels_of(run: FinetuneConfig, train: Sequence[Any]) -> tuple[str, ...]:
 
 def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray) -> Any:
     """float32 [C] or None, by ``config.training.class_weights``; "balanced" is N / (C * count), as scikit-learn's.
-
-    Raises ConfigError.
-    """
+    Raises ConfigError."""
     given = run.training.class_weights
     if given is None:
         return None
@@ -165,11 +161,11 @@ def class_weights(run: FinetuneConfig, names: Sequence[str], counts: np.ndarray)
 
 
 def text_rows(
-    examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room, **labels: np.ndarray
+    run: FinetuneConfig, data: Labelled, examples: Sequence[TextExample], **labels: np.ndarray
 ) -> tuple[Rows, int]:
     """(rows, how many were truncated). Raises DataError."""
     texts = [example.text if example.second is None else (example.text, example.second) for example in examples]
-    return room.rows(texts, [example.where for example in examples], tokenizer, **labels)
+    return data.rows(run, texts, [example.where for example in examples], **labels)
 
 
 def _errors(

@@ -13,11 +13,10 @@ from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.batching import Rows
 from bertjax.finetune.objectives import contrastive, cosent
 from bertjax.finetune.settings import FinetuneConfig
-from bertjax.finetune.task_setup import Decided, Labelled, Outcome, Room, TaskSetup
+from bertjax.finetune.task_setup import Decided, Labelled, Outcome, TaskSetup
 from bertjax.model.task import TaskConfig
 from bertjax.tasks.examples import TextExample
 from bertjax.tasks.scores import SCORES, undefined_scores
-from bertjax.text.tokenizer import Tokenizer
 
 _CHUNK = 1024  # first texts that are compared with all candidates at once
 _LOSSES = {"contrastive": contrastive, "cosent": cosent}
@@ -40,13 +39,10 @@ def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
     loss = _loss_of(run, data)
     scored = scores_of(data.eval) is not None
     eval_loss = "cosent" if scored and run.training.embedding_loss != "contrastive" else "contrastive"
-    per_pair = 2 + max(
-        most_negatives(data.train) if loss == "contrastive" else 0, 0 if scored else most_negatives(data.eval)
-    )
-    room = Room.of(run, data)
-    train = pair_rows(data.train, data.tokenizer, room, per_pair)
-    evaluation = pair_rows(data.eval, data.tokenizer, room, per_pair)
-    _refuse_what_tells_nothing(run, data, loss, train, evaluation)
+    with_negatives = [data.train] * (loss == "contrastive") + [data.eval] * (not scored)
+    per_pair = 2 + max(map(most_negatives, with_negatives), default=0)
+    train, evaluation = (pair_rows(run, data, part, per_pair) for part in (data.train, data.eval))
+    _refuse_uninformative_data(run, data, loss, train, evaluation)
     train_rows, eval_rows = _labelled(train, loss), _labelled(evaluation, eval_loss)
 
     def outcome(outputs: list[np.ndarray]) -> Outcome:
@@ -59,20 +55,20 @@ def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         return Outcome(SCORES["embedding"](cosines, evaluation.scores), dict, undefined=none)
 
     of_train, of_eval = (int((pairs.texts >= 0).sum()) for pairs in (train, evaluation))
-    train_notes, train_cautions = _said_of(train, "training")
-    eval_notes, eval_cautions = _said_of(evaluation, "evaluation")
-    truncated = room.notes(train.truncated, of_train, evaluation.truncated, of_eval)
-    notes = [*truncated, _USED[loss], *train_notes, *eval_notes]
+    notes = data.truncation_notes(run, train.truncated, of_train, evaluation.truncated, of_eval)
+    notes.append(_USED[loss])
+    warnings: list[str] = []
+    decided: dict[str, Decided] = {}
+    for pairs, rows, name in ((train, train_rows, "training"), (evaluation, eval_rows, "evaluation")):
+        _describe(pairs, name, notes, warnings)
+        if "texts" in rows.labels:  # older runs took every pair to belong together, and every other text not to
+            decided[f"equal texts in {name}"] = Decided("not told from each other")
     if loss != eval_loss:
         notes.append(
             f"the loss of the evaluation pairs is {_NAMES[eval_loss]}, as they have {'a' if scored else 'no'} score"
         )
     if loss == "contrastive" and train.scores is not None:
         notes.append("the scores of the training pairs are not used")
-    # What is not as it was when every pair belonged together, and every other text did not.
-    told = (("training", train_rows), ("evaluation", eval_rows))
-    equal = [f"equal texts in {name}" for name, rows in told if "texts" in rows.labels]
-    decided = dict.fromkeys(equal, Decided("not told from each other"))
     if loss != "contrastive":
         decided["training.embedding_loss"] = Decided(loss, _CONTRASTIVE)
     elif eval_loss != "contrastive":
@@ -89,14 +85,14 @@ def embedding_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         per_example=per_pair,
         # A pair in the wrong place adds its difference of cosines by the temperature, which one batch in many has.
         loss_unit=1.0 if loss == "contrastive" else max(1.0, 0.5 / run.training.temperature),
-        cautions=[*train_cautions, *eval_cautions],
+        cautions=warnings,
         eval_objective=None if loss == eval_loss else make(eval_loss),
         decided=decided,
     )
 
 
 def _loss_of(run: FinetuneConfig, data: Labelled) -> str:
-    """ "contrastive" or "cosent". Raises DataError where the pairs have not what the loss needs."""
+    """ "contrastive" or "cosent". Raises DataError if the pairs lack what the loss needs."""
     scores, first = scores_of(data.train), data.train[0].where
     loss = run.training.embedding_loss or ("contrastive" if scores is None else "cosent")
     if loss == "cosent" and scores is None:
@@ -109,25 +105,24 @@ def _loss_of(run: FinetuneConfig, data: Labelled) -> str:
     return loss
 
 
-def _refuse_what_tells_nothing(run: FinetuneConfig, data: Labelled, loss: str, train: Pairs, evaluation: Pairs) -> None:
-    """Raises DataError, ConfigError where nothing can be learned, or nothing be known of it: one second text, all
-    scores the same, or one pair a batch."""
+def _refuse_uninformative_data(run: FinetuneConfig, data: Labelled, loss: str, train: Pairs, evaluation: Pairs) -> None:
+    """Raises DataError, ConfigError if nothing can be learned, or evaluated: a single second text, equal scores, or one
+    pair a batch."""
     of_train = f"where every pair belongs together, use {_CONTRASTIVE}"
     of_eval = "a correlation needs pairs with different ones; without scores, pairs are scored by the nearest text"
-    for pairs, examples, scores, way_out in (
+    for pairs, examples, scores, fix in (
         (train, data.train, None if loss == "contrastive" else train.scores, of_train),
         (evaluation, data.eval, evaluation.scores, of_eval),
     ):
-        first, count = examples[0].where, len(examples)
-        if scores is None and pairs.candidates == 1:
+        first, count, others = examples[0].where, len(examples), pairs.texts[:, 1:]
+        if scores is None and len(np.unique(others[others >= 0])) == 1:
             what = "is one pair" if count == 1 else f"are {count:,} pairs with the same second text"
             raise DataError(
-                f"{first}: there {what}; a text is told from those of other pairs, so that two different second "
-                "texts, or a negative, are the least"
+                f"{first}: there {what}; contrastive loss needs at least two different second texts, or a negative"
             )
         if scores is not None and np.ptp(scores) == 0:
             which = f"all {count:,} scores are" if count > 1 else "the score of the only pair is"
-            raise DataError(f"{first}: {which} {scores[0]:g}, which is no order of pairs; {way_out}")
+            raise DataError(f"{first}: {which} {scores[0]:g}, so there is nothing to rank; {fix}")
     if run.training.batch_size == 1 and not (loss == "contrastive" and most_negatives(data.train)):
         raise ConfigError(
             "config.training.batch_size = 1: an embedding is learned from the pairs of a batch beside each other; use "
@@ -167,11 +162,6 @@ class Pairs(NamedTuple):
     scores: np.ndarray | None
     truncated: int
 
-    @property
-    def candidates(self) -> int:
-        """How many different texts are second ones or negatives."""
-        return len(np.unique(self.texts[:, 1:][self.texts[:, 1:] >= 0]))
-
 
 def scores_of(examples: Sequence[TextExample]) -> np.ndarray | None:
     """float32 [N], or None where no pair has a score. Raises DataError where only some have one."""
@@ -185,7 +175,7 @@ def scores_of(examples: Sequence[TextExample]) -> np.ndarray | None:
     return np.array([example.label for example in with_score], np.float32) if with_score else None
 
 
-def pair_rows(examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room, per_pair: int) -> Pairs:
+def pair_rows(run: FinetuneConfig, data: Labelled, examples: Sequence[TextExample], per_pair: int) -> Pairs:
     """Raises DataError for a text without a second one, and see ``scores_of``."""
     texts, places, there = [], [], np.zeros((len(examples), per_pair), bool)
     for number, example in enumerate(examples):
@@ -195,7 +185,7 @@ def pair_rows(examples: Sequence[TextExample], tokenizer: Tokenizer, room: Room,
         there[number, : len(own)] = True
         texts += own
         places += [example.where] * len(own)
-    rows, truncated = room.rows(texts, places, tokenizer)
+    rows, truncated = data.rows(run, texts, places)
     numbers: dict[bytes, int] = {}
     equal = [numbers.setdefault(ids.tobytes(), len(numbers)) for ids in np.split(rows.input_ids, rows.starts[1:-1])]
     found = np.full(there.shape, -1, np.int32)
@@ -210,10 +200,10 @@ def most_negatives(examples: Sequence[TextExample]) -> int:
     return max(len(example.negatives) for example in examples)
 
 
-def _said_of(pairs: Pairs, what: str) -> tuple[list[str], list[str]]:
-    """(notes on pairs that repeat others, and on negatives; cautions on texts that are equal). what: "training" or
+def _describe(pairs: Pairs, what: str, notes: list[str], warnings: list[str]) -> None:
+    """Adds notes on pairs that repeat others, and on negatives; warnings of texts that are equal. what: "training" or
     "evaluation"."""
-    notes, cautions, texts, count = [], [], pairs.texts, len(pairs.texts)
+    texts, count = pairs.texts, len(pairs.texts)
     repeated = count - len(np.unique(texts[:, :2], axis=0))
     several = int((np.unique(texts[texts >= 0], return_counts=True)[1] > 1).sum())
     if several:
@@ -225,18 +215,17 @@ def _said_of(pairs: Pairs, what: str) -> tuple[list[str], list[str]]:
         negatives = texts[:, 2:] >= 0
         notes.append(
             f"{int(negatives.any(axis=1).sum()):,} of {count:,} {what} pairs have negatives, {int(negatives.sum()):,} "
-            "in all, which every pair of their batch is told from"
+            "in all, used as negatives for every pair of their batch"
         )
     if same := int((texts[:, 0] == texts[:, 1]).sum()):
-        cautions.append(
+        warnings.append(
             f"{same:,} of {count:,} {what} pairs are a text and itself: their cosine is 1 whatever the model has "
             "learned, but for dropout"
         )
     if wrong := int((texts[:, :2, None] == texts[:, None, 2:]).any(axis=(1, 2)).sum()):
-        cautions.append(
+        warnings.append(
             f"{wrong:,} of {count:,} {what} pairs have a negative that is one of their own texts; it is not used"
         )
-    return notes, cautions
 
 
 class Ranks(NamedTuple):

@@ -42,8 +42,8 @@ def classes(class_weights: jax.Array | None) -> Objective:
 def multi_label(class_weights: jax.Array | None, positive_weights: jax.Array | None = None) -> Objective:
     """Binary cross entropy of every label on its own, labels float32 [B, C]; hits are single decisions.
 
-    class_weights [C]: of a label among the others. positive_weights [C]: of what has a label, against what has it not
-    (``pos_weight`` of torch's BCEWithLogitsLoss, which divides by the number of decisions, too).
+    class_weights [C]: of a label among the others. positive_weights [C]: ``pos_weight`` of torch's BCEWithLogitsLoss,
+    which divides by the number of decisions, too.
     """
 
     def per_label(batch: Batch) -> jax.Array:
@@ -58,8 +58,10 @@ def multi_label(class_weights: jax.Array | None, positive_weights: jax.Array | N
         hits = (logits > 0) == (labels > 0.5)
         return {"loss": jnp.sum(losses * per_label(batch)), "hits": jnp.sum(hits * batch["weights"][:, None])}
 
-    decisions = lambda batch: jnp.sum(batch["weights"]) * batch["labels"].shape[1]
-    return mean(lambda batch: {"loss": jnp.sum(per_label(batch)), "hits": decisions(batch)}, sums)
+    def weights(batch: Batch) -> Values:
+        return {"loss": jnp.sum(per_label(batch)), "hits": jnp.sum(batch["weights"]) * batch["labels"].shape[1]}
+
+    return mean(weights, sums)
 
 
 def regression() -> Objective:
@@ -84,11 +86,11 @@ def answering() -> Objective:
 
 
 def contrastive(temperature: float, per_pair: int = 2) -> Objective:
-    """Each text is told from those of the other pairs of the batch, its own negatives and theirs.
+    """A text should be closer to its partner than to the other texts of the batch, and all negatives.
 
     Cross entropy over the cosines by ``temperature`` (Henderson et al. 2017; van den Oord et al. 2018), from the first
-    texts to the second and the negatives, and from the second to the first. What is known to belong to a text - equal
-    to it, or paired with it by a pair of the batch - is no rival of it.
+    texts to the second and the negatives, and from the second to the first. Rivals of a text exclude those that are
+    equal to it, or paired with it by a pair of the batch.
     """
 
     def sums(output, batch: Batch) -> Values:
@@ -114,8 +116,8 @@ def contrastive(temperature: float, per_pair: int = 2) -> Objective:
 
 
 def _belongs(texts: jax.Array, weights: jax.Array, others: list[slice], per_pair: int) -> jax.Array:
-    """bool [P, P * (per_pair - 1)]: candidates that are no rivals of a first text, but for its own second one; places
-    without a text among them."""
+    """bool [P, P * (per_pair - 1)]: candidates, other than its partner, that are not rivals of a first text, and places
+    without a text."""
     texts = jnp.where(weights > 0, texts, -1)
     first, second = texts[0::per_pair], texts[1::per_pair]
     candidates = jnp.concatenate([texts[rows] for rows in others])

@@ -94,56 +94,36 @@ class Labelled(NamedTuple):
     tokenizer: Tokenizer
     positions: int | None = None
 
-
-class Room(NamedTuple):
-    """Tokens of a row; texts over ``max_length`` are truncated, those over ``most`` refused (None: truncated, too).
-    positions: the longest row that the model takes."""
-
-    max_length: int
-    most: int | None
-    positions: int | None = None
-
-    @classmethod
-    def of(cls, run: FinetuneConfig, data: Labelled) -> Room:
-        """What has more tokens than the model has positions can be refused: no longer rows would hold it."""
-        return cls(run.model.max_length, data.positions if run.data.too_long == "refuse" else None, data.positions)
-
     def rows(
-        self, texts: Sequence[Text], places: Sequence[str], tokenizer: Tokenizer, **labels: np.ndarray
+        self, run: FinetuneConfig, texts: Sequence[Text], places: Sequence[str], **labels: np.ndarray
     ) -> tuple[Rows, int]:
-        """(a row for each text or pair, how many were truncated, the longer text of a pair first).
-
-        places: where each stands. Raises DataError.
-        """
-        encoded = encode_texts(tokenizer, texts, self.max_length)
+        """(a row for each text or pair, how many were truncated, the longer text of a pair first). places: where each
+        stands. Raises DataError for what not even the model's positions hold, if the config refuses such texts."""
+        encoded = encode_texts(self.tokenizer, texts, run.model.max_length)
+        most = self.positions if run.data.too_long == "refuse" else None
         for one, place in zip(encoded, places, strict=True):
-            if self.most is not None and one.full_length > self.most:
+            if most is not None and one.full_length > most:
                 raise DataError(
-                    f"{place}: {one.full_length:,} tokens are more than the {self.most:,} positions of the model; "
+                    f"{place}: {one.full_length:,} tokens are more than the {most:,} positions of the model; "
                     "shorten the text, or have such texts truncated with --config.data.too_long=truncate"
                 )
         rows = joined([(one.input_ids, one.token_type_ids) for one in encoded], **labels)
         return rows, sum(one.is_truncated for one in encoded)
 
-    def notes(self, train: int, of_train: int, evaluation: int, of_eval: int) -> list[str]:
+    def truncation_notes(self, run: FinetuneConfig, train: int, of_train: int, eval: int, of_eval: int) -> list[str]:
         """One line on texts that were truncated, if any were."""
-        if not train + evaluation:
-            return []
-        more = f"; the model has {self.positions} positions, --config.model.max_length={self.positions} uses them all"
-        return [
-            f"{train:,} of {of_train:,} training and {evaluation:,} of {of_eval:,} evaluation texts have more than "
-            f"config.model.max_length = {self.max_length} tokens and are truncated to these"
-            + more
-            * (self.positions is not None and self.positions > self.max_length)
-        ]
+        length, most = run.model.max_length, self.positions
+        more = f"; the model has {most} positions, --config.model.max_length={most} uses them all"
+        line = (
+            f"{train:,} of {of_train:,} training and {eval:,} of {of_eval:,} evaluation texts have more than "
+            f"config.model.max_length = {length} tokens and are truncated to these"
+        )
+        return [line + more * (most is not None and most > length)] if train + eval else []
 
 
 def with_metric(setup: TaskSetup, run: FinetuneConfig) -> TaskSetup:
-    """The setup with the metric of the config, the first score where it names none.
-
-    Raises ConfigError for a name that is no score of the task, DataError for one that is undefined on its evaluation
-    data whatever is predicted.
-    """
+    """The setup with the metric of the config, the first score where it names none. Raises ConfigError for a name that
+    is no score of the task, DataError for one that is undefined on its evaluation data whatever is predicted."""
     given = run.training.metric
     if given is None and not setup.never_defined:
         return setup

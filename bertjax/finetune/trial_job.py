@@ -1,7 +1,9 @@
 """From a config, a model and a task to the functions of a run: forward pass, optimizer, steps, batches."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,23 +20,15 @@ from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
-from bertjax.engine.recorder import Stage, StepCost
+from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
-from bertjax.engine.sizes import (
-    check_batch,
-    check_divides,
-    check_model,
-    parts_of,
-    rows_that_fit,
-    split_caution,
-)
+from bertjax.engine.sizes import check_batch, check_divides, check_model, parts_of, rows_that_fit, split_caution
 from bertjax.engine.state import TrainState, with_params
 from bertjax.engine.step import jit_train_step
 from bertjax.errors import ConfigError
-from bertjax.finetune.ahead import Ahead
 from bertjax.finetune.batching import Batches
+from bertjax.finetune.model_and_examples import Start
 from bertjax.finetune.settings import FinetuneConfig, Trial
-from bertjax.finetune.start import Start
 from bertjax.finetune.task_setup import TaskSetup
 from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
@@ -51,6 +45,43 @@ FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
 # Unrolled layers take an eighth off a short step on a CPU, and some seconds more to compile for each row length.
 UNROLLED_FROM = {"cpu": 1000}  # steps
+
+
+# On a GPU a compile autotunes kernels, and needs an idle device.
+COMPILED_AHEAD_ON = ("cpu",)
+COMPILING_THREADS = 2  # a compile keeps a core and a half busy; tracing is Python, one at a time
+
+
+class CompiledAhead:
+    """A jitted function whose programs, each under a key, can be compiled before they are called. A run of several
+    processes compiles nothing ahead, as all have to compile in the same order."""
+
+    def __init__(self, function: Any):
+        self._function = function
+        self._programs: dict[Any, Future[Any]] = {}
+
+    def __call__(self, key: Any, *arguments: Any) -> Any:
+        """The function's result; the first call with a key waits for its program, or compiles it."""
+        program = self._programs.get(key)
+        return self._function(*arguments) if program is None else program.result()(*arguments)
+
+    @contextlib.contextmanager
+    def compiling(self, arguments: Mapping[Any, Callable[[], tuple[Any, ...]]]) -> Iterator[None]:
+        """While the block runs, threads compile for these shapes (ShapeDtypeStructs with shardings, by key), in order.
+        A call compiles what they have not begun by then."""
+        is_possible = jax.process_count() == 1 and jax.default_backend() in COMPILED_AHEAD_ON
+        threads = ThreadPoolExecutor(COMPILING_THREADS, thread_name_prefix="compiling")
+        for key, shapes in arguments.items():
+            if is_possible and key not in self._programs:
+                self._programs[key] = threads.submit(self._compiled, shapes)
+        try:
+            yield
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self._programs = {key: made for key, made in self._programs.items() if not made.cancelled()}
+
+    def _compiled(self, shapes: Callable[[], tuple[Any, ...]]) -> Any:
+        return self._function.lower(*shapes()).compile()
 
 
 @dataclass(frozen=True)
@@ -70,21 +101,11 @@ class TrialJob(Job):
     schedule: Callable[[Any], Schedule]
     train_batches: Batches
     eval_batches: Batches
+    eval_objective: Objective
+    steps: int
     parts: int
     cautions: list[str]
     programs: dict[Any, Any]
-
-    @property
-    def steps(self) -> int:
-        return self.trial.epochs * self.train_batches.per_epoch
-
-    @property
-    def eval_objective(self) -> Objective:
-        return self.setup.eval_objective or self.setup.objective
-
-    def stages(self) -> list[Stage]:
-        size = self.train_batches.per_epoch
-        return [Stage(f"epoch {n + 1}", n * size + 1, (n + 1) * size) for n in range(self.trial.epochs)]
 
     def forward(self, params: Any, batch: Batch, dropout_seed: Any) -> Any:
         return super().forward(held(params, self.rates), batch, dropout_seed)
@@ -92,13 +113,14 @@ class TrialJob(Job):
     def initial_state(self) -> TrainState:
         return with_params(super().initial_state(), self.params)
 
-    def train_step(self) -> Ahead:
+    def train_step(self) -> CompiledAhead:
         """``step(row length, state, batch, seed, learning rate)``, a program for each row length."""
 
         def step(state: TrainState, batch: Batch, seed: jax.Array, learning_rate: jax.Array):
             return self.pure_step(self.schedule(learning_rate), seed, self.parts)(state, batch)
 
-        return self._program("train", lambda: Ahead(jit_train_step(step, self.state_shapes(), self.mesh, constants=2)))
+        compiled = CompiledAhead(jit_train_step(step, self.state_shapes(), self.mesh, constants=2))
+        return self.programs.setdefault(("train", self.trial.epochs), compiled)
 
     @property
     def constants(self) -> tuple[np.generic, ...]:
@@ -131,42 +153,27 @@ class TrialJob(Job):
             values = output.embeddings if output.logits is None else output.logits
             return values, self.eval_objective.sums(output, batch), self.eval_objective.weights(batch)
 
-        make = lambda: jax.jit(
-            predict,
-            in_shardings=(shardings_of(self.state_shapes().params), batch_sharding(self.mesh)),
-            out_shardings=NamedSharding(self.mesh, PartitionSpec()),
-        )
-        return self._program("predict", make)
-
-    def _program(self, name: str, make: Callable[[], Any]) -> Any:
-        """That of a trial before with as many epochs, or a new one."""
-        key = name, self.trial.epochs
-        if key not in self.programs:
-            self.programs[key] = make()
-        return self.programs[key]
+        divided = shardings_of(self.state_shapes().params), batch_sharding(self.mesh)
+        jitted = jax.jit(predict, in_shardings=divided, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
+        return self.programs.setdefault(("predict", self.trial.epochs), jitted)
 
     def cost(self, length: int) -> StepCost:
-        """Token places and FLOPs of a step with rows of this length."""
-        rows = self.train_batches.rows
-        return StepCost(
-            rows * length, rows * train_flops_per_row(self.model_config, length, 0, self.setup.task.num_positions)
-        )
+        """Token positions and FLOPs of a step with rows of this length."""
+        rows, positions = self.train_batches.rows, self.setup.task.num_positions
+        return StepCost(rows * length, rows * train_flops_per_row(self.model_config, length, 0, positions))
 
 
 def make_job(
     run: FinetuneConfig, trial: Trial, start: Start, setup: TaskSetup, mesh: Mesh, programs: dict[Any, Any]
 ) -> TrialJob:
-    """programs: one dict for all trials of a run, empty at first.
-
-    Raises ConfigError if the model or the batch cannot be divided as the config says.
-    """
+    """programs: one dict for all trials of a run, empty at first. Raises ConfigError if the model or the batch cannot
+    be divided as the config says."""
     model = start.model
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
     check_model(model, run.precision, mesh, row, batch_loss)
     check_batch("config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, PREFETCH)
-    first = start.make(setup.task, trial.seed)
-    params = jax.tree.map(np.asarray, split_params(first)[1])
+    params = jax.tree.map(np.asarray, split_params(start.make(setup.task, trial.seed))[1])
     training = run.training
     if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:
         raise ConfigError(
@@ -191,10 +198,16 @@ def make_job(
     specs = parameter_specs(abstract)
     shape = {"decay": run.optimizer.schedule, "power": run.optimizer.power}
     warmup = round(training.warmup_fraction * steps)
-    most = run.parallel.rows_per_device or rows_that_fit(
-        model, run.precision, mesh, train_batches.longest, 0, batch_loss
-    )
-    parts = parts_of(train_batches.rows // shards, most)
+    cautions = list(setup.cautions)
+    if warmup >= steps:
+        cautions.append(
+            f"config.training.warmup_fraction = {training.warmup_fraction:g} is all of the {steps} steps: the rate "
+            "only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
+        )
+    rows, longest = train_batches.rows // shards, int(train_batches.row_lengths[-1])  # on a device
+    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, longest, 0, batch_loss)
+    cautions += split_caution("config.training.batch_size", training.batch_size, rows, most, "about ")
+    parts = parts_of(rows, most)
     if parts > 1 and setup.per_example > 1:
         raise ConfigError(
             f"an embedding batch cannot be done in {parts} parts, as its pairs are compared with each other; "
@@ -218,31 +231,21 @@ def make_job(
         schedule=lambda peak: warmup_then_decay(peak, warmup, steps, **shape, decay_from=warmup),
         train_batches=train_batches,
         eval_batches=make_batches(setup.eval),
+        eval_objective=setup.eval_objective or setup.objective,
+        steps=steps,
         parts=parts,
-        cautions=[*setup.cautions, *_cautions(run, steps, warmup, train_batches.rows // shards, most)],
+        cautions=cautions,
         programs=programs,
     )
 
 
-def _cautions(run: FinetuneConfig, steps: int, warmup: int, rows: int, most: int) -> list[str]:
-    """One warning for each key whose value is probably a mistake, with a fix. rows: of a step on a device."""
-    lines = []
-    if warmup >= steps:
-        lines.append(
-            f"config.training.warmup_fraction = {run.training.warmup_fraction:g} is all of the {steps} steps: the rate "
-            f"only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
-        )
-    return lines + split_caution("config.training.batch_size", run.training.batch_size, rows, most, "about ")
-
-
 def describe_job(job: TrialJob) -> list[str]:
-    count = sum(x.size for x in jax.tree.leaves(job.params))
-    batches = job.train_batches
+    count, batches, trial = sum(x.size for x in jax.tree.leaves(job.params)), job.train_batches, job.trial
     split = f" in {job.parts} parts" if job.parts > 1 else ""
     return [
         *job.describe(f"{job.setup.task.kind}: {count:,}", job.model_config),
-        f"{job.trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, "
-        f"rows of up to {batches.longest} tokens, learning rate {job.trial.learning_rate:g}, seed {job.trial.seed}",
+        f"{trial.epochs} epochs of {batches.per_epoch:,} steps of {job.run.training.batch_size} examples{split}, rows "
+        f"of up to {batches.row_lengths[-1]} tokens, learning rate {trial.learning_rate:g}, seed {trial.seed}",
     ]
 
 

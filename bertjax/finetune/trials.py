@@ -15,19 +15,22 @@ from bertjax import unfinished
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import translated_record
+from bertjax.engine.fit import Session
 from bertjax.engine.machine import versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_setup
 from bertjax.finetune.classification import text_setup
 from bertjax.finetune.embedding import embedding_setup
+from bertjax.finetune.model_and_examples import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.settings import FinetuneConfig, Trial, identity_items, of_trial, trials
-from bertjax.finetune.start import examples_fingerprint, open_start, read_examples
 from bertjax.finetune.tagging import tagging_setup
 from bertjax.finetune.task_setup import LOSS, Labelled, TaskSetup, of_summary, with_metric
-from bertjax.finetune.trial import train
+from bertjax.finetune.trial import train_trial
+from bertjax.finetune.trial_job import make_job
 from bertjax.interop.exported import check_replaceable
 from bertjax.interop.huggingface import put_in_place
+from bertjax.parallel.agreement import any_of
 from bertjax.parallel.deterministic import check_sums
 from bertjax.parallel.mesh import make_mesh
 from bertjax.reporting import refresh_report
@@ -46,7 +49,7 @@ TASK_SETUPS: dict[str, Callable[[FinetuneConfig, Labelled], TaskSetup]] = {
 }
 
 
-def train_all(
+def run_trials(
     run: FinetuneConfig,
     sources: Mapping[str, Any],
     workdir: Path,
@@ -57,16 +60,13 @@ def train_all(
     """See ``bertjax.finetune.run``. sources: model, train, eval."""
     check_optimizer(run.optimizer.name)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    session = Session(workdir, mesh, display, processes, any_of(mesh, should_stop), refresh_report)
     if run.deterministic:
         check_sums()
     start = open_start(sources["model"], run)
     warnings: list[str] = []
-    data = Labelled(
-        read_examples(sources["train"], run, held_out=False, warn=warnings.append),
-        read_examples(sources["eval"], run, held_out=True, warn=warnings.append),
-        start.tokenizer,
-        start.model.max_position_embeddings,
-    )
+    read = lambda part: read_examples(sources[part], run, held_out=part == "eval", warn=warnings.append)
+    data = Labelled(read("train"), read("eval"), start.tokenizer, start.model.max_position_embeddings)
     begins_with = {
         "model": start.fingerprint,
         # The fingerprint of earlier versions, so that their runs resume.
@@ -80,17 +80,18 @@ def train_all(
     labels = setup.task.labels
     counts = [label_counts(labels, data.train, data.eval)] if labels and run.task != "regression" else []
     begins = not has_checkpoint(workdir) and not (workdir / RUNS).is_dir()  # a resumed run keeps what it began with
-    doubts = [
+    cautions = [
+        *dict.fromkeys(warnings),
         *label_warnings(run.task, labels, data.train, data.eval, run.data.separator),
         *data_warnings(data.train, data.eval),
         *unknown_text_warnings(start.tokenizer, data.train, "the training data", begins),
         *unknown_text_warnings(start.tokenizer, data.eval, "the evaluation data", begins),
+        *setup.cautions,
     ]
-    cautions = [*dict.fromkeys(warnings), *doubts, *setup.cautions]
     setup = replace(setup, notes=[*counts, *setup.notes], cautions=cautions)
     for rows in (setup.train, setup.eval):
         if rows.token_type_ids.max(initial=0) >= start.model.type_vocab_size:
-            raise ConfigError(f"the model in {start.path} knows 1 kind of text; two that are read together need 2")
+            raise ConfigError(f"the model in {start.path} has type_vocab_size 1; text pairs need 2")
     display.say(f"{run.task}: {len(data.train):,} examples to train on, {len(data.eval):,} to evaluate on")
     for note in setup.notes:
         display.say(note)
@@ -112,7 +113,8 @@ def train_all(
                 advice += "".join(f", or go on as it began with {way}" for way in ways if way)
                 check_same_items(recorded["identity"], identity, own, advice)
         identity = processes.share(f"identity of {trial.name}", identity)
-        return train(run, trial, start, setup, identity, mesh, own, should_stop, display, processes, programs)
+        job = make_job(run, trial, start, setup, mesh, programs)
+        return train_trial(job, start.tokenizer, identity, replace(session, workdir=own))
 
     todo = trials(run)
     if len(todo) == 1 and not (workdir / RUNS).is_dir():
@@ -129,19 +131,18 @@ def train_all(
         if summary is None:
             summary = train_one(trial, own)
         else:
-            display.say("  it has come to its end before")
+            display.say("  already finished")
         summaries.append(summary)
     best, summary = combined(todo, summaries)
     if processes.first:
         keep_best(workdir, todo[best], summary)
-        with processes.progress.pause("writing the report"):
-            refresh_report(workdir, display.say)
+    session.report()
     display.table(table_of(summary))
     return summary
 
 
 def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The summary of a trial that came to its end with the same identity and left its model; else None."""
+    """The summary of a trial that finished with the same identity and left its model; else None."""
     try:
         recorded = translated_record(json.loads((workdir / "config.json").read_text()))
         same = recorded["identity"] == json.loads(json.dumps(identity_when_begun(recorded, identity)))
@@ -156,8 +157,8 @@ def finished_summary(workdir: Path, identity: dict[str, Any]) -> dict[str, Any] 
 def combined(trials: Sequence[Trial], summaries: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     """(number of the best trial, its summary with ``runs``, ``mean`` and ``spread`` of all).
 
-    The best has the best value of the metric, of equals the first; one without a value is behind all others. mean,
-    spread (standard deviation of a sample, 0 of one): over the runs that have a value.
+    The best has the best value of the metric, the first of equals; trials without a value come last. mean, spread
+    (standard deviation of a sample, 0 of one): over the runs that have a value.
     """
     values = [of_summary(summary) for summary in summaries]
     best = max(range(len(summaries)), key=lambda n: (-math.inf if values[n] is None else values[n], -n))

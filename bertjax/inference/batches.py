@@ -1,6 +1,6 @@
 """Texts through a compiled model: batches of similar lengths in few shapes, on one device or a mesh."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +28,19 @@ class Placement:
     def rows(self, per_shard: int) -> int:
         """Rows of a batch with that many for each shard, at least one."""
         return max(1, per_shard) * self.shards
+
+    def results(
+        self, run: Callable[[Any], Any], batches: Iterable[tuple[Any, dict[str, np.ndarray]]]
+    ) -> Iterator[tuple[Any, Any]]:
+        """(key, results in NumPy) of every (key, batch on the host), a batch late: the devices always have work."""
+        waiting: list[tuple[Any, Any]] = []
+        for key, batch in batches:
+            waiting.append((key, run(self.put(batch))))
+            if len(waiting) > 1:
+                done, results = waiting.pop(0)
+                yield done, self.get(results)
+        for done, results in waiting:
+            yield done, self.get(results)
 
 
 ONE_DEVICE = Placement()

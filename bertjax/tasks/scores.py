@@ -273,7 +273,7 @@ def format_scores(
     return ", ".join([*parts, *[f"{title(name)} undefined ({reason})" for name, reason in undefined.items()]])
 
 
-def defined_scores(scores: Mapping[str, float], undefined: Mapping[str, str]) -> dict[str, float]:
+def defined_scores(scores: Mapping[str, Any], undefined: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in scores.items() if name not in undefined}
 
 

@@ -50,6 +50,6 @@ def run(
 
     opened = opened_workdir(workdir, resolved, to_dict(resolved), cluster, bind, on_stall, say, on_record)
     with opened as (folder, recorded, display, processes):
-        from bertjax.train.pretraining import train
+        from bertjax.train.pretraining import pretrain
 
-        return train(resolved, folder, recorded, should_stop, display, processes)
+        return pretrain(resolved, folder, recorded, should_stop, display, processes)

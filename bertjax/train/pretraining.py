@@ -1,5 +1,6 @@
 """The whole of a pretraining run, top to bottom: corpus, model, state, phases, result, summary."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from bertjax import unfinished
 from bertjax.cli.progress import Display
@@ -19,13 +20,13 @@ from bertjax.data.stream.masking import check_words
 from bertjax.data.stream.pipeline import Batches, evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER, ExampleSettings
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.fit import Evaluation, Interrupted, Session, Training, fit, restore
+from bertjax.engine.fit import Evaluation, Session, Training, fit, restore
 from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import Stage
 from bertjax.engine.state import with_params
-from bertjax.evaluation.inline_suites import InlineSuites, in_words
+from bertjax.evaluation.during_training import InlineSuites, in_words, over
 from bertjax.inference.batches import Placement
 from bertjax.interop.models import export_params, why_not_exportable
 from bertjax.objectives.objective import CrossEntropy, unigram_log_probs
@@ -51,7 +52,7 @@ from bertjax.train.pretraining_job import (
 from bertjax.workdir.config_json import config_record, fingerprints, origin_fingerprint, write_beginning, write_json
 
 
-def train(
+def pretrain(
     run: RunConfig,
     workdir: Path,
     recorded: dict[str, Any] | None,
@@ -144,7 +145,7 @@ def train(
     def held_out(params: Any, index: int) -> dict[str, float]:
         rows = max(phases[index].batch_size // accumulation_steps(run, phases[index], mesh), batch_shards(mesh))
         read = evaluation_batches(corpus.held_out, corpus.tokenizer, settings[index], rows, run.evaluation.max_rows)
-        return evaluate(eval_step, params, read, placement.put, unigram, objective.losses)
+        return evaluate(eval_step, params, read, placement, unigram, objective.losses)
 
     def evaluate_all(here: RunPosition, index: int) -> Evaluation:
         params, stage = here.state.params, stages[index]
@@ -213,46 +214,23 @@ def training_batches(
     )
 
 
-def over(mesh: Mesh, stop: Callable[[], bool] = lambda: False) -> Placement:
-    """Batches divided over the mesh, of which each process places its own rows.
-
-    stop: asked before every batch, in all processes, which must all answer alike; ``put`` raises Interrupted where it
-    says so.
-    """
-    replicate = jax.jit(lambda results: results, out_shardings=NamedSharding(mesh, PartitionSpec()))
-
-    def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        if stop():
-            raise Interrupted
-        own = process_rows(len(next(iter(batch.values()))), mesh)
-        return to_global({name: field[own] for name, field in batch.items()}, mesh)
-
-    def get(results: Any) -> Any:
-        here = all(x.is_fully_addressable for x in jax.tree.leaves(results))
-        return jax.device_get(results if here else replicate(results))
-
-    return Placement(batch_shards(mesh), put, get)
-
-
 def evaluate(
     eval_step: Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]],
     params: Any,
     batches: Iterable[dict[str, np.ndarray]],
-    to_device: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
+    placement: Placement,
     unigram: np.ndarray,
     losses: Sequence[CrossEntropy],
 ) -> dict[str, float]:
     """The held-out values of the losses over all batches (``CrossEntropy.held_out``), and their sum as ``loss``.
 
-    unigram: log probabilities [V]. Raises whatever ``to_device`` does.
+    unigram: log probabilities [V]. Raises whatever ``placement.put`` does.
     """
-    totals: dict[str, float] = {}
-    for batch in batches:
-        found = dict(eval_step(params, to_device(batch)))
+    totals: Any = Counter()
+    for batch, sums in placement.results(partial(eval_step, params), ((batch, batch) for batch in batches)):
         for loss in losses:
-            found |= loss.counts(batch, unigram)
-        for name, value in jax.device_get(found).items():
-            totals[name] = totals.get(name, 0.0) + float(value)
+            sums |= loss.counts(batch, unigram)
+        totals.update({name: float(value) for name, value in sums.items()})
     result: dict[str, float] = {}
     for loss in losses:
         result |= loss.held_out(totals)

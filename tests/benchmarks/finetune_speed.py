@@ -29,8 +29,8 @@ def bertjax_side(options: argparse.Namespace) -> Callable[[], int]:
     """A function that takes one step and returns its real tokens."""
     import jax
 
+    from bertjax.finetune.model_and_examples import open_start, read_examples
     from bertjax.finetune.settings import default_config, resolve, trials
-    from bertjax.finetune.start import open_start, read_examples
     from bertjax.finetune.trial_job import make_job
     from bertjax.finetune.trials import TASK_SETUPS, Labelled
     from bertjax.memory import keep_memory

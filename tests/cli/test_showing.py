@@ -82,7 +82,7 @@ def test_nothing_is_printed_beside_it():
 
 
 def test_the_table_of_an_evaluation():
-    from bertjax.evaluation.score_table import print_result
+    from bertjax.evaluate import print_result
 
     score = {"value": 0.5, "low": 0.4, "high": 0.6, "count": 9}
     odd = "[/b] \x1b[2J\u202e"

@@ -8,7 +8,7 @@ import pytest
 
 import bertjax
 from bertjax.errors import ConfigError, DataError
-from bertjax.evaluation.pseudo_likelihood import pseudo_log_likelihoods
+from bertjax.evaluation.blimp_suite import pseudo_log_likelihoods
 
 SENTENCES = [
     ("The cat sat.", "The cat sit."),

@@ -25,7 +25,7 @@ def result(model, tokenizer):
 
 
 def test_scores_are_means_over_the_masked_tokens(model, tokenizer, result):
-    text = mlm_suite.read_text(TEXTS, tokenizer, model, Options(max_length=32)).items
+    text, _ = mlm_suite.read(TEXTS, tokenizer, model, Options(max_length=32))
     losses, hits, ids = [], [], []
     for batch in evaluation_batches(text.corpus, tokenizer, text.settings, 4, 2**62):
         masked = batch["masked_lm_weights"] > 0
@@ -83,7 +83,7 @@ def test_of_a_prepared_corpus_the_held_out_part_is_taken(model, tokenizer, tmp_p
     found = run(model, tokenizer, tmp_path / "corpus")
     assert found["facts"]["tokens"] == prepared.held_out.num_tokens < prepared.train.num_tokens
     assert found["facts"]["held_out_kind"] == "documents"
-    text = mlm_suite.read_text(str(tmp_path / "corpus"), tokenizer, model, Options()).items
+    text, _ = mlm_suite.read(str(tmp_path / "corpus"), tokenizer, model, Options())
     counts = open_prepared(tmp_path / "corpus").token_counts + 1.0
     np.testing.assert_allclose(text.unigram, np.log(counts / counts.sum()))
     prepare(tmp_path / "text.txt", tmp_path / "other", vocab_size=90)

@@ -6,8 +6,8 @@ import pytest
 
 import bertjax.evaluate
 from bertjax.errors import DataError, ModelFileError
+from bertjax.finetune.model_and_examples import read_examples
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.start import read_examples
 
 BAD = {"gs://bucket/x.jsonl": "an address", f"{'x' * 300}.jsonl": "too long: a name of", "pipe.jsonl": "is a pipe"}
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from bertjax.evaluation import pseudo_likelihood
-from bertjax.evaluation.pseudo_likelihood import MaskedRows, pseudo_log_likelihoods, worth_a_shape
+from bertjax.evaluation import blimp_suite
+from bertjax.evaluation.blimp_suite import MaskedRows, pseudo_log_likelihoods, worth_a_shape
 from bertjax.model.create import model_config
 
 LENGTHS = [1, 3, 3, 5, 21, 38, 1]
@@ -36,7 +36,7 @@ def one_by_one(model, tokenizer, sentences):
 @pytest.mark.parametrize("worth", [1, 10**9])
 def test_batched_is_one_by_one(model, tokenizer, sentences, one_by_one, batch_tokens, worth, monkeypatch):
     """In as many row lengths as there are or in one, in batches of a single row and in one for all."""
-    monkeypatch.setattr(pseudo_likelihood, "worth_a_shape", lambda config: worth)
+    monkeypatch.setattr(blimp_suite, "worth_a_shape", lambda config: worth)
     found = pseudo_log_likelihoods(model, tokenizer, sentences, batch_tokens=batch_tokens)
     np.testing.assert_allclose(found, one_by_one, atol=1e-4, rtol=0)
 
@@ -50,12 +50,12 @@ def test_every_token_is_masked_once(tokenizer, sentences):
     rows = MaskedRows(sentences, tokenizer)
     seen = set()
     for chosen, length, size in rows.batches(64, 1):
-        batch, targets = rows.assemble(chosen, length, size)
+        batch = rows.assemble(chosen, length, size)
         assert batch["input_ids"].shape == (size, length)
         for row in range(len(chosen)):
             ids, position = batch["input_ids"][row].copy(), batch["masked_lm_positions"][row, 0]
             assert ids[position] == tokenizer.mask_id
-            ids[position] = targets[row]
+            ids[position] = batch["targets"][row]
             used = ids[: batch["attention_mask"][row].sum()].tolist()
             assert used[0] == tokenizer.cls_id and used[-1] == tokenizer.sep_id and used[1:-1] in sentences
             assert set(ids[len(used) :]) <= {tokenizer.pad_id}
@@ -76,9 +76,9 @@ def test_a_larger_model_has_more_shapes():
 
 
 def test_few_programs_are_compiled(model, tokenizer, sentences):
-    pseudo_likelihood._log_probs.clear_cache()
+    blimp_suite._log_probs.clear_cache()
     pseudo_log_likelihoods(model, tokenizer, sentences * 3, batch_tokens=64)
-    assert pseudo_likelihood._log_probs._cache_size() == 1  # so little text is worth one
+    assert blimp_suite._log_probs._cache_size() == 1  # so little text is worth one
 
 
 def test_the_vocabulary_product_is_of_one_position(model, tokenizer):
@@ -86,12 +86,14 @@ def test_the_vocabulary_product_is_of_one_position(model, tokenizer):
     from bertjax.model.bert import split_params
 
     rows = MaskedRows([list(range(5, 35))], tokenizer)
-    batch, targets = rows.assemble(np.arange(16), 32, 16)
+    batch = rows.assemble(np.arange(16), 32, 16)
     graphdef, params = split_params(model)
-    program = jax.make_jaxpr(pseudo_likelihood._log_probs, static_argnums=0)(graphdef, params, batch, targets)
+    program = jax.make_jaxpr(blimp_suite._log_probs, static_argnums=0)(graphdef, params, batch)
     vocabulary = params["mlm_head"]["bias"].shape[0]
     shapes = [tuple(v.aval.shape) for e in _equations(program.jaxpr) for v in e.outvars]
-    assert max(np.prod(shape[:-1]) for shape in shapes if shape and shape[-1] == vocabulary) == len(targets) == 16
+    assert (
+        max(np.prod(shape[:-1]) for shape in shapes if shape and shape[-1] == vocabulary) == len(batch["targets"]) == 16
+    )
 
 
 def _equations(jaxpr):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import bertjax
 from bertjax.errors import ModelFileError
-from bertjax.evaluation.score_table import print_result
+from bertjax.evaluate import print_result
 from bertjax.model.task import TaskConfig, TaskModel
 
 TEXTS = ["The cat sat.", "The dog laughs.", "Paris is famous.", "Reading is fun."]

@@ -192,11 +192,14 @@ def log_of(workdir):
 
 def test_long_texts_are_truncated_and_counted_in_one_line(model_folder, files):
     from bertjax.finetune.classification import text_rows
-    from bertjax.finetune.task_setup import Room
+    from bertjax.finetune.settings import resolve
+    from bertjax.finetune.task_setup import Labelled
     from bertjax.tasks.examples import text_examples
     from bertjax.text.tokenizer import load_tokenizer
 
     examples = text_examples(["good " * 20, "bad", ("good film " * 10, "bad book")])
-    rows, truncated = text_rows(examples, load_tokenizer(model_folder), Room(10, None))
+    run = resolve({"model": {"max_length": 10}})
+    data = Labelled(examples, examples, load_tokenizer(model_folder))
+    rows, truncated = text_rows(run, data, examples)
     assert truncated == 2 and rows.lengths.tolist() == [10, 3, 10]
     assert rows.token_type_ids[-3:].tolist() == [1, 1, 1]  # the shorter text of the pair is whole

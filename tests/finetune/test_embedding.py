@@ -9,8 +9,8 @@ import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError
 from bertjax.finetune.embedding import embedding_setup, ranks, retrieval_scores
+from bertjax.finetune.model_and_examples import examples_fingerprint
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.start import examples_fingerprint
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import TextExample, text_examples
 from bertjax.tasks.tables import Columns, read_texts

@@ -9,8 +9,8 @@ import bertjax
 import bertjax.finetune
 from bertjax.errors import ConfigError, DataError, ModelFileError
 from bertjax.finetune.classification import text_setup
+from bertjax.finetune.model_and_examples import open_start, read_examples
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.task_setup import Labelled
 from bertjax.tasks.examples import TextExample, tagged_examples, text_examples
 
@@ -25,7 +25,7 @@ def test_the_demo_bears_docstrings_of_any_length(model_folder, monkeypatch):
     source = Path(__file__).parents[2] / "configs/finetune/demo.py"
     run = resolve(runpy.run_path(str(source))["get_config"]())
     examples = [TextExample(f"{name}.py", "good film " * 60, None, name) for name in ("flax", "jax")]
-    monkeypatch.setattr("bertjax.finetune.start.library_examples", lambda held_out: examples)
+    monkeypatch.setattr("bertjax.finetune.model_and_examples.library_examples", lambda held_out: examples)
     found = [read_examples(part, run, held_out=False) for part in (run.data.train, run.data.eval)]
     setup = text_setup(run, Labelled(*found, bertjax.load_tokenizer(model_folder), positions=64))
     assert setup.train.lengths.tolist() == [64, 64]
@@ -69,5 +69,5 @@ def test_two_texts_need_a_model_that_tells_them_apart(model_folder, small_config
     model = bertjax.create_model(vocab_size=tokenizer.vocab_size, type_vocab_size=1, **sizes)
     bertjax.save_model(model, tmp_path / "model", tokenizer=tokenizer)
     pairs = [("a film", "a book"), ("a plot", "a song")], ["yes", "no"]
-    with pytest.raises(ConfigError, match="knows 1 kind of text; two that are read together need 2"):
+    with pytest.raises(ConfigError, match="has type_vocab_size 1; text pairs need 2"):
         bertjax.finetune.run(small_config("classification"), tmp_path / "model", pairs, pairs, tmp_path / "run")

@@ -241,7 +241,7 @@ def test_predictions_that_are_all_the_same_are_no_success(small_config, model_fo
     assert summary["best_step"] is None and set(summary["undefined"]) == {"pearson", "spearman"}
     assert set(summary["scores"]) == {"mse"} and summary["main_score"] == "pearson"
     assert not any(
-        "best" in line and not line.startswith("warning: pearson has a value in no evaluation") for line in lines
+        "best" in line and not line.startswith("warning: pearson was undefined in every evaluation") for line in lines
     )
     assert any("pearson undefined (all predictions are " in line for line in lines)
     (row,) = rows(tmp_path, "eval")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bertjax.finetune.batching import IGNORED
+from bertjax.finetune.model_and_examples import open_start, read_examples
 from bertjax.finetune.settings import resolve, trials
-from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.trial_job import make_job
 from bertjax.finetune.trials import TASK_SETUPS, Labelled
 from bertjax.interop.task_models import save_task_model

@@ -244,7 +244,7 @@ def test_several_rates_and_seeds_make_a_run_each(config, model_folder, moods, tm
     assert summary["mean"]["accuracy"] == pytest.approx(np.mean(found))
     assert summary["spread"]["accuracy"] == pytest.approx(np.std(found, ddof=1))
     assert json.loads((tmp_path / "summary.json").read_text())["runs"] == summary["runs"]
-    assert any("has come to its end before" in line for line in lines)
+    assert any("already finished" in line for line in lines)
     assert any("mean" in line for line in lines) and any("spread" in line for line in lines)
     best = summary["runs"][int(np.argmax(found))]
     own = tmp_path / "runs" / f"lr-{best['learning_rate']:g}_epochs-1_seed-{best['seed']}" / "model"

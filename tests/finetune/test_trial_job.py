@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bertjax import attention_kernels
+from bertjax.finetune.model_and_examples import open_start, read_examples
 from bertjax.finetune.settings import resolve, trials
-from bertjax.finetune.start import open_start, read_examples
 from bertjax.finetune.trial_job import UNROLLED_FROM, describe_job, make_job
 from bertjax.finetune.trials import TASK_SETUPS, Labelled
 from bertjax.parallel.mesh import make_mesh

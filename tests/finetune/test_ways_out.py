@@ -8,8 +8,8 @@ import bertjax
 from bertjax.cli.flags import parse
 from bertjax.errors import DataError
 from bertjax.finetune.classification import text_setup
+from bertjax.finetune.model_and_examples import read_examples
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.start import read_examples
 from bertjax.finetune.task_setup import Labelled
 
 CONFIG = Path(__file__).parents[2] / "configs/finetune/classification.py"

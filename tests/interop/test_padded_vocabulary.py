@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from bertjax.config import default_config, phase, resolve
 from bertjax.errors import ModelFileError
+from bertjax.finetune.model_and_examples import open_start
 from bertjax.finetune.settings import default_config as finetune_config
 from bertjax.finetune.settings import resolve as resolve_finetune
-from bertjax.finetune.start import open_start
 from bertjax.inference.embed import embed
 from bertjax.inference.fill_mask import fill_mask
 from bertjax.interop.models import load_model, load_pair, save_model

@@ -6,6 +6,7 @@ import pytest
 import bertjax.train
 from bertjax.config import resolve
 from bertjax.errors import DataError
+from bertjax.inference.batches import ONE_DEVICE
 from bertjax.objectives import mlm_nsp
 from bertjax.train import pretraining
 from bertjax.train.pretraining import evaluate, evaluation_line, summarise, summary_lines
@@ -72,7 +73,7 @@ def scored(labels):
     }
     sums = {"mlm_loss": 4.0, "mlm_hits": 1.0, "mlm_weight": 2.0}
     sums |= {"nsp_loss": 0.5 * len(labels), "nsp_hits": float(len(labels)), "nsp_weight": float(len(labels))}
-    return evaluate(lambda params, batch: sums, None, [batch], lambda batch: batch, np.zeros(5), LOSSES)
+    return evaluate(lambda params, batch: sums, None, [batch], ONE_DEVICE, np.zeros(5), LOSSES)
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -8,8 +8,8 @@ import pytest
 
 from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
 from bertjax.errors import ConfigError, ModelFileError
+from bertjax.finetune.model_and_examples import open_start
 from bertjax.finetune.settings import resolve
-from bertjax.finetune.start import open_start
 from bertjax.interop.task_models import load_task_model, save_task_model
 from bertjax.model.bert import split_params
 from bertjax.model.task import TaskConfig

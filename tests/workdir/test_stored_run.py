@@ -19,8 +19,8 @@ from bertjax.engine.checkpoint.record import FILE, ITEM, read_record, sealed
 from bertjax.engine.checkpoint.stored_arrays import StoredArray, list_arrays
 from bertjax.errors import ModelFileError
 from bertjax.evaluate import main as evaluate
+from bertjax.finetune.model_and_examples import open_start
 from bertjax.finetune.settings import resolve as resolve_finetuning
-from bertjax.finetune.start import open_start
 from bertjax.text.tokenizer import WordPieceTokenizer, load_tokenizer
 from bertjax.train.first_weights import _told_weights, open_origin
 from bertjax.workdir import description, stored_run

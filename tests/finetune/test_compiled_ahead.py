@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bertjax.finetune.ahead import Ahead
+from bertjax.finetune.trial_job import CompiledAhead
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def doubled(traced):
             raise ValueError("thirteen")
         return 2 * x
 
-    return Ahead(jax.jit(double))
+    return CompiledAhead(jax.jit(double))
 
 
 def shapes(length):

@@ -1,6 +1,5 @@
 """Suites that a pretraining run measures itself with."""
 
-import dataclasses
 import json
 
 import jax
@@ -14,9 +13,8 @@ from bertjax.engine.fit import Interrupted
 from bertjax.engine.state import with_params
 from bertjax.errors import ConfigError, DataError
 from bertjax.evaluation import blimp_suite, mlm_suite, sts_suite
-from bertjax.evaluation.inline_suites import InlineSuites
+from bertjax.evaluation.during_training import InlineSuites, over
 from bertjax.parallel.mesh import make_mesh
-from bertjax.train.pretraining import over
 from bertjax.train.pretraining_job import make_job
 
 PAIRS = [("The function returns a list.", "The function return a list."), ("It is a number.", "It are a number.")]
@@ -78,20 +76,20 @@ def test_suites_run_on_the_mesh_in_the_runs_precision(config, corpus_file, tmp_p
     config.phases.phase1.steps = config.phases.phase2.steps = 1
     scored, exporting = {}, []
 
-    def spied(name, suite):
+    def spied(name, own_score):
         def score(model, *arguments, **placement):
             table = model.embeddings.word_embeddings[...]
             scored[name] = model.precision.operands, {shard.data.size for shard in table.addressable_shards}
             assert not exporting
-            return suite.score(model, *arguments, **placement)
+            return own_score(model, *arguments, **placement)
 
-        return dataclasses.replace(suite, score=score)
+        return score
 
     from bertjax.train.pretraining import gathered
 
     with monkeypatch.context() as patch:
         for name, module in {"mlm": mlm_suite, "blimp": blimp_suite, "sts": sts_suite}.items():
-            patch.setattr(module, "SUITE", spied(name, module.SUITE))
+            patch.setattr(module, "score", spied(name, module.score))
         patch.setattr("bertjax.train.pretraining.gathered", lambda *tree: exporting.append(1) or gathered(*tree))
         bertjax.train.run(config, tmp_path / "run", say=lambda line: None)
     assert exporting == [1]

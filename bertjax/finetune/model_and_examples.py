@@ -32,11 +32,6 @@ from bertjax.workdir.stored_run import is_run, open_run
 Source = str | Path | Sequence[Any]
 # Called with each warning about the data, a line each.
 Warn = Callable[[str], None]
-# Files of these kinds of tasks are not tables; the reader gets the config too.
-_READERS: dict[str, Callable[[Any, FinetuneConfig, Warn], list[Any]]] = {
-    "tagging": lambda path, run, warn: read_tagged(path, run.data.label, run.data.text, warn),
-    "answering": lambda path, run, warn: read_questions(path, warn),
-}
 _EXAMPLES: dict[str, type] = {"tagging": TaggedExample, "answering": QuestionExample}
 
 # Labelled text that is on every machine: docstrings, and which library each comes from.
@@ -82,9 +77,11 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
     else:
         folder, tokenizer = open_pair(path)
         config = folder.config
-        weights = b"".join(_digest(file) for file in sorted(folder.path.glob("*.safetensors")))
-        settings = identity_values(config)
-        origin = fingerprint(settings | {"weights": hashlib.sha256(weights).hexdigest()})
+        weights = hashlib.sha256()
+        for file in sorted(folder.path.glob("*.safetensors")):
+            with file.open("rb") as opened:
+                weights.update(hashlib.file_digest(opened, "sha256").digest())
+        origin = fingerprint(identity_values(config) | {"weights": weights.hexdigest()})
         make = lambda task, seed: new_task_model(folder.path, task, seed)[0]
     if run.model.max_length > config.max_position_embeddings:
         raise ConfigError(
@@ -96,11 +93,6 @@ def open_start(path: str | Path, run: FinetuneConfig) -> Start:
     return Start(path, resolve_model(asdict(replace(config, **given)), "config.model."), tokenizer, origin, make)
 
 
-def _digest(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()
-
-
 def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: Warn = lambda line: None) -> list[Any]:
     """The examples of a file, or of lists: see ``bertjax.finetune.run``. held_out: which part of the installed
     libraries' docstrings is meant. warn: gets what was passed over or is hardly meant. Raises DataError, ConfigError.
@@ -110,9 +102,13 @@ def read_examples(source: Source, run: FinetuneConfig, held_out: bool, warn: War
             raise ConfigError(f"{LIBRARY_DOCS} is for classification, which library a text is of, not {run.task}")
         return library_examples(held_out)
     if isinstance(source, str | Path):
+        path = given_path(source, "labelled file", ModelFileError)
+        if run.task == "tagging":
+            return read_tagged(path, run.data.label, run.data.text, warn)
+        if run.task == "answering":
+            return read_questions(path, warn)
         columns = Columns(run.data.text, run.data.second, run.data.label, run.data.separator, run.data.no_label)
-        reader = _READERS.get(run.task, lambda path, run, warn: read_texts(path, columns, run.task, warn))
-        return reader(given_path(source, "labelled file", ModelFileError), run, warn)
+        return read_texts(path, columns, run.task, warn)
     if source and isinstance(source[0], TextExample | TaggedExample | QuestionExample):
         wanted = _EXAMPLES.get(run.task, TextExample)
         for number, example in enumerate(source):
@@ -141,11 +137,19 @@ def examples_fingerprint(examples: Sequence[Any]) -> str:
 
 @functools.cache
 def library_examples(held_out: bool) -> list[TextExample]:
-    """The docstrings to train on, or those of other modules to evaluate on. Raises DataError where there are none."""
+    """The docstrings to train on, or those of other modules to evaluate on. Raises DataError if there are none."""
+    by_library: dict[str, list[docstrings.Module]] = {library: [] for library in LIBRARIES}
+    for module in docstrings.modules():
+        top, *rest = module.name.split("/")
+        library = "python" if top == "python" else rest[0]
+        if library in by_library and "array_api_compat" not in rest:  # a copy that several libraries hold
+            by_library[library].append(module)
+    hashed = lambda module: hashlib.blake2b(module.name.encode(), digest_size=8).digest()
     found: list[TextExample] = []
-    for library, modules in _by_library().items():
+    for library, modules in by_library.items():
         own: dict[str, TextExample] = {}
-        for module in (m for number, m in enumerate(modules) if (number % _HELD_OUT == 0) == held_out):
+        chosen = enumerate(sorted(modules, key=hashed)[:_MODULES])
+        for module in (module for number, module in chosen if (number % _HELD_OUT == 0) == held_out):
             for text in map(" ".join, docstrings.read_module(module)[0]):
                 if len(text) >= _SHORTEST:
                     own.setdefault(text, TextExample(str(module.path), text, None, library))
@@ -153,15 +157,3 @@ def library_examples(held_out: bool) -> list[TextExample]:
     if not found:
         raise DataError("no installed library has docstrings")
     return found
-
-
-def _by_library() -> dict[str, list[docstrings.Module]]:
-    """The modules of each library in an order of their names' hashes."""
-    groups: dict[str, list[docstrings.Module]] = {library: [] for library in LIBRARIES}
-    for module in docstrings.modules():
-        top, *rest = module.name.split("/")
-        library = "python" if top == "python" else rest[0]
-        if library in groups and "array_api_compat" not in rest:  # a copy that several libraries hold
-            groups[library].append(module)
-    hashed = lambda module: hashlib.blake2b(module.name.encode(), digest_size=8).digest()
-    return {library: sorted(own, key=hashed)[:_MODULES] for library, own in groups.items()}
