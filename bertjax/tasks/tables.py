@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,33 +83,37 @@ def read_texts(path: str | Path, columns: Columns, kind: str, warn: Warn = silen
         raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(_LABEL_NAMES)}")
     if columns.second is not None and columns.text is None:
         raise ConfigError("the column of the second text is given without that of the text")
-    readers = dict.fromkeys(DELIMITED, _delimited) | {".jsonl": _objects}
-    if ending(path) not in readers:
+    if ending(path) not in (*DELIMITED, ".jsonl"):
         raise DataError(
             f"{path} is not a known kind of file; known are .tsv, .csv and .jsonl (also .gz .xz .zst): name a file "
             f".tsv if tabs separate its columns, .csv if something else does, .jsonl if it has a JSON object a line"
         )
-    found, rows = readers[ending(path)](path, columns, kind)
+    by_name = ending(path) == ".jsonl"
+    stream = json_objects(path) if by_name else DELIMITED[ending(path)](path)
+    stream = (record for record in stream if by_name or any(cell.strip() for cell in record[1]))
+    first = next(stream, None)
+    if first is None:
+        raise DataError(f"{path}:1: the file is empty")
+    found, rows = (_objects if by_name else _delimited)(path, first, stream, columns, kind)
 
     def make(row: _Row) -> TextExample:
         try:
             return _example(row[1], found, f"{path}:{row[0]}", kind, columns.separator)
         except DataError as error:
-            if row is not found.first or isinstance(error, Incomplete):
+            if row is not first or not found.is_numbered or isinstance(error, Incomplete):
                 raise
             raise DataError(f"{error}; if the line is a header, give the columns by name, not by number") from None
 
     examples = not_empty(drop_incomplete(rows, make, warn), f"{path}:1: there is a header and no example")
-    if found.first is not None:
-        if found.is_header and found.is_numbered:
-            # What looked like a header is an example if its label occurs elsewhere.
-            label = None if found.label is None else found.first[1][found.label].strip()
-            is_example = any(example.label in (label, (label,)) for example in examples if label)
-            examples = [make(found.first)] * is_example + examples
-        elif not found.is_header:
-            line, cells = found.first
-            chosen = [cells[i] for i in (found.text, found.second, found.label) if i is not None]
-            _check_is_example(chosen, examples, f"{path}:{line}")
+    line, cells = first
+    if found.is_header and found.is_numbered:
+        # What looked like a header is an example if its label occurs elsewhere.
+        label = None if found.label is None else cells[found.label].strip()
+        is_example = any(example.label in (label, (label,)) for example in examples if label)
+        examples = [make(first)] * is_example + examples
+    elif not found.is_header:
+        chosen = [cells[i] for i in (found.text, found.second, found.label) if i is not None]
+        _check_is_example(chosen, examples, f"{path}:{line}")
     no_label = "-" if columns.no_label is None and found.label_name.lower() == "gold_label" else columns.no_label
     return drop_unlabelled(examples, no_label, warn)
 
@@ -120,17 +124,16 @@ _Row = tuple[int, Any]
 
 @dataclass(frozen=True)
 class _Found:
-    """The columns of a file, and its first line, if that may be a header. negatives: the columns of negatives; None:
-    those of each row with such a name."""
+    """The columns of a file. is_header: line 1 names them; is_numbered: all are given by number.
+    negatives: the columns of negatives; None: those of each row with such a name."""
 
     text: Any
     second: Any
     label: Any
-    label_name: str = ""
-    first: _Row | None = None
-    is_header: bool = False
-    is_numbered: bool = False
-    negatives: Sequence[Any] | None = ()
+    label_name: str
+    is_header: bool
+    is_numbered: bool
+    negatives: Sequence[Any] | None
 
 
 def _example(cells: Any, found: _Found, where: str, kind: str, separator: str) -> TextExample:
@@ -149,23 +152,17 @@ def _example(cells: Any, found: _Found, where: str, kind: str, separator: str) -
     return TextExample(where, text, second, label, negatives)
 
 
-def _first(path: Path, stream: Iterator[_Row]) -> _Row:
-    first = next(stream, None)
-    if first is None:
-        raise DataError(f"{path}:1: the file is empty")
-    return first
-
-
-def _delimited(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[_Row]]:
-    stream = (record for record in DELIMITED[ending(path)](path) if any(cell.strip() for cell in record[1]))
-    line, first = first_row = _first(path, stream)
+def _delimited(
+    path: Path, first_row: _Row, others: Iterator[_Row], columns: Columns, kind: str
+) -> tuple[_Found, Iterator[_Row]]:
+    line, first = first_row
     names = [cell.strip() for cell in first]
-    found = replace(_columns(names, columns, kind, f"{path}:{line}"), first=first_row)
+    found = _columns(names, columns, kind, f"{path}:{line}")
 
     def rows() -> Iterator[_Row]:
         if not found.is_header:
             yield first_row
-        for number, cells in stream:
+        for number, cells in others:
             # Only empty cells at the end may differ, as after a last delimiter.
             if not any(cell.strip() for cell in cells[len(first) :] or first[len(cells) :]):
                 cells = [*cells, *[""] * (len(first) - len(cells))][: len(first)]
@@ -243,7 +240,7 @@ def _columns(names: list[str], columns: Columns, kind: str, where: str) -> _Foun
     is_header = is_named or all(names[i].lower() in usual for i in positions if i is not None)
     label_name = names[label] if is_header and label is not None else ""
     negatives = [i for i, name in enumerate(names) if is_header and kind == "embedding" and _NEGATIVE.fullmatch(name)]
-    return _Found(text, second, label, label_name, is_header=is_header, is_numbered=not is_named, negatives=negatives)
+    return _Found(text, second, label, label_name, is_header, not is_named, negatives)
 
 
 def _check_apart(chosen: Sequence[Any], names: Sequence[str], where: str) -> None:
@@ -302,16 +299,17 @@ def _listed(names: Sequence[str]) -> str:
     return listed([quoted(name) for name in names], 12)
 
 
-def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[_Row]]:
-    stream = json_objects(path)
-    line, first = first_row = _first(path, stream)
+def _objects(
+    path: Path, first_row: _Row, others: Iterator[_Row], columns: Columns, kind: str
+) -> tuple[_Found, Iterator[_Row]]:
+    line, first = first_row
     names, where = list(first), f"{path}:{line}"
     positions = [_position(column, names, where) for column in _usual(names, columns, kind, where)]
     wanted = text, second, label = [None if i is None else names[i] for i in positions]
     _check_apart(wanted, names, where)
 
     def rows() -> Iterator[_Row]:
-        for number, cells in itertools.chain([first_row], stream):
+        for number, cells in itertools.chain([first_row], others):
             scores = [name for name in cells if name.lower() in _LABEL_NAMES[kind]] if label is None else []
             if scores and cells[scores[0]] is not None:
                 raise DataError(
@@ -323,4 +321,5 @@ def _objects(path: Path, columns: Columns, kind: str) -> tuple[_Found, Iterator[
                     raise DataError(f"{path}:{number}: no column {column!r}; the columns are {_listed(list(cells))}")
             yield number, cells
 
-    return _Found(text, second, label, label or "", negatives=None if kind == "embedding" else ()), rows()
+    negatives = None if kind == "embedding" else ()
+    return _Found(text, second, label, label or "", is_header=True, is_numbered=False, negatives=negatives), rows()
