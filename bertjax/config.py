@@ -55,9 +55,7 @@ class DataConfig:
 
     corpus: tuple[str, ...] = identity(("installed-docs",), "your text: files, globs, tfds:NAME, prepared folders")
     # This key and the next six belong to a prepared corpus and need not be set for one.
-    tokenizer: str = follows(
-        "wordpiece", "wordpiece or sentencepiece learn a vocabulary from the corpus; or the path of a tokenizer"
-    )
+    tokenizer: str = follows("wordpiece", "wordpiece or sentencepiece, learned from the corpus; or a tokenizer's path")
     lowercase: bool = follows(True, "whether a learned vocabulary lowercases")
     strip_accents: bool | None = follows(
         None, "whether letters lose their accents; by default those of lowercased Latin or Greek text do", added=True
@@ -71,9 +69,7 @@ class DataConfig:
     sentencepiece_type: str = follows("unigram", "algorithm of a learned sentencepiece", choices=("unigram", "bpe"))
     held_out_fraction: float = follows(0.02, "share of the documents kept for evaluation", low=0.0, high=0.5)
     # No ``choices``: a file of ``objectives/`` is an objective; ``registry.find_objective`` refuses other names.
-    objective: str = identity(
-        "mlm_nsp", "masked words: alone (mlm), with next sentences (mlm_nsp) or with the order of sentences (mlm_sop)"
-    )
+    objective: str = identity("mlm_nsp", "mlm: masked words; mlm_nsp: next sentences too; mlm_sop: their order too")
     packing: bool = identity(True, "put several examples into a row; they do not see each other")
     max_examples_per_row: int = identity(16, "most examples packed into a row", low=1, high=64)
     masked_lm_prob: float = identity(0.15, "share of the tokens that are predicted", low=0.001, high=0.9)

@@ -73,13 +73,9 @@ class TrainingConfig:
 
     epochs: tuple[int, ...] = identity((3,), "passes over the training data", low=1, high=10**6)
     learning_rate: tuple[float, ...] = identity((5e-5,), "peak learning rate", low=0.0)
-    seed: tuple[int, ...] = identity(
-        (0,), "seed of the new head, the order of examples and dropout", low=0, high=2**31 - 1
-    )
+    seed: tuple[int, ...] = identity((0,), "seed of new head, order of examples, dropout", low=0, high=2**31 - 1)
     batch_size: int = identity(32, "examples a step, over all devices and accumulation steps", low=1)
-    warmup_fraction: float = identity(
-        0.1, "share of the steps in which the learning rate rises to its peak", low=0.0, high=1.0
-    )
+    warmup_fraction: float = identity(0.1, "share of steps before the learning rate is at its peak", low=0.0, high=1.0)
     evaluate_every: int = identity(0, "steps between evaluations, besides the end of each epoch; 0: only there", low=0)
     metric: str | None = identity(
         None, "score, or loss, that chooses the best checkpoint and trial; by default the task's first score"
@@ -89,17 +85,12 @@ class TrainingConfig:
         None, "weights of the classes in the loss: balanced (1 / count), or a number for each label in their order"
     )
     layer_decay: float = identity(
-        1.0,
-        "learning rate of a layer relative to the layer above it; the embeddings are the lowest",
-        low=0.01,
-        high=1.0,
+        1.0, "learning rate of a layer relative to the one above; the embeddings are the lowest", low=0.01, high=1.0
     )
     frozen_layers: int | None = identity(None, "do not train the embeddings and so many of the first layers", low=0)
     temperature: float = identity(0.05, "what cosines are divided by (embeddings)", low=1e-4)
     embedding_loss: str | None = identity(
-        None,
-        "loss of embeddings; by default cosent for pairs with scores, contrastive for pairs without",
-        choices=("contrastive", "cosent"),
+        None, "loss; by default cosent for pairs with scores, else contrastive", choices=("contrastive", "cosent")
     )
 
 

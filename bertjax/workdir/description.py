@@ -163,23 +163,17 @@ def _row(name: str, dtype: str, shape: Iterable[int], is_counted: bool = True) -
 def _show_tensors(found: dict[str, Any]) -> None:
     rows = [(plain(r["name"]), plain(r["dtype"]), str(r["shape"]), f"{r['parameters']:,}") for r in found["tensors"]]
     rows.append(("total", "", "", f"{found['parameters']:,}"))
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-        table = Table()
-        for column in _COLUMNS:
-            table.add_column(column, justify="right" if column == "parameters" else "left", overflow="fold")
-        for index, row in enumerate(rows):
-            table.add_row(*map(Text, row), end_section=index == len(rows) - 2)
-        Console().print(table)
-        return
-    rows.insert(0, _COLUMNS)
-    *widths, last = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join(["", *cells, row[-1].rjust(last)]))
+    is_terminal = sys.stdout.isatty()  # elsewhere no line is folded
+    table = Table() if is_terminal else Table(box=None, padding=(0, 0, 0, 2))
+    for column in _COLUMNS:
+        table.add_column(column, justify="right" if column == "parameters" else "left", overflow="fold")
+    for index, row in enumerate(rows):
+        table.add_row(*map(Text, row), end_section=index == len(rows) - 2)
+    Console(width=None if is_terminal else 10**6).print(table)
 
 
 # --- Workdirs ---------------------------------------------------------------------------------------------------------
