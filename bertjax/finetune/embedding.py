@@ -146,10 +146,10 @@ def _retrieved(vectors: np.ndarray, pairs: Pairs) -> Outcome:
     there = texts[:, 2:] >= 0
     negatives = vectors.reshape(len(texts), per_pair, -1)[:, 2:][there]
     numbers = np.concatenate([texts[:, 0], texts[:, 1], texts[:, 2:][there]])
-    found = ranks(vectors[0::per_pair], vectors[1::per_pair], numbers, negatives)
-    alone = int((found.rivals == 0).sum())
+    own, rivals = ranks(vectors[0::per_pair], vectors[1::per_pair], numbers, negatives)
+    alone = int((rivals == 0).sum())
     remarks = [f"{alone:,} of {len(texts):,} texts have no other candidate"] if alone else []
-    return Outcome(retrieval_scores(found.own), dict, remarks=remarks)
+    return Outcome(retrieval_scores(own), dict, remarks=remarks)
 
 
 class Pairs(NamedTuple):
@@ -228,16 +228,11 @@ def _describe(pairs: Pairs, what: str, notes: list[str], warnings: list[str]) ->
         )
 
 
-class Ranks(NamedTuple):
-    """own int64 [N]: the rank of each first text's own second text among its candidates, 1 is the nearest; after all
-    with the same cosine. rivals int64 [N]: how many other candidates there are."""
-
-    own: np.ndarray
-    rivals: np.ndarray
-
-
-def ranks(first: np.ndarray, second: np.ndarray, texts: np.ndarray, negatives: np.ndarray | None = None) -> Ranks:
-    """Ranks of unit vectors [N, H] among all different second texts and ``negatives`` [K, H].
+def ranks(
+    first: np.ndarray, second: np.ndarray, texts: np.ndarray, negatives: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the rank of each first text's own second text, 1 is the nearest, after all with the same cosine; how many rivals
+    it has), int64 [N], of unit vectors [N, H] among all different second texts and ``negatives`` [K, H].
 
     texts: int [2 N + K], numbers of the first texts, the second and the negatives; equal texts have equal numbers. A
     text that equals a first text, or that any pair pairs with it, is not among its rivals.
@@ -263,9 +258,9 @@ def ranks(first: np.ndarray, second: np.ndarray, texts: np.ndarray, negatives: n
             is_before[row, kept[int(firsts[begin + row])]] = False
         own.append(1 + is_before.sum(axis=1))
     rivals = [len(pool) - len(kept[int(text)]) for text in firsts]
-    return Ranks(np.concatenate(own), np.array(rivals))
+    return np.concatenate(own), np.array(rivals)
 
 
 def retrieval_scores(own: np.ndarray) -> dict[str, float]:
-    """From ``Ranks.own``: ``accuracy``, how often it is 1, and ``mrr``, the mean of one over it."""
+    """From ranks: ``accuracy``, how often it is 1, and ``mrr``, the mean of one over it."""
     return {"accuracy": float((own == 1).mean()), "mrr": float((1.0 / own).mean())}

@@ -177,10 +177,8 @@ def trials(run: FinetuneConfig) -> list[Trial]:
 
 def of_trial(run: FinetuneConfig, trial: Trial) -> FinetuneConfig:
     """The config of one trial alone."""
-    one = dataclasses.replace(
-        run.training, learning_rate=(trial.learning_rate,), epochs=(trial.epochs,), seed=(trial.seed,)
-    )
-    return dataclasses.replace(run, training=one)
+    one = {name: (value,) for name, value in dataclasses.asdict(trial).items()}
+    return dataclasses.replace(run, training=dataclasses.replace(run.training, **one))
 
 
 # Identity keys that the data decides if they are not set; see ``TaskSetup.decided``.
