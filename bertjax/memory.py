@@ -28,20 +28,15 @@ def host_memory() -> int:
 
 
 def share_heaps() -> None:
-    """Makes future threads allocate from a few shared heaps, with glibc and unless MALLOC_ARENA_MAX is set.
-
-    A save runs in dozens of threads, each of which would leave free memory in its own heap: a run that saves every
-    minute would grow by 60 MB at a time.
-    """
+    """Makes future threads allocate from a few shared heaps, with glibc and unless MALLOC_ARENA_MAX is set. Each of the
+    dozens of threads of a save would leave free memory in its own heap: the process would grow by 60 MB a save."""
     _set_heaps({_M_ARENA_MAX: _ARENAS})
 
 
 def keep_memory() -> None:
-    """Makes the process reuse freed memory, in one heap, with glibc and unless MALLOC_ARENA_MAX is set.
-
-    By default blocks of more than 32 MB come from the system at every allocation and return to it when freed: a short
-    step on a CPU spends a sixth of its time on the pages of its gradients and temporaries.
-    """
+    """Makes the process reuse freed memory, in one heap, with glibc and unless MALLOC_ARENA_MAX is set. By default
+    blocks of more than 32 MB are taken from the system and returned to it every time: a short step on a CPU spends a
+    sixth of its time on their pages."""
     if sys.platform == "linux":
         kept = min(host_memory() // _KEPT_PART, _KEPT_AT_MOST)
         _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: kept})

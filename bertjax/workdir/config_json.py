@@ -64,11 +64,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_beginning(workdir: Path, record: dict[str, Any], save_tokenizer: Callable[[Path], None]) -> None:
-    """Writes config.json, which makes the folder the run's, and puts the run's tokenizer beside its checkpoints, so
-    that these can be used without the corpus.
-
-    Only a tokenizer that is as bertjax wrote it is replaced by another one. Raises ConfigError.
-    """
+    """Writes config.json, which makes the folder the run's, and the run's tokenizer, so that its checkpoints can be
+    used without the corpus. Only a tokenizer that bertjax wrote is replaced by another one. Raises ConfigError."""
     place = workdir / "tokenizer"
     building = unfinished.new_name(place)
     try:
@@ -110,11 +107,8 @@ def _hashes(folder: Path) -> dict[str, str]:
 def check_same_run(
     recorded: Mapping[str, Any], run: RunConfig, workdir: Path, by_content: Mapping[str, SameContent]
 ) -> None:
-    """Raises ConfigError that names every identity key in which the run differs from the recorded one.
-
-    A key that is not set cannot differ, nor does a path that leads to the same content by another spelling.
-    by_content: how the keys that hold paths are compared.
-    """
+    """Raises ConfigError that names every identity key in which the run differs from the recorded one. Keys that are
+    not set cannot differ. by_content: how the keys that hold paths are compared."""
     old, new = recorded["identity"], identity_items(run)
     new |= {name: old[name] for name in run.unset if name in old}
     for name, is_same in by_content.items():

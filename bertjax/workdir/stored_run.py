@@ -47,11 +47,9 @@ class StoredRun:
         self._of_step(None, self._record)
 
     def weights(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
-        """(step, nested float32 parameters as NumPy arrays), by default of the newest step.
-
-        What is read is compared with the checksums of the checkpoint, and its record with config and tokenizer. If a
-        live run deletes the newest step in the meantime, the newest remaining one is read. Raises ModelFileError.
-        """
+        """(step, nested float32 parameters as NumPy arrays), by default of the newest step, or of the newest remaining
+        one if a live run deletes that in the meantime. Raises ModelFileError if checksums, config or tokenizer do not
+        match."""
         return self._of_step(step, lambda chosen: (chosen, self._params(chosen)))
 
     @cached_property

@@ -155,11 +155,8 @@ def open_arrays(folder: Path, split: str, fingerprint: str, words: bool) -> Corp
 
 def check_lengths(*arrays: np.ndarray) -> None:
     """Raises DataError if the file of a memory-mapped array has become shorter: reading beyond its end would kill the
-    process by a signal.
-
-    Call it right before the arrays are read. A file that shrinks in the microseconds in between still kills the
-    process; only copies in memory would prevent that. A file that is removed or moved stays readable while it is open.
-    """
+    process by a signal, as it still does if the file shrinks between this call and the reading. A file that is removed
+    or moved stays readable while it is open."""
     for array in arrays:
         mapped = array.base
         if isinstance(mapped, mmap.mmap) and mapped.size() < len(mapped):
