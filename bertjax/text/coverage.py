@@ -14,7 +14,7 @@ _EXAMINED = 100_000
 _EXAMPLES = 200
 _LONGEST_EXAMPLE = 100
 # Way of cleaning -> (what does it, how a text looks after it, the key of tokenizer_config.json).
-_CLEANING = {
+CLEANING = {
     "lowercase": (str.lower, "in lower case", "do_lower_case"),
     "strip_accents": (without_marks, "without marks on the letters", "strip_accents"),
 }
@@ -94,7 +94,7 @@ def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
         )
     fix = "use a model whose tokenizer knows them"
     if cleaning := helpful_cleaning(tokenizer, coverage):
-        _, how, key = _CLEANING[cleaning]
+        _, how, key = CLEANING[cleaning]
         fix = f'its vocabulary knows them {how}: set "{key}": true in the tokenizer_config.json of its folder'
     return coverage.share, f"{line}what they say; {fix}"
 
@@ -102,7 +102,7 @@ def unknown_warning(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> tu
 def helpful_cleaning(tokenizer: Tokenizer, coverage: Coverage) -> str | None:
     """``lowercase`` or ``strip_accents`` if that makes most examples of what is unknown known, else None."""
     examples = [one for one in coverage.examples if one]
-    for name, (change, *_) in _CLEANING.items():
+    for name, (change, *_) in CLEANING.items():
         is_known = [tokenizer.unk_id not in ids for ids in tokenizer.encode_batch([change(one) for one in examples])]
         if not getattr(tokenizer, name) and examples and sum(is_known) > len(examples) / 2:
             return name

@@ -11,7 +11,7 @@ import numpy as np
 from bertjax.data.corpus.arrays import PreparedCorpus
 from bertjax.errors import DataError
 from bertjax.text.accents import caseless_warning
-from bertjax.text.coverage import REFUSE_ABOVE, WARN_ABOVE, Coverage, helpful_cleaning
+from bertjax.text.coverage import CLEANING, REFUSE_ABOVE, WARN_ABOVE, Coverage, helpful_cleaning
 from bertjax.text.interface import ROLES, Tokenizer
 from bertjax.text.vocabulary import LEAST_SIZE
 
@@ -71,7 +71,7 @@ class TextCounts:
             return cls(int(used.sum()), 0, 0, unknown, 0, _unused(used, corpus.tokenizer), unit="tokens")
         numbers, known_if = (counts[name] for name in _NUMBERS), counts.get("known_if")
         examples = tuple(_strings(counts.get("unknown_examples")))
-        known_if = known_if if known_if in tuple(_REMEDIES) else None
+        known_if = known_if if known_if in tuple(CLEANING) else None
         return cls(*numbers, examples, known_if, asked_size=asked if isinstance(asked, int) else None)
 
     @classmethod
@@ -88,16 +88,6 @@ class TextCounts:
 
 
 _NUMBERS = ("characters", "words", "tokens", "unknown_characters", "too_long_characters", "unused_entries")
-_REMEDIES = {
-    "lowercase": (
-        "its vocabulary knows them in lower case: use --config.data.lowercase=True (bertjax.prepare: "
-        '--lowercase=true), or, where its files say otherwise, "do_lower_case": true in its tokenizer_config.json'
-    ),
-    "strip_accents": (
-        "its vocabulary knows them without marks on the letters: use --config.data.strip_accents=True "
-        '(bertjax.prepare: --strip_accents=true), or "strip_accents": true in its tokenizer_config.json'
-    ),
-}
 
 
 def _unused(used: np.ndarray, tokenizer: Tokenizer) -> int:
@@ -127,7 +117,11 @@ def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
             f"does not look into)"
         )
     if text.known_if is not None and too_long < 0.5:
-        return f"{line}; {_REMEDIES[text.known_if]}"
+        _, how, key = CLEANING[text.known_if]
+        return (
+            f"{line}; its vocabulary knows them {how}: use --config.data.{text.known_if}=True (bertjax.prepare: "
+            f'--{text.known_if}=true), or, where its files say otherwise, "{key}": true in its tokenizer_config.json'
+        )
     size, least = text.asked_size, LEAST_SIZE["sentencepiece"]
     is_small = size is not None and size < least
     run, command = (f" --config.model.vocab_size={least}", f" --vocab_size={least}") if is_small else ("", "")
