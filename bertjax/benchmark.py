@@ -69,13 +69,18 @@ def _shown(value: Any) -> str:
 
 
 def benchmark_data(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
-    """The host's part of a phase; see ``bertjax.data.stream.speed``."""
+    """The host's part of a phase; see ``bertjax.data.stream.speed``. shown_share: of the tokens in an epoch, see
+    ``PairFacts.coverage``; masked LM alone truncates nothing."""
     from bertjax.data.stream.speed import measure
-    from bertjax.objectives.registry import phase_settings
+    from bertjax.objectives.pair_cautions import phase_pairs
+    from bertjax.objectives.registry import phase_settings, run_objective
 
     name, phase = list(run.phases.items())[phase_index]
     settings = phase_settings(run, phase_index)
-    return {"phase": name} | measure(corpus.train, corpus.tokenizer, settings, run.seed, seconds, phase.batch_size)
+    pairs = phase_pairs(run_objective(run), corpus.train, {name: settings}, run.seed)
+    shown = pairs[name].coverage if pairs else 1.0
+    found = measure(corpus.train, corpus.tokenizer, settings, run.seed, seconds, phase.batch_size)
+    return {"phase": name, **found, "shown_share": shown}
 
 
 def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 import pytest
 
-from bertjax.data.stream.pair_facts import pair_facts
 from bertjax.data.stream.pipeline import evaluation_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.errors import DataError
 from bertjax.objectives import pair_cautions
 from bertjax.objectives.masked_batches import masked_batches
+from bertjax.objectives.pair_cautions import pair_facts
 from bertjax.objectives.registry import find_objective
 from bertjax.prepare import main
 from bertjax.text.vocabulary import train_tokenizer

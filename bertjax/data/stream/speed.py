@@ -10,7 +10,6 @@ import numpy as np
 from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream import assembly, block_plan, blocks, masking
 from bertjax.data.stream.cursor import Cursor
-from bertjax.data.stream.pair_facts import pair_facts
 from bertjax.data.stream.pipeline import open_batches
 from bertjax.data.stream.settings import ExampleSettings
 from bertjax.text.interface import Tokenizer
@@ -29,11 +28,9 @@ def measure(
 
     Returns ``sequence_length, batch_size, batches, real_tokens, tokens_per_second, padding_fraction,
     predictions_filled`` (share of the P slots in use), ``label_1_share`` (of the pairs: a random next sentence, a
-    swapped order), ``examples_per_row``, ``seek_seconds`` (median), ``shown_share`` (of the tokens in an epoch, see
-    ``PairFacts.coverage``; masked LM alone truncates nothing) and ``stages``: nanoseconds per token by name.
+    swapped order), ``examples_per_row``, ``seek_seconds`` (median) and ``stages``: nanoseconds per token by name.
     """
     maker = settings.maker
-    shown = 1.0 if maker.labels is None else pair_facts(corpus, settings, seed).coverage
     busy, batches, totals = 0.0, 0, np.zeros(7, np.int64)
     with open_batches(corpus, tokenizer, [settings], seed, 0, batch_size, prefetch=0) as reader:
         next(reader)  # imports and the first touch of the files are not what is measured
@@ -56,7 +53,6 @@ def measure(
         "label_1_share": label_1 / max(1, pairs_seen),
         "examples_per_row": examples / (batches * batch_size),
         "seek_seconds": _seek_seconds(corpus, tokenizer, settings, seed, batch_size),
-        "shown_share": shown,
         "stages": _stages(corpus, tokenizer, settings, seed),
     }
 
