@@ -1,6 +1,6 @@
 """What sits on the encoder in pretraining: the pooler, and the heads, each with a row in ``HEADS``."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,10 +90,9 @@ HEADS = {
 PRETRAINING_HEADS = ("mlm_head", "nsp_head")
 
 
-def heads_with(logits: Iterable[str]) -> tuple[str, ...]:
+def heads_with(logits: Container[str]) -> tuple[str, ...]:
     """The heads that give these logits."""
-    wanted = set(logits)
-    return tuple(name for name, head in HEADS.items() if head.logits in wanted)
+    return tuple(name for name, head in HEADS.items() if head.logits in logits)
 
 
 def part_title(part: str) -> str:
