@@ -52,8 +52,8 @@ def label_ids(examples: Labelled, labels: Sequence[str], advice: str = "") -> An
     for example in examples:
         for number, name in enumerate(_names(example)):
             if name not in ids:
-                has_lines = isinstance(example, TaggedExample) and example.lines is not None
-                raise unknown_label(name, ids, example.place(number) if has_lines else example.where, advice)
+                where = example.place(number) if isinstance(example, TaggedExample) and example.lines else example.where
+                raise unknown_label(name, ids, where, advice)
     found = [[ids[name] for name in _names(example)] for example in examples]
     if isinstance(examples[0], TaggedExample):
         return [np.array(row, np.int32) for row in found]
