@@ -97,10 +97,8 @@ class Program:
     def walk(
         self, name: str = "", times: float = 1.0, fused: bool = False
     ) -> Iterator[tuple[Computation, Instruction, float, bool]]:
-        """Every instruction that runs: (where it stands, itself, times a step, whether inside a fusion).
-
-        name: the computation to begin with, else the entry, run ``times`` a step.
-        """
+        """Every instruction that runs, from the computation ``name`` or the entry on: (where it stands, itself, times a
+        step, whether inside a fusion)."""
         computation = self.computations[name or self.entry]
         for instruction in computation.instructions:
             yield computation, instruction, times, fused

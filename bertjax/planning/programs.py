@@ -1,17 +1,16 @@
 """The train step of a phase, compiled for devices that need not be present, and what the compiled program says."""
 
-from __future__ import annotations
-
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import re
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -24,14 +23,14 @@ from bertjax.data.corpus.placing import cache_folder
 from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding
-from bertjax.planning.collectives import collectives
 from bertjax.planning.hlo import read_program
-from bertjax.planning.work import main_memory_bytes, matrix_flops
+from bertjax.planning.work import collectives, main_memory_bytes, matrix_flops
 from bertjax.train.pretraining_job import PretrainingJob, accumulation_steps, examples_per_row, make_job
 
 # Memories of a TPU that are on the chip itself: vector memory, semaphores, scalar memory.
 FAST_SPACES = {"tpu": frozenset({1, 2, 6})}
 
+SECONDS_BETWEEN_NOTES = 15.0  # while the compiler works
 QUICK = {"exec_time_optimization_effort": -1.0}
 
 # "... required ... (29.90G) exceeds available HBM (15.75G)" or "Used 17.60G of 15.75G hbm".
@@ -56,10 +55,10 @@ class Analysis:
     def bytes_sent(self) -> float:
         return sum(collective["bytes_sent"] for collective in self.collectives)
 
-    def scaled(self, factor: float) -> Analysis:
+    def scaled(self, factor: float) -> "Analysis":
         """With the work of ``factor`` times the rows; the collectives, nearly all of gradients, stay."""
         flops, accessed = (self.flops or 0.0) * factor, (self.bytes_accessed or 0.0) * factor
-        return dataclasses.replace(self, flops=flops, bytes_accessed=accessed)
+        return replace(self, flops=flops, bytes_accessed=accessed)
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ def split_of(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> Split:
 def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     """The phase's step, lowered for ``split.rows`` rows a device in ``split.accumulation`` parts."""
     batch_size = split.rows * split.accumulation * batch_shards(mesh)
-    phase = dataclasses.replace(run.phases[name], batch_size=batch_size)
-    parallel = dataclasses.replace(run.parallel, rows_per_device=split.rows)
-    run = dataclasses.replace(run, phases={**run.phases, name: phase}, parallel=parallel)
+    phase = replace(run.phases[name], batch_size=batch_size)
+    parallel = replace(run.parallel, rows_per_device=split.rows)
+    run = replace(run, phases={**run.phases, name: phase}, parallel=parallel)
     job = make_job(run, mesh)
     size = (phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
     fields = shapes(*size, run_objective(run).maker.fields)
@@ -164,3 +163,36 @@ def cached_analysis(key: str, make: Callable[[], Analysis]) -> Analysis:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_whole(path, json.dumps(asdict(analysis)))
     return analysis
+
+
+# ``(what it is, lowered program, quick) -> analysis``
+Compile = Callable[[str, Any, bool], Analysis]
+
+
+def compiler(topology: str, mesh: Mesh, say: Callable[[str], None]) -> Compile:
+    """Compiles for the devices of a mesh what is not stored yet; ``say`` gets lines while it works."""
+    device = mesh.devices.flat[0]
+
+    def compile_step(label: str, lowered: Any, quick: bool) -> Analysis:
+        key = program_key(lowered, f"{topology} {device.device_kind}", quick)
+        work = lambda: analyse(lowered, device.platform, mesh.size, quick)
+        return cached_analysis(key, lambda: _timed(f"compiling {label} for {topology}", say, work))
+
+    return compile_step
+
+
+def _timed(what: str, say: Callable[[str], None], work: Callable[[], Analysis]) -> Analysis:
+    """The result of ``work``; says what it is when it begins, now and again, and at its end."""
+    began, done = time.monotonic(), threading.Event()
+
+    def remind() -> None:
+        while not done.wait(SECONDS_BETWEEN_NOTES):
+            say(f"{what}: {time.monotonic() - began:.0f} s so far")
+
+    say(f"{what} ...")
+    threading.Thread(target=remind, daemon=True).start()
+    try:
+        return work()
+    finally:
+        done.set()
+        say(f"{what}: done in {time.monotonic() - began:.1f} s")

@@ -5,8 +5,6 @@ step on all devices.
 """
 
 import dataclasses
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +16,7 @@ from bertjax.errors import ConfigError
 from bertjax.model.flops import train_flops_per_row
 from bertjax.parallel.devices import Chip, chip_of, memory_limit
 from bertjax.parallel.mesh import make_mesh
-from bertjax.planning.programs import (
-    Analysis,
-    Split,
-    analyse,
-    cached_analysis,
-    lower_step,
-    program_key,
-    split_of,
-    state_bytes,
-)
+from bertjax.planning.programs import Analysis, Compile, Split, compiler, lower_step, split_of, state_bytes
 from bertjax.planning.topologies import Topology, devices_of
 from bertjax.train.pretraining_job import check_sizes, make_job, rows_by_memory
 
@@ -37,13 +26,9 @@ PEAK_SHARE, BANDWIDTH_SHARE = 0.35, 0.7
 ASSUMED = f"{PEAK_SHARE:.0%} of the peak, {BANDWIDTH_SHARE:.0%} of the bandwidths, no communication hidden"
 # A device with a smaller share of the rows that would fit is called hardly used.
 HARDLY_USED = 0.25
-SECONDS_BETWEEN_NOTES = 15.0  # while the compiler works
 MOST_TIMES_THE_MEMORY = 64  # a larger run is a mistake, and too large to be compiled
 MOST_HALVINGS = 6  # of the number of rows, in search of a program that fits
 MOST_TIMES = 128  # the rows of the first program that the second may have: compilers are slow with huge arrays
-
-# ``(what it is, lowered program, quick) -> analysis``
-Compile = Callable[[str, Any, bool], Analysis]
 
 
 def plan_run(
@@ -59,13 +44,7 @@ def plan_run(
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor, devices)
     check_sizes(run, mesh, times=MOST_TIMES_THE_MEMORY)  # below that the compiler decides
     make_job(run, mesh)
-    platform, chip = devices[0].platform, chip_of(devices[0])
-
-    def compile_step(label: str, lowered: Any, quick: bool) -> Analysis:
-        key = program_key(lowered, f"{topology.name} {devices[0].device_kind}", quick)
-        work = lambda: analyse(lowered, platform, mesh.size, quick)
-        return cached_analysis(key, lambda: _timed(f"compiling {label} for {topology.name}", say, work))
-
+    compile_step, chip = compiler(topology.name, mesh, say), chip_of(devices[0])
     phases = [plan_phase(run, name, mesh, compile_step) for name in run.phases]
     chips = len(devices) / (chip.devices_per_chip if chip else 1)
     seconds = (sum(p["steps"] * p["step_seconds"][end] for p in phases) for end in (0, 1))
@@ -89,23 +68,6 @@ def plan_run(
         "advice": advise(run, devices, phases, compile_step),
     }
     return plan, chip
-
-
-def _timed(what: str, say: Callable[[str], None], work: Callable[[], Analysis]) -> Analysis:
-    """The result of ``work``; says what it is when it begins, now and again, and at its end."""
-    began, done = time.monotonic(), threading.Event()
-
-    def remind() -> None:
-        while not done.wait(SECONDS_BETWEEN_NOTES):
-            say(f"{what}: {time.monotonic() - began:.0f} s so far")
-
-    say(f"{what} ...")
-    threading.Thread(target=remind, daemon=True).start()
-    try:
-        return work()
-    finally:
-        done.set()
-        say(f"{what}: done in {time.monotonic() - began:.1f} s")
 
 
 def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> dict[str, Any]:
@@ -132,9 +94,8 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     counted = max((r for r, a in tried.items() if a.compiled and r <= split.rows), default=None)
     work = tried[counted].scaled(split.rows / counted) if counted else None
     chip, state, total = chip_of(device), state_bytes(make_job(run, mesh)), tried[split.rows].total
-    time = None  # where the device's rates are not known, or no program of the phase compiles
-    if chip and work:
-        time = step_time(chip, work.flops or 0, work.bytes_accessed or 0, work.bytes_sent)
+    flops, accessed = (work.flops or 0.0, work.bytes_accessed or 0.0) if work else (0.0, 0.0)
+    time = step_time(chip, flops, accessed, work.bytes_sent) if chip and work else None
     return {
         "phase": name,
         "steps": phase.steps,
@@ -145,10 +106,10 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         "largest_rows_per_device": largest_rows({r: a.total for r, a in tried.items()}, limit),
         "fits": total <= limit,
         "memory": {**state, "temporaries": total - sum(state.values()), "total": total, "limit": limit},
-        "flops": work.flops * mesh.size if work and work.flops is not None else None,
+        "flops": flops * mesh.size if work else None,
         "flops_formula": phase.batch_size
         * train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions),
-        "bytes_accessed": work.bytes_accessed * mesh.size if work and work.bytes_accessed is not None else None,
+        "bytes_accessed": accessed * mesh.size if work else None,
         "collectives": list(work.collectives) if work else [],
         "step_seconds": (time.low, time.high) if time else None,
         "bound": time.bound if time else None,
@@ -156,10 +117,7 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
 
 
 def largest_rows(totals: dict[int, int], limit: int) -> int:
-    """Rows on a device that fit, by the straight line through the two programs nearest the limit.
-
-    totals: rows -> bytes.
-    """
+    """Rows on a device that fit, by the straight line through the two programs (rows -> bytes) nearest the limit."""
     if len(totals) == 1:
         ((rows, total),) = totals.items()
         return rows if total <= limit else 0

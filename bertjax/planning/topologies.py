@@ -77,22 +77,13 @@ _GPU_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 GPUS_PER_HOST = (1, 2, 4, 8)
 
 
-@dataclass(frozen=True)
-class Slices:
-    """The slices that a TPU family comes in; ``options`` are libtpu's."""
-
-    flat: bool
-    largest: tuple[int, ...]
-    options: tuple[tuple[str, Any], ...] = ()
-
-
-# Shapes and sizes from docs.cloud.google.com/tpu/docs. A v4 chip's two cores are one device, as in real runs.
-TPUS: dict[str, Slices] = {
-    "v4": Slices(False, (16, 16, 16), (("chip_config_name", "megacore"),)),
-    "v5e": Slices(True, (16, 16)),
-    "v5p": Slices(False, (16, 16, 24)),
-    "v6e": Slices(True, (16, 16)),
-    "tpu7x": Slices(False, (16, 24, 24)),
+# TPU family -> the chips of its largest slice, from docs.cloud.google.com/tpu/docs, as are the shapes below.
+TPUS: dict[str, tuple[int, ...]] = {
+    "v4": (16, 16, 16),
+    "v5e": (16, 16),
+    "v5p": (16, 16, 24),
+    "v6e": (16, 16),
+    "tpu7x": (16, 24, 24),
 }
 FLAT_SHAPES = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 # Three dimensions: below 4x4x4 these, from there on multiples of four.
@@ -135,10 +126,9 @@ def read_topology(name: str) -> Topology:
 
 def shapes_of(family: str) -> list[tuple[int, ...]]:
     """Every slice of a TPU family, smallest first."""
-    kind = TPUS[family]
-    if kind.flat:
-        return [shape for shape in FLAT_SHAPES if shape <= kind.largest]
-    a, b, c = (range(4, n + 1, 4) for n in kind.largest)
+    if len(TPUS[family]) == 2:
+        return list(FLAT_SHAPES)
+    a, b, c = (range(4, n + 1, 4) for n in TPUS[family])
     cubes = [(x, y, z) for x in a for y in b for z in c if x <= y <= z]
     return sorted([*SMALL_CUBES, *cubes], key=math.prod)
 
@@ -191,7 +181,9 @@ def devices_of(topology: Topology) -> list[Any]:
         jax.devices()  # registers the plugins
         options = {"topology": f"1x1x{topology.shape[0]}", "target_config": GPU_TARGETS[topology.family]}
         return list(topologies.get_topology_desc(topology.family, "cuda", **options).devices)
-    options = dict(TPUS[topology.family].options)
+    options: dict[str, Any] = {}  # of libtpu
+    if topology.family == "v4":
+        options["chip_config_name"] = "megacore"  # a chip's two cores are one device, as in real runs
     if math.prod(topology.shape) == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
     return list(topologies.get_topology_desc(topology.name, "tpu", **options).devices)

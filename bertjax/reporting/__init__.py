@@ -4,10 +4,9 @@ The page is a single file that needs no network: a jinja2 template, charts that 
 script that only adds tooltips. Equal files give equal bytes.
 """
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from bertjax.unfinished import write_whole
@@ -21,11 +20,18 @@ def write_report(workdir: str | Path, ended: str | None = None) -> Path:
     ended: why the run has stopped before its end, in words; None if it is running or finished. Damaged and missing
     files are left out, and the page says so. Raises OSError if the page cannot be written.
     """
-    with _silent_matplotlib():
-        from bertjax.reporting.page import render_page
-        from bertjax.reporting.record import read_record
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    # Matplotlib warns of its font cache, a read-only home, and letters that its font lacks; the browser chooses fonts.
+    with warnings.catch_warnings(action="ignore"):
+        logger.setLevel(logging.ERROR)
+        try:
+            from bertjax.reporting.page import render_page
+            from bertjax.reporting.record import read_record
 
-        page = render_page(read_record(Path(workdir)), ended)
+            page = render_page(read_record(Path(workdir)), ended)
+        finally:
+            logger.setLevel(level)
     path = Path(workdir) / FILE
     write_whole(path, page)
     return path
@@ -40,18 +46,3 @@ def refresh_report(workdir: str | Path, say: Callable[[str], None], ended: str |
     except Exception as error:  # the run is worth more than its page
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         say(f"warning: {Path(workdir) / FILE} could not be written ({reason}); the run is not affected")
-
-
-@contextlib.contextmanager
-def _silent_matplotlib() -> Iterator[None]:
-    """Without matplotlib's remarks on its font cache, a read-only home, and letters that its font lacks: the browser
-    chooses the page's fonts."""
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

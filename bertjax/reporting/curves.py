@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from bertjax.reporting.charts import Chart, Line, Mark, draw
-from bertjax.reporting.record import Metrics, Record, is_of, loss_parts
-from bertjax.reporting.wording import count, objective_words, percent, short, title
+from bertjax.reporting.record import Metrics, Record, count, is_of, loss_parts
+from bertjax.reporting.wording import objective_words, percent, short, title
 
 _LOSS = Chart("Loss", "loss", "nats")
 _SQUARED_ERROR = Chart("Loss, squared error", "loss")  # of regression
@@ -46,7 +46,8 @@ def learning_curves(record: Record) -> list[dict]:
 
 def _objective_charts(part: str) -> tuple[Chart, Chart]:
     """Loss and accuracy of a part of a pretraining loss, beside the baseline that its evaluations record."""
-    words, loss, accuracy = _capital(objective_words(part)), f"{part}_loss", f"{part}_accuracy"
+    words, loss, accuracy = objective_words(part), f"{part}_loss", f"{part}_accuracy"
+    words = words[:1].upper() + words[1:]
     if part == "mlm":
         unigram = ("unigram", "unigram_loss")
         return (
@@ -58,10 +59,6 @@ def _objective_charts(part: str) -> tuple[Chart, Chart]:
         Chart(f"{words} loss", loss, "nats", dull=0.0),
         Chart(f"{words} accuracy", accuracy, "%", percent, baseline=chance, dull=0.0),
     )
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def machine_curves(record: Record) -> list[dict]:

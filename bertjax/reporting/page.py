@@ -10,8 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from bertjax.reporting import curves, tables, wording
-from bertjax.reporting.record import Record
-from bertjax.reporting.wording import listing, number
+from bertjax.reporting.record import Record, listing, number
 
 _LONGEST_REASON = 600
 _FOLDER = Path(__file__).parent

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 import operator
 from array import array
 from collections import defaultdict
@@ -14,14 +15,40 @@ from typing import Any
 
 import numpy as np
 
-from bertjax.reporting.wording import count, mapping
-
 # A larger number is not a measurement and cannot be drawn.
 _LARGEST = 1e30
 _LARGEST_STEP = 1 << 53
 _MOST_PHASES = 200
 # How many runs of a search are drawn beside the best.
 _MOST_OTHERS = 60
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """``value`` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def listing(value: Any) -> list[Any]:
+    """``value`` if it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def number(value: Any) -> float | None:
+    """``value`` if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
+
+
+def numbers(value: Any) -> dict[str, float]:
+    """The entries of a JSON object that are finite numbers."""
+    found = {name: number(item) for name, item in mapping(value).items()}
+    return {name: item for name, item in found.items() if item is not None}
+
+
+def count(value: Any) -> int | None:
+    """``value`` if it is a non-negative integer."""
+    return value if type(value) is int and value >= 0 else None
 
 
 @dataclass

@@ -3,21 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertjax.reporting.record import Record, is_of, loss_parts
-from bertjax.reporting.wording import (
-    count,
-    duration,
-    figure,
-    listing,
-    mapping,
-    number,
-    numbers,
-    objective_words,
-    percent,
-    short,
-    size,
-    title,
-)
+from bertjax.reporting.record import Record, count, is_of, listing, loss_parts, mapping, number, numbers
+from bertjax.reporting.wording import duration, figure, objective_words, percent, short, size, title
 
 _MOST_RUNS = 200
 _MOST_CONFUSIONS = 10

@@ -1,43 +1,17 @@
-"""Values from JSON, which may be of any type: checked, and as people read them."""
+"""Numbers, names and texts as people read them."""
 
 import json
 import math
 import re
 from typing import Any
 
+from bertjax.reporting.record import count, number
+
 _LARGE = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
 # Control characters, lone surrogates and noncharacters, which HTML does not allow.
 _NOT_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 # Bidi embeddings, overrides and isolates, which show letters in another order than they are stored.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """``value`` if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def listing(value: Any) -> list[Any]:
-    """``value`` if it is a JSON array, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def number(value: Any) -> float | None:
-    """``value`` if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
-
-
-def numbers(value: Any) -> dict[str, float]:
-    """The entries of a JSON object that are finite numbers."""
-    found = {name: number(item) for name, item in mapping(value).items()}
-    return {name: item for name, item in found.items() if item is not None}
-
-
-def count(value: Any) -> int | None:
-    """``value`` if it is a non-negative integer."""
-    return value if type(value) is int and value >= 0 else None
 
 
 def printable(text: str) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bertjax.planning.collectives import collectives, group_size
 from bertjax.planning.hlo import Shape, read_instruction, read_program, read_shapes
-from bertjax.planning.work import main_memory_bytes, matrix_flops
+from bertjax.planning.work import collectives, group_size, main_memory_bytes, matrix_flops
 
 pytestmark = pytest.mark.smoke
 
