@@ -89,13 +89,11 @@ class MetricsLog:
 
     def _open(self) -> None:
         self._check_folder()
-        self._file: BinaryIO = self._path.open("ab")
-        self._size = os.fstat(self._file.fileno()).st_size
+        self._file: BinaryIO = self._path.open("a+b")
+        self._size = self._file.seek(0, os.SEEK_END)
         if self._size:
-            with self._path.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                is_torn = file.read(1) != b"\n"
-            if is_torn:
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":  # the last row is torn
                 self._file.write(b"\n")
                 self._file.flush()
                 self._size += 1
