@@ -33,9 +33,7 @@ class EncoderConfig:
     hidden_dropout_prob: float | None = _dropout_key("dropout on layer outputs; by default the model's")
     attention_probs_dropout_prob: float | None = _dropout_key("dropout on attention; by default the model's")
     classifier_dropout: float | None = _dropout_key("dropout before the task's head; by default hidden_dropout_prob")
-    max_length: int = identity(
-        128, "most tokens a row; longer texts are truncated, longer sentences and contexts come in windows", low=8
-    )
+    max_length: int = identity(128, "most tokens a row; texts are truncated, sentences and contexts windowed", low=8)
     attention: str = shared.attention_key()
     scan_layers: bool | None = operational(None, "run one compiled layer L times; by default but for long runs on CPUs")
     remat: str = shared.remat_key()
@@ -58,12 +56,8 @@ class DataConfig:
     # Not part of the identity, because the texts are.
     no_label: str | None = operational(None, "label of texts to leave out; by default - in a column gold_label (SNLI)")
     # Not part of the identity: data that is not refused gives the same rows either way.
-    too_long: str = operational(
-        "truncate", "texts longer than the model's positions are truncated or refused", choices=("truncate", "refuse")
-    )
-    positive_label: str | None = identity(
-        None, "of two labels, the one that F1, precision and recall are of; by default decided from their names"
-    )
+    too_long: str = operational("truncate", "texts with more tokens than positions", choices=("truncate", "refuse"))
+    positive_label: str | None = identity(None, "of two, the label of F1, precision and recall; by default by name")
     labels: tuple[str, ...] | None = identity(None, "all labels in the order of their ids; by default sorted")
 
 
@@ -77,13 +71,9 @@ class TrainingConfig:
     batch_size: int = identity(32, "examples a step, over all devices and accumulation steps", low=1)
     warmup_fraction: float = identity(0.1, "share of steps before the learning rate is at its peak", low=0.0, high=1.0)
     evaluate_every: int = identity(0, "steps between evaluations, besides the end of each epoch; 0: only there", low=0)
-    metric: str | None = identity(
-        None, "score, or loss, that chooses the best checkpoint and trial; by default the task's first score"
-    )
+    metric: str | None = identity(None, "score or loss that chooses checkpoint and trial; by default the first score")
     early_stopping: int = identity(0, "end after so many evaluations without a better metric; 0: never", low=0)
-    class_weights: str | None = identity(
-        None, "weights of the classes in the loss: balanced (1 / count), or a number for each label in their order"
-    )
+    class_weights: str | None = identity(None, "in the loss: balanced (1 / count), or a number for each label in order")
     layer_decay: float = identity(
         1.0, "learning rate of a layer relative to the one above; the embeddings are the lowest", low=0.01, high=1.0
     )
