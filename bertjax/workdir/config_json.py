@@ -135,8 +135,8 @@ def with_recorded_identity(recorded: Mapping[str, Any], run: RunConfig) -> RunCo
 
 
 def _more_steps(old: dict[str, Any], new: dict[str, Any], workdir: Path) -> str:
-    of = lambda items: {k: v for k, v in items.items() if k.startswith("phases.") and k.endswith(".steps")}
-    total = lambda items: sum(v for v in of(items).values() if isinstance(v, int))
+    is_steps = lambda name: name.startswith("phases.") and name.endswith(".steps")
+    total = lambda items: sum(value for name, value in items.items() if is_steps(name) and isinstance(value, int))
     if total(new) <= total(old):
         return ""
     return (

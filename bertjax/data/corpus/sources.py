@@ -165,8 +165,6 @@ def read_documents(sources: Iterable[Source], report: Report) -> Iterator[Docume
 
 def open_sources(specs: Sequence[str | Path | Source]) -> list[Source]:
     """The sources that SPECs name, in order, none twice. Raises DataError."""
-    if isinstance(specs, str | Path | Source):
-        specs = [specs]
     sources: list[Source] = []
     seen: set[str] = set()
     for spec in specs:
