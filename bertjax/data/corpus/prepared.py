@@ -187,9 +187,9 @@ def is_prepared_spec(spec: str | Path) -> bool:
     return not str(spec).startswith("tfds:") and is_prepared(given_path(spec, "corpus", DataError))
 
 
-def given_manifest(specs: Sequence[str | Path | Source]) -> tuple[Path, dict[str, Any]] | None:
+def given_manifest(specs: Sequence[str]) -> tuple[Path, dict[str, Any]] | None:
     """(folder, manifest) of the prepared corpus that a single SPEC is, else None. Raises DataError."""
-    path = None if len(specs) != 1 or isinstance(specs[0], Source) else Path(specs[0]).expanduser()
+    path = Path(specs[0]).expanduser() if len(specs) == 1 else None
     return None if path is None or not is_prepared(path) else (path, manifests.read(path))
 
 
