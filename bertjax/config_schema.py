@@ -77,10 +77,8 @@ def keys_of(kind: Any) -> list[dataclasses.Field[Any]]:
 
 
 def section(kind: type) -> ConfigDict:
-    """A ConfigDict with every key of a dataclass at its default; named sections are left out.
-
-    A key that follows something else holds None, which means that it is not set.
-    """
+    """A ConfigDict with every key of a dataclass at its default; named sections are left out. A key that follows
+    something else holds None, which means that it is not set."""
     config, types = ConfigDict(), typing.get_type_hints(kind)
     for f in keys_of(kind):
         if "example" in f.metadata:

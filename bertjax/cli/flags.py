@@ -63,10 +63,8 @@ def _current_folder_importable() -> Iterator[None]:
 
 @_current_folder_importable()
 def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) -> tuple[Any, dict[str, Any]]:
-    """(ConfigDict with overrides applied, value of every option). Raises FlagError.
-
-    options: name -> (default, help); a default of True or False makes a switch, a number a number, else a string.
-    """
+    """(ConfigDict with overrides applied, value of every option). Raises FlagError. options: name -> (default, help); a
+    default of True or False makes a switch, a number a number, else a string."""
     file, argv = _take_config(argv)
     config = None if file is None else _load(*file)
     _check_digits(argv, options, config)

@@ -13,10 +13,8 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 
 
 def given_path(path: str | Path, what: str, error: type[Exception] = ConfigError) -> Path:
-    """The path that a user gave as ``what`` (an option, a key), with ``~`` and ``~user`` expanded.
-
-    Raises ``error`` for the address of a bucket or server, for an empty path, and for names that no file can have.
-    """
+    """The path that a user gave as ``what`` (an option, a key), with ``~`` and ``~user`` expanded. Raises ``error`` for
+    the address of a bucket or server, for an empty path, and for names that no file can have."""
     text = os.fspath(path)
     if not text:  # from an unset shell variable; it would mean the current folder
         raise error(f"{what} is '', which is not a path")

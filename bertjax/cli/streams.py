@@ -73,10 +73,8 @@ def prepared_streams(*lasting: str) -> Iterator[None]:
 
 
 def open_standard_files() -> None:
-    """Opens standard files that the parent process has closed (``>&-``) on /dev/null.
-
-    Otherwise the next file opened becomes standard output, and a checkpoint gets the run's messages.
-    """
+    """Opens standard files that the parent process has closed (``>&-``) on /dev/null. Otherwise the next file opened
+    becomes standard output, and a checkpoint gets the run's messages."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -22,9 +22,7 @@ _TPU_CHIPS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x007
 @dataclass(frozen=True)
 class ClusterMember:
     """Process ``process_id`` of ``num_processes``; process 0 listens at ``host``, ``port`` and ``port`` + 1.
-
-    local_devices: numbers of this process's GPUs; None: all of its machine. found_by: the source of this.
-    """
+    local_devices: numbers of this process's GPUs; None: all of its machine. found_by: the source of this."""
 
     host: str
     port: int

@@ -69,9 +69,7 @@ class Monitor:
 
     def share(self, name: str, value: Any, seconds: float | None = None) -> Any:
         """Waits until every process calls this, and returns process 0's ``value`` (JSON). Each name is used once.
-
-        Raises TimeoutError after so many seconds (None: never), ValueError for a value of many megabytes.
-        """
+        Raises TimeoutError after so many seconds (None: never), ValueError for a value of many megabytes."""
         with self._heartbeat.pause(f"waiting for the others at {name!r}"):
             message = {"share": name, "value": value if self._cluster.process_id == 0 else None}
             if len(packed(message)) > MESSAGE_LIMIT // 2:
@@ -225,10 +223,8 @@ class Peer:
 
 
 def find_failure(peers: list[Peer], now: float, stall_seconds: float, silence_seconds: float) -> str | None:
-    """What failed, in one line that names the process and its step, or None.
-
-    When one stalls, all soon wait for it: the one to blame is silent, or in the lowest step, or not yet in its step.
-    """
+    """What failed, in one line that names the process and its step, or None. When one stalls, all soon wait for it: the
+    one to blame is silent, or in the lowest step, or not yet in its step."""
     for peer in peers:
         if now - peer.heard > silence_seconds:
             where = f"last seen at step {peer.step} ({peer.stage})"

@@ -96,9 +96,7 @@ def end_process(message: str, code: int) -> None:
 @contextlib.contextmanager
 def watchdog(heartbeat: Heartbeat, seconds: float, stalled: Callable[[], object]) -> Iterator[None]:
     """Within the block a thread calls ``stalled`` each time ``heartbeat`` makes no progress for ``seconds``; 0: never.
-
-    It counts its own looks, so a process that was stopped (SIGSTOP, a machine asleep) continues afterwards.
-    """
+    It counts its own looks, so a process that was stopped (SIGSTOP, a machine asleep) continues afterwards."""
     look_seconds, over = min(LOOK_SECONDS, seconds / 10), threading.Event()
 
     def watch() -> None:

@@ -80,9 +80,7 @@ def one_minus_power(decay: float, count: jax.Array) -> jax.Array | float:
 
 def scale_by_layer_trust_ratio(specs: Any) -> optax.GradientTransformation:
     """LAMB's ||w|| / ||update|| (You et al. 2019, algorithm 2), per tensor, and per layer where layers are stacked.
-
-    Only for parameters that are decayed, as in NVIDIA's FusedLAMB; 1 where either norm is zero.
-    """
+    Only for parameters that are decayed, as in NVIDIA's FusedLAMB; 1 where either norm is zero."""
 
     def scaled(u: jax.Array, w: jax.Array, spec: Any) -> jax.Array:
         if not spec.decay:

@@ -27,10 +27,8 @@ BATCHES_SHARE = 0.5
 def check_model(
     model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], loss: Loss, times: int = 1
 ) -> None:
-    """Raises ConfigError if training the model on a single row takes more than ``times`` a device's memory.
-
-    row: its length, predictions and examples. loss: what is minimised.
-    """
+    """Raises ConfigError if training the model on a single row takes more than ``times`` a device's memory. row: its
+    length, predictions and examples. loss: what is minimised."""
     device = own_device(mesh)
     limit = times * memory_limit(device)
     needed = lambda model, divided: (

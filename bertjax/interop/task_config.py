@@ -64,10 +64,8 @@ def to_task_values(task: TaskConfig) -> dict[str, Any]:
 
 
 def from_task_values(values: Mapping[str, Any], outputs: int | None, positions: int, origin: str) -> TaskConfig:
-    """The task of a parsed config.json. Raises ModelFileError that starts with ``origin``.
-
-    outputs: rows of the head's weight, None without a head; positions: of the model.
-    """
+    """The task of a parsed config.json. Raises ModelFileError that starts with ``origin``. outputs: rows of the head's
+    weight, None without a head; positions: of the model."""
     name = architecture(values)
     if name not in ARCHITECTURES:
         what = "names no architecture" if name is None else f"is of a {short(repr(name))}"

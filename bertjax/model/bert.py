@@ -197,10 +197,8 @@ class Bert(nnx.Module):
 
 
 def _checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...]) -> jax.Array:
-    """``value`` as int32 of this shape (None: any size) with values in 0 .. ``below`` - 1. Raises ValueError.
-
-    Of arrays that are being traced only shape and dtype are checked.
-    """
+    """``value`` as int32 of this shape (None: any size) with values in 0 .. ``below`` - 1. Raises ValueError. Of arrays
+    that are being traced only shape and dtype are checked."""
     array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
     if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)

@@ -104,10 +104,8 @@ class Maker:
 
 
 def parameter_specs(model: nnx.Module) -> dict[str, Any]:
-    """Nested dict of the ParameterSpecs of a model, which may be abstract (``nnx.eval_shape``).
-
-    Raises TypeError that names a parameter which no ``Maker`` made.
-    """
+    """Nested dict of the ParameterSpecs of a model, which may be abstract (``nnx.eval_shape``). Raises TypeError that
+    names a parameter which no ``Maker`` made."""
     specs = {path: variable.get_metadata().get("spec") for path, variable in nnx.to_flat_state(nnx.state(model))}
     for path, spec in specs.items():
         if not isinstance(spec, ParameterSpec):

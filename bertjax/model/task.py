@@ -77,10 +77,8 @@ class TaskOutput:
 
 
 class TaskModel(nnx.Module):
-    """``bert`` with a ``Linear`` on it, ``classifier`` or ``qa_outputs``; without one for embedding.
-
-    hooks: ``precision``, ``spec``, ``attend``, ``backend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``.
-    """
+    """``bert`` with a ``Linear`` on it, ``classifier`` or ``qa_outputs``; without one for embedding. hooks:
+    ``precision``, ``spec``, ``attend``, ``backend``, ``lookup``, ``constrain``, ``replicate`` of ``Bert``."""
 
     def __init__(self, config: ModelConfig, task: TaskConfig, rngs: nnx.Rngs, **hooks: Any):
         self.config = config

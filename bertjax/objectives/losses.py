@@ -15,9 +15,7 @@ from bertjax.objectives.registry import objectives
 
 def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     """logits float32 [..., C], labels int [...], weights float [...] -> (sum of losses in nats, sum of hits), scalars.
-
-    The loss of one place is logsumexp(logits) - logits[label]; a hit is a label with no logit above its own.
-    """
+    The loss of one place is logsumexp(logits) - logits[label]; a hit is a label with no logit above its own."""
     logits = logits.astype(jnp.float32)
     at_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     losses = jax.nn.logsumexp(logits, axis=-1) - at_label

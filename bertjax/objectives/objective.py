@@ -91,10 +91,8 @@ class MaskedTokens(CrossEntropy):
 
 @dataclass(frozen=True)
 class PairLabels(CrossEntropy):
-    """Labels 0 and 1 of pairs of texts, compared with always naming the commoner one.
-
-    share: the recorded share of label 0 is NAME_share. first: what label 0 is, in words.
-    """
+    """Labels 0 and 1 of pairs of texts, compared with always naming the commoner one. share: the recorded share of
+    label 0 is NAME_share. first: what label 0 is, in words."""
 
     share: str = ""
     first: str = ""

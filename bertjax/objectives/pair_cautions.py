@@ -44,10 +44,8 @@ class PairFacts:
 
 
 def pair_facts(corpus: Corpus, settings: ExampleSettings, seed: int = 0) -> PairFacts:
-    """Facts of the first epoch's blocks, up to the first in which a pair has a next sentence.
-
-    The work of a moment, however large the corpus. It must hold a token.
-    """
+    """Facts of the first epoch's blocks, up to the first in which a pair has a next sentence. The work of a moment,
+    however large the corpus. It must hold a token."""
     tokens = pairs = real = has_next = shown = 0
     blocks, done = num_blocks(corpus, settings.block_tokens), 0
     while done < blocks and not has_next:

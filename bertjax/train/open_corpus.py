@@ -140,10 +140,8 @@ def _source_changed(corpus: PreparedCorpus) -> str | None:
 def open_corpus_together(
     run: RunConfig, recorded: dict[str, Any] | None, display: Display, processes: Processes, workdir: Path
 ) -> PreparedCorpus:
-    """The corpus of the run in every process: process 0 prepares it, the others wait and open what it made.
-
-    Raises ConfigError, DataError; the latter if a process does not see the folder.
-    """
+    """The corpus of the run in every process: process 0 prepares it, the others wait and open what it made. Raises
+    ConfigError, DataError; the latter if a process does not see the folder."""
     place, corpus = None, None
     if processes.first:
         corpus = open_corpus(run, recorded, display, workdir)

@@ -23,10 +23,8 @@ class RowMaker:
         self._facts, self._settings = facts, settings
 
     def assemble(self, batch: dict[str, np.ndarray], at: int, plan: BlockPlan, rows: np.ndarray) -> None:
-        """Writes the ``rows`` (their numbers in the plan) into ``batch``, starting at its row ``at``.
-
-        ``batch`` comes from ``settings.empty`` (contiguous), with B at least ``at + len(rows)``.
-        """
+        """Writes the ``rows`` (their numbers in the plan) into ``batch``, starting at its row ``at``. ``batch`` comes
+        from ``settings.empty`` (contiguous), with B at least ``at + len(rows)``."""
         step = max(1, GROUP_TOKENS // self._settings.sequence_length)
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
@@ -35,10 +33,8 @@ class RowMaker:
             self.mask(flat, self.gather(flat, plan, part), plan)
 
     def gather(self, flat: dict[str, np.ndarray], plan: BlockPlan, numbers: np.ndarray) -> Layout:
-        """Fills everything but the masks of the rows ``numbers``; returns where their examples are.
-
-        ``flat``: the fields of these rows only, flattened to one dimension.
-        """
+        """Fills everything but the masks of the rows ``numbers``; returns where their examples are. ``flat``: the
+        fields of these rows only, flattened to one dimension."""
         settings, tokens = self._settings, self._tokens
         rows, length = len(numbers), settings.sequence_length
         row_start = np.arange(rows) * length

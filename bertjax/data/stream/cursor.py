@@ -39,10 +39,8 @@ def _count(value: Any) -> int:
 
 
 def switch_phase(cursor: Cursor, old_phase_index: int) -> Cursor:
-    """The cursor with which the next phase continues exactly where phase ``old_phase_index`` stopped.
-
-    The rows that the old phase read of the current block become a cut, unless there are none.
-    """
+    """The cursor with which the next phase continues exactly where phase ``old_phase_index`` stopped. The rows that the
+    old phase read of the current block become a cut, unless there are none."""
     if cursor.row == 0:
         return cursor
     return replace(cursor, row=0, cuts=(*cursor.cuts, (old_phase_index, cursor.row)))

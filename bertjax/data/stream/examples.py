@@ -50,10 +50,8 @@ def split_runs(block: Block, sentences: Sentences, settings: ExampleSettings) ->
 
 
 def split_pairs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
-    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair.
-
-    The pool that random texts are drawn from is split alike, or a random text would begin where no real one does.
-    """
+    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair. The pool
+    that random texts are drawn from is split alike, or a random text would begin where no real one does."""
     sentences, _ = _halved(sentences, settings)
     pool, pieces = _halved(block.pool, settings)
     if pieces is None:
@@ -71,9 +69,7 @@ def pair_piece(room: int) -> int:
 
 def _halved(sentences: Sentences, settings: ExampleSettings) -> tuple[Sentences, np.ndarray | None]:
     """The sentences with those split that no pair has room for, and into how many pieces each (None: all are whole).
-
-    The last two pieces of a sentence share what is left: its full stop is no text of its own.
-    """
+    The last two pieces of a sentence share what is left: its full stop is no text of its own."""
     piece = pair_piece(settings.room)
     # Version 1 of the rules split nothing.
     pieces = _pieces(sentences, settings.room if settings.order > 1 else 2**62, piece)

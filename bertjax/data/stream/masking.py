@@ -53,10 +53,8 @@ class TokenFacts:
 
 
 def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> np.ndarray | None:
-    """``corpus.word_starts`` if whole-word masking needs them; None if it is off, or the ids tell.
-
-    Raises DataError if the corpus does not have them.
-    """
+    """``corpus.word_starts`` if whole-word masking needs them; None if it is off, or the ids tell. Raises DataError if
+    the corpus does not have them."""
     if not settings.whole_word_masking or settings.order == 1 or facts.marks is not None:
         return None
     if corpus.word_starts is None:
@@ -70,10 +68,8 @@ def kept_words(corpus: Corpus, facts: TokenFacts, settings: ExampleSettings) -> 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the examples of K rows of S tokens are; places count through all K * S positions, row after row.
-
-    Every row holds at least one example. int64 arrays.
-    """
+    """Where the examples of K rows of S tokens are; places count through all K * S positions, row after row. Every row
+    holds at least one example. int64 arrays."""
 
     # Per row: its number in the plan of the block, tokens in use, number of its first example.
     row: np.ndarray
@@ -116,10 +112,8 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
 
 
 def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
-    """int32 [K, P]: the positions to predict in each row, ascending; S in unused slots, which come last.
-
-    ``ids`` [K * S] is only read for whole-word masking, which masks as many tokens of each example as without it.
-    """
+    """int32 [K, P]: the positions to predict in each row, ascending; S in unused slots, which come last. Only whole-word
+    masking reads ``ids`` [K * S]; it masks as many tokens of each example as are masked without it."""
     length, rows = settings.sequence_length, len(layout.row)
     position_bits = (length - 1).bit_length()
     # Sort key of a place: example, special or not, draw, position. 32 bits if they suffice: they sort faster.
@@ -159,10 +153,8 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
 
 
 def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) -> np.ndarray:
-    """What the model sees in place of the masked ids [K, P]: [MASK], a random token or the token itself.
-
-    ``row`` [K]: numbers of the rows in the plan.
-    """
+    """What the model sees in place of the masked ids [K, P]: [MASK], a random token or the token itself. ``row`` [K]:
+    numbers of the rows in the plan."""
     bits = draw_rows(derive(key, Purpose.MASK_ACTION), row, original.shape[1])
     action = high(bits)
     seen = np.where(action < np.uint64(_MASK_SHARE), np.int32(facts.tokenizer.mask_id), original)
@@ -217,10 +209,8 @@ def share_in_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettin
 
 
 def check_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings, key: str) -> list[str]:
-    """A warning if whole-word masking, switched on by ``key``, has little effect.
-
-    Raises ConfigError if it has none, DataError if the corpus does not tell where words begin.
-    """
+    """A warning if whole-word masking, switched on by ``key``, has little effect. Raises ConfigError if it has none,
+    DataError if the corpus does not tell where words begin."""
     if not settings.whole_word_masking or settings.order == 1:
         return []
     share = share_in_words(corpus, tokenizer, settings)

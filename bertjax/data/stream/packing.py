@@ -54,10 +54,8 @@ def _order(keys: np.ndarray) -> np.ndarray:
 
 
 def _best_fit(counts: np.ndarray, row_length: int, max_examples: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """(row, place in the row) of each example, longest first, and the number of rows.
-
-    ``counts``: examples by length.
-    """
+    """(row, place in the row) of each example, longest first, and the number of rows. ``counts``: examples by
+    length."""
     row_of = np.empty(int(counts.sum()), np.int64)
     slot_of = np.empty_like(row_of)
     # Open rows by room: lists of (row numbers, examples in each); bit r of ``open_rooms``: there are rows with room r.

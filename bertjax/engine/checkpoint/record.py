@@ -44,10 +44,8 @@ def read_record(step_folder: Path) -> dict[str, Any]:
 
 
 def whole_record(step_folder: Path, step: int | None = None) -> dict[str, Any]:
-    """``read_record`` of a folder that is complete. step: whose it has to be; None: that of any step.
-
-    Raises Damaged; CheckpointError if the record is as it was written, but not one that a run writes.
-    """
+    """``read_record`` of a folder that is complete. step: whose it has to be; None: that of any step. Raises Damaged;
+    CheckpointError if the record is as it was written, but not one that a run writes."""
     try:
         size = (step_folder / MARKER).stat().st_size
     except OSError as error:

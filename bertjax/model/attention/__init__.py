@@ -45,10 +45,8 @@ def allowed(queries: int, keys: int, segments: SegmentIds | None, window: int | 
 
 
 def kernel_name(config: ModelConfig, precision: Precision, window: bool = False, backend: str | None = None) -> str:
-    """The kernel that a model's config asks for, or the fastest for "auto". backend: jax's default one if None.
-
-    Raises ConfigError for a kernel that does not support what the model asks for.
-    """
+    """The kernel that a model's config asks for, or the fastest for "auto". backend: jax's default one if None. Raises
+    ConfigError for a kernel that does not support what the model asks for."""
     demand = Demand(
         dropout=config.attention_probs_dropout_prob > 0.0,
         window=window,
