@@ -112,8 +112,8 @@ def quotas(layout: Layout, settings: ExampleSettings, key: int) -> np.ndarray:
 
 
 def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: TokenFacts, key: int) -> np.ndarray:
-    """int32 [K, P]: the positions to predict in each row, ascending; S in unused slots, which come last. Only whole-word
-    masking reads ``ids`` [K * S]; it masks as many tokens of each example as are masked without it."""
+    """int32 [K, P]: the positions to predict in each row, ascending; S in unused slots, which come last. Whole-word
+    masking alone reads ``ids`` [K * S]; it masks as many tokens of each example as are masked without it."""
     length, rows = settings.sequence_length, len(layout.row)
     position_bits = (length - 1).bit_length()
     # Sort key of a place: example, special or not, draw, position. 32 bits if they suffice: they sort faster.
