@@ -39,9 +39,7 @@ def _run(name: str, run: RunConfig, seconds: float, as_json: bool) -> None:
     from bertjax.cli.progress import Display
     from bertjax.train.open_corpus import open_corpus, settled
 
-    # With --json standard output holds the result and nothing else.
-    to_show = note if as_json else None
-    corpus = open_corpus(run, None, Display(to_show))
+    corpus = open_corpus(run, None, Display(note if as_json else None))  # standard output holds JSON alone
     run = settled(run, None, corpus)
     result = {
         "benchmark": name,
@@ -117,13 +115,9 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
             times.append(time.perf_counter())
     compile_seconds, *step_seconds = np.diff(times).tolist()  # the first step compiles
     median = float(np.median(step_seconds))
-    one_peak = peak_flops(mesh.devices.flat[0])
-    speed = throughput(
-        float(np.mean(real_tokens[1:])),
-        *cost_of_step(run.model, phase),
-        median,
-        one_peak * mesh.size if one_peak else None,
-    )
+    peak = peak_flops(mesh.devices.flat[0])
+    peak = peak * mesh.size if peak else None
+    speed = throughput(float(np.mean(real_tokens[1:])), *cost_of_step(run.model, phase), median, peak)
     return {
         "phase": name,
         "sequence_length": phase.sequence_length,

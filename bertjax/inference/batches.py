@@ -1,5 +1,6 @@
 """Texts through a compiled model: batches of similar lengths in few shapes, on one device or a mesh."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,14 +34,9 @@ class Placement:
         self, run: Callable[[Any], Any], batches: Iterable[tuple[Any, dict[str, np.ndarray]]]
     ) -> Iterator[tuple[Any, Any]]:
         """(key, results in NumPy) of every (key, batch on the host), a batch late: the devices always have work."""
-        waiting: list[tuple[Any, Any]] = []
-        for key, batch in batches:
-            waiting.append((key, run(self.put(batch))))
-            if len(waiting) > 1:
-                done, results = waiting.pop(0)
-                yield done, self.get(results)
-        for done, results in waiting:
-            yield done, self.get(results)
+        started = ((key, run(self.put(batch))) for key, batch in batches)
+        for (key, results), _ in itertools.pairwise(itertools.chain(started, [(None, None)])):
+            yield key, self.get(results)
 
 
 ONE_DEVICE = Placement()

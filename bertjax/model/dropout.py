@@ -5,6 +5,7 @@ devices, processes or accumulation steps, and it fuses into the work around it. 
 the mask again from the counters, so nothing of a mask is kept.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -60,12 +61,10 @@ def _row_keys(seed: DropoutSeed, site: jax.Array | int) -> tuple[jax.Array, jax.
 
 def _keep(shape: tuple[int, ...], rate: float, first: jax.Array, second: jax.Array) -> jax.Array:
     per_row = shape[1:]
-    strides = [1] * len(per_row)
-    for axis in range(len(per_row) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * per_row[axis + 1]
+    strides = [math.prod(per_row[axis:]) for axis in range(1, len(per_row) + 1)]
     element = sum(
-        jax.lax.broadcasted_iota(jnp.uint32, (1, *per_row), axis + 1) * jnp.uint32(stride)
-        for axis, stride in enumerate(strides)
+        jax.lax.broadcasted_iota(jnp.uint32, (1, *per_row), axis) * jnp.uint32(stride)
+        for axis, stride in enumerate(strides, start=1)
     )
     first, second = (k.reshape(-1, *[1] * len(per_row)) for k in (first, second))
     # The second key enters between the rounds: with one alone, two rows' masks would be shifts of each other.
