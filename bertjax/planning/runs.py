@@ -34,10 +34,8 @@ MOST_TIMES = 128  # the rows of the first program that the second may have: comp
 def plan_run(
     run: RunConfig, topology: Topology, price: float | None, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], Chip | None]:
-    """Compiles every phase of a run; also returns the chip, if its rates are known.
-
-    Raises ConfigError, before that, for an impossible mesh or batch.
-    """
+    """Compiles every phase of a run; also returns the chip, if its rates are known. Raises ConfigError, before that,
+    for an impossible mesh or batch."""
     if price is not None and not price >= 0:
         raise ConfigError(f"--price = {price} must be 0 or more, dollars for one chip and hour")
     devices = devices_of(topology)
