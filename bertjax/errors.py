@@ -23,10 +23,8 @@ class ConfigError(ValueError):
     exit_code = USAGE
 
 
-class FlagError(ValueError):
+class FlagError(ConfigError):
     """A command line that cannot be used. The message is one line."""
-
-    exit_code = USAGE
 
 
 class DataError(ValueError):

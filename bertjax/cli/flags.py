@@ -44,7 +44,7 @@ def config_command(
     own = bool(names)
     try:
         return run(*parse(program, argv[own:], options), *argv[:own])
-    except (FlagError, ConfigError) as error:
+    except ConfigError as error:
         return fail(error, USAGE)
 
 
