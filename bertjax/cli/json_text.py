@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
-from bertjax.cli.showing import plain_json
+from bertjax.cli.showing import plain_json, short
 
 _MOST_DIGITS = 4300  # Python converts no more, in either direction
 _MOST_DEPTH = 100
@@ -20,6 +22,31 @@ def parse(text: bytes) -> Any:
         raise ValueError(_TOO_DEEP) from None
     if text.count(b"[") + text.count(b"{") > _MOST_DEPTH and _is_deep(value):
         raise ValueError(_TOO_DEEP)
+    return value
+
+
+def read_limited(path: Path, most: int, error: type[Exception]) -> bytes:
+    """The content of a file that nobody vouches for. Raises ``error`` for one of more than ``most`` bytes."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}") from None
+    if len(content) > most:
+        raise error(f"{path} is larger than {most >> 20} MiB, too large for such a file")
+    return content
+
+
+def parse_stored(
+    text: bytes, origin: object, error: type[Exception], kind: type = dict, hook: Callable[..., Any] | None = None
+) -> Any:
+    """The JSON object, or value of another ``kind``, in a file. Raises ``error`` that starts with ``origin``."""
+    try:
+        value = json.loads(text.decode("utf-8-sig"), object_pairs_hook=hook)
+    except (ValueError, RecursionError) as reason:  # no JSON or UTF-8, a number of thousands of digits, deep nesting
+        raise error(f"{origin}: damaged JSON: {short(reason)}") from None
+    if not isinstance(value, kind):
+        raise error(f"{origin} holds no JSON {'object' if kind is dict else kind.__name__}")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from bertjax.cli.json_text import unique_names
+from bertjax.cli.json_text import parse_stored, read_limited, unique_names
 from bertjax.cli.showing import short
 from bertjax.errors import ModelFileError
 
@@ -118,7 +118,7 @@ def tensors_in(path: Path) -> dict[str, TensorInfo]:
     """The tensors of one safetensors file by name; reads no values. Raises ModelFileError."""
     with opened(path) as file:
         written = (file.metadata() or {}).get(_CHECKSUMS, "{}")
-        checksums = _parsed(written.encode(), f"{path}: {_CHECKSUMS}", dict)
+        checksums = parse_stored(written.encode(), f"{path}: {_CHECKSUMS}", ModelFileError, hook=unique_names)
         tensors = {}
         for name in file.keys():  # noqa: SIM118 - it is no mapping
             # Without control characters, so that names can stand in messages and tables as they are.
@@ -132,21 +132,4 @@ def tensors_in(path: Path) -> dict[str, TensorInfo]:
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """A JSON object, or value of another ``kind``, from a file of at most 4 MB. Raises ModelFileError."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LARGEST_JSON + 1)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(text) > _LARGEST_JSON:
-        raise ModelFileError(f"{path} is larger than {_LARGEST_JSON >> 20} MB")
-    return _parsed(text, str(path), kind)
-
-
-def _parsed(text: bytes, origin: str, kind: type) -> Any:
-    try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique_names)
-    except (ValueError, RecursionError) as error:  # no JSON or UTF-8, a number of thousands of digits, deep nesting
-        raise ModelFileError(f"{origin}: damaged JSON: {short(error)}") from None
-    if not isinstance(value, kind):
-        raise ModelFileError(f"{origin} holds no JSON {'object' if kind is dict else kind.__name__}")
-    return value
+    return parse_stored(read_limited(path, _LARGEST_JSON, ModelFileError), path, ModelFileError, kind, unique_names)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bertjax.cli.json_text import parse_stored, read_limited
 from bertjax.errors import ConfigError
 from bertjax.text.interface import ROLES, Tokenizer, printable
 
@@ -36,30 +37,12 @@ class FolderSettings:
 
 def read_file(path: Path) -> bytes:
     """The content of a file of at most ``MAX_BYTES``. Raises ConfigError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB, too large for a tokenizer's file")
-    return content
+    return read_limited(path, MAX_BYTES, ConfigError)
 
 
 def parse_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ConfigError if the file holds anything else."""
-    content = read_file(path)
-    try:
-        value = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not in UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits; nesting
-        raise ConfigError(f"{path} is not a tokenizer's JSON: nested too deeply, or a number too long") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} is not a JSON object")
-    return value
+    return parse_stored(read_file(path), path, ConfigError)
 
 
 def folder_settings(folder: Path) -> FolderSettings:
