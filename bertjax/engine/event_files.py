@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written by a thread of its own: a disk that is full or away never holds a run up."""
+"""TensorBoard's event files, written by a thread: a full or unreachable disk never blocks the run."""
 
 import contextlib
 import itertools
@@ -31,7 +31,7 @@ class EventFiles:
         """What was written of steps after ``from_step`` is hidden. open_file: makes a writer in the folder."""
         self._folder, self._open_file = folder, open_file or _new_file
         self._waiting: deque[Event] = deque(maxlen=MOST_WAITING)
-        self._changed, self._ended = threading.Condition(), threading.Event()
+        self._lock, self._ended = threading.Lock(), threading.Event()
         self._file: Any = None
         self._warning: str | None = None
         self._has_failed = False
@@ -53,28 +53,23 @@ class EventFiles:
         return warning
 
     def close(self) -> None:
-        """Writes what waits, once more where that has failed."""
+        """Writes what waits, once more if that has failed."""
         self._ended.set()
-        with self._changed:
-            self._changed.notify()
         self._thread.join(CLOSE_SECONDS)
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()  # which is shown, and nothing else
-        with self._changed:
+        with self._lock:
             self._waiting.append(event)
-            self._changed.notify()
 
     def _write_all(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended.is_set())
-                is_last, events = self._ended.is_set(), list(self._waiting)
+        seconds, is_last = TOGETHER_SECONDS, False
+        while not is_last:
+            is_last = self._ended.wait(seconds)
+            with self._lock:
+                events = list(self._waiting)
                 self._waiting.clear()
-            failed = not self._written(events)
-            if is_last:
-                break
-            self._ended.wait(RETRY_SECONDS if failed else TOGETHER_SECONDS)
+            seconds = TOGETHER_SECONDS if self._written(events) else RETRY_SECONDS
         with contextlib.suppress(Exception):
             if self._file is not None:
                 self._file.close()
@@ -100,7 +95,7 @@ class EventFiles:
                     f"and they are written again once they can be"
                 )
             self._has_failed = True
-            with self._changed:  # the newest stay
+            with self._lock:  # the newest stay
                 self._waiting = deque([*events, *self._waiting], maxlen=MOST_WAITING)
             return False
 

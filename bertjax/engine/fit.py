@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,8 @@ from bertjax.engine.recorder import Recorder, Stage, StepCost
 from bertjax.engine.state import TrainState
 from bertjax.errors import CheckpointError, Stopped, WorkdirGone
 from bertjax.parallel.devices import peak_flops
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Values]]
 
 
 class Interrupted(Exception):
@@ -76,7 +77,7 @@ class Training:
     """What a run consists of.
 
     batches(stage index, position): the global batches from the position on, each with the position after it, put on the
-    devices by the thread that reads ahead. step(stage index, state, batch) -> (state, metrics). cost(stage index,
+    devices by the thread that reads ahead. step(stage index): (state, batch) -> (state, metrics). cost(stage index,
     batch): of a step. evaluate(position of the run, stage index): raises Interrupted if ``Session.agree`` says so.
     evaluate_at, save_at: whether to after a step, besides the end of a stage. fields: metrics in the rows of the log.
     events: (event, line) for the log of a new run. has_ended: whether to stop before the end of the last stage.
@@ -84,7 +85,7 @@ class Training:
 
     stages: Sequence[Stage]
     batches: Callable[[int, Any], contextlib.AbstractContextManager[Iterator[tuple[Batch, DataPosition]]]]
-    step: Callable[[int, TrainState, Batch], tuple[TrainState, Values]]
+    step: Callable[[int], Step]
     cost: Callable[[int, Batch], StepCost]
     evaluate: Callable[[RunPosition, int], Evaluation]
     evaluate_at: Callable[[int], bool]
@@ -113,7 +114,7 @@ def restore(
 
 def updates(
     here: RunPosition,
-    step: Callable[[TrainState, Batch], tuple[TrainState, Values]],
+    step: Step,
     batches: Iterator[tuple[Batch, DataPosition]],
     progress: Heartbeat,
     ended: Callable[[], bool],
@@ -139,7 +140,7 @@ def fit(
     progress, display, stages = session.progress, session.display, training.stages
     latest: tuple[int, Evaluation] | None = None
     if session.processes.first:
-        log: Any = MetricsLog(session.workdir, here.step, training.logging.tensorboard, display.say, not here.is_due)
+        log: Any = MetricsLog(session.workdir, here.step, training.logging.tensorboard, display.say, not here.postponed)
     else:
         log = NoLog()
     for event, line in training.events if here.step == 0 else ():  # a resumed run has them in its log
@@ -163,7 +164,7 @@ def fit(
         recorder.begin_stage(index)
         ended = lambda: here.step >= stages[index].last or training.has_ended(here)
         with training.batches(index, here.data) as batches:
-            for batch, metrics in updates(here, partial(training.step, index), batches, progress, ended):
+            for batch, metrics in updates(here, training.step(index), batches, progress, ended):
                 guard.remember(here.step, batch)
                 recorder.push(here.step, metrics, training.cost(index, batch))
                 checkpoints.poll()
@@ -177,14 +178,14 @@ def fit(
             recorder.flush()  # what is saved is good and counts its own step
         # A run that was asked to stop has little time: it evaluates when it is resumed.
         evaluation = evaluate(index) if evaluating and not stopping else None
-        put_off = evaluating and evaluation is None
-        if saving or put_off:
-            record = {**records.constants, **changes(evaluation, put_off)}
+        postponed = evaluating and evaluation is None
+        if saving or postponed:
+            record = {**records.constants, **changes(evaluation, postponed)}
             with progress.pause("saving"):
                 checkpoints.save(here.step, here.state, record)
         if evaluation is not None:
             session.report()
-        if stopping or put_off:
+        if stopping or postponed:
             with progress.pause("saving"):
                 checkpoints.wait()
             raise session.stopped(here.step)
@@ -201,11 +202,11 @@ def fit(
         recorder.evaluated(here.step, found.values, found.line)
         return found
 
-    def changes(evaluation: Evaluation | None, is_due: bool = False) -> dict[str, Any]:
+    def changes(evaluation: Evaluation | None, postponed: bool = False) -> dict[str, Any]:
         here.totals = recorder.totals()
-        return records.changes(here, None if evaluation is None else evaluation.loss, is_due)
+        return records.changes(here, None if evaluation is None else evaluation.loss, postponed)
 
-    def make_up() -> None:
+    def run_postponed_evaluation() -> None:
         """Does the evaluation that was put off when the run was stopped."""
         index = next(index for index, stage in enumerate(stages) if here.step <= stage.last)
         recorder.begin_stage(index)
@@ -223,8 +224,8 @@ def fit(
         display.say(f"{reason}: rolled back to step {here.step}, and on with the data after")
 
     with orderly_end(recorder, checkpoints, progress, session.report):
-        if here.is_due:
-            make_up()
+        if here.postponed:
+            run_postponed_evaluation()
         while here.step < stages[-1].last and not training.has_ended(here):
             try:
                 run_stage(next(index for index, stage in enumerate(stages) if here.step < stage.last))

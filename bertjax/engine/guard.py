@@ -3,6 +3,7 @@ batches, and rolls the run back after too many."""
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,16 @@ class Rollback(Exception):
     """The run has to go back to its last checkpoint; the message says why."""
 
 
+@dataclass
 class Guard:
     """Takes every step's batch, and a step later its metrics. ``say`` takes lines, ``note`` rows for the log."""
 
-    def __init__(
-        self,
-        config: GuardConfig,
-        workdir: Path,
-        process: int,
-        say: Callable[[str], None],
-        note: Callable[[dict[str, Any]], None],
-    ):
-        self._config, self._folder, self._process, self._say, self._note = config, workdir / FOLDER, process, say, note
-        self._batches: deque[tuple[int, dict[str, jax.Array]]] = deque(maxlen=REMEMBERED)
+    config: GuardConfig
+    workdir: Path
+    process: int
+    say: Callable[[str], None]
+    note: Callable[[dict[str, Any]], None]
+    _batches: deque[tuple[int, dict[str, jax.Array]]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
     def remember(self, step: int, batch: dict[str, jax.Array]) -> None:
         """The batch of update ``step``."""
@@ -100,7 +98,7 @@ class Guard:
     def judge(self, step: int, values: dict[str, float]) -> None:
         """Deals with the metrics of update ``step``. Raises Rollback if the run must roll back."""
         if values["apply_update"]:
-            if values["mean_loss"] > values["lowest_mean_loss"] + self._config.loss_rise:
+            if values["mean_loss"] > values["lowest_mean_loss"] + self.config.loss_rise:
                 raise Rollback(
                     f"the running mean of the loss has risen from {values['lowest_mean_loss']:.3f} to "
                     f"{values['mean_loss']:.3f} at step {step}"
@@ -110,27 +108,28 @@ class Guard:
             return
         numbers = f"loss {values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}"
         kept = self._keep(step)
-        self._note({"kind": "event", "event": "skipped", "step": step, "batch": kept})
-        self._say(
+        self.note({"kind": "event", "event": "skipped", "step": step, "batch": kept})
+        self.say(
             f"step {step} was skipped ({numbers}); nothing was changed by it" + f", its batch is {kept}" * bool(kept)
         )
-        if values["bad_in_a_row"] >= self._config.bad_steps:
+        if values["bad_in_a_row"] >= self.config.bad_steps:
             raise Rollback(
                 f"{values['bad_in_a_row']:.0f} steps in a row were bad, the last of them step {step} ({numbers})"
             )
 
     def _keep(self, step: int) -> str | None:
         batch = next((batch for number, batch in self._batches if number == step), None)
-        suffix = f".process-{self._process}" if self._process else ""
-        path = self._folder / f"step-{step}{suffix}.npz"
+        suffix = f".process-{self.process}" if self.process else ""
+        folder = self.workdir / FOLDER
+        path = folder / f"step-{step}{suffix}.npz"
         try:
-            self._folder.mkdir(exist_ok=True)
-            if batch is None or path.exists() or len(list(self._folder.iterdir())) >= MOST_FILES:
+            folder.mkdir(exist_ok=True)
+            if batch is None or path.exists() or len(list(folder.iterdir())) >= MOST_FILES:
                 return str(path) if path.exists() else None
             with unfinished.whole_file(path) as file:
-                arrays: dict[str, Any] = {name: own_rows(field) for name, field in batch.items()}
+                arrays: dict[str, Any] = {name: own_rows(rows) for name, rows in batch.items()}
                 np.savez(file, **arrays)
         except OSError as error:  # of no use to the run itself
-            self._say(f"the batch of step {step} could not be kept: {error}")
+            self.say(f"the batch of step {step} could not be kept: {error}")
             return None
         return str(path)

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bertjax.batch import Batch
 from bertjax.config import GuardConfig, ModelConfig
 from bertjax.engine.guard import initial_health, judged
 from bertjax.engine.schedules import Schedule
-from bertjax.engine.state import ADJUSTMENTS, TrainState, initial_loss_scale
+from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
@@ -76,7 +77,7 @@ class Job:
         )
 
     def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
-        """``step(state, batch) -> (state, metrics)``, not jitted, which does a batch in so many parts."""
+        """``make_train_step`` of this job; float16 alone needs its loss scaled."""
         return make_train_step(
             self.forward,
             self.objective,
@@ -84,8 +85,29 @@ class Job:
             schedule,
             seed,
             accumulation=parts,
-            adjust_loss_scale=ADJUSTMENTS[self.precision],
+            adjust_loss_scale=adjusted if self.precision == "float16" else lambda loss_scale, finite: loss_scale,
             judge=partial(judged, guard=self.guard),
+        )
+
+    def jit_train_step(self, step: Callable[..., Any], constants: int = 0) -> Callable[..., Any]:
+        """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
+
+        constants: how many arguments it has after state and batch, the same on every device.
+        """
+        shardings, replicated = shardings_of(self.state_shapes()), NamedSharding(self.mesh, PartitionSpec())
+        return jax.jit(
+            step,
+            in_shardings=(shardings, batch_sharding(self.mesh), *[replicated] * constants),
+            out_shardings=(shardings, replicated),
+            donate_argnums=0,
+        )
+
+    def jit_eval_step(self, step: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], Any]:
+        """``step(params, batch)`` under jit, its result whole on every device."""
+        return jax.jit(
+            step,
+            in_shardings=(shardings_of(self.state_shapes().params), batch_sharding(self.mesh)),
+            out_shardings=NamedSharding(self.mesh, PartitionSpec()),
         )
 
 

@@ -13,7 +13,7 @@ from bertjax.errors import ConfigError, Diverged
 # A checkpoint: its step, state and record.
 Restored = tuple[int, TrainState, dict[str, Any]]
 
-# The key of a record that says whether the evaluation of its step was put off.
+# The key of a record that says whether the evaluation of its step was postponed.
 DUE = "evaluation_due"
 
 # How random numbers are made. Changing any of these makes the same config another run.
@@ -56,8 +56,8 @@ class RunPosition:
     """After ``step`` updates.
 
     totals: seconds and real_tokens of the run. skipped: data that was left out after a rollback, {step, reason, from,
-    to}. best: of a run that chooses a checkpoint by its score. is_due: whether the evaluation of the restored step was
-    put off.
+    to}. best: of a run that chooses a checkpoint by its score. postponed: whether the evaluation of the restored step
+    was.
     """
 
     state: TrainState
@@ -66,7 +66,7 @@ class RunPosition:
     totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "real_tokens": 0})
     skipped: list[dict[str, Any]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
-    is_due: bool = False
+    postponed: bool = False
     _rolled_back_to: set[int] = field(default_factory=set)
 
     def roll_back(self, to: RunPosition | None, reason: str) -> None:
@@ -75,7 +75,7 @@ class RunPosition:
         if to is None:
             raise Diverged(f"{reason}; there is no checkpoint to go back to, nothing is saved")
         if to.step in self._rolled_back_to:
-            raise Diverged(f"{reason}; to go back to step {to.step} has not helped, which is the last checkpoint")
+            raise Diverged(f"{reason}; already rolled back to step {to.step}, the last checkpoint, without success")
         self._rolled_back_to.add(to.step)
         left_out = {"step": to.step, "reason": reason} | self.data.since(to.data)
         self.state, self.step, self.totals, self.best = to.state, to.step, to.totals, to.best
@@ -86,13 +86,11 @@ class RunPosition:
 class Records:
     """What the records of a run's checkpoints hold.
 
-    constants: the same in all of them, and on resume too, but for the versions. own_keys: whether the value of a key of
-    this kind of run makes sense. data: the position in the data from the step and the record. has_best: whether the
-    best evaluation is on record.
+    constants: the same in all of them, and on resume too, but for the versions. data: the position in the data from the
+    step and the record, whose keys it checks. has_best: whether the best evaluation is on record.
     """
 
     constants: Mapping[str, Any]
-    own_keys: Mapping[str, Callable[[Any], bool]]
     data: Callable[[int, dict[str, Any]], DataPosition]
     has_best: bool = False
 
@@ -105,21 +103,21 @@ class Records:
             return None
         step, state, record = restored
         self.check_run(step, record)
-        refuse_nonsense(step, record, {**self.own_keys, **_KEYS, **(_BEST_KEYS if self.has_best else {})})
+        refuse_nonsense(step, record, _KEYS | (_BEST_KEYS if self.has_best else {}))
         best = Best(**(record["best"] or {}), evaluations_since=record["since_best"]) if self.has_best else Best()
-        data, is_due = self.data(step, record), record.get(DUE) is True
-        return RunPosition(state, data, step, record["totals"], record["skipped"], best, is_due)
+        data, postponed = self.data(step, record), record.get(DUE) is True
+        return RunPosition(state, data, step, record["totals"], record["skipped"], best, postponed)
 
-    def changes(self, here: RunPosition, held_out_loss: float | None, is_due: bool) -> dict[str, Any]:
+    def changes(self, here: RunPosition, held_out_loss: float | None, postponed: bool) -> dict[str, Any]:
         """The part of a record that changes from step to step. held_out_loss: None if the step was not evaluated;
-        is_due: if that was put off."""
+        postponed: if it is still to come."""
         best = None if here.best.step is None else {"step": here.best.step, "score": here.best.score}
         return {
             "step": here.step,
             "totals": here.totals,
             "skipped": here.skipped,
             "held_out_loss": held_out_loss,
-            DUE: is_due,
+            DUE: postponed,
             **here.data.record(here.step),
             **({"best": best, "since_best": here.best.evaluations_since} if self.has_best else {}),
         }

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from bertjax.config import RunConfig
 
@@ -47,12 +48,4 @@ def run_schedule(run: RunConfig) -> Schedule:
         first = phases[0]
         return warmup_then_decay(first.learning_rate, first.warmup_steps, run.total_steps, **shape)
     parts = [warmup_then_decay(p.learning_rate, p.warmup_steps, p.steps, **shape) for p in phases]
-
-    def schedule(step: jax.Array) -> jax.Array:
-        rate = parts[0](step)
-        for index, part in enumerate(parts[1:], start=1):
-            start = run.phase_start(index)
-            rate = jnp.where(step >= start, part(step - start), rate)
-        return rate
-
-    return schedule
+    return optax.join_schedules(parts, [run.phase_start(index) for index in range(1, len(phases))])

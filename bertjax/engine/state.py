@@ -2,7 +2,6 @@
 (Micikevicius et al. 2018, section 3.2), which is part of it."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,14 +37,6 @@ def adjusted(loss_scale: LossScale, finite: jax.Array) -> LossScale:
     scale = jnp.where(finite, loss_scale.scale, jnp.maximum(loss_scale.scale / 2.0, 1.0))
     scale = jnp.where(grow, jnp.minimum(scale * 2.0, LARGEST_SCALE), scale)
     return LossScale(scale, jnp.where(grow, 0, good))
-
-
-# By precision; only float16 needs scaling.
-ADJUSTMENTS: dict[str, Callable[[LossScale, jax.Array], LossScale]] = {
-    "float32": lambda loss_scale, finite: loss_scale,
-    "bfloat16": lambda loss_scale, finite: loss_scale,
-    "float16": adjusted,
-}
 
 
 @struct.dataclass

@@ -1,4 +1,4 @@
-"""The train step and the evaluation step: pure functions, jitted over a mesh."""
+"""The train step, a pure function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.batch import Batch, Objective
 from bertjax.engine.guard import Health
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
-from bertjax.parallel.sharding import batch_sharding, shardings_of
 
 # ``(params, batch, dropout_seed or None) -> what the model returns``
 Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
@@ -118,36 +116,3 @@ def accumulate(grad_fn, params: Any, batch: Batch, rows: jax.Array, accumulation
         return jax.tree.map(jnp.add, total, grad_fn(params, *part)), None
 
     return jax.lax.scan(add, zeros, parts)[0]
-
-
-def jit_train_step(train_step, state_shapes: TrainState, mesh: Mesh, constants: int = 0):
-    """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
-
-    constants: how many arguments it has after state and batch, the same on every device.
-    """
-    shardings = shardings_of(state_shapes)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(
-        train_step,
-        in_shardings=(shardings, batch_sharding(mesh), *[replicated] * constants),
-        out_shardings=(shardings, replicated),
-        donate_argnums=0,
-    )
-
-
-def jit_eval_step(
-    forward: Forward, objective: Objective, param_shapes: Any, mesh: Mesh
-) -> Callable[[Any, Batch], dict[str, jax.Array]]:
-    """``step(params, batch) -> sums``, replicated: those of the objective plus, as ``NAME_weight``, what they are
-    divided by."""
-
-    def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
-        weights = objective.weights(batch)
-        sums = objective.sums(forward(params, batch, None), batch)
-        return sums | {f"{name}_weight": value for name, value in weights.items()}
-
-    return jax.jit(
-        eval_step,
-        in_shardings=(shardings_of(param_shapes), batch_sharding(mesh)),
-        out_shardings=NamedSharding(mesh, PartitionSpec()),
-    )

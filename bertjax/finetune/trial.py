@@ -17,11 +17,10 @@ from bertjax.batch import Batch
 from bertjax.config_schema import fingerprint
 from bertjax.data.stream.pipeline import made_ahead
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
-from bertjax.engine.checkpoint.record import is_count
+from bertjax.engine.checkpoint.record import is_count, refuse_nonsense
 from bertjax.engine.fit import Evaluation, Session, Training, fit, report_error, restore
-from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.position import RANDOM, Records, RunPosition
-from bertjax.engine.recorder import Stage
+from bertjax.engine.recorder import Stage, run_figures, versions
 from bertjax.evaluation.during_training import over
 from bertjax.finetune.settings import of_trial, to_dict
 from bertjax.finetune.task_setup import Outcome, of_run
@@ -96,7 +95,7 @@ def train_trial(job: TrialJob, tokenizer: Tokenizer, identity: dict[str, Any], s
     training = Training(
         stages,
         batches=lambda index, position: made_ahead(batch, position.number, PREFETCH),
-        step=lambda index, state, batch: by_length(length_of(batch))(state, batch, *job.constants),
+        step=lambda index: lambda state, batch: by_length(length_of(batch))(state, batch, *job.constants),
         cost=lambda index, batch: job.cost(length_of(batch)),
         evaluate=evaluate_all,
         evaluate_at=is_evaluated,
@@ -163,8 +162,12 @@ class NextBatch:
 def records(identity: dict[str, Any], seed: int, versions: dict[str, str]) -> Records:
     """identity: all that must be the same on resume."""
     constants = {"identity": fingerprint(identity), "random": RANDOM | {"seed": seed}, "versions": versions}
-    data = lambda step, record: NextBatch(step + record["offset"])
-    return Records(constants, {"offset": is_count}, data, has_best=True)
+
+    def data(step: int, record: dict[str, Any]) -> NextBatch:
+        refuse_nonsense(step, record, {"offset": is_count})
+        return NextBatch(step + record["offset"])
+
+    return Records(constants, data, has_best=True)
 
 
 def evaluate(job: TrialJob, predict: Callable[[Any], Any], placement: Placement) -> tuple[float, Outcome]:

@@ -22,9 +22,15 @@ from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
-from bertjax.engine.sizes import check_batch, check_divides, check_model, parts_of, rows_that_fit, split_caution
 from bertjax.engine.state import TrainState, with_params
-from bertjax.engine.step import jit_train_step
+from bertjax.engine.training_memory import (
+    check_batch,
+    check_divides,
+    check_model,
+    parts_of,
+    rows_that_fit,
+    split_caution,
+)
 from bertjax.errors import ConfigError
 from bertjax.finetune.batching import Batches
 from bertjax.finetune.model_and_examples import Start
@@ -36,7 +42,7 @@ from bertjax.model.parameters import parameter_specs
 from bertjax.model.task import POOLED, TaskModel
 from bertjax.objectives.losses import batch_loss
 from bertjax.parallel.mesh import batch_shards
-from bertjax.parallel.sharding import batch_sharding, shardings_of
+from bertjax.parallel.sharding import batch_sharding
 
 # Batches made ahead.
 PREFETCH = 1
@@ -119,7 +125,7 @@ class TrialJob(Job):
         def step(state: TrainState, batch: Batch, seed: jax.Array, learning_rate: jax.Array):
             return self.pure_step(self.schedule(learning_rate), seed, self.parts)(state, batch)
 
-        compiled = CompiledAhead(jit_train_step(step, self.state_shapes(), self.mesh, constants=2))
+        compiled = CompiledAhead(self.jit_train_step(step, constants=2))
         return self.programs.setdefault(("train", self.trial.epochs), compiled)
 
     @property
@@ -153,9 +159,7 @@ class TrialJob(Job):
             values = output.embeddings if output.logits is None else output.logits
             return values, self.eval_objective.sums(output, batch), self.eval_objective.weights(batch)
 
-        divided = shardings_of(self.state_shapes().params), batch_sharding(self.mesh)
-        jitted = jax.jit(predict, in_shardings=divided, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
-        return self.programs.setdefault(("predict", self.trial.epochs), jitted)
+        return self.programs.setdefault(("predict", self.trial.epochs), self.jit_eval_step(predict))
 
     def cost(self, length: int) -> StepCost:
         """Token positions and FLOPs of a step with rows of this length."""
@@ -204,8 +208,8 @@ def make_job(
             f"config.training.warmup_fraction = {training.warmup_fraction:g} is all of the {steps} steps: the rate "
             "only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
         )
-    rows, longest = train_batches.rows // shards, int(train_batches.row_lengths[-1])  # on a device
-    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, longest, 0, batch_loss)
+    rows, longest = train_batches.rows // shards, (int(train_batches.row_lengths[-1]), 0, 1)  # on a device
+    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, longest, batch_loss)
     cautions += split_caution("config.training.batch_size", training.batch_size, rows, most, "about ")
     parts = parts_of(rows, most)
     if parts > 1 and setup.per_example > 1:

@@ -16,8 +16,8 @@ from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
 from bertjax.config_schema import translated_record
 from bertjax.engine.fit import Session
-from bertjax.engine.machine import versions
 from bertjax.engine.optimizers import check_optimizer
+from bertjax.engine.recorder import versions
 from bertjax.errors import ConfigError
 from bertjax.finetune.answering import answering_setup
 from bertjax.finetune.classification import text_setup

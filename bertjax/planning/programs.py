@@ -25,7 +25,7 @@ from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding
 from bertjax.planning.hlo import read_program
 from bertjax.planning.work import collectives, main_memory_bytes, matrix_flops
-from bertjax.train.pretraining_job import PretrainingJob, accumulation_steps, examples_per_row, make_job
+from bertjax.train.pretraining_job import PretrainingJob, accumulation_steps, make_job, row_size
 
 # Memories of a TPU that are on the chip itself: vector memory, semaphores, scalar memory.
 FAST_SPACES = {"tpu": frozenset({1, 2, 6})}
@@ -82,7 +82,7 @@ def lower_step(run: RunConfig, name: str, mesh: Mesh, split: Split) -> Any:
     parallel = replace(run.parallel, rows_per_device=split.rows)
     run = replace(run, phases={**run.phases, name: phase}, parallel=parallel)
     job = make_job(run, mesh)
-    size = (phase.batch_size, phase.sequence_length, phase.max_predictions, examples_per_row(run))
+    size = (phase.batch_size, *row_size(run, phase))
     fields = shapes(*size, run_objective(run).maker.fields)
     sharding = batch_sharding(mesh)
     batch = {n: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for n, (shape, dtype) in fields.items()}

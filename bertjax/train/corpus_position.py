@@ -9,9 +9,9 @@ from typing import Any
 from bertjax.config import RunConfig, identity_fingerprint
 from bertjax.data.stream.cursor import Cursor, switch_phase
 from bertjax.data.stream.settings import ORDER
-from bertjax.engine.checkpoint.record import is_count
+from bertjax.engine.checkpoint.record import refuse_nonsense
 from bertjax.engine.position import RANDOM, Records
-from bertjax.errors import CheckpointError, ConfigError
+from bertjax.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ def records(run: RunConfig, tokenizer: str, corpus: str, versions: dict[str, str
     }
 
     def data(step: int, record: dict[str, Any]) -> CorpusPosition:
-        if record["phase"] != run.phase_at(max(0, step - 1)):
-            raise CheckpointError(_nonsense(step, "phase", record["phase"]))
-        try:
-            return CorpusPosition(Cursor.from_json(record["cursor"]), record["phase"])
-        except (KeyError, ValueError):
-            raise CheckpointError(_nonsense(step, "cursor", record.get("cursor"))) from None
+        is_phase = lambda phase: phase == run.phase_at(max(0, step - 1))
+        refuse_nonsense(step, record, {"phase": is_phase, "cursor": _is_cursor})
+        return CorpusPosition(Cursor.from_json(record["cursor"]), record["phase"])
 
-    return Records(constants, {"phase": is_count}, data)
+    return Records(constants, data)
 
 
-def _nonsense(step: int, name: str, value: Any) -> str:
-    return f"the record of the checkpoint of step {step} makes no sense: {name} is {str(value)[:100]}"
+def _is_cursor(value: Any) -> bool:
+    try:
+        return bool(Cursor.from_json(value))
+    except (KeyError, ValueError):
+        return False

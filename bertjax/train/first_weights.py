@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from bertjax.cluster.processes import Processes
 from bertjax.config import ModelConfig, RunConfig
 from bertjax.config_schema import keys_of
 from bertjax.errors import ConfigError
@@ -44,18 +45,14 @@ class Origin:
     objective: str = "mlm_nsp"  # what its heads have learned
 
 
-def open_origin(
-    run: RunConfig, first: bool = True, tell: Callable[[str, Any], Any] = lambda name, value: value
-) -> Origin:
-    """Opens ``run.init_from`` and checks that its model fits the config's. Raises ModelFileError, ConfigError.
-
-    first: whether this is process 0, which chooses the checkpoint of a run; tell: its value in all processes.
-    """
+def open_origin(run: RunConfig, processes: Processes | None = None) -> Origin:
+    """Opens ``run.init_from`` and checks that its model fits the config's; process 0 chooses the checkpoint of a run.
+    Raises ModelFileError, ConfigError."""
     path, _ = folder_path(run.init_from or "")
     if is_run(path):
         stored = open_run(path)
         stored.check()  # before anything else is done
-        weights = lambda: _told_weights(stored, first, tell)
+        weights = lambda: _told_weights(stored, processes or Processes())
         origin = Origin(path, stored.config.model, stored.tokenizer(), weights, stored.config.data.objective)
     else:
         folder = open_folder(path)
@@ -74,11 +71,11 @@ def open_origin(
     return origin
 
 
-def _told_weights(stored: StoredRun, first: bool, tell: Callable[[str, Any], Any]) -> dict[str, Any]:
+def _told_weights(stored: StoredRun, processes: Processes) -> dict[str, Any]:
     """The weights of the checkpoint that process 0 has read: the run may be saving and deleting."""
-    step, params = stored.weights() if first else (None, {})
-    step = tell("checkpoint of config.init_from", step)
-    return params if first else stored.weights(step)[1]
+    step, params = stored.weights() if processes.first else (None, {})
+    step = processes.share("checkpoint of config.init_from", step)
+    return params if processes.first else stored.weights(step)[1]
 
 
 def initial_params(origin: Origin, run: RunConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict[str, Any]:

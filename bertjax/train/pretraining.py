@@ -21,10 +21,9 @@ from bertjax.data.stream.pipeline import Batches, evaluation_batches, open_batch
 from bertjax.data.stream.settings import ORDER, ExampleSettings
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
 from bertjax.engine.fit import Evaluation, Session, Training, fit, restore
-from bertjax.engine.machine import run_figures, versions
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
-from bertjax.engine.recorder import Stage
+from bertjax.engine.recorder import Stage, run_figures, versions
 from bertjax.engine.state import with_params
 from bertjax.evaluation.during_training import InlineSuites, in_words, over
 from bertjax.inference.batches import Placement
@@ -71,8 +70,8 @@ def pretrain(
     check_sizes(run, mesh)
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
-    begins = run.init_from is not None and recorded is None
-    origin = open_origin(run, processes.first, processes.share) if begins else None
+    is_new_from_origin = run.init_from is not None and recorded is None
+    origin = open_origin(run, processes) if is_new_from_origin else None
     corpus = open_corpus_together(run, recorded, display, processes, workdir)
     began_with = fingerprints(recorded)
     if origin is not None:
@@ -86,8 +85,8 @@ def pretrain(
     pairs = phase_pairs(objective, corpus.train, trained_on, run.seed)
     if recorded is None:
         check_pairs(objective, corpus.train, pairs)
-    asked = "config.data.whole_word_masking"
-    little = [] if recorded else check_words(corpus.train, corpus.tokenizer, settings[0], asked)
+    key = "config.data.whole_word_masking"
+    word_warnings = [] if recorded else check_words(corpus.train, corpus.tokenizer, settings[0], key)
     unigram = unigram_log_probs(corpus.token_counts)
     suites = InlineSuites(run.evaluation, corpus.tokenizer, run.model)
 
@@ -108,7 +107,7 @@ def pretrain(
         *suites.cautions,
         *text_warnings(corpus, is_lowercase_asked),
         *pair_lines(objective, corpus.train, pairs),
-        *little,
+        *word_warnings,
         *config_cautions(run),
         *split_cautions(run, mesh),
     ]
@@ -139,7 +138,8 @@ def pretrain(
     starts = [run.phase_start(index) for index in range(len(phases))]
     stages = [Stage(name, s + 1, s + p.steps) for s, (name, p) in zip(starts, run.phases.items(), strict=True)]
     costs = [cost_of_step(run.model, phase) for phase in phases]
-    train_step = lru_cache(1)(lambda index: processes.progress.slow_at_first(job.train_step(phases[index])))
+    # Kept, as a rollback begins its phase again.
+    step = lru_cache(1)(lambda index: processes.progress.slow_at_first(job.train_step(phases[index])))
     placement = over(mesh, lambda: session.agree(here.step))
 
     def held_out(params: Any, index: int) -> dict[str, float]:
@@ -159,7 +159,7 @@ def pretrain(
     training = Training(
         stages,
         partial(training_batches, run, corpus, settings, mesh),
-        step=lambda index, state, batch: train_step(index)(state, batch),
+        step,
         cost=lambda index, batch: costs[index],
         evaluate=evaluate_all,
         evaluate_at=lambda step: is_evaluated(step) or suites.due(step),

@@ -8,13 +8,20 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
+from bertjax.batch import Batch, Values
 from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
-from bertjax.engine.sizes import check_batch, check_divides, check_model, parts_of, rows_that_fit, split_caution
-from bertjax.engine.step import jit_eval_step, jit_train_step
+from bertjax.engine.training_memory import (
+    check_batch,
+    check_divides,
+    check_model,
+    parts_of,
+    rows_that_fit,
+    split_caution,
+)
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
@@ -33,17 +40,23 @@ class PretrainingJob(Job):
     def train_step(self, phase: PhaseConfig) -> Callable[..., Any]:
         """The step of a phase, which compiles when it is called first."""
         parts = accumulation_steps(self.run, phase, self.mesh)
-        return jit_train_step(self.pure_step(self.schedule, self.run.seed, parts), self.state_shapes(), self.mesh)
+        return self.jit_train_step(self.pure_step(self.schedule, self.run.seed, parts))
 
-    def eval_step(self) -> Callable[..., Any]:
-        return jit_eval_step(self.forward, self.objective, self.state_shapes().params, self.mesh)
+    def eval_step(self) -> Callable[[Any, Batch], Values]:
+        """``(params, batch) -> sums`` of the objective and, as ``NAME_weight``, what they are divided by."""
+
+        def step(params: Any, batch: Batch) -> Values:
+            weights = self.objective.weights(batch)
+            sums = self.objective.sums(self.forward(params, batch, None), batch)
+            return sums | {f"{name}_weight": value for name, value in weights.items()}
+
+        return self.jit_eval_step(step)
 
 
 def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
     """Raises ConfigError, with what would fit, if model, batch or rows are beyond ``times`` the memory there is."""
-    examples = examples_per_row(run)
     for name, phase in run.phases.items():
-        row = (phase.sequence_length, phase.max_predictions, examples)
+        row = row_size(run, phase)
         check_model(run.model, run.precision, mesh, row, batch_loss, times)
         check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
 
@@ -90,13 +103,13 @@ def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 def rows_by_memory(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of the phase that a device has memory for."""
-    return rows_that_fit(
-        run.model, run.precision, mesh, phase.sequence_length, phase.max_predictions, batch_loss, examples_per_row(run)
-    )
+    return rows_that_fit(run.model, run.precision, mesh, row_size(run, phase), batch_loss)
 
 
-def examples_per_row(run: RunConfig) -> int:
-    return run.data.max_examples_per_row if run.data.packing else 1
+def row_size(run: RunConfig, phase: PhaseConfig) -> tuple[int, int, int]:
+    """The length, predictions and examples of a row."""
+    examples = run.data.max_examples_per_row if run.data.packing else 1
+    return phase.sequence_length, phase.max_predictions, examples
 
 
 def cost_of_step(model: ModelConfig, phase: PhaseConfig) -> StepCost:
@@ -120,7 +133,7 @@ def describe_job(job: PretrainingJob) -> list[str]:
 
 
 def config_cautions(run: RunConfig) -> list[str]:
-    """A line for each key whose value is hardly meant."""
+    """One warning for each key whose value is probably a mistake, with a fix."""
     lines = []
     for name, phase in run.phases.items():
         needed = most_predictions(run.data.masked_lm_prob, phase.sequence_length)
@@ -136,8 +149,8 @@ def config_cautions(run: RunConfig) -> list[str]:
         steps = run.total_steps if one else phase.steps
         if (index == 0 or not one) and steps and (phase.warmup_steps or 0) >= steps:
             lines.append(
-                f"config.phases.{name}.warmup_steps = {phase.warmup_steps} is no less than the {steps} steps of its "
-                f"schedule: the rate only rises, and does not reach {phase.learning_rate:g}; a tenth of them would be "
+                f"config.phases.{name}.warmup_steps = {phase.warmup_steps} is at least as long as the schedule "
+                f"({steps} steps), so the rate never reaches {phase.learning_rate:g}; a tenth of them would be "
                 f"--config.phases.{name}.warmup_steps={steps // 10}"
             )
     return lines

@@ -10,7 +10,7 @@ from flax import nnx
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
-from bertjax.engine.activations import activation_bytes_per_row
+from bertjax.engine.training_memory import activation_bytes_per_row
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count

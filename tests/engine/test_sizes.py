@@ -9,8 +9,8 @@ import pytest
 from bertjax import create_model
 from bertjax.config import ModelConfig, resolve
 from bertjax.data.corpus.prepared import prepare
-from bertjax.engine import sizes
-from bertjax.engine.sizes import check_batch, check_model
+from bertjax.engine import training_memory
+from bertjax.engine.training_memory import check_batch, check_model
 from bertjax.errors import ConfigError
 from bertjax.finetune.settings import resolve as resolve_finetuning
 from bertjax.objectives.losses import batch_loss
@@ -71,7 +71,7 @@ def test_what_float32_and_int32_hold_is_taken(values):
 
 def test_what_is_named_fits(monkeypatch):
     """The limit is a machine's of 8 GiB; each way out, taken, is let through."""
-    monkeypatch.setattr(sizes, "memory_limit", lambda device: 8 * 2**30)
+    monkeypatch.setattr(training_memory, "memory_limit", lambda device: 8 * 2**30)
     mesh = make_mesh(4, 1, 1, devices=jax.devices()[:4])
     large = dataclasses.replace(ModelConfig(), hidden_size=2304, num_hidden_layers=12, intermediate_size=9216)
     check_model(ModelConfig(), "bfloat16", mesh, ROW, batch_loss)
@@ -86,7 +86,7 @@ def test_what_is_named_fits(monkeypatch):
 @pytest.mark.parametrize("heads", [7, 2**16])
 def test_what_is_named_is_a_model(heads, monkeypatch):
     """Of BERT-base's sizes none is named with which the others make no model, or one too short for the row."""
-    monkeypatch.setattr(sizes, "memory_limit", lambda device: 8 * 2**30)
+    monkeypatch.setattr(training_memory, "memory_limit", lambda device: 8 * 2**30)
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     odd = dataclasses.replace(ModelConfig(), hidden_size=7 * 2**16, num_attention_heads=heads, num_hidden_layers=1)
     long = dataclasses.replace(ModelConfig(), max_position_embeddings=2**24)
@@ -96,7 +96,7 @@ def test_what_is_named_is_a_model(heads, monkeypatch):
 
 
 def test_the_batch_that_is_named_fits(monkeypatch):
-    monkeypatch.setattr(sizes, "host_memory", lambda: 2**30)
+    monkeypatch.setattr(training_memory, "host_memory", lambda: 2**30)
     mesh = make_mesh(4, 1, 1, devices=jax.devices()[:4])
     check_batch("config.phases.one.batch_size", 4096, ROW, mesh, prefetch=4)
     with pytest.raises(ConfigError, match=r"one.batch_size = 1,000,000 rows .* would$") as caught:

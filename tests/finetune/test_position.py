@@ -10,8 +10,8 @@ RECORDS = records({"task": "classification"}, seed=3, versions={})
 STATE: object = object()
 
 
-def saved(here, is_due=False):
-    return RECORDS.position((here.step, STATE, {**RECORDS.constants, **RECORDS.changes(here, 0.5, is_due)}))
+def saved(here, postponed=False):
+    return RECORDS.position((here.step, STATE, {**RECORDS.constants, **RECORDS.changes(here, 0.5, postponed)}))
 
 
 def test_the_first_of_equal_scores_is_the_best():
@@ -30,7 +30,7 @@ def test_the_first_of_equal_scores_is_the_best():
         "held_out_loss": 0.5,
         "evaluation_due": False,
     }
-    assert saved(here) == here and saved(here, is_due=True).is_due
+    assert saved(here) == here and saved(here, postponed=True).postponed
 
 
 def test_after_a_rollback_other_batches_come():
@@ -40,7 +40,7 @@ def test_after_a_rollback_other_batches_come():
     # Batches 0 .. 29 were used; the next update is the 21st and takes batch 30.
     assert (here.step, here.data) == (20, NextBatch(30)) and here.data.record(here.step) == {"offset": 10}
     assert here.skipped == [{"step": 20, "reason": "it went wrong", "from": 20, "to": 30}]
-    with pytest.raises(Diverged, match="to go back to step 20 has not helped"):
+    with pytest.raises(Diverged, match="already rolled back to step 20, the last checkpoint, without success"):
         here.roll_back(before, "again")
 
 
@@ -72,6 +72,6 @@ def test_a_record_of_earlier_versions_is_read():
         "held_out_loss": None,
     }
     here = RECORDS.position((20, STATE, before))
-    assert (here.step, here.data, here.best, here.is_due) == (20, NextBatch(23), Best(19, 0.5, 1), False)
+    assert (here.step, here.data, here.best, here.postponed) == (20, NextBatch(23), Best(19, 0.5, 1), False)
     assert here.skipped == before["skipped"] and here.totals == before["totals"]
-    assert RECORDS.position((20, STATE, before | {"evaluation_due": True, "best": None})).is_due
+    assert RECORDS.position((20, STATE, before | {"evaluation_due": True, "best": None})).postponed

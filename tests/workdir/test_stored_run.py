@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -257,7 +258,7 @@ def test_a_listing_that_misses_every_step_is_taken_again(tmp_path, monkeypatch):
 def test_other_processes_read_the_checkpoint_that_the_first_one_has_read(workdir):
     asked = []
     tell = lambda name, value: asked.append((name, value)) or 9
-    here = _told_weights(open_run(workdir), False, tell)
+    here = _told_weights(open_run(workdir), SimpleNamespace(first=False, share=tell))
     assert asked == [("checkpoint of config.init_from", None)]
     np.testing.assert_array_equal(here["mlm_head"]["bias"], open_run(workdir).weights(9)[1]["mlm_head"]["bias"])
 

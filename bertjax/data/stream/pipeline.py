@@ -131,10 +131,10 @@ class _BatchIterator(grain.DatasetIterator):
         self._cursor, self._ready = Cursor.from_json(state), []
 
 
-class Batches(Iterator[tuple[Batch, Cursor]]):
-    """An endless iterator over (batch, cursor after the batch); made by ``open_batches``.
+class Batches(Iterator[tuple[Any, Any]]):
+    """An endless iterator over (batch, position after the batch); made by ``open_batches`` or ``made_ahead``.
 
-    However far batches are made ahead, the cursor belongs to the batch it comes with: saved with the state after that
+    However far batches are made ahead, the position belongs to the batch it comes with: saved with the state after that
     batch's update, it is where to continue. ``close`` stops the thread, which otherwise happens at exit.
     """
 
@@ -143,7 +143,7 @@ class Batches(Iterator[tuple[Batch, Cursor]]):
         self._open = [iterator]
         self._finalizer = weakref.finalize(self, _close, self._open)
 
-    def __next__(self) -> tuple[Batch, Cursor]:
+    def __next__(self) -> tuple[Any, Any]:
         if not self._open:
             raise ValueError("the batches are closed")
         return next(self._open[0])

@@ -17,12 +17,13 @@ from jax.sharding import Mesh
 
 from bertjax.config import CheckpointConfig
 from bertjax.engine.checkpoint import orbax_log
-from bertjax.engine.checkpoint.described_state import check_state, described
 from bertjax.engine.checkpoint.record import ITEM, Damaged, Saved, amend_record, kept_steps, sealed, whole_record
 from bertjax.engine.checkpoint.step_folders import leftovers, put_aside, step_numbers
+from bertjax.engine.checkpoint.stored_arrays import differences
 from bertjax.errors import CheckpointError, Diverged, WorkdirGone
 from bertjax.parallel.agreement import all_of
 from bertjax.parallel.checksums import Checksums
+from bertjax.parallel.sharding import path_name
 
 STATE = "state"
 # A dataclass of pytrees: what is saved under each field's name.
@@ -99,7 +100,11 @@ class Checkpoints:
         if not finite:
             raise Diverged(f"the state after step {step} is not finite; it is not saved")
         self._check_space(step, tree)
-        record = sealed(record | {"step": step, "arrays": described(tree, checksums)})
+        arrays = {
+            name: {"shape": list(x.shape), "dtype": x.dtype.name, "checksum": checksums[name]}
+            for name, x in _by_name(tree).items()
+        }
+        record = sealed(record | {"step": step, "arrays": arrays})
         items = {STATE: ocp.args.PyTreeSave(tree), ITEM: ocp.args.JsonSave(record)}
         try:
             saved = self._open().save(step, args=ocp.args.Composite(**items), force=True)
@@ -162,10 +167,12 @@ class Checkpoints:
 
     def _not_written(self, step: int, error: Exception) -> CheckpointError:
         reason = " ".join(str(error).split())[:300]
-        whole = f"; step {max(self._saved)} is whole" if self._saved else ""
         return CheckpointError(
-            f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){whole}"
+            f"the checkpoint of step {step} could not be written to {self._folder} ({reason}){self._newest_whole()}"
         )
+
+    def _newest_whole(self) -> str:
+        return f"; step {max(self._saved)} is whole" if self._saved else ""
 
     def _check_space(self, step: int, tree: Any) -> None:
         if not self._first:
@@ -179,10 +186,9 @@ class Checkpoints:
         needed = sum(x.nbytes for x in jax.tree.leaves(tree)) + SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
-            whole = f"; step {max(self._saved)} is whole" if self._saved else ""
             raise CheckpointError(
                 f"no space in {self._folder} for the checkpoint of step {step}: {needed / 1e9:.2f} GB are needed, "
-                f"{free / 1e9:.2f} GB free{whole}; make room and run the same command again"
+                f"{free / 1e9:.2f} GB free{self._newest_whole()}; make room and run the same command again"
             )
 
     def _delete_old(self) -> None:
@@ -256,7 +262,7 @@ class Checkpoints:
         damage = None
         try:
             record = self._whole(step)
-            check_state(step, record, _tree(shapes))
+            _check_state(step, record, _tree(shapes))
             handler = ocp.StandardCheckpointHandler()
             with contextlib.closing(handler):
                 folder = epath.Path(self._folder / str(step) / STATE)
@@ -314,6 +320,20 @@ class Checkpoints:
 
 def _saved(record: dict[str, Any]) -> Saved:
     return Saved(record.get("held_out_loss"), record.get("phase", 0))
+
+
+def _check_state(step: int, record: dict[str, Any], shapes: Any) -> None:
+    """Raises CheckpointError if the checkpoint holds other arrays than the run has."""
+    differ = differences(record, _by_name(shapes))
+    for name, there, here in differ[:1]:
+        raise CheckpointError(
+            f"the checkpoint of step {step} is of another state: {name} is {there} there, {here} here"
+            + f", and {len(differ) - 1} more differ" * (len(differ) > 1)
+        )
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _tree(state: Any) -> dict[str, Any]:

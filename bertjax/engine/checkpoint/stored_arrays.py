@@ -5,6 +5,7 @@ an accelerator's host the run itself may hold the device.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,19 @@ def list_arrays(step_folder: Path) -> dict[str, StoredArray]:
 
 def check_arrays(found: dict[str, StoredArray], record: dict[str, Any]) -> None:
     """Raises Damaged if a state holds other arrays than its record says."""
-    told = {name: (array["dtype"], tuple(array["shape"])) for name, array in record["arrays"].items()}
-    there = {name: (array.dtype, array.shape) for name, array in found.items()}
-    for name in sorted(told.keys() | there.keys()):
-        if told.get(name) != there.get(name):
-            raise Damaged(f"{name} is {shown(there.get(name))}, its record says {shown(told.get(name))}")
+    for name, told, there in differences(record, found):
+        raise Damaged(f"{name} is {there}, its record says {told}")
 
 
-def shown(array: tuple[str, tuple[int, ...]] | None) -> str:
-    return f"{array[0]}{list(array[1])}" if array else "missing"
+def differences(record: dict[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, array by the record, array in ``arrays``) of the arrays that are not alike; an array has a dtype and a
+    shape."""
+    told = {name: f"{array['dtype']}{array['shape']}" for name, array in record["arrays"].items()}
+    there = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+    both = (
+        (name, told.get(name, "missing"), there.get(name, "missing")) for name in sorted(told.keys() | there.keys())
+    )
+    return [one for one in both if one[1] != one[2]]
 
 
 def _files(state: Path) -> dict[str, str]:

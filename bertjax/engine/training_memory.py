@@ -1,27 +1,101 @@
-"""Whether a run can be at all on the memory there is: asked of formulas and shapes, before anything is built."""
+"""The memory that training takes, by formulas and shapes; whether model and batches fit, before they are built."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
-from bertjax.engine.activations import Loss, activation_bytes_per_row, state_bytes
 from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
+from bertjax.model.bert import Bert, merge_params, split_params
+from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.parameters import padded_vocabulary
+from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import GIB, memory_limit
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 
+# ``(output of the model, batch) -> scalar``
+Loss = Callable[[Any, dict[str, jax.Array]], jax.Array]
+
+# float32 values a parameter: weight, gradient and two moments.
+VALUES_A_PARAMETER = 4
 # Batches beside those that are made ahead: the one in the making and the one in the step.
 MORE_BATCHES = 2
 # Part of the host's memory that they may take.
 BATCHES_SHARE = 0.5
+# Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
+# some percent; the rest is for what the backward pass computes on the way, and for the program itself.
+ACTIVATION_SHARE = 0.7
+
+
+def state_bytes(model: ModelConfig, divided: int) -> int:
+    """Bytes a device of weights, gradients and moments that are divided over so many devices."""
+    return 4 * VALUES_A_PARAMETER * parameter_count(model) // divided
+
+
+@functools.lru_cache(maxsize=256)
+def activation_bytes_per_row(
+    model: ModelConfig,
+    precision: str,
+    platform: str,
+    length: int,
+    predictions: int,
+    examples: int,
+    loss: Loss,
+    tensor: int = 1,
+) -> int:
+    """Bytes that a device keeps for the backward pass for one more row of ``length`` tokens.
+
+    What ``jax.vjp`` of the loss keeps of two rows less what it keeps of one: parameters, and copies of them in another
+    dtype, drop out. Where layers are computed again, one layer of what they would keep otherwise comes on top.
+    tensor: size of the mesh axis that divides heads, the MLP and the vocabulary.
+    """
+    fields = lambda rows: shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
+
+    def of(model: ModelConfig) -> int:
+        made = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0), precision=precision_named(precision, platform)))
+        graphdef, params = split_params(made)
+
+        def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
+            of_params = lambda params: loss(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
+            return jax.vjp(of_params, params)[1]
+
+        def kept(rows: int) -> int:
+            batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields(rows).items()}
+            numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
+            leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, DropoutSeed(*numbers)))
+            return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)
+
+        return kept(2) - kept(1)
+
+    L = model.num_hidden_layers
+    if model.remat == "none" and (model.scan_layers or L < 3):
+        return of(model)
+    # Layers are alike, so that two tell of any number; unrolled ones would take long to trace.
+    one, two = (of(dataclasses.replace(model, num_hidden_layers=n)) for n in (1, 2))
+    kept = one + (L - 1) * (two - one)
+    if model.remat == "none":
+        return kept
+    whole = [dataclasses.replace(model, remat="none", scan_layers=False, num_hidden_layers=n) for n in (1, 2)]
+    return kept + of(whole[1]) - of(whole[0])
+
+
+def _parts(shape: tuple[int, ...], model: ModelConfig, tensor: int) -> int:
+    """Devices that an array of this shape is divided over by the tensor axis: those with heads, MLP or vocabulary.
+
+    What is not known from its shape, such as the concatenated heads [B S, H], counts as whole on each of them.
+    """
+    has_heads = len(shape) >= 4 and shape[-3] == model.num_attention_heads
+    wide = {model.intermediate_size, padded_vocabulary(model.vocab_size)} - {model.hidden_size}
+    return tensor if has_heads or (shape and shape[-1] in wide) else 1
 
 
 def check_model(
@@ -103,11 +177,6 @@ def _gib(size: float) -> str:
     return f"{size / GIB:,.1f} GiB"
 
 
-# Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
-# some percent; the rest is for what the backward pass computes on the way, and for the program itself.
-ACTIVATION_SHARE = 0.7
-
-
 def check_divides(model: ModelConfig, mesh: Mesh) -> None:
     """Raises ConfigError if an axis of the mesh does not divide the sizes that it shards."""
     divided = {
@@ -133,16 +202,12 @@ def parts_of(rows: int, most: int) -> int:
     return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
 
 
-def rows_that_fit(
-    model: ModelConfig, precision: str, mesh: Mesh, length: int, predictions: int, loss: Loss, examples: int = 1
-) -> int:
-    """Rows of ``length`` that one device can work on at once, by what the backward pass keeps of each."""
-    device = own_device(mesh)
-    row = activation_bytes_per_row(
-        model, precision, device.platform, length, predictions, examples, loss, mesh.shape["tensor"]
-    )
-    left = memory_limit(device) - state_bytes(model, mesh.shape["fsdp"] * mesh.shape["tensor"])
-    return max(1, int(left * ACTIVATION_SHARE) // row)
+def rows_that_fit(model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], loss: Loss) -> int:
+    """Rows that one device can work on at once, by what the backward pass keeps of each. row: as for check_model."""
+    device, tensor = own_device(mesh), mesh.shape["tensor"]
+    left = memory_limit(device) - state_bytes(model, mesh.shape["fsdp"] * tensor)
+    of_row = activation_bytes_per_row(model, precision, device.platform, *row, loss, tensor)
+    return max(1, int(left * ACTIVATION_SHARE) // of_row)
 
 
 def own_device(mesh: Mesh) -> Any:
@@ -161,7 +226,7 @@ def split_caution(key: str, batch_size: int, rows: int, most: int, about: str = 
     each = rows // parts
     nearest = [next(filter(good, range(rows, 0, -1))), next(filter(good, range(rows, 2 * rows + most + 1)))]
     return [
-        f"{key} = {batch_size} is done in {parts} parts of {each} row{'s' * (each != 1)} a device, though {most} would "
-        f"fit: {rows} has no divisor near; {about}{one_of([batch_size * n // rows for n in nearest])} would be done in "
-        f"fewer"
+        f"{key} = {batch_size} is done in {parts} parts of {each} row{'s' * (each != 1)} a device, although {most} "
+        f"rows would fit, because {rows} has no divisor close to that; "
+        f"{about}{one_of([batch_size * n // rows for n in nearest])} would be done in fewer"
     ]
