@@ -52,10 +52,8 @@ class Demand:
 
 
 def choose(name: str, demand: Demand, path: str = "") -> str:
-    """The kernel ``name``, or for "auto" the fastest that supports the demand.
-
-    Raises ConfigError that names the ways out; ``path`` stands before the names of keys.
-    """
+    """The kernel ``name``, or for "auto" the fastest that supports the demand. Raises ConfigError that names the ways
+    out; ``path`` stands before the names of keys."""
     able = [other for other, kernel in KERNELS.items() if not demand.lacking(kernel)]
     if name in able:
         return name

@@ -134,9 +134,7 @@ def fit(
     here: RunPosition, training: Training, checkpoints: Checkpoints, records: Records, session: Session
 ) -> tuple[int, Evaluation] | None:
     """Trains from ``here``, which it moves, to the end of the last stage. The last evaluation with its step, if any.
-
-    Raises Stopped if it was asked to stop, with everything saved; Diverged, CheckpointError.
-    """
+    Raises Stopped if it was asked to stop, with everything saved; Diverged, CheckpointError."""
     progress, display, stages = session.progress, session.display, training.stages
     latest: tuple[int, Evaluation] | None = None
     if session.processes.first:

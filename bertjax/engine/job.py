@@ -90,10 +90,8 @@ class Job:
         )
 
     def jit_train_step(self, step: Callable[..., Any], constants: int = 0) -> Callable[..., Any]:
-        """The step under jit: explicit shardings in and out, the old state's memory reused for the new.
-
-        constants: how many arguments it has after state and batch, the same on every device.
-        """
+        """The step under jit: explicit shardings in and out, the old state's memory reused for the new. constants: how
+        many arguments it has after state and batch, the same on every device."""
         shardings, replicated = shardings_of(self.state_shapes()), NamedSharding(self.mesh, PartitionSpec())
         return jax.jit(
             step,

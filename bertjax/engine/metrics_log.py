@@ -56,11 +56,8 @@ class MetricsLog:
             self._events.rewind(step)
 
     def write(self, row: dict[str, Any]) -> None:
-        """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not.
-
-        Raises WorkdirGone if the workdir is gone; a file that somebody else removed or shortened is gone on
-        with, and that is said.
-        """
+        """One JSON line; numbers that are not finite become null, which JSON has and NaN it has not. Raises WorkdirGone
+        if the workdir is gone; a file that somebody else removed or shortened is gone on with, and that is said."""
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         self._check()
         line = (json.dumps(clean) + "\n").encode()

@@ -95,10 +95,8 @@ class Records:
     has_best: bool = False
 
     def position(self, restored: Restored | None) -> RunPosition | None:
-        """The position of a restored checkpoint.
-
-        Raises ConfigError for a checkpoint of another run, CheckpointError for a record that makes no sense.
-        """
+        """The position of a restored checkpoint. Raises ConfigError for a checkpoint of another run, CheckpointError
+        for a record that makes no sense."""
         if restored is None:
             return None
         step, state, record = restored

@@ -89,10 +89,8 @@ def activation_bytes_per_row(
 
 
 def _parts(shape: tuple[int, ...], model: ModelConfig, tensor: int) -> int:
-    """Devices that an array of this shape is divided over by the tensor axis: those with heads, MLP or vocabulary.
-
-    What is not known from its shape, such as the concatenated heads [B S, H], counts as whole on each of them.
-    """
+    """Devices that an array of this shape is divided over by the tensor axis: those with heads, MLP or vocabulary. What
+    is not known from its shape, such as the concatenated heads [B S, H], counts as whole on each of them."""
     has_heads = len(shape) >= 4 and shape[-3] == model.num_attention_heads
     wide = {model.intermediate_size, padded_vocabulary(model.vocab_size)} - {model.hidden_size}
     return tensor if has_heads or (shape and shape[-1] in wide) else 1

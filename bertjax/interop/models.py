@@ -138,10 +138,8 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
 
 
 def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, ...] = ()) -> tuple[Bert, Tokenizer]:
-    """Model and tokenizer of a folder, checked to belong together. Raises ModelFileError.
-
-    required: heads ("mlm_head", ...) that must have weights.
-    """
+    """Model and tokenizer of a folder, checked to belong together. Raises ModelFileError. required: heads ("mlm_head",
+    ...) that must have weights."""
     folder, tokenizer = open_pair(path)
     for part in folder.missing_heads:
         if part in required:
@@ -160,10 +158,8 @@ def open_pair(path: str | Path) -> tuple[ModelFolder, Tokenizer]:
 
 
 def fitted(folder: ModelFolder, tokenizer: Tokenizer | None) -> ModelFolder:
-    """The folder with as many embedding rows as its tokenizer, which may be None, has entries.
-
-    Raises ModelFileError if there are fewer, or more than padding explains: the tokenizer is another model's.
-    """
+    """The folder with as many embedding rows as its tokenizer, which may be None, has entries. Raises ModelFileError if
+    there are fewer, or more than padding explains: the tokenizer is another model's."""
     rows, entries = folder.config.vocab_size, folder.config.vocab_size if tokenizer is None else tokenizer.vocab_size
     if rows < entries or not _rounds_up(entries, rows):
         more = " more than rounding up to a multiple of 64 or 128 explains" if rows > entries else " too few"

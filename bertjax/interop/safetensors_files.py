@@ -26,10 +26,8 @@ FLOATS = ("F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One stored tensor: its file, its name there, its dtype in the format's notation ("F32") and its shape.
-
-    checksum: what ``checksums_of`` gave for it where bertjax wrote the file, else None.
-    """
+    """One stored tensor: its file, its name there, its dtype in the format's notation ("F32") and its shape. checksum:
+    what ``checksums_of`` gave for it where bertjax wrote the file, else None."""
 
     file: Path
     name: str
@@ -85,10 +83,8 @@ def digest(array: np.ndarray) -> str:
 
 
 def list_tensors(folder: Path) -> dict[str, TensorInfo]:
-    """Every tensor of a model folder by name: of ``model.safetensors``, or of the files that its index names.
-
-    Raises ModelFileError.
-    """
+    """Every tensor of a model folder by name: of ``model.safetensors``, or of the files that its index names. Raises
+    ModelFileError."""
     index, single = folder / INDEX, folder / "model.safetensors"
     if single.is_file() or not index.is_file():
         return tensors_in(single)

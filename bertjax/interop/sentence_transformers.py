@@ -32,10 +32,8 @@ def has_modules(folder: Path) -> bool:
 
 
 def embedding_settings(folder: Path, positions: int) -> dict[str, Any]:
-    """``pooling``, ``normalize`` and ``max_length`` of a folder, those that its files name.
-
-    Raises ModelFileError for a module or a way to pool that bertjax does not compute.
-    """
+    """``pooling``, ``normalize`` and ``max_length`` of a folder, those that its files name. Raises ModelFileError for a
+    module or a way to pool that bertjax does not compute."""
     settings: dict[str, Any] = {}
     pooling = folder / POOLING_FOLDER
     if has_modules(folder):

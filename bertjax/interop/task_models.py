@@ -89,10 +89,8 @@ def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskM
 
 
 def with_new_head(config: ModelConfig, encoder: dict[str, Any], task: TaskConfig, seed: int) -> TaskModel:
-    """A model for a task on nested parameters of ``Bert``, without its pretraining heads.
-
-    Raises ConfigError if the encoder has fewer positions than ``task.max_length``.
-    """
+    """A model for a task on nested parameters of ``Bert``, without its pretraining heads. Raises ConfigError if the
+    encoder has fewer positions than ``task.max_length``."""
     if task.max_length > config.max_position_embeddings:
         raise ConfigError(
             f"max_length = {task.max_length} is more than the model's {config.max_position_embeddings} positions"

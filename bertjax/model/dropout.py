@@ -16,10 +16,8 @@ from flax import struct
 
 @struct.dataclass
 class DropoutSeed:
-    """Determines the dropout masks of one forward pass.
-
-    seed, step: uint32 scalars. rows: uint32 [B], number of each row in the step's global batch.
-    """
+    """Determines the dropout masks of one forward pass. seed, step: uint32 scalars. rows: uint32 [B], number of each
+    row in the step's global batch."""
 
     seed: jax.Array
     step: jax.Array

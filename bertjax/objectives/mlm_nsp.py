@@ -16,11 +16,8 @@ from bertjax.objectives.objective import PairCautions, PretrainingObjective
 
 
 def make_pairs(block: Block, sentences: Sentences, settings: ExampleSettings, seed: int, epoch: int) -> Examples:
-    """All examples of ``sentences``, a part of the block's own. Nothing is left over.
-
-    With a single document in the pool, a random B comes from that document, which is what the original does
-    after ten tries.
-    """
+    """All examples of ``sentences``, a part of the block's own. Nothing is left over. With a single document in the
+    pool, a random B comes from that document, which is what the original does after ten tries."""
     fragment_end, target = fragments(sentences, settings, seed, epoch)
     total = np.concatenate(([0], np.cumsum(sentences.length)))
     # Every sentence as the first of a chunk: gather to the target or to the end of the fragment.

@@ -109,10 +109,8 @@ def _compiled(lowered: Any, quick: bool) -> Any:
 
 
 def analyse(lowered: Any, platform: str, devices: int, quick: bool = False) -> Analysis:
-    """Compiles a program and reads the result.
-
-    quick: the compiler tries less hard: a third of the time for a TPU program, a few percent more memory.
-    """
+    """Compiles a program and reads the result. quick: the compiler tries less hard: a third of the time for a TPU
+    program, a few percent more memory."""
     try:
         compiled = _compiled(lowered, quick and platform == "tpu")
     except jax.errors.JaxRuntimeError as error:

@@ -30,10 +30,8 @@ _SENT = {
 
 
 def matrix_flops(program: Program) -> float:
-    """FLOPs of all matrix products (two a multiply-add), loops counted as often as they run.
-
-    Element-wise work, about one percent in a BERT, is left out, and so are kernels that are opaque to the compiler.
-    """
+    """FLOPs of all matrix products (two a multiply-add), loops counted as often as they run. Element-wise work, about
+    one percent in a BERT, is left out, and so are kernels that are opaque to the compiler."""
     return sum(times * _flops(i, where.operand_shapes(i)) for where, i, times, _ in program.walk())
 
 

@@ -39,9 +39,7 @@ class CorpusPosition:
 
 def data_order(recorded: Mapping[str, Any] | None) -> int:
     """Version of the rules by which a run makes examples: the newest, or that of the config.json of a resumed run.
-
-    Raises ConfigError if a later bertjax began the run.
-    """
+    Raises ConfigError if a later bertjax began the run."""
     order = ORDER if recorded is None else recorded["corpus"].get("order", 1)
     if order not in range(1, ORDER + 1):
         raise ConfigError(

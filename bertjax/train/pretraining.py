@@ -59,10 +59,8 @@ def pretrain(
     display: Display,
     processes: Processes,
 ) -> dict[str, Any]:
-    """See ``bertjax.train.run``. ``recorded``: the config.json of the run this one goes on with, or None.
-
-    Every process goes through all of it; what is written, the first one writes.
-    """
+    """See ``bertjax.train.run``. ``recorded``: the config.json of the run this one goes on with, or None. Every process
+    goes through all of it; what is written, the first one writes."""
     # --- Sizes: what cannot be is refused before anything is built ---------------------------------------------
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     check_optimizer(run.optimizer.name)
@@ -223,9 +221,7 @@ def evaluate(
     losses: Sequence[CrossEntropy],
 ) -> dict[str, float]:
     """The held-out values of the losses over all batches (``CrossEntropy.held_out``), and their sum as ``loss``.
-
-    unigram: log probabilities [V]. Raises whatever ``placement.put`` does.
-    """
+    unigram: log probabilities [V]. Raises whatever ``placement.put`` does."""
     totals: Any = Counter()
     for batch, sums in placement.results(partial(eval_step, params), ((batch, batch) for batch in batches)):
         for loss in losses:
