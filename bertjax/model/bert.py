@@ -215,16 +215,6 @@ def _checked_ids(name: str, value: Any, below: int, shape: tuple[int | None, ...
     return jnp.asarray(array, jnp.int32)
 
 
-def _checked_mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
-    """A mask of ones and zeros, of any number type, as int32 of this shape. Raises ValueError."""
-    array = value if isinstance(value, jax.Array) else _as_numpy(name, value)
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        if not isinstance(array, Tracer) and not np.isin(np.asarray(array), (0, 1)).all():
-            raise ValueError(f"{name} must hold ones and zeros")
-        array = array.astype(np.int32)
-    return _checked_ids(name, array, 2, shape)
-
-
 def _as_numpy(name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
@@ -243,13 +233,18 @@ def _as_numpy(name: str, value: Any) -> np.ndarray:
 def _segments(example_ids: Any, attention_mask: Any, shape: tuple[int, int]) -> SegmentIds | None:
     if example_ids is not None and attention_mask is not None:
         raise ValueError("give example_ids or attention_mask, not both")
-    if attention_mask is not None:
-        mask = _checked_mask("attention_mask", attention_mask, shape)
-        return SegmentIds(jnp.ones_like(mask), mask)
     if example_ids is not None:
         ids = _checked_ids("example_ids", example_ids, shape[1] + 1, shape)
         return SegmentIds(ids, ids)
-    return None
+    if attention_mask is None:
+        return None
+    mask = attention_mask if isinstance(attention_mask, jax.Array) else _as_numpy("attention_mask", attention_mask)
+    if jnp.issubdtype(mask.dtype, jnp.floating):
+        if not isinstance(mask, Tracer) and not np.isin(np.asarray(mask), (0, 1)).all():
+            raise ValueError("attention_mask must hold ones and zeros")
+        mask = mask.astype(np.int32)
+    mask = _checked_ids("attention_mask", mask, 2, shape)
+    return SegmentIds(jnp.ones_like(mask), mask)
 
 
 def _take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:

@@ -32,7 +32,6 @@ NEXT_SENTENCE = PairLabels(
     "nsp_logits",
     "next_sentence_labels",
     "next_sentence_weights",
-    least=1.0,
     share="next_share",
     first="real next ones",
 )

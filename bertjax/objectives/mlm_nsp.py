@@ -67,14 +67,7 @@ def _random_texts(
 
 
 OBJECTIVE = PretrainingObjective(
-    ExampleMaker(
-        "mlm_nsp",
-        3,
-        split_pairs,
-        make_pairs,
-        labels="next_sentence_labels",
-        weights="next_sentence_weights",
-    ),
+    ExampleMaker("mlm_nsp", 3, split_pairs, make_pairs, NEXT_SENTENCE.labels, NEXT_SENTENCE.weights),
     (MASKED_LM, NEXT_SENTENCE),
     PairCautions(
         NEXT_SENTENCE,

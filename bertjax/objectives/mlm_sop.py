@@ -57,7 +57,6 @@ SENTENCE_ORDER = PairLabels(
     "nsp_logits",  # the head on [CLS] with two outputs
     "sentence_order_labels",
     "sentence_order_weights",
-    least=1.0,
     share="in_order_share",
     first="in order",
 )
@@ -67,8 +66,8 @@ OBJECTIVE = PretrainingObjective(
         3,
         split_pairs,
         make_ordered_pairs,
-        labels=SENTENCE_ORDER.labels,
-        weights=SENTENCE_ORDER.weights,
+        SENTENCE_ORDER.labels,
+        SENTENCE_ORDER.weights,
         fields=CORE
         | {
             # 0 = A stands before B in the text, 1 = after it.

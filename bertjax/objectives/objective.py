@@ -94,6 +94,7 @@ class PairLabels(CrossEntropy):
     """Labels 0 and 1 of pairs of texts, compared with always naming the commoner one. share: the recorded share of
     label 0 is NAME_share. first: what label 0 is, in words."""
 
+    least: float = 1.0
     share: str = ""
     first: str = ""
 
