@@ -17,8 +17,6 @@ from bertjax.model.embeddings import padded_rows, sinusoidal_positions
 from bertjax.model.heads import HEADS, PRETRAINING_HEADS
 from bertjax.model.parameters import ParameterSpec, parameter_specs
 
-# Reads the tensor of a (canonical) name.
-Read = Callable[[str], np.ndarray]
 # Parts that a folder may lack, by the first part of their parameters' paths; a model gets new ones then.
 OPTIONAL_PARTS = ("pooler", *PRETRAINING_HEADS)
 # Stored by old versions of transformers; not parameters.
@@ -126,30 +124,29 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
     return missing_heads
 
 
-def from_tensors(read: Read, names: set[str], config: ModelConfig, skip: Iterable[str], origin: str) -> dict[str, Any]:
-    """Tensors that passed ``check_tensors`` -> nested float32 parameters; no missing parts, nor those in ``skip``."""
+def from_tensors(
+    read: Callable[[str], np.ndarray], names: set[str], config: ModelConfig, skip: Iterable[str], origin: str
+) -> dict[str, Any]:
+    """Tensors that passed ``check_tensors`` -> nested float32 parameters; no missing parts, nor those in ``skip``.
+    read: the tensor of a canonical name."""
     for copy, original in TIED.items():
         if copy in names and original in names and not np.array_equal(read(copy), read(original)):
             raise ModelFileError(f"{origin}: {copy} differs from {original}; bertjax ties them")
     aliases = {original: copy for copy, original in TIED.items() if copy in names and original not in names}
-
-    def fetch(name: str) -> np.ndarray:
-        return read(aliases.get(name, name)).astype(np.float32)
-
     params = {}
     for path, entry in entries(config).items():
-        if path.split("/")[0] not in skip and names.union(aliases).issuperset(entry.names):
-            params[path] = _parameter(entry, fetch, config)
+        if path.split("/")[0] in skip or not names.union(aliases).issuperset(entry.names):
+            continue
+        tensors = [read(aliases.get(name, name)).astype(np.float32) for name in entry.names]
+        tensors = [tensor.T for tensor in tensors] if entry.spec.transposed else tensors
+        if "layers" in entry.spec.axes:
+            params[path] = np.stack(tensors)
+        else:
+            # The folder may have rows that stand for no entry of the vocabulary.
+            is_vocabulary = "vocab" in entry.spec.axes
+            tensor = padded_rows(tensors[0][: config.vocab_size]) if is_vocabulary else tensors[0]
+            params[path] = np.ascontiguousarray(tensor)
     return unflatten_dict(params, sep="/")
-
-
-def _parameter(entry: Entry, fetch: Read, config: ModelConfig) -> np.ndarray:
-    tensors = [tensor.T if entry.spec.transposed else tensor for tensor in map(fetch, entry.names)]
-    if "layers" in entry.spec.axes:
-        return np.stack(tensors)
-    # The folder may have rows that stand for no entry of the vocabulary.
-    tensor = padded_rows(tensors[0][: config.vocab_size]) if "vocab" in entry.spec.axes else tensors[0]
-    return np.ascontiguousarray(tensor)
 
 
 def _some(names: set[str]) -> str:
