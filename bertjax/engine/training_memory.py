@@ -225,6 +225,6 @@ def split_caution(key: str, batch_size: int, rows: int, most: int, about: str = 
     nearest = [next(filter(good, range(rows, 0, -1))), next(filter(good, range(rows, 2 * rows + most + 1)))]
     return [
         f"{key} = {batch_size} is done in {parts} parts of {each} row{'s' * (each != 1)} a device, although {most} "
-        f"rows would fit, because {rows} has no divisor close to that; "
+        f"would fit, because {rows} has no divisor close to that; "
         f"{about}{one_of([batch_size * n // rows for n in nearest])} would be done in fewer"
     ]
