@@ -56,8 +56,7 @@ def sort_header(weights: Path) -> None:
 
 def vouched(folder: Path) -> set[str]:
     """Names of the files in a folder that are unchanged exports of bertjax; never links."""
-    recorded = _recorded(folder / WEIGHTS)
-    if recorded is None:
+    if (recorded := _recorded(folder / WEIGHTS)) is None:
         return set()
     same = {name for name, digest in recorded.items() if Path(name).name == name and _is(folder / name, digest)}
     return {WEIGHTS} | same
@@ -94,23 +93,20 @@ def check_replaceable(
         names = sorted(child.name for child in path.iterdir()) if exists else []
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    folders = [name for name in names if name in replaced and name not in _FOLDERS and (path / name).is_dir()]
-    if folders:
+    if folders := [name for name in names if name in replaced and name not in _FOLDERS and (path / name).is_dir()]:
         raise ModelFileError(f"{path / folders[0]} is a folder; choose another place for the model")
     if _is_of_a_run(path):
         raise ModelFileError(f"{path} is the folder of a run, or of a checkpoint; choose another place for the model")
     if overwrite:
         return path
-    others = [name for name in names if name not in (*_KNOWN, *TOKENIZER_FILES) and not is_shard(name)]
-    if others:
+    if others := [name for name in names if name not in (*_KNOWN, *TOKENIZER_FILES) and not is_shard(name)]:
         raise ModelFileError(
             f"{path} holds {others[0]}, which is not a file of a model; choose another folder, or replace only the "
             f"model's own files with --overwrite"
         )
     ours = vouched(path)
     foreign = [name for name in names if (name in replaced or is_shard(name)) and name not in ours]
-    foreign = [name for name in foreign if not any(_is_same(path / name, copy / name) for copy in copies)]
-    if foreign:
+    if foreign := [name for name in foreign if not any(_is_same(path / name, copy / name) for copy in copies)]:
         raise ModelFileError(
             f"{path} holds {foreign[0]}, which bertjax did not export or somebody has changed; choose another folder, "
             f"or replace it with --overwrite"

@@ -17,14 +17,7 @@ from bertjax.cli.showing import short
 from bertjax.config import ModelConfig, resolve_model
 from bertjax.errors import ConfigError, ModelFileError
 from bertjax.interop import exported
-from bertjax.interop.exported import (
-    MODEL_FILES,
-    TOKENIZER_FILES,
-    check_replaceable,
-    folder_path,
-    is_shard,
-    is_without_record,
-)
+from bertjax.interop.exported import MODEL_FILES, TOKENIZER_FILES, check_replaceable, folder_path, is_shard
 from bertjax.interop.safetensors_files import INDEX, TensorInfo, checksums_of, list_tensors, read_json
 from bertjax.interop.task_config import architecture, head_of
 from bertjax.interop.weights import canonical, check_tensors, from_tensors, to_tensors
@@ -124,7 +117,13 @@ def open_folder(path: str | Path) -> ModelFolder:
     if not (path / "config.json").is_file():
         raise ModelFileError(f"{path} holds no config.json; a model folder has that and model.safetensors")
     if not (path / "model.safetensors").is_file() and not (path / INDEX).is_file():
-        raise ModelFileError(_without_weights(path))
+        if not any((path / name).is_file() for name in _PICKLED):
+            raise ModelFileError(f"{path} holds no model.safetensors")
+        raise ModelFileError(
+            f"{path} has only pickled weights, which can run any code and are not read; convert them once: "
+            f'python -c "from transformers import AutoModelForPreTraining as M; '
+            f"M.from_pretrained('{path}').save_pretrained('{path}-safe')\", and copy the tokenizer's files there"
+        )
     values = read_json(path / "config.json")
     config = from_config(values, str(path / "config.json"))
     tensors: dict[str, TensorInfo] = {}
@@ -137,22 +136,15 @@ def open_folder(path: str | Path) -> ModelFolder:
     prefix = head_of(architecture(values))
     head = {part: tensors.pop(f"{prefix}.{part}") for part in ("weight", "bias") if f"{prefix}.{part}" in tensors}
     missing_heads = check_tensors({name: info.shape for name, info in tensors.items()}, config, str(path))
-    not_floats = [
-        info.name for name, info in (tensors | head).items() if not info.is_float and not name.endswith("_ids")
-    ]
-    if not_floats:
-        raise ModelFileError(f"{path}: tensor {not_floats[0]} holds integers; weights are F32, F16 or BF16")
+    for name, info in (tensors | head).items():
+        if not info.is_float and not name.endswith("_ids"):
+            raise ModelFileError(f"{path}: tensor {info.name} holds integers; weights are F32, F16 or BF16")
     return ModelFolder(path, config, tensors, missing_heads, values, head)
 
 
-def _without_weights(path: Path) -> str:
-    if any((path / name).is_file() for name in _PICKLED):
-        return (
-            f"{path} has only pickled weights, which can run any code and are not read; convert them once: "
-            f'python -c "from transformers import AutoModelForPreTraining as M; '
-            f"M.from_pretrained('{path}').save_pretrained('{path}-safe')\", and copy the tokenizer's files there"
-        )
-    return f"{path} holds no model.safetensors"
+def check_entries(tokenizer: Any, config: ModelConfig) -> None:
+    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
+        raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
 
 
 def export_model(
@@ -175,10 +167,9 @@ def export_model(
     tokenizer's files. Raises ModelFileError, also for a folder that holds anything but a model, without ``overwrite``,
     and for a tokenizer that does not have ``config.vocab_size`` entries.
     """
-    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
-        raise ModelFileError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
+    check_entries(tokenizer, config)
     replaced = [*MODEL_FILES, *(TOKENIZER_FILES if tokenizer is not None else [])]
-    of_before = is_without_record(folder_path(directory)[0])  # compared with the new files below
+    of_before = exported.is_without_record(folder_path(directory)[0])  # compared with the new files below
     directory = check_replaceable(directory, overwrite or of_before, replaced)
     aside: Path | None = None
     try:
@@ -190,10 +181,13 @@ def export_model(
         building.mkdir()
         if tokenizer is not None:
             tokenizer.save(building)
-            _set_longest(building / "tokenizer_config.json", config.max_position_embeddings)
+            settings = building / "tokenizer_config.json"
+            longest = {"model_max_length": config.max_position_embeddings}  # where ``transformers`` truncates texts
+            written = json.loads(settings.read_text(encoding="utf-8")) | longest
+            settings.write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n")
         pad_id = 0 if tokenizer is None else tokenizer.pad_id
-        written = to_config(config, pad_id, params)
-        (building / "config.json").write_text(json.dumps(written | dict(values), indent=2) + "\n")
+        written = to_config(config, pad_id, params) | dict(values)
+        (building / "config.json").write_text(json.dumps(written, indent=2) + "\n")
         write_beside(building)
         tensors = dict(sorted({**to_tensors(params, config), **head}.items()))
         written_files = [child.name for child in building.iterdir()]
@@ -215,12 +209,6 @@ def export_model(
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
-
-
-def _set_longest(path: Path, positions: int) -> None:
-    """Tells ``transformers`` the length to truncate texts to."""
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(settings | {"model_max_length": positions}, ensure_ascii=False, indent=2) + "\n")
 
 
 def _carry_over(old: Path, new: Path, replaced: list[str]) -> None:
@@ -249,12 +237,11 @@ def put_in_place(building: Path, directory: Path, retired: Path, written: list[s
             os.fsync(handle)
         finally:
             os.close(handle)
-    had_one = directory.exists()
     try:
-        if had_one:
+        if directory.exists():
             directory.replace(retired)
         building.replace(directory)
     except BaseException:
-        if had_one and retired.exists() and not directory.exists():
+        if retired.exists() and not directory.exists():
             retired.replace(directory)
         raise

@@ -13,7 +13,7 @@ from flax import nnx
 
 from bertjax.config import ModelConfig
 from bertjax.errors import ConfigError, ModelFileError
-from bertjax.interop.huggingface import ModelFolder, export_model, folder_path, open_folder
+from bertjax.interop.huggingface import ModelFolder, check_entries, export_model, folder_path, open_folder
 from bertjax.interop.weights import OPTIONAL_PARTS, entries
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.heads import HEADS, part_title
@@ -22,7 +22,7 @@ from bertjax.text.tokenizer import Tokenizer, check_is_tokenizer, has_tokenizer,
 # A small made-up batch shows whether two models compute the same.
 _SAMPLE_ROWS, _SAMPLE_LENGTH = 2, 24
 # Vocabularies are padded to a multiple of one of these, for fast products; any other surplus is a mistake.
-_MULTIPLES = (64, 128, 256, 512, 1024)
+_MULTIPLES = (1, 64, 128, 256, 512, 1024)
 
 
 def load_model(path: str | Path, *, for_pretraining: bool = True, seed: int = 0) -> Bert:
@@ -59,14 +59,15 @@ def save_model(model: Bert, path: str | Path, tokenizer: Tokenizer | None = None
     """
     if tokenizer is not None:
         check_is_tokenizer(tokenizer)
-    _export(path, model.config, split_params(model)[1], tokenizer, overwrite)
+    check_entries(tokenizer, model.config)
+    export_params(path, model.config, split_params(model)[1], tokenizer, overwrite=overwrite)
 
 
 def export_params(
     path: str | Path,
     config: ModelConfig,
     params: dict[str, Any],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     *,
     without: tuple[str, ...] = (),
     overwrite: bool = False,
@@ -76,27 +77,8 @@ def export_params(
     A vocabulary learned on little text may have fewer entries than the model has rows; the other rows are stripped,
     like the padding of the vocabulary.
     """
-    exported = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
-    _export(path, exported, params, tokenizer, overwrite, without)
-
-
-def why_not_exportable(config: ModelConfig) -> str:
-    """What keeps a model of this config from being written as a folder, in one line; "" if nothing does."""
-    try:
-        entries(config)
-    except ModelFileError as error:
-        return str(error)
-    return ""
-
-
-def _export(
-    path: str | Path,
-    config: ModelConfig,
-    params: dict[str, Any],
-    tokenizer: Tokenizer | None,
-    overwrite: bool,
-    without: tuple[str, ...] = (),
-) -> None:
+    if tokenizer is not None:
+        config = replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
     params = jax.tree.map(np.asarray, params)
     named = {path.split("/")[0] for path in entries(config)}
     written = {part: values for part, values in params.items() if part in named - set(without)}
@@ -109,6 +91,15 @@ def _export(
         check_computes_same(folder, _model(opened.config, read), _model(config, params))
 
     export_model(path, config, written, tokenizer, verify, overwrite=overwrite)
+
+
+def why_not_exportable(config: ModelConfig) -> str:
+    """What keeps a model of this config from being written as a folder, in one line; "" if nothing does."""
+    try:
+        entries(config)
+    except ModelFileError as error:
+        return str(error)
+    return ""
 
 
 def model_folder(path: str | Path) -> Path:
@@ -138,8 +129,8 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
 
 
 def load_pair(path: str | Path, *, for_pretraining: bool, required: tuple[str, ...] = ()) -> tuple[Bert, Tokenizer]:
-    """Model and tokenizer of a folder, checked to belong together. Raises ModelFileError. required: heads ("mlm_head",
-    ...) that must have weights."""
+    """Model and tokenizer of a folder, checked to belong together, with the ``required`` heads ("mlm_head", ...).
+    Raises ModelFileError."""
     folder, tokenizer = open_pair(path)
     for part in folder.missing_heads:
         if part in required:
@@ -161,17 +152,13 @@ def fitted(folder: ModelFolder, tokenizer: Tokenizer | None) -> ModelFolder:
     """The folder with as many embedding rows as its tokenizer, which may be None, has entries. Raises ModelFileError if
     there are fewer, or more than padding explains: the tokenizer is another model's."""
     rows, entries = folder.config.vocab_size, folder.config.vocab_size if tokenizer is None else tokenizer.vocab_size
-    if rows < entries or not _rounds_up(entries, rows):
+    if all(rows != -(-entries // multiple) * multiple for multiple in _MULTIPLES):
         more = " more than rounding up to a multiple of 64 or 128 explains" if rows > entries else " too few"
         raise ModelFileError(
             f"{folder.path}: the tokenizer has {entries} entries, the model's embeddings have {rows}:{more}; "
             f"put the tokenizer there that the model was trained with"
         )
     return replace(folder, config=replace(folder.config, vocab_size=entries))
-
-
-def _rounds_up(entries: int, rows: int) -> bool:
-    return rows == entries or any(rows == -(-entries // multiple) * multiple for multiple in _MULTIPLES)
 
 
 def with_params(make: Callable[[], Any], params: dict[str, Any]) -> Any:

@@ -83,19 +83,18 @@ def digest(array: np.ndarray) -> str:
 
 
 def list_tensors(folder: Path) -> dict[str, TensorInfo]:
-    """Every tensor of a model folder by name: of ``model.safetensors``, or of the files that its index names. Raises
-    ModelFileError."""
+    """Every tensor of ``model.safetensors``, or of the files that its index names, by name. Raises ModelFileError."""
     index, single = folder / INDEX, folder / "model.safetensors"
     if single.is_file() or not index.is_file():
         return tensors_in(single)
     weight_map = read_json(index).get("weight_map")
-    files = list(weight_map.values()) if isinstance(weight_map, dict) else []
-    if not isinstance(weight_map, dict) or not files or not all(isinstance(file, str) for file in files):
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
         raise ModelFileError(f"{index} has no usable weight_map")
-    if len(set(files)) > _MOST_FILES:
+    files = sorted(set(weight_map.values()))
+    if len(files) > _MOST_FILES:
         raise ModelFileError(f"{index} names more than {_MOST_FILES:,} files")
     tensors: dict[str, TensorInfo] = {}
-    for file in sorted(set(files)):
+    for file in files:
         # A name with a path in it would lead out of the folder.
         inside = file.endswith(".safetensors") and Path(file).name == file and "\\" not in file
         if not inside or len(file) > _LONGEST_NAME or not file.isprintable():

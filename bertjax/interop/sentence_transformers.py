@@ -2,7 +2,6 @@
 texts are truncated to."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,8 @@ def _modules(folder: Path) -> tuple[Path, bool]:
         parts = [module.get(key) for key in ("path", "type")] if isinstance(module, dict) else [None]
         if not all(isinstance(part, str) for part in parts) or ".." in Path(str(parts[0])).parts:
             raise ModelFileError(f"{path} must be a list of modules, each with a path in the folder and a type")
-    kinds = [_kind(module["type"]) for module in modules]
+    # The classes of the library; "" for any other.
+    kinds = [m["type"].rpartition(".")[2] if m["type"].startswith(_PACKAGE) else "" for m in modules]
     for module, kind in zip(modules, kinds, strict=True):
         if kind not in ("Transformer", "Pooling", "Normalize"):
             what = module["path"] or "a module"
@@ -77,19 +77,13 @@ def _modules(folder: Path) -> tuple[Path, bool]:
     return folder / modules[1]["path"], len(kinds) == 3
 
 
-def _kind(name: str) -> str:
-    """The class of a module; "" if it is not the library's own."""
-    return name.rpartition(".")[2] if name.startswith(_PACKAGE) else ""
-
-
 def _pooling(path: Path) -> str:
     values = read_json(path)
-    named = values.get("pooling_mode")
-    if named is None:
+    modes = values.get("pooling_mode")
+    if modes is None:
         given = [name for name in values if name.startswith("pooling_mode_")]
-        modes = [_MODES.get(name, name) for name in given if values[name]] if given else ["mean"]
-    else:
-        modes = named if isinstance(named, list) else [named]
+        modes = [_MODES.get(name, name) for name in given if values[name]] if given else "mean"
+    modes = modes if isinstance(modes, list) else [modes]
     if len(modes) != 1 or modes[0] not in _COMPUTED:
         shown = " and ".join(short(mode) for mode in modes) or "nothing"
         raise ModelFileError(f"{path} has vectors pooled otherwise than by {' or '.join(_COMPUTED)}: by {shown}")
@@ -105,11 +99,8 @@ def write_modules(folder: Path, task: TaskConfig, hidden_size: int) -> None:
     ]
     every = list(_MODES.items())[:4]  # the keys that its first versions know
     pooling = {"word_embedding_dimension": hidden_size, **{key: mode == task.pooling for key, mode in every}}
+    length = {"max_seq_length": task.max_length, "do_lower_case": False}
     (folder / POOLING_FOLDER).mkdir()
-    _write(folder / MODULES_FILE, modules)
-    _write(folder / POOLING_FOLDER / "config.json", pooling)
-    _write(folder / LENGTH_FILE, {"max_seq_length": task.max_length, "do_lower_case": False})
-
-
-def _write(path: Path, value: list[Any] | Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    files = {MODULES_FILE: modules, f"{POOLING_FOLDER}/config.json": pooling, LENGTH_FILE: length}
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -76,8 +76,7 @@ def save_task_model(model: TaskModel, path: str | Path, tokenizer: Tokenizer, *,
 def new_task_model(path: str | Path, task: TaskConfig, seed: int) -> tuple[TaskModel, Tokenizer]:
     """The encoder of any model folder or finished run's workdir with a new head, and the folder's tokenizer.
 
-    The weights of the head, and of a missing pooler, come from ``seed``. Raises ModelFileError, and ConfigError if the
-    model has fewer positions than ``task.max_length``.
+    The weights of the head, and of a missing pooler, come from ``seed``. Raises ModelFileError and ConfigError.
     """
     folder, tokenizer = open_pair(path)
     encoder = folder.read(skip=tuple(HEADS))
