@@ -178,6 +178,5 @@ DECIDED_BY_DATA = ("data.positive_label", "training.metric", "training.embedding
 def identity_items(run: FinetuneConfig, begins_with: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> JSON value of all that must be the same on resume; ``begins_with``: fingerprints, and what the
     data decided, by name."""
-    return {name: value for name, value in schema.identity_values(run).items() if name not in DECIDED_BY_DATA} | dict(
-        begins_with
-    )
+    chosen = schema.identity_values(run).items()
+    return {name: value for name, value in chosen if name not in DECIDED_BY_DATA} | dict(begins_with)

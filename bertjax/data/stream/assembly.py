@@ -86,9 +86,7 @@ class RowMaker:
         if settings.maker.labels is not None:
             flat[settings.maker.labels][examples] = plan.examples.label[chosen]
             flat[settings.maker.weights][examples] = plan.examples.has_label[chosen]
-        begins = None
-        if self.word_starts is not None:
-            begins = bits_at(self.word_starts, index)
+        begins = None if self.word_starts is None else bits_at(self.word_starts, index)
         return Layout(numbers, used, first, row_of, start, size, specials, number, run_length, begins)
 
     def mask(self, flat: dict[str, np.ndarray], layout: Layout, plan: BlockPlan) -> None:
