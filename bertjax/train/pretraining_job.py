@@ -150,8 +150,8 @@ def config_cautions(run: RunConfig) -> list[str]:
         if (index == 0 or not one) and steps and (phase.warmup_steps or 0) >= steps:
             lines.append(
                 f"config.phases.{name}.warmup_steps = {phase.warmup_steps} is at least as long as the schedule "
-                f"({steps} steps), so the rate never reaches {phase.learning_rate:g}; a tenth of them would be "
-                f"--config.phases.{name}.warmup_steps={steps // 10}"
+                f"({steps} steps): the rate only rises, and never reaches {phase.learning_rate:g}; a tenth of them "
+                f"would be --config.phases.{name}.warmup_steps={steps // 10}"
             )
     return lines
 
