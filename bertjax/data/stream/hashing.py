@@ -36,18 +36,13 @@ class Purpose(IntEnum):
     BATCH_ORDER = 13
 
 
-def _mix(value: int) -> int:
-    value = ((value ^ (value >> 30)) * _FIRST) & _ALL
-    value = ((value ^ (value >> 27)) * _SECOND) & _ALL
-    return value ^ (value >> 31)
-
-
 @lru_cache(maxsize=1024)
 def derive(*numbers: int) -> int:
     """A 64-bit key from a sequence of non-negative integers; order and count of the numbers matter."""
     key = 0
     for number in numbers:
-        key = _mix((_mix((key + _GOLDEN) & _ALL) + number * _GOLDEN + 1) & _ALL)
+        mixed = int(draw(key, np.ones(1))[0])
+        key = int(draw((mixed + 1) & _ALL, np.array([number & _ALL], np.uint64))[0])
     return key
 
 

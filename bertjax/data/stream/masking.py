@@ -120,7 +120,9 @@ def choose(ids: np.ndarray, layout: Layout, settings: ExampleSettings, facts: To
     example_shift = position_bits + _DRAW_BITS + 1
     narrow = example_shift + settings.max_examples_per_row.bit_length() <= 32
     kind = np.uint32 if narrow else np.uint64
-    keys = _draws16(layout.row, length, derive(key, Purpose.MASK_CHOICE)).astype(kind)
+    # Four draws of 16 bits from each hash, as hashing is a large part of the work; little-endian on all machines.
+    bits = draw_rows(derive(key, Purpose.MASK_CHOICE), layout.row, -(-length // 4))
+    keys = bits.astype("<u8", copy=False).view("<u2")[:, :length].astype(kind)
     words = None
     if settings.whole_word_masking:
         words = _words(ids, layout, facts, settings.order)
@@ -162,13 +164,6 @@ def replace(original: np.ndarray, row: np.ndarray, facts: TokenFacts, key: int) 
     drawn = below(low(bits.reshape(-1)[random]), len(facts.replacements))
     seen.reshape(-1)[random] = facts.replacements[drawn]
     return seen
-
-
-def _draws16(row: np.ndarray, length: int, key: int) -> np.ndarray:
-    """uint16 [K, length] draws; four from each hash, as hashing is a large part of the work."""
-    bits = draw_rows(key, row, -(-length // 4))
-    # Explicitly little-endian, so that all machines take the same bits.
-    return bits.astype("<u8", copy=False).view("<u2")[:, :length]
 
 
 def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts, order: int) -> np.ndarray:

@@ -4,11 +4,12 @@ The stream is the rows of every block's plan, block after block, epoch after epo
 next B rows of the stream, across the ends of blocks and epochs; a process makes only its own rows of it.
 """
 
+import contextlib
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import grain
 import numpy as np
@@ -131,7 +132,7 @@ class _BatchIterator(grain.DatasetIterator):
         self._cursor, self._ready = Cursor.from_json(state), []
 
 
-class Batches(Iterator[tuple[Any, Any]]):
+class Batches(Iterator[tuple[Any, Any]], contextlib.AbstractContextManager):
     """An endless iterator over (batch, position after the batch); made by ``open_batches`` or ``made_ahead``.
 
     However far batches are made ahead, the position belongs to the batch it comes with: saved with the state after that
@@ -151,9 +152,6 @@ class Batches(Iterator[tuple[Any, Any]]):
     def close(self) -> None:
         """Stops reading ahead and frees what was read; may be called twice. ``next`` then raises ValueError."""
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
