@@ -54,28 +54,26 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def clear(folder: Path) -> None:
     """Removes everything unfinished in a folder that only this process writes to."""
     for left in folder.iterdir() if folder.is_dir() else ():
-        if is_unfinished(left.name):
-            _remove(left)
+        if match := _NAME.fullmatch(left.name):
+            _remove(left, match["target"])
 
 
 def clear_abandoned(path: Path) -> None:
     """Removes unfinished versions of ``path`` left by killed processes of this machine."""
     for left in path.parent.iterdir() if path.parent.is_dir() else ():
         match = _NAME.fullmatch(left.name)
-        is_of_path = match is not None and match["target"] == os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
-        if match and is_of_path and match["host"] == socket.gethostname() and not _alive(int(match["process"])):
-            _remove(left)
+        target = os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
+        is_ours = match is not None and (match["target"], match["host"]) == (target, socket.gethostname())
+        if match and is_ours and not _alive(int(match["process"])):
+            _remove(left, target)
 
 
-def _remove(left: Path) -> None:
-    match = _NAME.fullmatch(left.name)
-    assert match is not None
-    target, replaced = left.with_name(match["target"]), left / REPLACED
-    is_whole_name = len(os.fsencode(target.name)) < _MOST_BYTES
-    if is_whole_name and replaced.is_dir() and not left.is_symlink() and not target.exists():
+def _remove(left: Path, target: str) -> None:
+    final, replaced, is_folder = left.with_name(target), left / REPLACED, left.is_dir() and not left.is_symlink()
+    if is_folder and len(os.fsencode(target)) < _MOST_BYTES and replaced.is_dir() and not final.exists():
         with contextlib.suppress(OSError):  # killed between two renamings: what was there before goes back
-            replaced.replace(target)
-    if left.is_dir() and not left.is_symlink():
+            replaced.replace(final)
+    if is_folder:
         shutil.rmtree(left, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bertjax.text.languages import TELLTALE, has_dotless_i, marks_are_letters
+from bertjax.text.languages import MARKS_ARE_ACCENTS, TELLTALE, has_dotless_i
 
 # Scripts that have case and whose marks are accents.
 _ACCENTED = ("Latin", "Greek")
@@ -80,7 +80,7 @@ def decide(texts: Iterable[str], lowercase: bool, strip_accents: bool | None, la
 def _reasons_to_keep(letters: _Letters, lowercase: bool, language: str | None) -> Iterator[str]:
     if not lowercase:
         yield "text is not lowercased"
-    if language is not None and marks_are_letters(language):
+    if language is not None and language not in MARKS_ARE_ACCENTS:
         yield f"letters with marks are letters of {language!r}"
     if letters.accented <= 0.5:
         share, scripts = 1 - letters.accented, ", ".join(letters.others[:3])

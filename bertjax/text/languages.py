@@ -1,25 +1,17 @@
 """Languages: their codes, letters with marks and the dotless i; and the ranges of Chinese characters."""
 
-import re
 from typing import Any
 
 from bertjax.errors import ConfigError
 
-
-def _codes(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # ISO 639-1, so without country codes that people mistake for languages (jp, cn, gr, cz, dk, ua, vn).
-_CODES = _codes(
-    """
+_CODES = """
     aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo
     es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka
     kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng
     nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st
     su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
-    """
-)
+"""
 # Three-letter codes of languages that the tables below list by two letters.
 _LONG = {
     "afr": "af", "aze": "az", "azj": "az", "cat": "ca", "ell": "el", "eng": "en", "fra": "fr", "fre": "fr", "gre": "el",
@@ -28,7 +20,7 @@ _LONG = {
 # In these languages a mark says how to read a letter (é, ô, ï), and no letter of the alphabet has one. All others keep
 # their marks if data.language names them: the Turkish ş, Spanish ñ, Swedish å, Czech ř and Polish ł are letters of the
 # alphabet; German umlauts (schon, schön) and Vietnamese tones distinguish words. Stripping cannot be undone.
-_MARKS_ARE_ACCENTS = _codes("en fr it pt ca oc nl af la el grc")
+MARKS_ARE_ACCENTS = ("en", "fr", "it", "pt", "ca", "oc", "nl", "af", "la", "el", "grc")
 # Here i and ı are two letters with a capital each, İ and I.
 _DOTLESS_I = ("tr", "az", "crh", "gag")
 # Letters that identify a language (or several with the same rules) when nobody named it.
@@ -51,7 +43,7 @@ def primary(code: str) -> str:
     first = code.strip().lower().replace("_", "-").partition("-")[0]
     first = _LONG.get(first, first)
     is_long = len(first) == 3 and first.isascii() and first.isalpha()
-    if first not in _CODES and not is_long:
+    if first not in _CODES.split() and not is_long:
         raise ConfigError(f"config.data.language = {code!r} is not a language code (ISO 639), such as tr, de or pt-BR")
     return first
 
@@ -59,18 +51,6 @@ def primary(code: str) -> str:
 def has_dotless_i(language: str | None) -> bool:
     """Whether I is the capital of ı, and İ of i; ``language`` as ``primary`` returns it."""
     return language in _DOTLESS_I
-
-
-def marks_are_letters(language: str) -> bool:
-    """Whether letters with marks are letters of the alphabet; ``language`` as ``primary`` returns it."""
-    return language not in _MARKS_ARE_ACCENTS
-
-
-def with_dotless_i(text: str) -> str:
-    """``text`` with i for İ and i\u0307, and ı for I, as lowercasing does not do."""
-    for pattern, content in DOTLESS_I:
-        text = re.sub(pattern, content, text)
-    return text
 
 
 def dotless_i_steps() -> list[Any]:

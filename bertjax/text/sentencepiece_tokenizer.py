@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from bertjax.text.accents import without_marks
 from bertjax.text.charsmap import longest_replacement, mapping_steps
 from bertjax.text.growth import LONGEST_REPLACEMENT
 from bertjax.text.interface import Tokenizer
-from bertjax.text.languages import dotless_i_steps, with_dotless_i
+from bertjax.text.languages import DOTLESS_I, dotless_i_steps
 from bertjax.text.library_tokenizer import template
 from bertjax.text.offsets import EncodedText, Offsets, align, encoded_text
 from bertjax.text.tokenizer_files import write_files
@@ -115,7 +116,8 @@ def prepare_text(text: str, lowercase: bool, strip_accents: bool | None = None, 
     to ı. Like ``preprocess_text`` of the ALBERT code, except that accents are the marks that BERT strips (category
     Mn)."""
     text = text.replace("``", '"').replace("''", '"')
-    text = with_dotless_i(text) if dotless_i and lowercase else text
+    for pattern, content in DOTLESS_I if dotless_i and lowercase else ():
+        text = re.sub(pattern, content, text)
     if (lowercase if strip_accents is None else strip_accents) and not text.isascii():
         text = unicodedata.normalize("NFC", without_marks(unicodedata.normalize("NFKD", text)))
     return text.lower() if lowercase else text

@@ -77,12 +77,11 @@ def _read_sentencepiece(file: Path, cleaning: dict[str, Any], names: Mapping[str
 
 def _read_vocabulary(file: Path, cleaning: dict[str, Any], names: Mapping[str, str]) -> Tokenizer:
     try:
-        lines = read_file(file).decode("utf-8-sig").split("\n")  # Windows editors put a mark before the first line
+        text = read_file(file).decode("utf-8-sig")  # Windows editors put a mark before the first line
     except UnicodeDecodeError:
         raise ConfigError(f"tokenizer {file} is neither a vocabulary in UTF-8 nor a .model file") from None
-    tokens = [line.strip("\r\n\t ") for line in lines]
-    while tokens and not tokens[-1]:
-        tokens.pop()
+    space = "\r\n\t "
+    tokens = [line.strip(space) for line in text.rstrip(space).split("\n")]
     lowercase = cleaning.pop("lowercase")
     return WordPieceTokenizer(tokens, lowercase, str(file), WordPieceRules(**cleaning), names)
 
