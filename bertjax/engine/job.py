@@ -18,7 +18,6 @@ from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
-from bertjax.model.parameters import logical_axes
 from bertjax.model.precision import precision_named
 from bertjax.parallel.sharding import batch_sharding, divided_lookup, shardings_of, tree_shardings
 
@@ -59,7 +58,8 @@ class Job:
     def state_shapes(self) -> TrainState:
         """ShapeDtypeStructs of a state, laid out as the logical axes of the parameters ask for."""
         shapes = jax.eval_shape(lambda: self._new_state())  # a job has no hash, as a bound method needs
-        shardings = tree_shardings(shapes, logical_axes(self.specs), self.mesh)
+        axes = jax.tree.map(lambda spec: spec.axes, self.specs)
+        shardings = tree_shardings(shapes, axes, self.mesh)
         return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
     def initial_state(self) -> TrainState:

@@ -111,8 +111,3 @@ def parameter_specs(model: nnx.Module) -> dict[str, Any]:
         if not isinstance(spec, ParameterSpec):
             raise TypeError(f"parameter {'/'.join(map(str, path))} does not describe itself; make it with a Maker")
     return unflatten_dict(specs)
-
-
-def logical_axes(specs: dict[str, Any]) -> dict[str, Any]:
-    """Nested dict of ParameterSpecs -> of their axes."""
-    return jax.tree.map(lambda spec: spec.axes, specs)

@@ -31,7 +31,7 @@ class Checksums:
     """
 
     def __init__(self, mesh: Mesh):
-        self._mesh, self._compute = mesh, checksum_program(mesh)
+        self._mesh, self._each = mesh, PartitionSpec(mesh.axis_names)
         self._added = jax.jit(_added, out_shardings=NamedSharding(mesh, PartitionSpec()))
         # Arrays of one shape, as parameters and their moments, share a program.
         self._programs: dict[Any, Any] = {}
@@ -47,7 +47,7 @@ class Checksums:
         one_each = {self._key(x): x for _, x in arrays}
         with ThreadPoolExecutor(_COMPILING_THREADS) as threads:
             list(threads.map(self._program, one_each.values()))
-        each = NamedSharding(self._mesh, PartitionSpec(tuple(self._mesh.axis_names)))
+        each = NamedSharding(self._mesh, self._each)
         share = jax.ShapeDtypeStruct((self._mesh.size, 3), jnp.uint32, sharding=each)
         shares = {name: share for name, _ in arrays}
         self._adders[frozenset(shares)] = self._added.lower(shares).compile()
@@ -62,10 +62,14 @@ class Checksums:
         return {name: f"{high:08x}{low:08x}" for name, (high, low) in jax.device_get(totals).items()}, not nonfinite
 
     def _program(self, x: Any) -> Any:
+        """The compiled program: an array like ``x`` -> uint32 [devices, 3], ``_share`` of each device."""
         key = self._key(x)
         if key not in self._programs:
-            placed = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, key[2]))
-            self._programs[key] = self._compute.lower(placed, key[2]).compile()
+            mesh, spec = self._mesh, key[2]
+            of_part = partial(_share, spec=spec, mesh=mesh)
+            share = jax.shard_map(of_part, mesh=mesh, in_specs=spec, out_specs=self._each, check_vma=False)
+            placed = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
+            self._programs[key] = jax.jit(share).lower(placed).compile()
         return self._programs[key]
 
     def _key(self, x: Any) -> tuple[tuple[int, ...], Any, PartitionSpec]:
@@ -94,18 +98,6 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
     return [(path_name(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def checksum_program(mesh: Mesh) -> Any:
-    """Under jit (array, its spec) -> uint32 [devices, 3]: ``_share`` of each device."""
-
-    @partial(jax.jit, static_argnums=1)
-    def compute(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-        of_part = partial(_share, spec=spec, mesh=mesh)
-        each = PartitionSpec(tuple(mesh.axis_names))
-        return jax.shard_map(of_part, mesh=mesh, in_specs=spec, out_specs=each, check_vma=False)(x)
-
-    return compute
-
-
 def _added(shares: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
     """The sums of whole arrays, uint32 [2], and whether any number is not finite."""
     totals = {name: jnp.sum(share, axis=0, dtype=jnp.uint32) for name, share in shares.items()}
@@ -115,22 +107,16 @@ def _added(shares: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Arra
 
 def _share(part: jax.Array, spec: PartitionSpec, mesh: Mesh) -> jax.Array:
     """uint32 [1, 3]: what this device, which holds ``part``, adds to the two sums; and 1 if a number is not finite."""
+    # This device's number along some axes of the mesh, the first of them the slowest.
+    place = lambda axes: jax.lax.axis_index(axes).astype(jnp.uint32)
     axes = [(axis,) if isinstance(axis, str) else axis or () for axis in spec]
     axes += [()] * (part.ndim - len(axes))
-    first = [_place(along, mesh) * size for along, size in zip(axes, part.shape, strict=True)]
+    first = [place(along) * size for along, size in zip(axes, part.shape, strict=True)]
     whole = [size * math.prod(mesh.shape[a] for a in along) for along, size in zip(axes, part.shape, strict=True)]
     dividing = {axis for along in axes for axis in along}
     # Of the devices that hold the same part, the first one counts.
-    counts = _place(tuple(axis for axis in mesh.axis_names if axis not in dividing), mesh) == 0
+    counts = place(tuple(axis for axis in mesh.axis_names if axis not in dividing)) == 0
     return jnp.where(counts, _sums(part, first, whole), jnp.uint32(0))[None]
-
-
-def _place(axes: tuple[str, ...], mesh: Mesh) -> jax.Array:
-    """Number of this device along some axes of the mesh, the first of them the slowest."""
-    place = jnp.zeros([], jnp.uint32)
-    for axis in axes:
-        place = place * mesh.shape[axis] + jax.lax.axis_index(axis).astype(jnp.uint32)
-    return place
 
 
 def _sums(part: jax.Array, first: list[jax.Array], whole: list[int]) -> jax.Array:

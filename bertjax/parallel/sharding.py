@@ -119,11 +119,7 @@ def own_rows(array: jax.Array) -> np.ndarray:
 def gathered(tree: Any, mesh: Mesh) -> Any:
     """A tree of global arrays as host arrays, whole, in every process; one array at a time on the devices."""
     replicate = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
-
-    def whole(x: jax.Array) -> np.ndarray:
-        return np.asarray(x if x.is_fully_addressable else replicate(x))
-
-    return jax.tree.map(whole, tree)
+    return jax.tree.map(lambda x: np.asarray(x if x.is_fully_addressable else replicate(x)), tree)
 
 
 def divided_lookup(mesh: Mesh):

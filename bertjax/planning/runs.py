@@ -6,7 +6,6 @@ step on all devices.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from jax.sharding import Mesh
@@ -47,7 +46,7 @@ def plan_run(
     chips = len(devices) / (chip.devices_per_chip if chip else 1)
     seconds = (sum(p["steps"] * p["step_seconds"][end] for p in phases) for end in (0, 1))
     timed = all(phase["step_seconds"] for phase in phases)
-    found = totals(*seconds, chips, price) if timed else dict.fromkeys(("days", "chip_hours", "cost"))
+    nothing = {"days": None, "chip_hours": None, "price": price, "cost": None}
     plan = {
         "config": run.name,
         "topology": topology.name,
@@ -57,10 +56,7 @@ def plan_run(
         "mesh": dict(mesh.shape),
         "fits": all(phase["fits"] for phase in phases),
         "phases": phases,
-        "days": found["days"],
-        "chip_hours": found["chip_hours"],
-        "price": price,
-        "cost": found["cost"],
+        **(totals(*seconds, chips, price) if timed else nothing),
         "step_seconds_from": "roofline",
         "step_seconds_to": ASSUMED,
         "advice": advise(run, devices, phases, compile_step),
@@ -93,7 +89,7 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
     work = tried[counted].scaled(split.rows / counted) if counted else None
     chip, state, total = chip_of(device), state_bytes(make_job(run, mesh)), tried[split.rows].total
     flops, accessed = (work.flops or 0.0, work.bytes_accessed or 0.0) if work else (0.0, 0.0)
-    time = step_time(chip, flops, accessed, work.bytes_sent) if chip and work else None
+    seconds, bound = step_time(chip, flops, accessed, work.bytes_sent) if chip and work else (None, None)
     return {
         "phase": name,
         "steps": phase.steps,
@@ -109,8 +105,8 @@ def plan_phase(run: RunConfig, name: str, mesh: Mesh, compile_step: Compile) -> 
         * train_flops_per_row(run.model, phase.sequence_length, phase.max_predictions),
         "bytes_accessed": accessed * mesh.size if work else None,
         "collectives": list(work.collectives) if work else [],
-        "step_seconds": (time.low, time.high) if time else None,
-        "bound": time.bound if time else None,
+        "step_seconds": seconds,
+        "bound": bound,
     }
 
 
@@ -126,38 +122,21 @@ def largest_rows(totals: dict[int, int], limit: int) -> int:
     return max(0, int((limit - t1) / per_row + r1))
 
 
-@dataclass(frozen=True)
-class StepTime:
-    """Seconds of one step by each resource at full rates. ``low``: the roofline, the slowest; ``high``: ``ASSUMED``."""
-
-    compute: float
-    memory: float
-    communication: float
-
-    @property
-    def low(self) -> float:
-        return max(self.compute, self.memory, self.communication)
-
-    @property
-    def high(self) -> float:
-        return max(self.compute / PEAK_SHARE, self.memory / BANDWIDTH_SHARE) + self.communication / BANDWIDTH_SHARE
-
-    @property
-    def bound(self) -> str:
-        """The slowest resource."""
-        return max(("compute", "memory", "communication"), key=lambda name: getattr(self, name))
+def step_time(chip: Chip, flops: float, bytes_accessed: float, bytes_sent: float) -> tuple[tuple[float, float], str]:
+    """(Seconds of one step on a device, by the roofline and by ``ASSUMED``; the slowest resource at full rates)."""
+    compute, memory, communication = flops / chip.flops, bytes_accessed / chip.bandwidth, bytes_sent / chip.interconnect
+    roofline, bound = max(
+        (compute, "compute"), (memory, "memory"), (communication, "communication"), key=lambda x: x[0]
+    )
+    high = max(compute / PEAK_SHARE, memory / BANDWIDTH_SHARE) + communication / BANDWIDTH_SHARE
+    return (roofline, high), bound
 
 
-def step_time(chip: Chip, flops: float, bytes_accessed: float, bytes_sent: float) -> StepTime:
-    """The work is that of one device in one step."""
-    return StepTime(flops / chip.flops, bytes_accessed / chip.bandwidth, bytes_sent / chip.interconnect)
-
-
-def totals(low: float, high: float, chips: float, price: float | None) -> dict[str, tuple[float, float] | None]:
+def totals(low: float, high: float, chips: float, price: float | None) -> dict[str, Any]:
     """Days, chip-hours and cost of a run, each as (low, high), from its seconds and the price of a chip-hour."""
     hours = low / 3600 * chips, high / 3600 * chips
     cost = None if price is None else (hours[0] * price, hours[1] * price)
-    return {"days": (low / 86400, high / 86400), "chip_hours": hours, "cost": cost}
+    return {"days": (low / 86400, high / 86400), "chip_hours": hours, "price": price, "cost": cost}
 
 
 def advise(run: RunConfig, devices: list[Any], phases: list[dict[str, Any]], compile_step: Compile) -> list[str]:
