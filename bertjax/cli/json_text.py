@@ -1,5 +1,6 @@
 """JSON by the standard, without Python's extensions: what is read can be written again, and no value is lost."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -10,18 +11,17 @@ from bertjax.cli.showing import plain_json, short
 
 _MOST_DIGITS = 4300  # Python converts no more, in either direction
 _MOST_DEPTH = 100
-_TOO_DEEP = f"nested more than {_MOST_DEPTH} levels deep"
 
 
 def parse(text: bytes) -> Any:
     """The value of a JSON text. Raises ValueError for what is not JSON, numbers that no float holds or that have too
     many digits, for a name that occurs twice in an object, and for more than 100 levels of nesting."""
-    try:
+    value, is_deep = None, True
+    with contextlib.suppress(RecursionError):
         value = _DECODER.decode(text.decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    if text.count(b"[") + text.count(b"{") > _MOST_DEPTH and _is_deep(value):
-        raise ValueError(_TOO_DEEP)
+        is_deep = text.count(b"[") + text.count(b"{") > _MOST_DEPTH and _height(value) > _MOST_DEPTH
+    if is_deep:
+        raise ValueError(f"nested more than {_MOST_DEPTH} levels deep")
     return value
 
 
@@ -78,12 +78,9 @@ def nonfinite_as_words(value: Any) -> Any:
     return value if is_finite(value) else json.dumps(value)
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_MOST_DEPTH + 1):
-        holders = [one for one in level if isinstance(one, dict | list)]
-        level = [item for one in holders for item in (one.values() if isinstance(one, dict) else one)]
-    return bool(level)
+def _height(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_height, inside)) if inside else 0
 
 
 def _float(digits: str) -> float:

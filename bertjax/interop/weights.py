@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from bertjax.cli.showing import listed, short
 from bertjax.config import ModelConfig
 from bertjax.errors import ModelFileError
 from bertjax.model.bert import Bert, split_params
@@ -117,7 +118,8 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, origi
             needed |= tensors
     for what, names in (("lacks", set(needed) - set(stored)), ("holds unexpected", set(stored) - set(needed))):
         if names:
-            raise ModelFileError(f"{origin} {what} {_some(names)}")
+            shown = listed([repr(short(name)) for name in sorted(names)], 4)
+            raise ModelFileError(f"{origin} {what} tensor{'s' * (len(names) > 1)} {shown}")
     for name, shape in sorted(needed.items(), key=lambda item: -len(item[1])):  # a matrix says more than a bias
         if stored[name] != shape:
             raise ModelFileError(f"{origin}: {name} has shape {list(stored[name])}, the config asks for {list(shape)}")
@@ -147,9 +149,3 @@ def from_tensors(
             tensor = padded_rows(tensors[0][: config.vocab_size]) if is_vocabulary else tensors[0]
             params[path] = np.ascontiguousarray(tensor)
     return unflatten_dict(params, sep="/")
-
-
-def _some(names: set[str]) -> str:
-    shown = [repr(name) if len(name) <= 100 else f"{name[:100]!r} ..." for name in sorted(names)]
-    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
-    return f"{'tensors' if len(shown) > 1 else 'tensor'} {', '.join(shown[:4])}{more}"
