@@ -3,6 +3,7 @@
 Training, evaluation and inference share them. Positions are those of tokens; spans are half open, (begin, end).
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -106,21 +107,18 @@ class Span(NamedTuple):
     score: float
 
 
-def best_spans(
-    rows: Sequence[QuestionRow], starts: Iterable[np.ndarray], ends: Iterable[np.ndarray], n_best: int, longest: int
-) -> list[Span]:
-    """The ``n_best`` spans of ``longest`` tokens at most with the highest scores over all rows of one question. starts,
-    ends: the logits of each row, float [at least the row's length]. An answer starts in the window in which its first
-    token has the most context, so that none is counted twice. Ties: the earlier, then the shorter."""
+def best_spans(rows: Sequence[QuestionRow], logits: Iterable[np.ndarray], n_best: int, longest: int) -> list[Span]:
+    """The ``n_best`` spans of ``longest`` tokens at most with the highest scores over all rows of one question. logits:
+    of each row, float [at least its length, 2]. An answer starts in the window in which its first token has the most
+    context, so that none is counted twice. Ties: the earlier, then the shorter."""
     chosen = most_context([row.window for row in rows])
     found: list[Span] = []
-    for number, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True)):
+    for number, (row, output) in enumerate(zip(rows, logits, strict=True)):
         begin, size = row.window.begin, row.window.end - row.window.begin
         if not size:
             continue
-        first = np.asarray(start[row.first : row.first + size], np.float64)
+        first, last = np.asarray(output[row.first : row.first + size], np.float64).T
         first = np.where(chosen[begin : begin + size] == number, first, -np.inf)
-        last = np.asarray(end[row.first : row.first + size], np.float64)
         reach = min(longest, size)
         # [size, reach]: the end logit so many tokens on, -inf beyond the window.
         ahead = np.lib.stride_tricks.sliding_window_view(np.append(last, np.full(reach - 1, -np.inf)), reach)
@@ -136,11 +134,6 @@ def _highest(scores: np.ndarray, count: int) -> np.ndarray:
     least = np.partition(scores, -count)[-count]
     candidates = np.flatnonzero(scores >= least)
     return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
-
-
-def null_score(starts: Iterable[np.ndarray], ends: Iterable[np.ndarray]) -> float:
-    """The score of "no answer": start logit + end logit at [CLS], the lowest over all rows of a question."""
-    return float(min(start[0] + end[0] for start, end in zip(starts, ends, strict=True)))
 
 
 class QuestionWindows(NamedTuple):
@@ -204,26 +197,21 @@ def question_windows(
 def all_answers(
     asked: Sequence[QuestionWindows], logits: Iterable[np.ndarray], max_answer: int, with_none: bool
 ) -> list[RankedAnswers]:
-    """``find_answers`` for each question; logits: those of all their rows, in order."""
-    rows = iter(logits)
-    return [find_answers(one, [next(rows) for _ in one.rows], max_answer, with_none) for one in asked]
-
-
-def find_answers(
-    asked: QuestionWindows, logits: Sequence[np.ndarray], max_answer: int, with_none: bool
-) -> RankedAnswers:
-    """Answers of ``max_answer`` tokens at most from the logits of each row, float [at least its length, 2]. with_none:
-    whether no answer takes part in the softmax."""
-    starts, ends = ([row[:, side] for row in logits] for side in (0, 1))
-    by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
-    for span in best_spans(asked.rows, starts, ends, N_BEST, max_answer):
-        place = asked.spans[span.begin][0], asked.spans[span.end - 1][1]
-        by_place.setdefault(place, span.score)
-    null = null_score(starts, ends)
-    with_none = with_none or not by_place
-    shares = softmax([*by_place.values(), *([null] if with_none else [])])
-    answers = [
-        AnswerCandidate(asked.context[begin:end], begin, end, score, float(share))
-        for ((begin, end), score), share in zip(by_place.items(), shares, strict=False)
-    ]
-    return RankedAnswers(answers, AnswerCandidate("", None, None, null, float(shares[-1]) if with_none else 0.0))
+    """Answers of ``max_answer`` tokens at most to each question. logits: those of all their rows, in order, float [at
+    least the row's length, 2]. with_none: whether no answer takes part in the softmax."""
+    outputs, ranked = iter(logits), []
+    for context, spans, rows in asked:
+        own = list(itertools.islice(outputs, len(rows)))
+        by_place: dict[Offsets, float] = {}  # pieces of one character share its place; the best comes first
+        for span in best_spans(rows, own, N_BEST, max_answer):
+            by_place.setdefault((spans[span.begin][0], spans[span.end - 1][1]), span.score)
+        null = float(min(start + end for start, end in (output[0] for output in own)))  # at [CLS]
+        is_candidate = with_none or not by_place
+        shares = softmax([*by_place.values(), *([null] if is_candidate else [])])
+        answers = [
+            AnswerCandidate(context[begin:end], begin, end, score, float(share))
+            for ((begin, end), score), share in zip(by_place.items(), shares, strict=False)
+        ]
+        no_answer = AnswerCandidate("", None, None, null, float(shares[-1]) if is_candidate else 0.0)
+        ranked.append(RankedAnswers(answers, no_answer))
+    return ranked
