@@ -47,17 +47,13 @@ def learning_curves(record: Record) -> list[dict]:
 def _objective_charts(part: str) -> tuple[Chart, Chart]:
     """Loss and accuracy of a part of a pretraining loss, beside the baseline that its evaluations record."""
     words, loss, accuracy = objective_words(part), f"{part}_loss", f"{part}_accuracy"
-    words = words[:1].upper() + words[1:]
-    if part == "mlm":
-        unigram = ("unigram", "unigram_loss")
-        return (
-            Chart(f"{words} loss", loss, "nats", from_zero=False, baseline=unigram),
-            Chart(f"{words} accuracy", accuracy, "%", percent),
-        )
+    words, is_mlm = words[:1].upper() + words[1:], part == "mlm"
+    dull = None if is_mlm else 0.0
+    unigram = ("unigram", "unigram_loss") if is_mlm else None
     chance = ("chance", f"{part}_chance")
     return (
-        Chart(f"{words} loss", loss, "nats", dull=0.0),
-        Chart(f"{words} accuracy", accuracy, "%", percent, baseline=chance, dull=0.0),
+        Chart(f"{words} loss", loss, "nats", from_zero=not is_mlm, baseline=unigram, dull=dull),
+        Chart(f"{words} accuracy", accuracy, "%", percent, baseline=chance, dull=dull),
     )
 
 
@@ -108,12 +104,13 @@ def _lines(chart: Chart, own: Metrics, others: Sequence[Metrics], last: int) -> 
     wanted += [("training", "train", train, chart.field), ("held out", "held-out", held_out, chart.field)]
     if chart.baseline:
         wanted.append((chart.baseline[0], "baseline", held_out, chart.baseline[1]))
-    lines = [Line(name, role, *columns.values(field)) for name, role, columns, field in wanted]
-    return [_extended(line, last) if line.role == "baseline" else line for line in lines if len(line.values)]
-
-
-def _extended(line: Line, last: int) -> Line:
-    """A baseline also holds before its first value and after its last."""
-    known = line.finite()
-    steps = np.concatenate([[0.0], line.steps, [float(last)]])
-    return Line(line.name, line.role, steps, np.concatenate([known[:1], line.values, known[-1:]]))
+    found = []
+    for name, role, columns, field in wanted:
+        steps, values = columns.values(field)
+        if role == "baseline" and len(values):  # it also holds before its first value and after its last
+            known = values[np.isfinite(values)]
+            steps = np.concatenate([[0.0], steps, [float(last)]])
+            values = np.concatenate([known[:1], values, known[-1:]])
+        if len(values):
+            found.append(Line(name, role, steps, values))
+    return found

@@ -87,13 +87,11 @@ class Columns:
 
 @dataclass
 class Metrics:
-    """``events``: rows as written. ``damaged``: how many lines are not rows. ``missing``: the file cannot be read."""
+    """``events``: rows as written."""
 
     train: Columns = field(default_factory=Columns)
     held_out: Columns = field(default_factory=Columns)
     events: list[dict[str, Any]] = field(default_factory=list)
-    damaged: int = 0
-    missing: bool = False
 
     @property
     def last_step(self) -> int:
@@ -114,10 +112,10 @@ def is_of(part: str, name: str) -> bool:
     return name.startswith(f"{part}_") and name.endswith(("_loss", "_accuracy", "_chance", "_pairs", "_share"))
 
 
-def read_metrics(path: Path) -> Metrics:
+def read_metrics(path: Path, remarks: list[str]) -> Metrics:
     """The rows of a metrics.jsonl. A last line without a line end is still being written and does not count as
     damaged."""
-    found = Metrics()
+    found, damaged = Metrics(), 0
     columns = {"train": found.train, "eval": found.held_out}
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
@@ -133,9 +131,12 @@ def read_metrics(path: Path) -> Metrics:
                 elif sound:
                     columns[kind].add(step, row)
                 elif line.strip() and line.endswith("\n"):
-                    found.damaged += 1
+                    damaged += 1
     except OSError:
-        return Metrics(missing=True)
+        remarks.append("no curves, because there is no metrics.jsonl to read")
+        return Metrics()
+    if damaged:
+        remarks.append(f"skipped {damaged:,} damaged line{'s'[: damaged > 1]} of metrics.jsonl")
     found.events.sort(key=lambda event: event["step"])
     return found
 
@@ -218,14 +219,10 @@ def read_record(workdir: Path) -> Record:
     if runs and not (workdir / "metrics.jsonl").exists():
         own = next((run for run in runs if _is_best(run, summary)), runs[0])
         rest = [run for run in runs if run != own][:_MOST_OTHERS]
-        others = [read_metrics(run / "metrics.jsonl") for run in rest]
+        others = [read_metrics(run / "metrics.jsonl", []) for run in rest]
         remarks.append(f"{len(runs):,} runs; curves and config are those of {own.relative_to(workdir)}")
-    metrics = read_metrics(own / "metrics.jsonl")
     recorded = _read_object(own / "config.json", remarks)
-    if metrics.missing:
-        remarks.append("no curves, because there is no metrics.jsonl to read")
-    if metrics.damaged:
-        remarks.append(f"skipped {metrics.damaged:,} damaged line{'s'[: metrics.damaged > 1]} of metrics.jsonl")
+    metrics = read_metrics(own / "metrics.jsonl", remarks)
     steps = count(summary.get("steps"))
     if steps is not None and metrics.last_step and metrics.last_step < steps:
         remarks.append("summary.json belongs to an earlier run in this folder and is not shown")

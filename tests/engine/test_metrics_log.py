@@ -56,7 +56,7 @@ def test_an_odd_line_costs_no_run_and_stays(odd, tmp_path):
     log.close()
     lines = (tmp_path / "metrics.jsonl").read_bytes().split(b"\n")
     assert lines[:4] == [row(1), odd, row(2), odd] and json.loads(lines[4])["loss"] == 1.0
-    assert read_metrics(tmp_path / "metrics.jsonl").last_step == 3
+    assert read_metrics(tmp_path / "metrics.jsonl", []).last_step == 3
 
 
 def test_a_last_row_without_its_end_is_a_row(tmp_path):
@@ -76,7 +76,7 @@ def test_many_rows_are_resumed_in_the_memory_of_one(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20 < path.stat().st_size
-    assert read_metrics(path).last_step == 1 and len(path.read_text().split("\n")) == 20_002
+    assert read_metrics(path, []).last_step == 1 and len(path.read_text().split("\n")) == 20_002
 
 
 def test_a_line_without_end_is_taken_in_pieces(tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def harmed(tmp_path, harm):
 def test_rows_go_on_where_the_name_is(harm, what, steps, tmp_path):
     (said,) = harmed(tmp_path, harm)
     assert f"metrics.jsonl was {what} while the run wrote to it" in said
-    assert list(read_metrics(tmp_path / "run/metrics.jsonl").train.steps) == steps
+    assert list(read_metrics(tmp_path / "run/metrics.jsonl", []).train.steps) == steps
 
 
 def test_a_copy_in_its_place_is_gone_on_with(tmp_path):
