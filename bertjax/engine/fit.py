@@ -144,7 +144,6 @@ def fit(
     for event, line in training.events if here.step == 0 else ():  # a resumed run has them in its log
         log.write({"kind": "event", "event": event, "step": 0, "reason": line})
     guard = Guard(training.guard, session.workdir, session.processes.index, display.say, log.write)
-    peak = peak_flops(session.mesh.devices.flat[0])
     recorder = Recorder(
         stages,
         training.fields,
@@ -153,7 +152,7 @@ def fit(
         display,
         here.step,
         here.totals,
-        peak * session.mesh.size if peak else None,
+        peak_flops(session.mesh),
         guard.judge,
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from bertjax.memory import host_memory
 
@@ -63,10 +64,10 @@ def chip_of(device: Any) -> Chip | None:
     return next((chip for chip in CHIPS if device.device_kind.startswith(chip.kinds)), None)
 
 
-def peak_flops(device: Any) -> float | None:
-    """Peak FLOP/s of a device, or None where it is not in the table (CPUs among them)."""
-    chip = chip_of(device)
-    return chip.flops if chip else None
+def peak_flops(mesh: Mesh) -> float | None:
+    """Peak FLOP/s of all devices, or None where they are not in the table (CPUs among them)."""
+    chip = chip_of(mesh.devices.flat[0])
+    return chip.flops * mesh.size if chip else None
 
 
 def memory_limit(device: Any) -> int:

@@ -1,6 +1,5 @@
 """Names in ``workdir/checkpoints``: which are steps, and which are what killed runs leave there."""
 
-import itertools
 import os
 import re
 import time
@@ -59,8 +58,9 @@ def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[
     """
     if not (steps := _seen_steps(folder)):
         raise errors[0](f"{folder} holds no checkpoint any more")
-    for attempt in itertools.count(1):
-        step = steps[-1]
+    attempt = 0
+    while True:
+        attempt, step = attempt + 1, steps[-1]
         before = _files(folder / str(step))
         try:
             return use(step)
@@ -69,7 +69,6 @@ def newest_that_stays(folder: Path, use: Callable[[int], T], errors: tuple[type[
             stays = before is not None and before == _files(folder / str(step))
             if not steps or stays or attempt == _MOST_ATTEMPTS:
                 raise
-    raise AssertionError("unreachable")
 
 
 def _seen_steps(folder: Path) -> list[int]:
