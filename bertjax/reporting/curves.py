@@ -11,7 +11,7 @@ from bertjax.reporting.wording import objective_words, percent, short, title
 
 _LOSS = Chart("Loss", "loss", "nats")
 _SQUARED_ERROR = Chart("Loss, squared error", "loss")  # of regression
-_MACHINE = (
+MACHINE = (
     Chart("Learning rate", "learning_rate", averaged=False),
     Chart("Gradient norm", "grad_norm", may_be_log=True),
     Chart("Throughput, tokens a second", "tokens_per_second", show=short),
@@ -20,7 +20,7 @@ _MACHINE = (
     Chart("Loss scale", "loss_scale", show=short, may_be_log=True, averaged=False, dull=1.0),
 )
 # Fields of eval rows that are not scores, or that have a chart above; those of the objective come on top.
-_NOT_SCORES = {"step", "loss", "seconds", "unigram_loss"} | {chart.field for chart in _MACHINE}
+_NOT_SCORES = {"step", "loss", "seconds", "unigram_loss"} | {chart.field for chart in MACHINE}
 _MOST_SCORES = 8
 _MOST_NAMED_PHASES = 6
 
@@ -41,7 +41,7 @@ def learning_curves(record: Record) -> list[dict]:
     losses = losses or [_SQUARED_ERROR if record.config.get("task") == "regression" else _LOSS]
     others = [name for name in held_out if name not in _NOT_SCORES and not any(is_of(part, name) for part in parts)]
     scores = [Chart(title(name), name, from_zero=False) for name in others]
-    return _drawn((*losses, *scores[:_MOST_SCORES]), record, record.others)
+    return drawn((*losses, *scores[:_MOST_SCORES]), record, record.others)
 
 
 def _objective_charts(part: str) -> tuple[Chart, Chart]:
@@ -55,10 +55,6 @@ def _objective_charts(part: str) -> tuple[Chart, Chart]:
         Chart(f"{words} loss", loss, "nats", from_zero=not is_mlm, baseline=unigram, dull=dull),
         Chart(f"{words} accuracy", accuracy, "%", percent, baseline=chance, dull=dull),
     )
-
-
-def machine_curves(record: Record) -> list[dict]:
-    return _drawn(_MACHINE, record, ())
 
 
 def phase_legend(record: Record) -> list[tuple[bool, str, str]]:
@@ -87,7 +83,7 @@ def _marks(record: Record) -> list[Mark]:
     return [*marks, Mark(best, *_BEST)] if best is not None and best <= record.metrics.last_step else marks
 
 
-def _drawn(charts: Sequence[Chart], record: Record, others: Sequence[Metrics]) -> list[dict]:
+def drawn(charts: Sequence[Chart], record: Record, others: Sequence[Metrics] = ()) -> list[dict]:
     last = max(1, *(metrics.last_step for metrics in (record.metrics, *others)))
     marks = sorted(_marks(record), key=lambda mark: mark.step)
     found = []

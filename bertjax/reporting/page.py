@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from bertjax.reporting import curves, tables, wording
-from bertjax.reporting.record import Record, listing, number
+from bertjax.reporting.record import Record, listing, mapping, number
 
 _LONGEST_REASON = 600
 _FOLDER = Path(__file__).parent
@@ -29,9 +29,9 @@ def render_page(record: Record, ended: str | None = None) -> str:
         marks=curves.mark_legend(record),
         scores=tables.scores(summary),
         confusion=tables.confusion(summary),
-        classes=tables.classes(summary.get("per_class")),
+        classes=[item for item in mapping(summary.get("per_class")).items() if isinstance(item[1], dict)],
         errors=[entry for entry in listing(summary.get("errors")) if isinstance(entry, dict)],
-        machine=curves.machine_curves(record),
+        machine=curves.drawn(curves.MACHINE, record),
         environment=tables.environment(record),
         style=Markup(style),
         script=Markup(script),

@@ -227,7 +227,8 @@ def read_record(workdir: Path) -> Record:
     if steps is not None and metrics.last_step and metrics.last_step < steps:
         remarks.append("summary.json belongs to an earlier run in this folder and is not shown")
         summary = {}
-    saved = _newest_checkpoint(own / "checkpoints")
+    names = [child.name for child in (own / "checkpoints").glob("*")]
+    saved = max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)
     return Record(workdir.absolute().name, recorded, summary, metrics, saved, tuple(remarks), tuple(others))
 
 
@@ -247,11 +248,3 @@ def _is_best(run: Path, summary: dict[str, Any]) -> bool:
     """Whether the summary of a search describes this run."""
     own = _read_object(run / "summary.json", [])
     return bool(own) and all(own.get(name) == summary.get(name) for name in ("learning_rate", "epochs", "seed"))
-
-
-def _newest_checkpoint(checkpoints: Path) -> int:
-    try:
-        names = [child.name for child in checkpoints.iterdir()]
-    except OSError:
-        return 0
-    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)

@@ -97,14 +97,6 @@ def confusion(summary: dict[str, Any]) -> dict[str, Any]:
     return {"names": names, "counts": counts, "frequent": frequent[:_MOST_CONFUSIONS]}
 
 
-def classes(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(label, precision, recall ...), from {label: figures} or [{"label": label, ...}]."""
-    if isinstance(value, dict):
-        return [(label, figures) for label, figures in value.items() if isinstance(figures, dict)]
-    rows = [dict(entry) for entry in map(mapping, listing(value)) if "label" in entry]
-    return [(str(row.pop("label")), row) for row in rows]
-
-
 def environment(record: Record) -> dict[str, Any]:
     """Devices, memory, versions and fingerprints."""
     devices = mapping(record.summary.get("devices"))

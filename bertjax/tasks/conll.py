@@ -31,7 +31,9 @@ def read_tagged(
     ConfigError for the columns.
     """
     path = Path(path)
-    blocks = _blocks(path)
+    lines = (Line(number, line.rstrip("\r")) for number, line in numbered_lines(path))
+    groups = itertools.groupby(lines, key=lambda line: not line.text.strip())
+    blocks = [list(block) for is_blank, block in groups if not is_blank]
     if blocks and _JSON.match(blocks[0][0].text):
         raise DataError(
             f"{path}:{blocks[0][0].number}: JSON, not CoNLL: a line must be a word and its tag, with a blank line "
@@ -40,7 +42,7 @@ def read_tagged(
     read = _conllu if ending(path) == ".conllu" else read_columns
     sentences = [words for words in read(path, blocks, tag, word, warn) if words]
     columns = [tuple(zip(*words, strict=True)) for words in sentences]
-    examples = [TaggedExample(f"{path}:{lines[0]}", words, tags, lines) for lines, words, tags in columns]
+    examples = [TaggedExample(f"{path}:{numbers[0]}", words, tags, numbers) for numbers, words, tags in columns]
     not_empty(examples, f"{path}:1: the file is empty, it has no words")
     if len(examples) == 1 and len(examples[0].words) > _LONGEST_SENTENCE:
         warn(
@@ -48,12 +50,6 @@ def read_tagged(
             f"blank line after each sentence"
         )
     return examples
-
-
-def _blocks(path: Path) -> list[list[Line]]:
-    lines = (Line(number, line.rstrip("\r")) for number, line in numbered_lines(path))
-    groups = itertools.groupby(lines, key=lambda line: not line.text.strip())
-    return [list(block) for is_blank, block in groups if not is_blank]
 
 
 def _conllu(

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bertjax.cli.command import whole_number
 from bertjax.cli.showing import quoted
@@ -224,9 +224,8 @@ def _check_order(blocks: _Blocks, layout: _Layout) -> None:
 def _check_index(blocks: _Blocks, layout: _Layout, tag: str | None, word: str | None) -> None:
     """Raises DataError if the column of the words numbers them, or if numbers start again within a sentence. tag, word:
     the columns that the user chose."""
-    found = [[whole_number(row.cells[0]) for row in block] for block in blocks]
-    numbers = [[number for number in block if number is not None] for block in found]
-    if numbers != found:
+    numbers: list[Any] = [[whole_number(row.cells[0]) for row in block] for block in blocks]
+    if any(None in own for own in numbers):
         return
     if layout.word != 0:
         for block, own in zip(blocks, numbers, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 from bertjax.cli.showing import listed, quoted
 from bertjax.errors import DataError
 from bertjax.tasks.examples import TaggedExample
-from bertjax.tasks.labels import is_confusable, unknown_label
+from bertjax.tasks.labels import confusable_with, unknown_label
 
 # The role of a letter: B begins an entity, I continues it, E ends it, S is an entity of one word.
 _SCHEMES = (
@@ -132,7 +132,7 @@ class TagNames(tuple[str, ...]):
         there = {tag for example in examples for tag in example.tags or ()}
         others = sorted(there - set(known))
         for tag in others:
-            if is_confusable(tag, known):
+            if confusable_with(tag, known) is not None:
                 raise unknown_label(tag, known, _first(examples, [tag])[1])
         if others and there.isdisjoint(known):
             raise DataError(

@@ -189,13 +189,9 @@ def canonical(name: str) -> str:
     return name
 
 
-def is_confusable(name: str, names: Iterable[str]) -> bool:
-    return _confusable_with(name, names) is not None
-
-
 def unknown_label(name: str, known: Iterable[str], where: str, advice: str = "") -> DataError:
     """The error for a label outside the label map: the known label that a person takes for the same, or the nearest."""
-    other, shown = _confusable_with(name, known), repr(name)
+    other, shown = confusable_with(name, known), repr(name)
     hint = nearest(name, known)
     if other is not None:
         shown, theirs, words = _quoted_pair(name, other)
@@ -203,7 +199,7 @@ def unknown_label(name: str, known: Iterable[str], where: str, advice: str = "")
     return DataError(f"{where}: the label {shown} is not in the label map; {hint}{advice}")
 
 
-def _confusable_with(name: str, names: Iterable[str]) -> str | None:
+def confusable_with(name: str, names: Iterable[str]) -> str | None:
     plain = canonical(name)
     return next((other for other in names if other != name and canonical(other) == plain), None)
 

@@ -158,6 +158,8 @@ def _delimited(
     line, first = first_row
     names = [cell.strip() for cell in first]
     found = _columns(names, columns, kind, f"{path}:{line}")
+    # With or without a byte order mark.
+    in_any_order = lambda row: sorted(cell.strip("\ufeff \t").lower() for cell in row)
 
     def rows() -> Iterator[_Row]:
         if not found.is_header:
@@ -171,19 +173,13 @@ def _delimited(
                     f"{path}:{number}: fields: {len(cells)}, while line {line} has {len(first)}; in a .csv, quote "
                     f"a text that contains the delimiter or a line break"
                 )
-            if found.is_header and _is_again(cells, names):
+            if found.is_header and in_any_order(cells) == in_any_order(names):
                 raise DataError(
                     f"{path}:{number}: the header of line {line} again, as after joining files; remove the line"
                 )
             yield number, cells
 
     return found, rows()
-
-
-def _is_again(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a line has the names of a header, in any order, with or without a byte order mark."""
-    bare = lambda row: sorted(cell.strip("\ufeff \t").lower() for cell in row)
-    return bare(cells) == bare(names)
 
 
 def _check_is_example(cells: Sequence[str], examples: Sequence[TextExample], where: str) -> None:
