@@ -206,10 +206,6 @@ def _show_answers(answer: dict[str, Any]) -> None:
         say(f"  {one['probability']:6.1%}  {place}")
 
 
-def _show_similarity(answer: dict[str, Any]) -> None:
-    say(f"{answer['similarity']:7.4f}  {_one_line(answer['text'])} | {_one_line(answer['second'])}")
-
-
 PREDICTION_TASKS = {
     "fill-mask": PredictionTask(_load_pretrained, read_text, _fill_mask, ("top_k",), _show_fillings),
     "embed": PredictionTask(partial(_load, encoders=True), read_text, _embed, ("pooling", "normalize", "max_length")),
@@ -227,6 +223,6 @@ PREDICTION_TASKS = {
         read_pair,
         lambda *data, **settings: [{"similarity": _rounded(float(score))} for score in similarity(*data, **settings)],
         (),
-        _show_similarity,
+        lambda one: say(f"{one['similarity']:7.4f}  {_one_line(one['text'])} | {_one_line(one['second'])}"),
     ),
 }

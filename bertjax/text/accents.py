@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bertjax.text.languages import MARKS_ARE_ACCENTS, TELLTALE, has_dotless_i
+from bertjax.text.languages import DOTLESS_I_LANGUAGES, MARKS_ARE_ACCENTS, TELLTALE
 
 # Scripts that have case and whose marks are accents.
 _ACCENTED = ("Latin", "Greek")
@@ -97,7 +97,7 @@ def _warnings(letters: _Letters, lowercase: bool, strip: bool, language: str | N
             f"data.strip_accents = True deletes what is not an accent from {letters.spoilt:.1%} of the letters "
             f"({letters.most_spoilt}); leave it out, or use data.strip_accents=False"
         )
-    if lowercase and language is None and has_dotless_i(TELLTALE.get(letters.telltale or "")):
+    if lowercase and language is None and TELLTALE.get(letters.telltale or "") in DOTLESS_I_LANGUAGES:
         yield (
             "the text has ı, as in Turkish and Azeri, where I is the capital of ı and not of i; data.language=tr "
             "(or az) lowercases it so"

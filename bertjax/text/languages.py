@@ -22,7 +22,7 @@ _LONG = {
 # alphabet; German umlauts (schon, schön) and Vietnamese tones distinguish words. Stripping cannot be undone.
 MARKS_ARE_ACCENTS = ("en", "fr", "it", "pt", "ca", "oc", "nl", "af", "la", "el", "grc")
 # Here i and ı are two letters with a capital each, İ and I.
-_DOTLESS_I = ("tr", "az", "crh", "gag")
+DOTLESS_I_LANGUAGES = ("tr", "az", "crh", "gag")
 # Letters that identify a language (or several with the same rules) when nobody named it.
 TELLTALE = {"\u0131": "tr", "\u01b0": "vi"}
 # What lowercasing those languages needs first: regular expressions and replacements, in order. The last one is for text
@@ -46,11 +46,6 @@ def primary(code: str) -> str:
     if first not in _CODES.split() and not is_long:
         raise ConfigError(f"config.data.language = {code!r} is not a language code (ISO 639), such as tr, de or pt-BR")
     return first
-
-
-def has_dotless_i(language: str | None) -> bool:
-    """Whether I is the capital of ı, and İ of i; ``language`` as ``primary`` returns it."""
-    return language in _DOTLESS_I
 
 
 def dotless_i_steps() -> list[Any]:

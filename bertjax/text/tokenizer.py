@@ -8,7 +8,7 @@ from bertjax.cli.paths import given_path
 from bertjax.errors import ConfigError
 from bertjax.text.interface import Tokenizer, printable
 from bertjax.text.json_tokenizer import tokenizer_from_json
-from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.languages import DOTLESS_I_LANGUAGES, primary
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, json_cleaning
 from bertjax.text.tokenizer_files import FolderSettings, folder_settings, parse_object, read_file
 from bertjax.text.wordpiece import WordPieceRules, WordPieceTokenizer
@@ -41,7 +41,7 @@ def load_tokenizer(
         raise ConfigError(f"tokenizer {printable(path)} does not exist; give 'wordpiece', 'sentencepiece' or a path")
     if file.suffix == ".json":
         return tokenizer_from_json(parse_object(file), folder, str(file))
-    dotless_i = language is not None and has_dotless_i(primary(language))
+    dotless_i = language is not None and primary(language) in DOTLESS_I_LANGUAGES
     cleaning = {"lowercase": bool(lowercase), "strip_accents": strip_accents, "dotless_i": dotless_i}
     if file.suffix == ".model" and "lowercase" not in folder.cleaning and file.with_name("tokenizer.json").is_file():
         cleaning |= json_cleaning(parse_object(file.with_name("tokenizer.json")))

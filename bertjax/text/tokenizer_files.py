@@ -95,12 +95,9 @@ def in_order(vocab: Mapping[str, Any], origin: str) -> list[str]:
 def write_files(directory: str | Path, tokenizer: Tokenizer, definition: Mapping[str, Any], **settings: Any) -> None:
     """Writes ``definition`` as ``tokenizer.json``, and ``tokenizer_config.json`` and ``special_tokens_map.json``
     beside it; ``settings``: keys of ``tokenizer_config.json`` that depend on the kind."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "tokenizer.json", definition)
+    Path(directory).mkdir(parents=True, exist_ok=True)
     pieces = tokenizer.special_tokens()
     names = {f"{role}_token": piece for role, piece in pieces.items()}
-    _write_json(directory / "special_tokens_map.json", names)
     added, usual = {}, {"normalized": False, "rstrip": False, "single_word": False, "special": True}
     for role, piece in pieces.items():
         takes_space = role == "mask" and tokenizer.kind == "sentencepiece"
@@ -113,8 +110,7 @@ def write_files(directory: str | Path, tokenizer: Tokenizer, definition: Mapping
         **names,
         **settings,
     }
-    _write_json(directory / "tokenizer_config.json", config)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
+    files = {"tokenizer.json": definition, "special_tokens_map.json": names, "tokenizer_config.json": config}
+    for name, value in files.items():
+        content = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+        Path(directory, name).write_text(content, encoding="utf-8", newline="\n")

@@ -11,7 +11,7 @@ from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.text.accents import decide
 from bertjax.text.interface import Tokenizer
-from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.languages import DOTLESS_I_LANGUAGES, primary
 from bertjax.text.sentencepiece_tokenizer import SentencePieceTokenizer, parse_model, prepare_text
 from bertjax.text.wordpiece import WORDPIECE_SPECIALS, WordPieceRules, WordPieceTokenizer, normalizer
 
@@ -90,7 +90,7 @@ def train_tokenizer(
     language = None if language is None else primary(language)
     if strip_accents is None:
         strip_accents = decide(sentences, lowercase, None, language).strip
-    dotless_i = has_dotless_i(language)
+    dotless_i = language in DOTLESS_I_LANGUAGES
     if kind == "wordpiece":
         rules = WordPieceRules(strip_accents=strip_accents, dotless_i=dotless_i)
         return train_wordpiece(sentences, vocab_size, lowercase, rules, character_coverage)
@@ -102,8 +102,7 @@ def train_tokenizer(
 def train_wordpiece(
     sentences: Iterable[str], vocab_size: int, lowercase: bool, rules: WordPieceRules, coverage: float | None = None
 ) -> WordPieceTokenizer:
-    """A vocabulary of ``vocab_size`` entries, filled up with ``[unusedN]``; equal input gives equal output.
-    ``coverage``: see ``alphabet``; the other characters are unknown."""
+    """A vocabulary of exactly ``vocab_size`` entries. ``coverage``: see ``alphabet``; other characters are unknown."""
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 

@@ -49,7 +49,11 @@ def building(final: Path, is_cached: bool) -> Iterator[Path]:
         folder.mkdir()
         try:
             yield folder
-            _publish(folder, final)
+            try:
+                folder.rename(final)
+            except OSError:
+                if not final.exists():
+                    raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
@@ -58,14 +62,6 @@ def building(final: Path, is_cached: bool) -> Iterator[Path]:
         raise DataError(
             f"the prepared corpus {final} cannot be written: {error.strerror or error}{elsewhere}"
         ) from None
-
-
-def _publish(folder: Path, final: Path) -> None:
-    try:
-        folder.rename(final)
-    except OSError:
-        if not final.exists():
-            raise
 
 
 def put_aside(folder: Path) -> Path:

@@ -27,7 +27,7 @@ from bertjax.data.corpus.files import reading
 from bertjax.data.corpus.placing import building, cache_folder, cached, put_aside
 from bertjax.data.corpus.sources import Source, open_sources
 from bertjax.errors import ConfigError, DataError
-from bertjax.text.languages import has_dotless_i, primary
+from bertjax.text.languages import DOTLESS_I_LANGUAGES, primary
 from bertjax.text.tokenizer import Tokenizer, load_tokenizer
 from bertjax.text.vocabulary import check_size
 
@@ -268,7 +268,7 @@ def check_given(path: str, tokenizer: Tokenizer, strip_accents: bool | None, lan
     if strip_accents not in (None, tokenizer.strip_accents):
         does = {None: "has its own rules for cleaning text", True: "strips accents", False: "keeps accents"}
         what, setting = does[tokenizer.strip_accents], f"strip_accents = {strip_accents}"
-    elif tokenizer.lowercase and has_dotless_i(language) and not tokenizer.dotless_i:
+    elif tokenizer.lowercase and language in DOTLESS_I_LANGUAGES and not tokenizer.dotless_i:
         what, setting = "lowercases I to i", f"language = {language!r}"
     else:
         return
@@ -283,7 +283,7 @@ def _agrees(name: str, value: Any, own: Any, manifest: Mapping[str, Any]) -> boo
     if name == "tokenizer" and str(value) not in TRAINED:
         return load_tokenizer(value, bool(tokenizer["lowercase"])).has_fingerprint(tokenizer["fingerprint"])
     if name == "language" and own is None and "vocab_size" not in manifest["settings"]:  # of a given tokenizer
-        return has_dotless_i(value) == tokenizer.get("dotless_i", False)
+        return (value in DOTLESS_I_LANGUAGES) == tokenizer.get("dotless_i", False)
     if name == "vocab_size":  # a small corpus yields fewer pieces than were asked for
         return value in (own, manifest["settings"].get("vocab_size"))
     return value == own
