@@ -115,8 +115,7 @@ def benchmark_train(run: RunConfig, phase_index: int, corpus: PreparedCorpus, se
             times.append(time.perf_counter())
     compile_seconds, *step_seconds = np.diff(times).tolist()  # the first step compiles
     median = float(np.median(step_seconds))
-    peak = peak_flops(mesh)
-    speed = throughput(float(np.mean(real_tokens[1:])), *cost_of_step(run.model, phase), median, peak)
+    speed = throughput(float(np.mean(real_tokens[1:])), *cost_of_step(run.model, phase), median, peak_flops(mesh))
     return {
         "phase": name,
         "sequence_length": phase.sequence_length,

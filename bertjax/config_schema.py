@@ -52,7 +52,7 @@ def identity(default: Any, meaning: str, **limits: Any) -> Any:
 def follows(default: Any, meaning: str, **limits: Any) -> Any:
     """An identity key that takes its value from the corpus or from another key unless it is set; ``default`` is for
     when there is nothing to take it from."""
-    return field(default=default, metadata={"identity": True, "meaning": meaning, "follows": True, **limits})
+    return identity(default, meaning, follows=True, **limits)
 
 
 def operational(default: Any, meaning: str, **limits: Any) -> Any:
@@ -206,14 +206,14 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], name: str) -> Any
 # --- Names of today and of before -------------------------------------------------------------------------------------
 
 
-def _renamed(table: Mapping[str, str], name: str, value: Any) -> tuple[str, Any]:
-    name = table.get(name, name)
-    new = table.get(f"{name}={value}") if isinstance(value, str) else None
+def _renamed(name: str, value: Any) -> tuple[str, Any]:
+    name = RENAMED.get(name, name)
+    new = RENAMED.get(f"{name}={value}") if isinstance(value, str) else None
     return name, value if new is None else new.partition("=")[2]
 
 
 def translated(items: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_renamed(RENAMED, name, value) for name, value in items.items())
+    return dict(_renamed(name, value) for name, value in items.items())
 
 
 def translated_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def translated_record(recorded: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_old_names(tree: Mapping[str, Any]) -> None:
     """Raises ConfigError with the name of today where a user's config has a key or a value of before."""
     for name, value in leaves(tree).items():
-        new, new_value = _renamed(RENAMED, name, value)
+        new, new_value = _renamed(name, value)
         if new != name:
             raise ConfigError(f"config.{name} is now called config.{new}; set config.{new} = {new_value!r}")
         if new_value != value:
@@ -254,10 +254,8 @@ def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 def fingerprint(items: Mapping[str, Any]) -> str:
     """Hex SHA-256 over JSON values by name; the same for names of today and of before."""
-    oldest: dict[str, str] = {}
-    for old, new in RENAMED.items():
-        # A value's entry names its key as it is called today; the key itself is renamed after it.
-        oldest.setdefault(new, old)
+    # Of several old names the first. A value's entry names its key as it is called today.
+    oldest = {new: old for old, new in reversed(RENAMED.items())}
     named = {}
     for name, value in items.items():
         old_value = oldest.get(f"{name}={value}") if isinstance(value, str) else None

@@ -46,8 +46,9 @@ class Monitor:
     ):
         self._cluster, self._bind, self._heartbeat, self._ended = cluster, bind, heartbeat, ended
         self._secret = secret
-        self._server = Server(cluster, stall_seconds, secret()) if cluster.process_id == 0 else None
-        self._silence = silence_limit(stall_seconds)
+        self._silence = min(SILENCE_SECONDS, stall_seconds or SILENCE_SECONDS)
+        is_server = cluster.process_id == 0
+        self._server = Server(cluster, stall_seconds, self._silence, secret()) if is_server else None
         self._clock = RunningClock(longest_gap=4 * BEAT_SECONDS)
         self._shared: dict[str, Future[Any]] = {}
         self._left = False
@@ -237,16 +238,12 @@ def find_failure(peers: list[Peer], now: float, stall_seconds: float, silence_se
     return None
 
 
-def silence_limit(stall_seconds: float) -> float:
-    return min(SILENCE_SECONDS, stall_seconds or SILENCE_SECONDS)
-
-
 class Server:
     """Process 0's side: it tracks every process, and tells all to end when one is lost, stalls or reports a failure."""
 
-    def __init__(self, cluster: ClusterMember, stall_seconds: float, secret: bytes):
+    def __init__(self, cluster: ClusterMember, stall_seconds: float, silence_seconds: float, secret: bytes):
         self._count = cluster.num_processes
-        self._stall = stall_seconds
+        self._limits = stall_seconds, silence_seconds
         self._clock = RunningClock(longest_gap=4 * BEAT_SECONDS)
         self.authenticator = Authenticator(secret, self._count)
         self._peers: dict[int, tuple[Peer, asyncio.StreamWriter]] = {}
@@ -272,7 +269,7 @@ class Server:
                 first = self._peers.get(0)
                 self._broadcast({"tick": first[0].step if first else 0})
                 peers = [peer for peer, _ in self._peers.values() if not peer.leaving]
-                wrong = find_failure(peers, self._clock.now(), self._stall, silence_limit(self._stall))
+                wrong = find_failure(peers, self._clock.now(), *self._limits)
                 if wrong:
                     self._fail(wrong)
 
