@@ -138,21 +138,22 @@ def examples_fingerprint(examples: Sequence[Any]) -> str:
 @functools.cache
 def library_examples(held_out: bool) -> list[TextExample]:
     """The docstrings to train on, or those of other modules to evaluate on. Raises DataError if there are none."""
-    by_library: dict[str, list[docstrings.Module]] = {library: [] for library in LIBRARIES}
-    for module in docstrings.modules():
-        top, *rest = module.name.split("/")
+    by_library: dict[str, list[str]] = {library: [] for library in LIBRARIES}
+    paths = docstrings.modules()
+    for name in paths:
+        top, *rest = name.split("/")
         library = "python" if top == "python" else rest[0]
         if library in by_library and "array_api_compat" not in rest:  # a copy that several libraries hold
-            by_library[library].append(module)
-    hashed = lambda module: hashlib.blake2b(module.name.encode(), digest_size=8).digest()
+            by_library[library].append(name)
+    hashed = lambda name: hashlib.blake2b(name.encode(), digest_size=8).digest()
     found: list[TextExample] = []
-    for library, modules in by_library.items():
+    for library, names in by_library.items():
         own: dict[str, TextExample] = {}
-        chosen = enumerate(sorted(modules, key=hashed)[:_MODULES])
-        for module in (module for number, module in chosen if (number % _HELD_OUT == 0) == held_out):
-            for text in map(" ".join, docstrings.read_module(module)[0]):
+        chosen = enumerate(sorted(names, key=hashed)[:_MODULES])
+        for name in (name for number, name in chosen if (number % _HELD_OUT == 0) == held_out):
+            for text in map(" ".join, docstrings.read_module(paths[name])[0]):
                 if len(text) >= _SHORTEST:
-                    own.setdefault(text, TextExample(str(module.path), text, None, library))
+                    own.setdefault(text, TextExample(str(paths[name]), text, None, library))
         found += list(own.values())[: _DOCSTRINGS // (_HELD_OUT - 1 if held_out else 1)]
     if not found:
         raise DataError("no installed library has docstrings")

@@ -292,7 +292,7 @@ def test_docstrings_are_read_not_run(tmp_path, monkeypatch):
     (tmp_path / "a.py").write_text('"""What this module does is told here."""\nraise SystemExit\n')
     (tmp_path / "b.py").write_text("def broken(:\n")
     (tmp_path / "c.py").write_text('def f():\n    """What this module does is told here."""\n')
-    found = tuple(docstrings.Module(p.name, p) for p in sorted(tmp_path.glob("*.py")))
+    found = {p.name: p for p in sorted(tmp_path.glob("*.py"))}
     monkeypatch.setattr(docstrings, "modules", lambda: found)
     monkeypatch.setattr(docstrings, "_PROCESSES", 1)
     # The unreadable module has nothing to say, and what was said before is not said again.
@@ -311,8 +311,8 @@ def test_the_embedded_corpus_is_large_and_always_the_same(monkeypatch):
     monkeypatch.setattr(docstrings, "read_module", lambda module: pytest.fail("a child process died"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
     head = docstrings._read_in_parallel()
-    for module in docstrings.modules()[:60]:
-        assert next(head) == read(module)
+    for path in list(docstrings.modules().values())[:60]:
+        assert next(head) == read(path)
     assert report.bytes_read == open_sources(["installed-docs"])[0].describe()["size"]
 
 

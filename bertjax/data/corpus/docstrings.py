@@ -10,6 +10,7 @@ import gc
 import hashlib
 import importlib.metadata
 import inspect
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,6 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 # The direct dependencies at the time when the figures of this corpus were measured, so that it stays the same.
 # Not read from bertjax's own metadata: a checkout has none.
@@ -70,16 +70,9 @@ _TABLE = re.compile(r"(?:\|.*){4}|(?:\\[a-z]+\b.*){3}")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 
 
-class Module(NamedTuple):
-    """A source file: a name for sorting, and its path."""
-
-    name: str
-    path: Path
-
-
 @functools.cache
-def modules() -> tuple[Module, ...]:
-    """The source files of the standard library and of bertjax's dependencies, sorted by module path."""
+def modules() -> dict[str, Path]:
+    """Name -> source file of the modules of the standard library and of bertjax's dependencies, sorted by name."""
     found: dict[str, Path] = {}
     library = Path(sysconfig.get_paths()["stdlib"])
     for folder, folders, files in os.walk(library):
@@ -92,7 +85,7 @@ def modules() -> tuple[Module, ...]:
         for file in distribution.files or ():
             if _wanted(file.parts):
                 found.setdefault("packages/" + file.as_posix(), Path(str(distribution.locate_file(file))))
-    return tuple(Module(name, path) for name, path in sorted(found.items()) if path.is_file())
+    return {name: path for name, path in sorted(found.items()) if path.is_file()}
 
 
 def dependency_closure() -> dict[str, importlib.metadata.Distribution]:
@@ -126,10 +119,10 @@ def dependency_closure() -> dict[str, importlib.metadata.Distribution]:
 def fingerprint() -> tuple[str, int]:
     """(hex SHA-256 over all source files that are read, their size in bytes)."""
     digest, size = hashlib.sha256(), 0
-    for module in modules():
-        content = _read(module)
+    for name, path in modules().items():
+        content = _read(path)
         size += len(content)
-        digest.update(f"{module.name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest(), size
 
 
@@ -160,7 +153,7 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(cores, _PROCESSES))
     if count == 1:
-        yield from map(read_module, modules())
+        yield from map(read_module, modules().values())
         return
     root = str(Path(__file__).resolve().parents[__name__.count(".")])  # the folder of the package ``bertjax``
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
@@ -170,11 +163,11 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
             code = f"from {__name__} import write_modules; write_modules({number}, {count})"
             command = [sys.executable, "-c", code]
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
-        for index, module in enumerate(modules()):
+        for index, path in enumerate(modules().values()):
             stream = children[index % count].stdout
             line = stream.readline() if stream else b""
             # If a child died, which it reports on standard error, its share is read here.
-            yield tuple(json.loads(line)) if line.endswith(b"\n") else read_module(module)
+            yield tuple(json.loads(line)) if line.endswith(b"\n") else read_module(path)
     finally:
         for child in children:
             child.kill()
@@ -186,14 +179,14 @@ def _read_in_parallel() -> Iterator[tuple[list[list[str]], int]]:
 def write_modules(number: int, count: int) -> None:
     """Child process ``number`` of ``count``: writes one JSON line per module to standard output."""
     gc.disable()  # syntax trees have no cycles; looking for them takes a third of the time
-    for module in modules()[number::count]:
-        sys.stdout.write(json.dumps(read_module(module)) + "\n")
+    for path in itertools.islice(modules().values(), number, None, count):
+        sys.stdout.write(json.dumps(read_module(path)) + "\n")
     sys.stdout.flush()
 
 
-def read_module(module: Module) -> tuple[list[list[str]], int]:
+def read_module(path: Path) -> tuple[list[list[str]], int]:
     """(the paragraphs of each docstring of a module, its size in bytes)."""
-    content = _read(module)
+    content = _read(path)
     return [prose(docstring) for docstring in _docstrings(content)], len(content)
 
 
@@ -280,9 +273,9 @@ def _texts(value: ast.expr) -> Iterator[str]:
                 yield node.value
 
 
-def _read(module: Module) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return module.path.read_bytes()
+        return path.read_bytes()
     except OSError:
         return b""
 

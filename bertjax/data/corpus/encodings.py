@@ -139,14 +139,6 @@ def iconv(path: Path, encoding: str, *options: str) -> str:
     return f"`{command}`, and give that file in its place"
 
 
-def refuse_wide(path: Path, head: bytes) -> None:
-    """Raises DataError for a file that begins as UTF-16 or UTF-32."""
-    encoding = wide_encoding(head)
-    if encoding is not None:
-        kind = encoding.removesuffix("LE").removesuffix("BE")
-        raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
-
-
 def warning_of(name: str, counts: Decoded, fix: Callable[[str, bool], str]) -> str | None:
     """A warning about the replaced bytes of a source if there are more than a few, else None. Raises DataError if there
     are so many that too much of the text is lost."""

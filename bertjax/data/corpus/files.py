@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, SAMPLE_BYTES, Decoded, refuse_wide
+from bertjax.data.corpus.encodings import BYTE_ORDER_MARK, MARK, SAMPLE_BYTES, Decoded, iconv, wide_encoding
 from bertjax.errors import DataError
 
 # A longer line of a text file is read as several lines; a longer line of JSON is skipped.
@@ -197,7 +197,9 @@ def lines(path: Path, report: Report, expected: Content | None = None) -> Iterat
 def _lines(path: Path, given: io.BufferedReader, raw: HashedFile) -> Iterator[bytes]:
     try:
         stream, head = given, given.peek(_CHUNK)
-        refuse_wide(path, head)
+        if encoding := wide_encoding(head):
+            kind = encoding.removesuffix("LE").removesuffix("BE")
+            raise DataError(f"{path}:1: the file is {kind}; save it as UTF-8: {iconv(path, encoding)}")
         # A file from an old Mac: every line ends in a carriage return alone.
         if b"\r" in head[:-1] and b"\n" not in head:
             feeds = (chunk.replace(b"\r", b"\n") for chunk in iter(lambda: given.read1(_CHUNK), b""))
