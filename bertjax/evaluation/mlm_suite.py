@@ -72,9 +72,9 @@ def read(data: Any, tokenizer: Tokenizer, model: Bert, options: Options) -> Read
         prepared = corpora.open_prepared(data)
         if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
             raise DataError(f"prepared corpus {data} was made with another tokenizer than the model's; give the text")
-        known = TextCounts.of(prepared)
-        check_known(known, tokenizer)
-        warnings = [unknown_line(known, tokenizer)] if known.share > WARN_ABOVE else []
+        text = TextCounts.of(prepared)
+        check_known(text, tokenizer)
+        warnings = [unknown_line(text, tokenizer)] if text.known.share > WARN_ABOVE else []
         corpus, unigram = prepared.held_out, unigram_log_probs(prepared.token_counts)
         # How the text came to be held out; "copy" is training text.
         facts = {"held_out_kind": prepared.manifest["held_out"]["kind"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def text_warnings(corpus: PreparedCorpus, lowercase: bool = False) -> list[str]:
     cleaning = _cleaning(corpus)
     counts = corpus.manifest["counts"]
     damaged, text = _strings(counts.get("damaged")), TextCounts.of(corpus)
-    unknown = [unknown_line(text, corpus.tokenizer)] if text.share > WARN_ABOVE else []
+    unknown = [unknown_line(text, corpus.tokenizer)] if text.known.share > WARN_ABOVE else []
     share = cleaning.get("caseless")
     caseless = caseless_warning(share) if lowercase and isinstance(share, float) else []
     return [*unknown, *damaged, *_strings(cleaning.get("warnings")), *caseless]
@@ -41,25 +41,14 @@ def _cleaning(corpus: PreparedCorpus) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """What a manifest records about the text of a corpus. too_long_characters: the unknown ones in words longer than
-    the tokenizer looks at. unused_entries: those that never occur. Not recorded: unit, what is counted as characters;
-    asked_size, of a vocabulary that was learned."""
+    """What a manifest records about the text of a corpus. unused_entries: those that never occur. Not recorded: unit,
+    what is counted as characters; asked_size, of a vocabulary that was learned."""
 
-    characters: int
-    words: int
-    tokens: int
-    unknown_characters: int
-    too_long_characters: int
+    known: Coverage
     unused_entries: int
-    unknown_examples: tuple[str, ...] = ()
     known_if: str | None = None
     unit: str = "characters"
     asked_size: int | None = None
-
-    @property
-    def share(self) -> float:
-        """Of the text that is unknown."""
-        return self.unknown_characters / max(self.characters, 1)
 
     @classmethod
     def of(cls, corpus: PreparedCorpus) -> TextCounts:
@@ -67,24 +56,25 @@ class TextCounts:
         counts, used = corpus.manifest["counts"].get("text"), corpus.token_counts
         asked = corpus.manifest["settings"].get("vocab_size")
         if not isinstance(counts, dict) or any(type(counts.get(name)) is not int for name in _NUMBERS):
-            unknown = int(used[corpus.tokenizer.unk_id])
-            return cls(int(used.sum()), 0, 0, unknown, 0, _unused(used, corpus.tokenizer), unit="tokens")
-        numbers, known_if = (counts[name] for name in _NUMBERS), counts.get("known_if")
-        examples = tuple(_strings(counts.get("unknown_examples")))
-        known_if = known_if if known_if in tuple(CLEANING) else None
-        return cls(*numbers, examples, known_if, asked_size=asked if isinstance(asked, int) else None)
+            known = Coverage(int(used.sum()), unknown=int(used[corpus.tokenizer.unk_id]))
+            return cls(known, _unused(used, corpus.tokenizer), unit="tokens")
+        *numbers, unused = (counts[name] for name in _NUMBERS)
+        known = Coverage(*numbers, list(_strings(counts.get("unknown_examples"))))
+        known_if = counts.get("known_if") if counts.get("known_if") in tuple(CLEANING) else None
+        return cls(known, unused, known_if, asked_size=asked if isinstance(asked, int) else None)
 
     @classmethod
     def counted(cls, known: Coverage, used: np.ndarray, tokenizer: Tokenizer, asked_size: int | None) -> TextCounts:
         """used: int64 [vocab_size], how often each entry occurs. asked_size: None of a tokenizer that was given."""
-        numbers = known.characters, known.words, known.tokens, known.unknown, known.too_long
-        examples = tuple(example[:20] for example in known.examples[:3])
         known_if = helpful_cleaning(tokenizer, known) if asked_size is None else None
-        return cls(*numbers, _unused(used, tokenizer), examples, known_if, asked_size=asked_size)
+        few = replace(known, examples=[example[:20] for example in known.examples[:3]])
+        return cls(few, _unused(used, tokenizer), known_if, asked_size=asked_size)
 
     def recorded(self) -> dict[str, Any]:
         """For the manifest."""
-        return {name: value for name, value in asdict(self).items() if name not in ("unit", "asked_size")}
+        *numbers, examples = astuple(self.known)
+        counts = dict(zip(_NUMBERS, (*numbers, self.unused_entries), strict=True))
+        return counts | {"unknown_examples": examples, "known_if": self.known_if}
 
 
 _NUMBERS = ("characters", "words", "tokens", "unknown_characters", "too_long_characters", "unused_entries")
@@ -98,18 +88,18 @@ def _unused(used: np.ndarray, tokenizer: Tokenizer) -> int:
 def text_line(corpus: PreparedCorpus) -> str:
     """What the tokenizer makes of the text, in words."""
     text, entries = TextCounts.of(corpus), corpus.tokenizer.vocab_size - len(ROLES)
-    words = f"{text.tokens / max(text.words, 1):.2f} tokens a word, " if text.words else ""
+    words = f"{text.known.tokens / max(text.known.words, 1):.2f} tokens a word, " if text.known.words else ""
     return (
-        f"{words}{text.share:.2%} of the {text.unit} are {_piece(corpus.tokenizer)}; {text.unused_entries:,} "
+        f"{words}{text.known.share:.2%} of the {text.unit} are {_piece(corpus.tokenizer)}; {text.unused_entries:,} "
         f"of {entries:,} entries ({text.unused_entries / max(entries, 1):.0%}) never occur"
     )
 
 
 def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
     """How much of the text is unknown, why if that is known, and what to do."""
-    examples = ", ".join(map(repr, text.unknown_examples))
-    too_long = text.too_long_characters / max(text.unknown_characters, 1)
-    line = f"{text.share:.1%} of the {text.unit} of the corpus are {_piece(tokenizer)}"
+    examples = ", ".join(map(repr, text.known.examples))
+    too_long = text.known.too_long / max(text.known.unknown, 1)
+    line = f"{text.known.share:.1%} of the {text.unit} of the corpus are {_piece(tokenizer)}"
     line += f", such as {examples}" if examples else ""
     if too_long > 0.01:
         line += (
@@ -133,7 +123,7 @@ def unknown_line(text: TextCounts, tokenizer: Tokenizer) -> str:
 
 def check_known(text: TextCounts, tokenizer: Tokenizer) -> None:
     """Raises DataError if more than a fifth of a text is unknown: a model would learn little but that."""
-    if text.share > REFUSE_ABOVE:
+    if text.known.share > REFUSE_ABOVE:
         raise DataError(unknown_line(text, tokenizer))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from bertjax.data.corpus.arrays import Corpus
 from bertjax.data.stream.hashing import Purpose, below, derive, draw, draw_rows, high, low
 from bertjax.data.stream.settings import ExampleSettings
-from bertjax.data.stream.whole_words import MOST_PIECES, bits_at, chosen_pieces, ranges, without_long_words, word_starts
+from bertjax.data.stream.whole_words import MOST_PIECES, bits_at, chosen_pieces, ranges, without_long_words
 from bertjax.errors import ConfigError, DataError
 from bertjax.text.interface import Tokenizer
 from bertjax.text.word_boundaries import WordBoundaries
@@ -177,11 +177,13 @@ def _words(ids: np.ndarray, layout: Layout, facts: TokenFacts, order: int) -> np
 
 
 def _begins(ids: np.ndarray, kept: np.ndarray | None, facts: TokenFacts) -> np.ndarray:
-    """bool: which of the ``ids`` begin a word, as the corpus has ``kept`` it or by the ids."""
+    """bool: which of the ``ids`` of a running text begin a word, as the corpus has ``kept`` it or by the ids."""
     if kept is not None:
         return kept
     assert facts.marks is not None  # or the corpus would have been refused
-    return word_starts(ids, facts.marks)
+    begins = facts.marks.begins[ids]
+    begins[1:] |= facts.marks.ends[ids[:-1]]
+    return begins
 
 
 def share_in_words(corpus: Corpus, tokenizer: Tokenizer, settings: ExampleSettings) -> float:

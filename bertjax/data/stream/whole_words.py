@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from bertjax.text.word_boundaries import WordBoundaries
-
 # A word of more pieces is masked piece by piece: it would hardly ever fit into what is left of a row's predictions,
 # and it is mostly not a word (a protein, an address, a run of signs). In German, Turkish, Russian, Korean, Arabic,
 # Hindi, French and Japanese, in vocabularies of 8,000 pieces, up to 0.2 % of the tokens are in words longer than this.
@@ -13,13 +11,6 @@ MOST_PIECES = 8
 def ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:
     """start[0], start[0] + 1, .. (size[0] of them), start[1], .."""
     return np.repeat(start - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
-
-
-def word_starts(ids: np.ndarray, marks: WordBoundaries) -> np.ndarray:
-    """bool: which of the ``ids`` of a running text begin a word."""
-    begins = marks.begins[ids]
-    begins[1:] |= marks.ends[ids[:-1]]
-    return begins
 
 
 def without_long_words(begins: np.ndarray) -> np.ndarray:
