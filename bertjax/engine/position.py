@@ -25,12 +25,15 @@ class DataPosition(Protocol):
 
     def record(self, step: int) -> dict[str, Any]:
         """What a checkpoint of ``step`` holds of it."""
+        ...
 
     def in_stage(self, index: int) -> Self:
         """Where stage ``index`` starts to read if the run enters it from here; the same if it is in that stage."""
+        ...
 
     def since(self, earlier: Self) -> dict[str, Any]:
         """What was read after ``earlier``: from, to."""
+        ...
 
 
 class Best(NamedTuple):
