@@ -55,7 +55,6 @@ def data_warnings(train: Sequence[Any], evaluation: Sequence[Any]) -> Iterator[s
             f"{shared:,} of {len(evaluation):,} evaluation examples are also training examples: their scores show what "
             f"the model has memorised, not how it does on other texts; take them out of one of the two"
         )
-
     pairs = [sum(getattr(example, "second", None) is not None for example in part) for part in (train, evaluation)]
     if bool(pairs[0]) != bool(pairs[1]):
         one, other = ("pairs of texts", "single texts") if pairs[0] else ("single texts", "pairs of texts")

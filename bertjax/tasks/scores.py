@@ -141,33 +141,31 @@ def _scores(kind: str, predictions: Any, labels: Any, label_names: Sequence[str]
 SCORES: dict[str, Callable[..., Scores]] = {kind: partial(_scores, kind) for kind in COMPARED}
 
 
-def bootstrap(
-    function: Callable[..., Any], *arrays: np.ndarray, seed: int, samples: int = 1000, level: float = 0.95
-) -> tuple[Any, Any]:
-    """(low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N examples with replacement.
+def score_intervals(
+    function: Callable[..., Mapping[str, float]],
+    arrays: Sequence[np.ndarray],
+    *,
+    seed: int,
+    samples: int = 1000,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Score -> (low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N examples with replacement.
 
-    ``arrays`` [N, ...] are drawn together. low and high have the shape of what the function returns; draws for which it
-    is NaN do not count. The percentile method of Efron & Tibshirani 1993, section 13.3. Raises ValueError for arrays of
-    different lengths or none.
+    ``arrays`` [N, ...] are drawn together; draws that lack a score, or for which it is NaN, do not count. The
+    percentile method of Efron & Tibshirani 1993, section 13.3. Raises ValueError for arrays of different lengths or
+    none.
     """
     count = len(arrays[0]) if arrays else 0
     if not count or any(len(array) != count for array in arrays):
         raise ValueError(f"arrays must be of one length, at least 1, not {[len(array) for array in arrays]}")
     random = np.random.Generator(np.random.Philox(seed))
-    draws = (random.integers(count, size=count) for _ in range(samples))
-    values = [function(*(array[drawn] for array in arrays)) for drawn in draws]
+    names, values = list(function(*arrays)), []
+    for _ in range(samples):
+        drawn = random.integers(count, size=count)
+        scores = function(*(array[drawn] for array in arrays))
+        values.append([scores.get(name, np.nan) for name in names])
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of nothing but NaNs
         low, high = np.nanquantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
-
-
-def score_intervals(
-    function: Callable[..., Mapping[str, float]], arrays: Sequence[np.ndarray], **drawn: Any
-) -> dict[str, tuple[float, float]]:
-    """Score -> interval of ``function(*arrays)``, of which a draw may lack some. drawn: arguments of ``bootstrap``."""
-    names = list(function(*arrays))
-    values = lambda *rows: [function(*rows).get(name, np.nan) for name in names]
-    low, high = bootstrap(values, *arrays, **drawn)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
 
 
@@ -185,9 +183,6 @@ def per_class(kind: str, predictions: Any, labels: Any, label_names: Sequence[st
     names = label_names
     if kind == "tagging" and are_entities(label_names):
         names, counts = types_of(label_names), _counts_by_type(predictions, labels, label_names)
-    elif kind == "multi_label":
-        ours, theirs = ours > 0, theirs > 0
-        counts = [array.sum(axis=0) for array in (ours & theirs, ours, theirs)]
     else:
         counts = _counts(ours, theirs, len(label_names))
     figures = {}
@@ -223,7 +218,10 @@ def _counts_by_type(predictions: Any, labels: Any, label_names: Sequence[str]) -
 
 
 def _counts(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[np.ndarray]:
-    """[right, predicted, true] int64 [C] of ids [N]."""
+    """[right, predicted, true] int64 [C] of ids [N], or of zeros and ones [N, C]."""
+    if labels.ndim == 2:
+        ours, theirs = predictions > 0, labels > 0
+        return [array.sum(axis=0) for array in (ours & theirs, ours, theirs)]
     return [np.bincount(ids, minlength=classes) for ids in (predictions[predictions == labels], predictions, labels)]
 
 
@@ -335,10 +333,7 @@ def always_undefined(kind: str, labels: Any, names: Sequence[str] = (), positive
 def never_predicted(kind: str, predictions: Any, labels: Any, names: Sequence[str]) -> list[str]:
     if kind not in ("classification", "multi_label"):
         return []
-    counts = [
-        values.sum(0) if kind == "multi_label" else np.bincount(values, minlength=len(names))
-        for values in (np.asarray(predictions), np.asarray(labels))
-    ]
+    _, *counts = _counts(np.asarray(predictions), np.asarray(labels), len(names))
     missed = [repr(name) for name, ours, theirs in zip(names, *counts, strict=True) if theirs and not ours]
     line = f"never predicted, so that their F1 is 0: {listed(missed, 10)} ({len(missed):,} of {len(names):,} labels)"
     return [line] if missed else []

@@ -7,41 +7,46 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertjax.tasks.scores import COMPARED, SCORES, bootstrap, score_intervals
+from bertjax.tasks.scores import COMPARED, SCORES, score_intervals
 from bertjax.tasks.squad import question_examples
 
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
+def interval(function, *arrays, **drawn):
+    return score_intervals(lambda *rows: {"score": function(*rows)}, arrays, **drawn)["score"]
+
+
 def test_an_interval_is_a_function_of_its_seed():
     values = np.random.default_rng(0).normal(size=50)
-    assert bootstrap(np.mean, values, seed=1) == bootstrap(np.mean, values, seed=1)
-    assert bootstrap(np.mean, values, seed=1) != bootstrap(np.mean, values, seed=2)
+    assert interval(np.mean, values, seed=1) == interval(np.mean, values, seed=1)
+    assert interval(np.mean, values, seed=1) != interval(np.mean, values, seed=2)
 
 
 def test_the_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(0).normal(3, 2, size=400)
-    low, high = bootstrap(np.mean, values, seed=0, samples=4000)
+    low, high = interval(np.mean, values, seed=0, samples=4000)
     half = 1.96 * values.std() / np.sqrt(len(values))
     # 4000 draws: the percentiles themselves vary by about 3 % of the half width.
     assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
-    narrow = bootstrap(np.mean, values, seed=0, samples=4000, level=0.5)
+    narrow = interval(np.mean, values, seed=0, samples=4000, level=0.5)
     assert low < narrow[0] < values.mean() < narrow[1] < high
 
 
 def test_arrays_are_drawn_together():
     values = np.arange(20.0)
-    low, high = bootstrap(lambda a, b: np.abs(a - b).max(), values, values, seed=0, samples=50)
+    low, high = interval(lambda a, b: np.abs(a - b).max(), values, values, seed=0, samples=50)
     assert low == high == 0
-    low, high = bootstrap(lambda rows: rows.mean(0), np.stack([values, values + 100], 1), seed=0, samples=50)
-    np.testing.assert_allclose([low[1], high[1]], [low[0] + 100, high[0] + 100])
+    both = lambda rows: dict(zip("ab", rows.mean(0), strict=True))
+    found = score_intervals(both, [np.stack([values, values + 100], 1)], seed=0, samples=50)
+    np.testing.assert_allclose(found["b"], np.add(found["a"], 100))
 
 
 @pytest.mark.parametrize("arrays", [(), (np.zeros(0),), (np.zeros(2), np.zeros(1))])
 def test_arrays_of_different_lengths_are_refused(arrays):
     with pytest.raises(ValueError, match="must be of one length, at least 1"):
-        bootstrap(np.mean, *arrays, seed=0)
+        interval(np.mean, *arrays, seed=0)
 
 
 def questions():
