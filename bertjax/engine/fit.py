@@ -51,19 +51,15 @@ class Session:
     agree: Callable[[int], bool]
     refresh_report: Callable[[Path, Callable[[str], None], str | None], None]
 
-    @property
-    def progress(self) -> Heartbeat:
-        return self.processes.progress
-
     def report(self, ended: str | None = None) -> None:
         if self.processes.first:
-            with self.progress.pause("writing the report"):
+            with self.processes.progress.pause("writing the report"):
                 self.refresh_report(self.workdir, self.display.say, ended)
 
     def evaluate(self, step: int, evaluation: Callable[[], Any]) -> Any:
         """What an evaluation after the last step returns. Raises Stopped if it was asked to stop on the way."""
         try:
-            with self.progress.pause("evaluating"):
+            with self.processes.progress.pause("evaluating"):
                 return evaluation()
         except Interrupted:
             raise self.stopped(step) from None
@@ -135,7 +131,7 @@ def fit(
 ) -> tuple[int, Evaluation] | None:
     """Trains from ``here``, which it moves, to the end of the last stage. The last evaluation with its step, if any.
     Raises Stopped if it was asked to stop, with everything saved; Diverged, CheckpointError."""
-    progress, display, stages = session.progress, session.display, training.stages
+    progress, display, stages = session.processes.progress, session.display, training.stages
     latest: tuple[int, Evaluation] | None = None
     if session.processes.first:
         log: Any = MetricsLog(session.workdir, here.step, training.logging.tensorboard, display.say, not here.postponed)

@@ -34,8 +34,6 @@ SPARE_BYTES = 16 * 2**20
 # hold, NFS for up to a minute.
 UNSEEN_SECONDS = 90.0
 
-# ``tell(name, value)``: process 0's value (plain JSON) in all processes; each name is used once.
-Tell = Callable[[str, Any], Any]
 _told = itertools.count(1)  # all processes ask in the same order, whatever a process has checkpoints of
 
 
@@ -53,8 +51,9 @@ class Checkpoints:
         config: CheckpointConfig,
         mesh: Mesh,
         say: Callable[[str], None],
-        tell: Tell = lambda name, value: value,
+        tell: Callable[[str, Any], Any] = lambda name, value: value,
     ):
+        """``tell(name, value)``: process 0's value (plain JSON) in all processes; each name is used once."""
         self._folder, self._config, self._say = workdir.absolute() / "checkpoints", config, say
         self._damaged = workdir.absolute() / "damaged"
         self._checksums, self._all, self._first = Checksums(mesh), all_of(mesh), jax.process_index() == 0
