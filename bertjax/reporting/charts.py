@@ -107,11 +107,9 @@ class Mark:
 
 
 def draw(chart: Chart, lines: Sequence[Line], last: int, phases: Sequence[Phase], marks: Sequence[Mark]) -> dict:
-    """Draws ``lines``, each with at least one finite value, from step 0 to ``last``.
-
-    Returns ``title``, ``unit``, ``label`` (the chart in words), ``svg``, ``legend`` as (role, name, last value), and
-    ``data``, from which the script gets the values at a place in the SVG.
-    """
+    """Draws ``lines``, each with at least one finite value, from step 0 to ``last``. Returns ``title``, ``unit``,
+    ``label`` (the chart in words), ``svg``, ``legend`` as (role, name, last value), and ``data``, from which the script
+    gets the values at a place in the SVG."""
     shown = list({line.name: line for line in lines}.values())
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

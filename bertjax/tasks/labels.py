@@ -28,11 +28,9 @@ _WHOLE = re.compile(r"\+?(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
 
 
 def label_map(examples: Labelled) -> tuple[str, ...]:
-    """The names of all labels, which do not depend on the order of the examples; ("score",) for numbers.
-
-    Sorted: "O" before the other tags, numbers by value, the rest by characters. Raises DataError for an example without
-    a label, if all texts, or all words, have the same label, and for two labels that look alike.
-    """
+    """The names of all labels, which do not depend on the order of the examples; ("score",) for numbers. Sorted: "O"
+    before the other tags, numbers by value, the rest by characters. Raises DataError for an example without a label, if
+    all texts, or all words, have the same label, and for two labels that look alike."""
     if all(isinstance(_label(example), float) for example in examples):
         return ("score",)
     counts = count_labels(examples)

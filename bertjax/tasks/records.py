@@ -37,11 +37,9 @@ _SPACED_QUOTE = re.compile(' +"')
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its line break) of every line, decompressed by the file's ending.
-
-    Lines are those of ``bertjax.data.corpus.files.lines``: U+2028 and the like are characters of a text. A byte order
-    mark before a line is skipped. Raises DataError for invalid UTF-8, NULs and files that cannot be read.
-    """
+    """(number from 1, text without its line break) of every line, decompressed by the file's ending. Lines are those of
+    ``bertjax.data.corpus.files.lines``: U+2028 and the like are characters of a text. A byte order mark before a line
+    is skipped. Raises DataError for invalid UTF-8, NULs and files that cannot be read."""
     found = lines(path, Report())
     for number, line in enumerate(found, start=1):
         if len(line) >= LONGEST_LINE - 2:

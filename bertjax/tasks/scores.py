@@ -150,11 +150,9 @@ def score_intervals(
     level: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
     """Score -> (low, high) of ``function(*arrays)``: percentiles over ``samples`` draws of N examples with replacement.
-
     ``arrays`` [N, ...] are drawn together; draws that lack a score, or for which it is NaN, do not count. The
     percentile method of Efron & Tibshirani 1993, section 13.3. Raises ValueError for arrays of different lengths or
-    none.
-    """
+    none."""
     count = len(arrays[0]) if arrays else 0
     if not count or any(len(array) != count for array in arrays):
         raise ValueError(f"arrays must be of one length, at least 1, not {[len(array) for array in arrays]}")

@@ -152,10 +152,8 @@ def _not_squad(item: Any, where: str, key: str) -> DataError:
 
 def question_examples(questions: Sequence[Mapping[str, Any]], warn: Warn = silent) -> list[QuestionExample]:
     """Examples from objects with ``question``, ``context`` and, if known, ``answers`` and ``id`` (else the index).
-
     ``answers``: a list of ``{"text": ..., "answer_start": ...}`` as in SQuAD's files, or an object with both as lists
-    as in ``datasets``; [] if there is no answer. Raises DataError.
-    """
+    as in ``datasets``; [] if there is no answer. Raises DataError."""
     rows = []
     for i, item in enumerate(questions):
         where = f"questions[{i}]"

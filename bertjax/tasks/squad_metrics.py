@@ -79,10 +79,8 @@ def question_scores(
     predictions: Mapping[str, str], questions: Sequence[QuestionExample]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(exact match, F1) float64 [N] of every question, by 2.0 if one of them has no answer, else by 1.1.
-
-    ``predictions``: text by id, "" for no answer. In 1.1 a question without a prediction scores 0. Raises DataError
-    for questions with unknown answers, and in 2.0 for a missing prediction.
-    """
+    ``predictions``: text by id, "" for no answer. In 1.1 a question without a prediction scores 0. Raises DataError for
+    questions with unknown answers, and in 2.0 for a missing prediction."""
     is_second = has_unanswerable(questions)
     exact, f1 = np.zeros(len(questions)), np.zeros(len(questions))
     for i, question in enumerate(questions):

@@ -183,11 +183,9 @@ def _delimited(
 
 
 def _check_is_example(cells: Sequence[str], examples: Sequence[TextExample], where: str) -> None:
-    """Raises DataError if the first line, read as an example because columns are numbered, looks like a header.
-
-    It does if its label occurs nowhere else and is the only one that is not a number, or if its texts are single words
-    and the others are not. cells: of its text, second text and label.
-    """
+    """Raises DataError if the first line, read as an example because columns are numbered, looks like a header. It does
+    if its label occurs nowhere else and is the only one that is not a number, or if its texts are single words and the
+    others are not. cells: of its text, second text and label."""
     first, others = examples[0], examples[1:]
     if first.where != where or not others or not all(_NAME.fullmatch(cell.strip()) for cell in cells):
         return
