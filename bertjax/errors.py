@@ -18,13 +18,9 @@ _CANNOT_WRITE += (errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run. The message is one line."""
+    """A config that cannot be run, or a command line that cannot be used. The message is one line."""
 
     exit_code = USAGE
-
-
-class FlagError(ConfigError):
-    """A command line that cannot be used. The message is one line."""
 
 
 class DataError(ValueError):

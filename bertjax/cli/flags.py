@@ -16,7 +16,7 @@ from bertjax.cli.command import fail, has_other_digits, show_help
 from bertjax.cli.config_help import as_text
 from bertjax.cli.paths import given_path
 from bertjax.config_schema import RENAMED, nearest
-from bertjax.errors import USAGE, ConfigError, FlagError
+from bertjax.errors import USAGE, ConfigError
 
 _DEFINE: dict[type, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
@@ -63,8 +63,8 @@ def _current_folder_importable() -> Iterator[None]:
 
 @_current_folder_importable()
 def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) -> tuple[Any, dict[str, Any]]:
-    """(ConfigDict with overrides applied, value of every option). Raises FlagError. options: name -> (default, help); a
-    default of True or False makes a switch, a number a number, else a string."""
+    """(ConfigDict with overrides applied, value of every option). Raises ConfigError. options: name -> (default, help);
+    a default of True or False makes a switch, a number a number, else a string."""
     file, argv = _take_config(argv)
     config = None if file is None else _load(*file)
     _check_digits(argv, options, config)
@@ -79,13 +79,13 @@ def parse(program: str, argv: list[str], options: dict[str, tuple[Any, str]]) ->
         rest = values([program, *argv])
     except flags.UnrecognizedFlagError as error:
         hint = nearest(error.flagname, ("config", "help", *options))
-        raise FlagError(f"unknown flag --{error.flagname}; {hint}") from None
+        raise ConfigError(f"unknown flag --{error.flagname}; {hint}") from None
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FlagError(_explained(argv, error, config)) from None
+        raise ConfigError(_explained(argv, error, config)) from None
     if len(rest) > 1:
-        raise FlagError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
+        raise ConfigError(f"unexpected argument {rest[1]!r}; options look like --config.data.corpus=PATH")
     if config is None:
-        raise FlagError("no config; give one, such as --config=tiny")
+        raise ConfigError("no config; give one, such as --config=tiny")
     return values["config"].value, {name: holder.value for name, holder in holders.items()}
 
 
@@ -97,7 +97,7 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def _take_config(argv: list[str]) -> tuple[tuple[str, str | None] | None, list[str]]:
-    """((file, parameter) of the last ``--config``, None without one; the other arguments). Raises FlagError."""
+    """((file, parameter) of the last ``--config``, None without one; the other arguments). Raises ConfigError."""
     found, rest, arguments = None, [], iter(argv)
     for argument in arguments:
         flag, equals, given = argument.partition("=")
@@ -112,13 +112,15 @@ def _config_file(given: str) -> tuple[str, str | None]:
     """The file that ``--config=given`` means: a path, or the name of a shipped config (``tiny``, ``configs/tiny.py``);
     and the parameter of get_config that may stand after a colon.
 
-    A file of that path goes before a shipped config of that name. Raises FlagError if there is neither.
+    A file of that path goes before a shipped config of that name. Raises ConfigError if there is neither.
     """
-    file, colon, parameter = str(given_path(given, "--config", FlagError)).partition(":")
+    file, colon, parameter = str(given_path(given, "--config")).partition(":")
     if not Path(file).is_file():
         shipped, name = shipped_configs(), file.removeprefix("configs/").removesuffix(".py")
         if name not in shipped:
-            raise FlagError(f"config file {file} does not exist; configs that come with bertjax: {', '.join(shipped)}")
+            raise ConfigError(
+                f"config file {file} does not exist; configs that come with bertjax: {', '.join(shipped)}"
+            )
         file = str(shipped[name])
     return file, parameter if colon else None
 
@@ -128,14 +130,14 @@ def _load(file: str, parameter: str | None) -> ConfigDict:
         get_config: Any = runpy.run_path(file).get("get_config")
         config = get_config(*([] if parameter is None else [parameter])) if callable(get_config) else None
     except Exception as error:  # whatever the file itself raises
-        raise FlagError(f"config file {file} raises {type(error).__name__}: {error}") from None
+        raise ConfigError(f"config file {file} raises {type(error).__name__}: {error}") from None
     if not isinstance(config, ConfigDict):
-        raise FlagError(f"config file {file} must have a get_config() that returns a ConfigDict")
+        raise ConfigError(f"config file {file} must have a get_config() that returns a ConfigDict")
     return config
 
 
 def _check_digits(argv: list[str], options: dict[str, tuple[Any, str]], config: ConfigDict | None) -> None:
-    """Raises FlagError for a number in other digits than 0 to 9, which Python would read as one."""
+    """Raises ConfigError for a number in other digits than 0 to 9, which Python would read as one."""
     for argument, after in zip(argv, [*argv[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         name, value = name.removeprefix("--"), value if equals else after
@@ -143,7 +145,7 @@ def _check_digits(argv: list[str], options: dict[str, tuple[Any, str]], config: 
         node, missing = _find(config, name.removeprefix("config."))
         kind = type(options[name][0]) if name in options else type(None) if missing else node.get_type(key)
         if issubclass(kind, int | float) and has_other_digits(value):
-            raise FlagError(f"--{name} must be written in the digits 0 to 9, not {value!r}")
+            raise ConfigError(f"--{name} must be written in the digits 0 to 9, not {value!r}")
 
 
 def _find(config: ConfigDict | None, path: str) -> tuple[Any, str | None]:

@@ -275,38 +275,33 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # the run is over; asyncio would log it
-            await self._attend(reader, writer)
-
-    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        greeting = await self.authenticator.admit(reader, writer)
-        if greeting is None:
-            writer.transport.abort()
-            return
-        rank, machine = greeting["bertjax"], greeting["machine"]
-        if rank in self._peers or greeting["of"] != self._count or rank >= self._count:
-            stray = (
-                f"process {rank} of {greeting['of']} from {machine} is not one of this run's {self._count} processes"
-            )
-            writer.write(packed(failure(f"{stray}, or joined twice", USAGE)))
+            greeting = await self.authenticator.admit(reader, writer)
+            if greeting is None:
+                writer.transport.abort()
+                return
+            rank, machine = greeting["bertjax"], greeting["machine"]
+            if rank in self._peers or greeting["of"] != self._count or rank >= self._count:
+                stray = f"process {rank} of {greeting['of']} from {machine} is not one of this run's"
+                writer.write(packed(failure(f"{stray} {self._count} processes, or joined twice", USAGE)))
+                writer.close()
+                return
+            peer = Peer(rank, machine, self._clock.now())
+            self._peers[rank] = peer, writer
+            writer.write(packed({"welcome": True}))
+            if self._failure is not None:
+                writer.write(packed(self._failure))
+            try:
+                while True:
+                    message = await receive(reader, FROM_CLIENT)
+                    peer.heard = self._clock.now()
+                    self._handle(peer, message)
+            except (OSError, EOFError):
+                pass
+            except Malformed as error:
+                self._fail(f"{peer} sent an unknown message ({error})")
             writer.close()
-            return
-        peer = Peer(rank, machine, self._clock.now())
-        self._peers[rank] = peer, writer
-        writer.write(packed({"welcome": True}))
-        if self._failure is not None:
-            writer.write(packed(self._failure))
-        try:
-            while True:
-                message = await receive(reader, FROM_CLIENT)
-                peer.heard = self._clock.now()
-                self._handle(peer, message)
-        except (OSError, EOFError):
-            pass
-        except Malformed as error:
-            self._fail(f"{peer} sent an unknown message ({error})")
-        writer.close()
-        if not peer.leaving:
-            self._fail(f"{peer} was lost at step {peer.step} ({peer.stage})")
+            if not peer.leaving:
+                self._fail(f"{peer} was lost at step {peer.step} ({peer.stage})")
 
     async def others_gone(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from bertjax.cli.showing import say
 from bertjax.cli.streams import prepared_streams
 from bertjax.cluster.environment import ClusterMember, find_cluster
 from bertjax.cluster.watchdog import end_stalled
-from bertjax.errors import STOPPED, UNKNOWN, FlagError
+from bertjax.errors import STOPPED, UNKNOWN, ConfigError
 
 # See ``find_cluster``.
 CLUSTER_OPTIONS = {
@@ -98,7 +98,7 @@ def _one_of_many(cluster: ClusterMember, job: Callable[[], object]) -> NoReturn:
 def _whole_number(name: str, text: str | None) -> int | None:
     number = None if text is None else whole_number(text)
     if text is not None and number is None:
-        raise FlagError(f"--{name} must be a whole number, not {text[:40]!r}")
+        raise ConfigError(f"--{name} must be a whole number, not {text[:40]!r}")
     return number
 
 

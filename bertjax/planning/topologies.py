@@ -71,11 +71,9 @@ GPU_TARGETS: dict[str, str] = {
     ),
 }
 
-
 LOCAL = "local"
 _GPU_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 GPUS_PER_HOST = (1, 2, 4, 8)
-
 
 # TPU family -> the chips of its largest slice, from docs.cloud.google.com/tpu/docs, as are the shapes below.
 TPUS: dict[str, tuple[int, ...]] = {

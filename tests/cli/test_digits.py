@@ -7,7 +7,7 @@ import pytest
 from bertjax.cli.command import whole_number
 from bertjax.cli.flags import parse
 from bertjax.cluster.environment import find_cluster
-from bertjax.errors import ConfigError, DataError, FlagError
+from bertjax.errors import ConfigError, DataError
 from bertjax.tasks.conll import read_tagged
 from bertjax.tasks.tables import Columns, read_texts
 
@@ -80,9 +80,9 @@ def test_options_of_commands(odd, module, arguments, capsys):
     ],
 )
 def test_keys_of_a_config(odd, key):
-    with pytest.raises(FlagError, match="digits 0 to 9"):
+    with pytest.raises(ConfigError, match="digits 0 to 9"):
         parse("test", [f"--config={TINY}", f"--{key}={odd}"], {"price": (-1.0, "")})
-    with pytest.raises(FlagError, match="digits 0 to 9"):
+    with pytest.raises(ConfigError, match="digits 0 to 9"):
         parse("test", [f"--config={TINY}", f"--{key}", odd], {"price": (-1.0, "")})
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bertjax.cli.flags import parse, shipped_configs
 from bertjax.config_schema import RENAMED
-from bertjax.errors import FlagError
+from bertjax.errors import ConfigError
 
 TINY = str(Path(__file__).parent.parent.parent / "configs" / "tiny.py")
 
@@ -59,7 +59,7 @@ def test_a_file_goes_before_a_shipped_config(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(FlagError, match=r"config file tinny does not exist; .* base, finetune/answering, .* tiny$"):
+    with pytest.raises(ConfigError, match=r"config file tinny does not exist; .* base, finetune/answering, .* tiny$"):
         parse("test", ["--config=tinny"], {})
 
 
@@ -76,5 +76,5 @@ def test_every_shipped_config_can_be_imported():
 
 def test_an_override_of_a_renamed_key_is_told_its_name(monkeypatch):
     monkeypatch.setitem(RENAMED, "model.checkpointing", "model.attention")
-    with pytest.raises(FlagError, match=r"config\.model\.checkpointing is now called config\.model\.attention"):
+    with pytest.raises(ConfigError, match=r"config\.model\.checkpointing is now called config\.model\.attention"):
         parse("test", ["--config=tiny", "--config.model.checkpointing=layer"], {})
