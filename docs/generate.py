@@ -28,13 +28,13 @@ def config_tables(module: str, kind: str) -> str:
     from bertjax.cli.config_help import sections
 
     parts = []
-    for section in sections(getattr(importlib.import_module(module), kind)):
-        if section.keys:
+    for section, about, keys in sections(getattr(importlib.import_module(module), kind)):
+        if keys:
             rows = ["| key | default | values | on resume | meaning |", "|---|---|---|---|---|"]
-            for key in section.keys:
-                name, meaning = key.name.removeprefix(section.name + "."), key.meaning.replace("|", "\\|")
+            for key in keys:
+                name, meaning = key.name.removeprefix(section + "."), key.meaning.replace("|", "\\|")
                 rows.append(f"| `{name}` | `{key.default}` | {key.values} | {key.on_resume} | {meaning} |")
-            parts.append(f"### `{section.name}`\n\n{section.meaning.replace('``', '`')}\n\n" + "\n".join(rows))
+            parts.append(f"### `{section}`\n\n{about.replace('``', '`')}\n\n" + "\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
 

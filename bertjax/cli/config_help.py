@@ -26,16 +26,9 @@ class Key(NamedTuple):
     meaning: str
 
 
-class Section(NamedTuple):
-    """A section of a config, ``config.model`` for example, with the keys that are directly in it."""
-
-    name: str
-    meaning: str
-    keys: list[Key]
-
-
-def sections(kind: Any, name: str = "config") -> Iterator[Section]:
-    """The sections of a config, whose class is ``kind``, in the order of their declaration."""
+def sections(kind: Any, name: str = "config") -> Iterator[tuple[str, str, list[Key]]]:
+    """(name, meaning, keys directly in it) of each section of a config, in the order of their declaration.
+    ``kind``: the class of the config."""
     types = typing.get_type_hints(kind)
     keys, inner = [], []
     for f in keys_of(kind):
@@ -46,7 +39,7 @@ def sections(kind: Any, name: str = "config") -> Iterator[Section]:
         else:
             resume = FIXED if f.metadata["identity"] else FREE
             keys.append(Key(f"{name}.{f.name}", _default(f), _values(f, types[f.name]), resume, f.metadata["meaning"]))
-    yield Section(name, " ".join(inspect.cleandoc(kind.__doc__).split()), keys)
+    yield name, " ".join(inspect.cleandoc(kind.__doc__).split()), keys
     for kind_inside, name_inside in inner:
         yield from sections(kind_inside, name_inside)
 
@@ -76,11 +69,11 @@ def _values(f: dataclasses.Field[Any], hint: Any) -> str:
 
 def as_text(kind: Any) -> str:
     lines = [LEGEND, ""]
-    for section in sections(kind):
-        if section.keys:
-            lines += [f"{section.name}   {section.meaning.replace('`', '')}", ""]
-        for key in section.keys:
+    for name, meaning, keys in sections(kind):
+        if keys:
+            lines += [f"{name}   {meaning.replace('`', '')}", ""]
+        for key in keys:
             lines.append(f"  {key.name} = {key.default}   ({key.values}; {key.on_resume})")
             lines += textwrap.wrap(key.meaning, 100, initial_indent="      ", subsequent_indent="      ")
-        lines += [""] * bool(section.keys)
+        lines += [""] * bool(keys)
     return "\n".join(lines).rstrip()

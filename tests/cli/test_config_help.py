@@ -38,7 +38,7 @@ def test_it_says_what_the_config_does():
     config.phases.NAME = phase(learning_rate=1e-3, warmup_steps=0)
     run = resolve(config)
     fixed = {f"config.{name}" for name in identity_items(run)} - {"config.phases"}
-    keys = {key.name: key for section in sections(RunConfig) for key in section.keys}
+    keys = {key.name: key for *_, own in sections(RunConfig) for key in own}
     added = {"config.data.strip_accents", "config.data.language", "config.data.character_coverage"}
     assert {name for name, key in keys.items() if key.on_resume == "fixed"} == fixed | added
     assert keys["config.model.num_hidden_layers"][1:3] == ("12", "integer from 1 to 65,536")
