@@ -13,9 +13,7 @@ from bertjax.objectives.objective import PretrainingObjective
 
 def objectives() -> Iterator[PretrainingObjective]:
     """All of them, by name."""
-    for name in _files():
-        if objective := _objective_in(name):
-            yield objective
+    yield from filter(None, map(_objective_in, _files()))
 
 
 def find_objective(name: str) -> PretrainingObjective:

@@ -132,7 +132,7 @@ def _beginning(path: Path) -> bytes:
 # Every name that a run writes in its workdir. A folder may lie on another disk, with a link in its place.
 _OURS: Mapping[str, Callable[[Path], bool]] = {
     LOCK: _is_lock,
-    "config.json": lambda path: _is_plain(path),  # of a run; what is damaged in it is told by those who read it
+    "config.json": _is_plain,  # of a run; what is damaged in it is told by those who read it
     "metrics.jsonl": _is_metrics,
     "summary.json": _is_summary,
     "report.html": lambda path: _is_plain(path) and b"- bertjax</title>" in _beginning(path),

@@ -87,7 +87,7 @@ def test_a_run_trains_resumes_and_exports_without_a_head_that_has_no_name_there(
     summary = bertjax.train.run(of_length, tmp_path / "run", say=said.append)
     assert set(summary["held_out"]) == {"mlm_loss", "mlm_accuracy", "length_loss", "length_accuracy"}
     assert any("length loss" in line for line in said)
-    params = open_run(tmp_path / "run").params(4)
+    _, params = open_run(tmp_path / "run").weights(4)
     assert params["length_head"]["dense"]["kernel"].shape[1] == 3 and "nsp_head" not in params
     folder = tmp_path / "run/model"
     assert json.loads((folder / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]

@@ -121,7 +121,16 @@ def open_prepared(path: str | Path) -> PreparedCorpus:
     path = given_path(path, "corpus", DataError)
     manifest = manifests.read(path)
     try:
-        return _opened(path, manifest)
+        manifests.check_sizes(path, manifest)
+        tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
+        if not tokenizer.has_fingerprint(manifest["tokenizer"]["fingerprint"]):
+            raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed{_AGAIN}")
+        words = file_of(SPLITS[0], WORD_STARTS) in manifest["files"]
+        train, held_out = (open_arrays(path, split, manifest["fingerprint"], words) for split in SPLITS)
+        counts = np.load(path / FOLDER / TOKEN_COUNTS)
+        if counts.dtype != np.int64 or counts.shape != (tokenizer.vocab_size,):
+            raise ValueError(f"{path / FOLDER / TOKEN_COUNTS} does not count {tokenizer.vocab_size} entries")
+        return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
     except (ConfigError, OSError, ValueError, MemoryError) as error:
         if not isinstance(error, manifests.Damaged):
             manifests.check_hashes(path, manifest)  # is it the files? Whatever cannot be read may pass
@@ -129,19 +138,6 @@ def open_prepared(path: str | Path) -> PreparedCorpus:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"prepared corpus {path} cannot be opened: {reason}") from None
-
-
-def _opened(path: Path, manifest: dict[str, Any]) -> PreparedCorpus:
-    manifests.check_sizes(path, manifest)
-    tokenizer = load_tokenizer(path / "tokenizer", manifest["tokenizer"]["lowercase"])
-    if not tokenizer.has_fingerprint(manifest["tokenizer"]["fingerprint"]):
-        raise manifests.Damaged(f"prepared corpus {path} is damaged: its tokenizer has changed{_AGAIN}")
-    words = file_of(SPLITS[0], WORD_STARTS) in manifest["files"]
-    train, held_out = (open_arrays(path, split, manifest["fingerprint"], words) for split in SPLITS)
-    counts = np.load(path / FOLDER / TOKEN_COUNTS)
-    if counts.dtype != np.int64 or counts.shape != (tokenizer.vocab_size,):
-        raise ValueError(f"{path / FOLDER / TOKEN_COUNTS} does not count {tokenizer.vocab_size} entries")
-    return PreparedCorpus(path, manifest, tokenizer, train, held_out, counts)
 
 
 def check_files(corpus: PreparedCorpus) -> None:
