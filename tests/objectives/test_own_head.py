@@ -118,7 +118,7 @@ def test_a_head_with_a_name_there_is_exported_and_read(objective, of_length, tmp
     assert model.heads == ("mlm_head", "nsp_head", "length_head")
     output = model(np.array([[5, 6, 7]]))
     assert output.length_logits.shape == output["length_logits"].shape == (1, 3)
-    kernel = open_run(tmp_path / "run").params(4)["length_head"]["dense"]["kernel"]
+    kernel = open_run(tmp_path / "run").weights(4)[1]["length_head"]["dense"]["kernel"]
     np.testing.assert_array_equal(model.length_head.dense.kernel[...], kernel)
     bertjax.save_model(model, tmp_path / "saved")
     assert bertjax.load_model(tmp_path / "saved").heads == model.heads
