@@ -29,9 +29,8 @@ def remat_key() -> Any:
 
 def update_rule_key(default: str) -> Any:
     # No ``choices``: the table itself is in ``engine.optimizers``, which refuses other names (``check_optimizer``).
-    meaning = (
-        "bert2018: AdamW without bias correction; adamw; lamb: trust ratio for each layer; muon: for matrices of layers"
-    )
+    # It names the rules that a BERT is usually trained with; a row of the table needs no word here.
+    meaning = "such as bert2018 (AdamW without bias correction), adamw, lamb (trust ratio for each layer), muon"
     return identity(default, meaning)
 
 

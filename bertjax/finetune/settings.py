@@ -57,7 +57,9 @@ class DataConfig:
     no_label: str | None = operational(None, "label of texts to leave out; by default - in a column gold_label (SNLI)")
     # Not part of the identity: data that is not refused gives the same rows either way.
     too_long: str = operational("truncate", "texts with more tokens than positions", choices=("truncate", "refuse"))
-    positive_label: str | None = identity(None, "of two, the label of F1, precision and recall; by default by name")
+    positive_label: str | None = identity(
+        None, "of two labels, the one that F1, precision and recall are of; by default decided from their names"
+    )
     labels: tuple[str, ...] | None = identity(None, "all labels in the order of their ids; by default sorted")
 
 
@@ -71,16 +73,22 @@ class TrainingConfig:
     batch_size: int = identity(32, "examples a step, over all devices and accumulation steps", low=1)
     warmup_fraction: float = identity(0.1, "share of steps before the learning rate is at its peak", low=0.0, high=1.0)
     evaluate_every: int = identity(0, "steps between evaluations, besides the end of each epoch; 0: only there", low=0)
-    metric: str | None = identity(None, "score or loss that chooses checkpoint and trial; by default the first score")
+    metric: str | None = identity(
+        None, "score, or loss, that chooses the best checkpoint and trial; by default the task's first score"
+    )
     early_stopping: int = identity(0, "end after so many evaluations without a better metric; 0: never", low=0)
-    class_weights: str | None = identity(None, "in the loss: balanced (1 / count), or a number for each label in order")
+    class_weights: str | None = identity(
+        None, "weights of the classes in the loss: balanced (1 / count), or a number for each label in their order"
+    )
     layer_decay: float = identity(
         1.0, "learning rate of a layer relative to the one above; the embeddings are the lowest", low=0.01, high=1.0
     )
     frozen_layers: int | None = identity(None, "do not train the embeddings and so many of the first layers", low=0)
     temperature: float = identity(0.05, "what cosines are divided by (embeddings)", low=1e-4)
     embedding_loss: str | None = identity(
-        None, "loss; by default cosent for pairs with scores, else contrastive", choices=("contrastive", "cosent")
+        None,
+        "loss of embeddings; by default cosent for pairs with scores, else contrastive",
+        choices=("contrastive", "cosent"),
     )
 
 
