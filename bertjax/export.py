@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         "--step",
         type=integer,
         metavar="N",
-        help="the checkpoint; default the newest, of a run that goes on the newest that stays",
+        help="the checkpoint; default the newest, or while the run trains the newest that is kept",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace model files that are not bertjax's own")

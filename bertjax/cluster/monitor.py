@@ -1,4 +1,4 @@
-"""Processes watch each other over TCP; a lost connection, silence, a stall or a failure ends them in Monitor._end.
+"""Processes watch each other over TCP; a lost connection, silence or a bad message ends them in Monitor._end.
 
 Collectives may hang, so every process, including 0, keeps a connection to process 0, authenticates (``handshake``) and
 reports its stage twice a second. Process 0 (``Server``) finds what failed and tells all. A process that loses process 0
@@ -58,7 +58,7 @@ class Monitor:
         self._joined: Future[None] = Future()
 
     def _end(self, message: str, code: int = LOST) -> None:
-        """Ends this process, unless it is leaving: everything that the monitor finds wrong comes here."""
+        """Ends this process (``watchdog.end_process``) unless it is leaving; whatever is found wrong comes here."""
         if not self._left:
             self._ended(message, code)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bertjax.batch import Batch
+from bertjax.batch import Batch, Objective
 from bertjax.config import GuardConfig, ModelConfig
 from bertjax.engine.guard import initial_health, judged
 from bertjax.engine.schedules import Schedule
@@ -35,7 +35,7 @@ class Job:
     guard: GuardConfig
     graphdef: Any
     specs: Any
-    objective: Any
+    objective: Objective
     optimizer: optax.GradientTransformation
     make_params: Callable[[], Any]
 

@@ -48,7 +48,7 @@ def tagging_setup(run: FinetuneConfig, data: Labelled) -> TaskSetup:
         longer = f"sentences longer than config.model.max_length = {task.max_length} tokens"
         notes.append(f"{longer} make {windows:,} further windows")
     if not odd and not now:
-        notes.append("the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy")
+        notes.append("the tags do not mark entities, as B-PER, I-PER and O do: words are scored, by accuracy")
     # Runs that chose their best checkpoint by words, as all but these tags were scored, do not go on by entities.
     of_before = "O" in names and all(name == "O" or name[:2] in ("B-", "I-", "E-", "S-") for name in names)
     return TaskSetup(

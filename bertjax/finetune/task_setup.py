@@ -65,9 +65,9 @@ class TaskSetup:
     an example. outcome: from the model's outputs of every row of eval - [C] or [S, C], float32, of the row's own
     tokens; embeddings [H] - to scores. notes: lines about the data for a person; cautions: those that are warnings,
     shown at the start and kept in the log. loss_unit: what the guard counts a rise of the loss in. eval_objective:
-    where the loss of eval is another. decided: parts of the run's identity, by name, where they are not what they were
-    before they could be chosen. never_defined: scores without a value on eval, whatever is predicted, with the reason.
-    metric: the score that chooses, or "loss"; None: the first.
+    where the loss of eval is another. decided: parts of the run's identity, by name, where they differ from what
+    was fixed before they could be chosen. never_defined: scores without a value on eval, whatever is predicted, with
+    the reason. metric: the score that chooses, or "loss"; None: the first.
     """
 
     task: TaskConfig
@@ -123,7 +123,7 @@ class Labelled(NamedTuple):
 
 def with_metric(setup: TaskSetup, run: FinetuneConfig) -> TaskSetup:
     """The setup with the metric of the config, the first score where it names none. Raises ConfigError for a name that
-    is no score of the task, DataError for one that is undefined on its evaluation data whatever is predicted."""
+    is not one of the task's scores, DataError for one that is undefined on its evaluation data in any case."""
     given = run.training.metric
     if given is None and not setup.never_defined:
         return setup

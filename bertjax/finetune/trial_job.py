@@ -46,7 +46,7 @@ from bertjax.parallel.sharding import batch_sharding
 
 # Batches made ahead.
 PREFETCH = 1
-# About what the devices do while a step is compiled for another row length, FLOPs: so much it must save of padding.
+# About what the devices do while a step is compiled for another row length, FLOPs: the padding saved must exceed it.
 FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
 # Unrolled layers take an eighth off a short step on a CPU, and some seconds more to compile for each row length.

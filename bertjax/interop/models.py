@@ -109,6 +109,8 @@ def model_folder(path: str | Path) -> Path:
     if has_model and (path / "runs").is_dir() and not (path / "model.safetensors").is_file():
         return path / "model"
     if (path / "checkpoints").is_dir():
+        if not has_model and (path / "summary.json").is_file():
+            raise ModelFileError(f"the run in {path} made no model folder: its encoder has no Hugging Face layout")
         if not has_model:
             raise ModelFileError(
                 f"the run in {path} has not finished; python -m bertjax.export --workdir={path} --output=DIR makes a "

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files that nobody vouches for: the library reads them, and what is wrong is told in a line."""
+"""Reads untrusted safetensors files with the library; whatever is wrong with one is an error of one line."""
 
 import contextlib
 import hashlib
@@ -98,7 +98,7 @@ def list_tensors(folder: Path) -> dict[str, TensorInfo]:
         # A name with a path in it would lead out of the folder.
         inside = file.endswith(".safetensors") and Path(file).name == file and "\\" not in file
         if not inside or len(file) > _LONGEST_NAME or not file.isprintable():
-            raise ModelFileError(f"{index} names {short(repr(file))}, which is no safetensors file of this folder")
+            raise ModelFileError(f"{index} names {short(repr(file))}, which is not a safetensors file in this folder")
         found = tensors_in(folder / file)
         if twice := sorted(found.keys() & tensors.keys()):
             raise ModelFileError(f"{folder / file} and another file both hold the tensor {twice[0]}")

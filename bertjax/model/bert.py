@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from bertjax.config import ModelConfig
 from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
-from bertjax.model.block import Block, BlockSpec, Pass
+from bertjax.model.block import Block, BlockSpec, Pass, bert
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings
 from bertjax.model.encoder import Encoder
@@ -80,7 +80,7 @@ class Bert(nnx.Module):
         replicate: Callable[[jax.Array], jax.Array] = lambda x: x,
     ):
         self.config, self.precision, self.heads = config, precision, tuple(heads)
-        self.spec = spec = spec or BlockSpec(positions=config.position_embedding_type)
+        self.spec = spec = spec or bert(config)
         windowed = any(window is not None for window in spec.windows)
         self.attend = attend or kernel(kernel_name(config, precision, windowed, backend), precision)
         self.lookup, self.constrain, self.replicate = lookup, constrain, replicate

@@ -41,6 +41,11 @@ class BlockSpec:
             raise ConfigError(f"windows = {self.windows!r} must hold at least one of None or an integer from 2")
 
 
+def bert(config: ModelConfig) -> BlockSpec:
+    """The encoder of 2018."""
+    return BlockSpec(positions=config.position_embedding_type)
+
+
 class Pass(NamedTuple):
     """What a forward pass has for every layer alike; dropout is off without a seed."""
 

@@ -67,7 +67,7 @@ def _random_texts(
 
 
 OBJECTIVE = PretrainingObjective(
-    ExampleMaker("mlm_nsp", 3, split_pairs, make_pairs, NEXT_SENTENCE.labels, NEXT_SENTENCE.weights),
+    ExampleMaker("mlm_nsp", 3, split_pairs, make_pairs),
     (MASKED_LM, NEXT_SENTENCE),
     PairCautions(
         NEXT_SENTENCE,

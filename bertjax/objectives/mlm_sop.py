@@ -7,7 +7,6 @@ A is all of it, B is empty, and there is no label.
 
 import numpy as np
 
-from bertjax.batch import CORE, FIELDS
 from bertjax.data.stream.blocks import Block, Sentences
 from bertjax.data.stream.examples import Examples, follow, fragments, split_pairs, truncate
 from bertjax.data.stream.hashing import Purpose, below, chance, derive, draw, high, low
@@ -55,7 +54,7 @@ SENTENCE_ORDER = PairLabels(
     "sop",
     "sentence-order",
     "nsp_logits",  # the head on [CLS] with two outputs
-    "sentence_order_labels",
+    "sentence_order_labels",  # 0 = A stands before B in the text, 1 = after it
     "sentence_order_weights",
     share="in_order_share",
     first="in order",
@@ -68,12 +67,6 @@ OBJECTIVE = PretrainingObjective(
         make_ordered_pairs,
         SENTENCE_ORDER.labels,
         SENTENCE_ORDER.weights,
-        fields=CORE
-        | {
-            # 0 = A stands before B in the text, 1 = after it.
-            "sentence_order_labels": FIELDS["next_sentence_labels"],
-            "sentence_order_weights": FIELDS["next_sentence_weights"],
-        },
     ),
     (MASKED_LM, SENTENCE_ORDER),
     PairCautions(

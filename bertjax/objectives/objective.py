@@ -141,9 +141,9 @@ class PairLabels(CrossEntropy):
 class PairCautions:
     """What a corpus without pairs makes of the objective, in words.
 
-    labels: the part of the loss that needs them. documents: why it needs two; "" if one does. impossible: what there is
-    if no sentence follows another. few: a warning, to be formatted with ``share``, that of examples that no sentence
-    follows, and ``constant``, how often one answer is right then.
+    labels: the part of the loss that needs them. documents: why it needs two; "" if one does. impossible: what every
+    example would be if no sentence followed another. few: a warning, to be formatted with ``share``, of
+    examples that no sentence follows, and ``constant``, how often one answer is right then.
     """
 
     labels: PairLabels

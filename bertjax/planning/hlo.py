@@ -141,7 +141,7 @@ def _sum(computation: Computation, name: str) -> int:
     return 0
 
 
-# What runs the computations it names; the reductions and comparators of other instructions are no work of their own.
+# What runs the computations it names; reductions and comparators of other instructions do not count as separate work.
 _RUNS = ("while", "fusion", "call", "conditional", "async-start")
 
 

@@ -125,7 +125,7 @@ def settled(run: RunConfig, recorded: dict[str, Any] | None, corpus: PreparedCor
 
 
 def _source_changed(corpus: PreparedCorpus) -> str | None:
-    """The first source file of a corpus that is there and is another than when it was prepared, else None."""
+    """The first source file of a corpus that exists but has changed since it was prepared, else None."""
     prepared_at = (corpus.path / FILE).stat().st_mtime
 
     def changed(path: Path, source: dict[str, Any]) -> bool:
@@ -158,11 +158,11 @@ def open_corpus_together(
     return corpus
 
 
-# --- Whether what a key leads to is what a run began with, for ``check_same_run`` ------------------------------------
+# --- Whether a key still leads to what a run began with, for ``check_same_run`` ---------------------------------------
 
 
 def _same_corpus(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> bool:
-    """Whether a run's corpus is the recorded one, whose spelling is another; what is not known yet is found out when
+    """Whether a run's corpus is the recorded one, written differently; what is not known yet is found out when
     the corpus is opened."""
     old, new = recorded["identity"]["data.corpus"], run.data.corpus
     if not isinstance(old, list):

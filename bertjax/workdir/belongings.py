@@ -53,7 +53,7 @@ def _holds_a_run(workdir: Path) -> bool:
     if _is_config(workdir / "config.json"):
         return True
     if any((workdir / "checkpoints").glob("*/_CHECKPOINT_METADATA")) and step_numbers(workdir / "checkpoints"):
-        return True  # whose config.json is damaged, which is told by those who read it
+        return True  # its config.json is damaged, which its readers report
     runs = list((workdir / RUNS).iterdir()) if (workdir / RUNS).is_dir() else []
     only_runs = {path.name for path in workdir.iterdir() if not _is_ignored(path)} == {RUNS}
     is_empty = lambda run: run.is_dir() and all(_is_ignored(path) for path in run.iterdir())
@@ -132,7 +132,7 @@ def _beginning(path: Path) -> bytes:
 # Every name that a run writes in its workdir. A folder may lie on another disk, with a link in its place.
 _OURS: Mapping[str, Callable[[Path], bool]] = {
     LOCK: _is_lock,
-    "config.json": _is_plain,  # of a run; what is damaged in it is told by those who read it
+    "config.json": _is_plain,  # of a run; its readers report what is damaged
     "metrics.jsonl": _is_metrics,
     "summary.json": _is_summary,
     "report.html": lambda path: _is_plain(path) and b"- bertjax</title>" in _beginning(path),

@@ -191,7 +191,7 @@ def check_same_corpus(fingerprint: str, recorded: Mapping[str, Any]) -> None:
 
 
 def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Mapping[str, Any], workdir: Path) -> None:
-    """Raises ModelFileError if the config.json of a workdir is another than the checkpoint's. recorded: the
+    """Raises ModelFileError if the config.json of a workdir differs from the checkpoint's. recorded: the
     config.json; run: the config in it where it is one of pretraining, else None; record: of the checkpoint."""
     recorded = config_schema.translated_record(recorded)
     items = recorded.get("identity")
@@ -213,7 +213,7 @@ def check_config(recorded: Mapping[str, Any], run: RunConfig | None, record: Map
 
 
 def check_tokenizer(has_fingerprint: Callable[[object], bool], record: Mapping[str, Any], workdir: Path) -> None:
-    """Raises ModelFileError where ``workdir/tokenizer``, whose method is given, is another than the checkpoint's."""
+    """Raises ModelFileError where ``workdir/tokenizer``, whose method is given, differs from the checkpoint's."""
     if not has_fingerprint(record.get("tokenizer")):
         raise ModelFileError(
             f"{workdir / 'tokenizer'} is not the tokenizer that the checkpoint of step {record['step']} was made with; "

@@ -26,7 +26,6 @@ import dataclasses
 
 import numpy as np
 
-from bertjax.batch import CORE, FIELDS
 from bertjax.data.stream.examples import split_runs
 from bertjax.data.stream.settings import ExampleMaker
 from bertjax.objectives.mlm import MASKED_LM, make_runs
@@ -39,12 +38,8 @@ def make(block, sentences, settings, seed, epoch):
 
 
 LENGTH = CrossEntropy("length", "length", "length_logits", "length_labels", "length_weights", least=1.0)
-FIELDS_OF_LENGTH = {
-    "length_labels": FIELDS["next_sentence_labels"],
-    "length_weights": FIELDS["next_sentence_weights"],
-}
 OBJECTIVE = PretrainingObjective(
-    ExampleMaker("mlm_length", 2, split_runs, make, LENGTH.labels, LENGTH.weights, CORE | FIELDS_OF_LENGTH),
+    ExampleMaker("mlm_length", 2, split_runs, make, LENGTH.labels, LENGTH.weights),
     (MASKED_LM, LENGTH),
 )
 '''

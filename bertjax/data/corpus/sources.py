@@ -207,6 +207,6 @@ def _open(spec: str | Path | Source) -> list[Source]:
             check_is_regular(p, p.stat().st_mode)
         if kind_of(p) not in READERS:
             raise DataError(
-                f"corpus {plain(p)} is of an unknown kind; known are .txt and .jsonl (also .gz .xz .zst), .parquet"
+                f"corpus {plain(p)} is of an unknown kind; known are {', '.join(READERS)} (text also as .gz .xz .zst)"
             )
     return [FileSource(p) for p in paths]

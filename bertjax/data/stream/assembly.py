@@ -83,9 +83,8 @@ class RowMaker:
         flat["position_ids"][padding] = 0
         examples = row_of * settings.max_examples_per_row + slot
         flat["cls_positions"][examples] = start - row_start[row_of]
-        if settings.maker.labels is not None:
-            flat[settings.maker.labels][examples] = plan.examples.label[chosen]
-            flat[settings.maker.weights][examples] = plan.examples.has_label[chosen]
+        flat[settings.maker.labels][examples] = plan.examples.label[chosen]
+        flat[settings.maker.weights][examples] = plan.examples.has_label[chosen]
         begins = None if self.word_starts is None else bits_at(self.word_starts, index)
         return Layout(numbers, used, first, row_of, start, size, specials, number, run_length, begins)
 

@@ -34,7 +34,7 @@ class Examples:
     has_next: np.ndarray  # bool: a sentence follows A, so that either label was possible
     first_sentence: np.ndarray
     next_sentence: np.ndarray
-    label: np.ndarray  # 0 or 1
+    label: np.ndarray  # int, from 0
     has_label: np.ndarray  # bool
 
     def __len__(self) -> int:
@@ -42,15 +42,15 @@ class Examples:
 
 
 def split_runs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
-    """``block`` and ``sentences``, a part of its own, with every sentence that is too long for a row split into pieces
-    that fill one and a rest."""
+    """``block`` and ``sentences``, a subset of its own, with every sentence that is too long for a row split into
+    pieces that fill one and a rest."""
     room = settings.room
     pieces = _pieces(sentences, room, room)
     return block, sentences if pieces is None else _split(sentences, pieces, room, room * pieces - room)
 
 
 def split_pairs(block: Block, sentences: Sentences, settings: ExampleSettings) -> tuple[Block, Sentences]:
-    """``block`` and ``sentences``, a part of its own, with every sentence split that is too long for a pair. The pool
+    """``block`` and ``sentences``, a subset of its own, with every sentence split that is too long for a pair. The pool
     that random texts are drawn from is split alike, or a random text would begin where no real one does."""
     sentences, _ = _halved(sentences, settings)
     pool, pieces = _halved(block.pool, settings)
@@ -69,7 +69,7 @@ def pair_piece(room: int) -> int:
 
 def _halved(sentences: Sentences, settings: ExampleSettings) -> tuple[Sentences, np.ndarray | None]:
     """The sentences with those split that no pair has room for, and into how many pieces each (None: all are whole).
-    The last two pieces of a sentence share what is left: its full stop is no text of its own."""
+    The last two pieces of a sentence share what is left: a full stop alone would not be a useful piece."""
     piece = pair_piece(settings.room)
     # Version 1 of the rules split nothing.
     pieces = _pieces(sentences, settings.room if settings.order > 1 else 2**62, piece)

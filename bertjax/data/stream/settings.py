@@ -1,12 +1,12 @@
 """How examples are made in one phase: what decides the order and content of the batches, corpus and seed aside."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bertjax.batch import FIELDS, Field, shapes
+from bertjax.batch import CORE, FIELDS, Field, shapes
 from bertjax.data.stream.blocks import Block, Sentences
 from bertjax.errors import ConfigError
 
@@ -23,17 +23,20 @@ class ExampleMaker:
     name: the objective's. special_tokens: [CLS] and [SEP] of an example: 3 in a pair A, B, 2 without a B.
     split: (block, sentences of it, settings) -> both without sentences that are too long.
     make: (block, sentences, settings, seed, epoch) -> ``examples.Examples`` of all sentences; a pure function.
-    labels, weights: the fields that the label of each example and whether it has one are written to; None: no labels.
-    fields: of its batches.
+    labels, weights: the fields [B, E] for the label of each example and whether it has one.
     """
 
     name: str
     special_tokens: int
     split: Callable[[Block, Sentences, "ExampleSettings"], tuple[Block, Sentences]]
     make: Callable[[Block, Sentences, "ExampleSettings", int, int], Any]
-    labels: str | None = None
-    weights: str | None = None
-    fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS, hash=False)
+    labels: str = "next_sentence_labels"
+    weights: str = "next_sentence_weights"
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Of its batches."""
+        return CORE | {self.labels: FIELDS["next_sentence_labels"], self.weights: FIELDS["next_sentence_weights"]}
 
 
 @dataclass(frozen=True)
