@@ -1,4 +1,4 @@
-"""The fields of a batch: names, shapes, dtypes. The contract between the data and the model.
+"""The fields of a batch: names, shapes, dtypes; and a loss as functions of batches. The contract of data and model.
 
 Dims, used as suffixes and annotations all over bertjax:
 

@@ -16,13 +16,11 @@ _MOST_DEPTH = 100
 def parse(text: bytes) -> Any:
     """The value of a JSON text. Raises ValueError for what is not JSON, numbers that no float holds or that have too
     many digits, for a name that occurs twice in an object, and for more than 100 levels of nesting."""
-    value, is_deep = None, True
     with contextlib.suppress(RecursionError):
         value = _DECODER.decode(text.decode("utf-8-sig"))
-        is_deep = text.count(b"[") + text.count(b"{") > _MOST_DEPTH and _height(value) > _MOST_DEPTH
-    if is_deep:
-        raise ValueError(f"nested more than {_MOST_DEPTH} levels deep")
-    return value
+        if text.count(b"[") + text.count(b"{") <= _MOST_DEPTH or _height(value) <= _MOST_DEPTH:
+            return value
+    raise ValueError(f"nested more than {_MOST_DEPTH} levels deep")
 
 
 def read_limited(path: Path, most: int, error: type[Exception]) -> bytes:

@@ -56,7 +56,8 @@ def warning_of_unknown(work: Work, tokenizer: Tokenizer, warn: Callable[[str], N
         nonlocal has_warned
         if not has_warned:
             _, line = unknown_warning(tokenizer, [masks.sub(" ", text) for text in _strings(items)], "the texts")
-            if has_warned := line is not None:
+            if line is not None:
+                has_warned = True
                 warn(line)
         return work(items)
 

@@ -44,9 +44,10 @@ def plan_run(
     compile_step, chip = compiler(topology.name, mesh, say), chip_of(devices[0])
     phases = [plan_phase(run, name, mesh, compile_step) for name in run.phases]
     chips = len(devices) / (chip.devices_per_chip if chip else 1)
-    seconds = (sum(p["steps"] * p["step_seconds"][end] for p in phases) for end in (0, 1))
-    timed = all(phase["step_seconds"] for phase in phases)
-    nothing = {"days": None, "chip_hours": None, "price": price, "cost": None}
+    figures: dict[str, Any] = {"days": None, "chip_hours": None, "price": price, "cost": None}
+    if all(phase["step_seconds"] for phase in phases):
+        low, high = (sum(p["steps"] * p["step_seconds"][end] for p in phases) for end in (0, 1))
+        figures = totals(low, high, chips, price)
     plan = {
         "config": run.name,
         "topology": topology.name,
@@ -56,7 +57,7 @@ def plan_run(
         "mesh": dict(mesh.shape),
         "fits": all(phase["fits"] for phase in phases),
         "phases": phases,
-        **(totals(*seconds, chips, price) if timed else nothing),
+        **figures,
         "step_seconds_from": "roofline",
         "step_seconds_to": ASSUMED,
         "advice": advise(run, devices, phases, compile_step),

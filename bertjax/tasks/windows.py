@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 def windows(length: int, room: int, shared: int) -> list[Window]:
     """Windows of at most ``room`` tokens over a text of ``length``; neighbours share ``shared`` tokens, but never more
-    than half, which keeps their number small. The last one ends with the text; one without tokens has an empty one."""
+    than half, which keeps their number small. The last one ends with the text; an empty text has an empty one."""
     step = room - min(shared, room // 2)
     begins = range(0, max(length - room, 0) + step, step)
     return [Window(begin, min(begin + room, length)) for begin in begins if begin == 0 or begin - step + room < length]

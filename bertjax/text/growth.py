@@ -61,7 +61,7 @@ def _growth(part: Any) -> tuple[float, int]:
         elif kind == "Precompiled":
             longest = 0
             with contextlib.suppress(TypeError, ValueError):  # the library refuses it
-                longest = longest_replacement(base64.b64decode(step["precompiled_charsmap"]))
+                longest = longest_replacement(base64.b64decode(step.get("precompiled_charsmap")))
             factor *= longest if has_map or longest > LONGEST_REPLACEMENT else 1
             has_map = True
         elif kind == "ByteLevel":

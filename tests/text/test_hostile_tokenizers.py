@@ -317,6 +317,13 @@ def test_normalizers_and_decoders_that_multiply_text(kind, steps, files, tmp_pat
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize("table", [{}, {"precompiled_charsmap": None}, {"precompiled_charsmap": "x"}])
+def test_a_map_without_its_table(table, files, tmp_path):
+    definition = json.loads(files["unigram.json"])
+    definition["normalizer"] = {"type": "Precompiled", **table}
+    refused(written(tmp_path / "tokenizer.json", definition))
+
+
 @pytest.mark.parametrize("name", ["type", None])
 def test_a_pre_tokenizer_that_multiplies_text(name, files, tmp_path):
     step = {"add_prefix_space": True, "trim_offsets": True, "use_regex": True} | ({name: "ByteLevel"} if name else {})

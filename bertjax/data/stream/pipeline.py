@@ -49,7 +49,7 @@ class RowStream:
         """The plan of the block at the cursor."""
         where = (cursor.epoch, cursor.block, cursor.cuts)
         if self._kept is None or self._kept[0] != where:
-            self._kept = None  # frees the old plan before the new one is made
+            self._kept = None  # frees the old plan, unless a batch is being made of it, before the new one is made
             corpus = self._corpus
             check_lengths(corpus.sentence_lengths, corpus.document_sentences, corpus.document_tokens)
             self._kept = (where, plan_block(corpus, self._phases, self._seed, self._phase_index, *where))

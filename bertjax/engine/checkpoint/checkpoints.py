@@ -324,7 +324,8 @@ def _saved(record: dict[str, Any]) -> Saved:
 def _check_state(step: int, record: dict[str, Any], shapes: Any) -> None:
     """Raises CheckpointError if the checkpoint holds other arrays than the run has."""
     differ = differences(record, _by_name(shapes))
-    for name, there, here in differ[:1]:
+    if differ:
+        name, there, here = differ[0]
         raise CheckpointError(
             f"the checkpoint of step {step} is of another state: {name} is {there} there, {here} here"
             + f", and {len(differ) - 1} more differ" * (len(differ) > 1)
