@@ -69,7 +69,7 @@ class DataConfig:
     sentencepiece_type: str = follows("unigram", "algorithm of a learned sentencepiece", choices=("unigram", "bpe"))
     held_out_fraction: float = follows(0.02, "share of the documents kept for evaluation", low=0.0, high=0.5)
     # No ``choices``: a file of ``objectives/`` is an objective; ``registry.find_objective`` refuses other names.
-    objective: str = identity("mlm_nsp", "mlm: masked words; mlm_nsp: next sentences too; mlm_sop: their order too")
+    objective: str = identity("mlm_nsp", "mlm: masked words; mlm_nsp: and next sentences; mlm_sop: and sentence order")
     packing: bool = identity(True, "put several examples into a row; they do not see each other")
     max_examples_per_row: int = identity(16, "most examples packed into a row", low=1, high=64)
     masked_lm_prob: float = identity(0.15, "share of the tokens that are predicted", low=0.001, high=0.9)

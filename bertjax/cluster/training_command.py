@@ -1,4 +1,4 @@
-"""The command shell of ``train`` and ``finetune``: options of the processes, stop signals, one process of several."""
+"""How ``train`` and ``finetune`` run as commands: options of the processes, stop signals, one process of several."""
 
 import io
 import os

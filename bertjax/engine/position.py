@@ -56,8 +56,8 @@ class RunPosition:
     """After ``step`` updates.
 
     totals: seconds and real_tokens of the run. skipped: data that was left out after a rollback, {step, reason, from,
-    to}. best: of a run that chooses a checkpoint by its score. postponed: whether the evaluation of the restored step
-    was.
+    to}. best: of a run that chooses a checkpoint by its score. postponed: whether the restored step is still to be
+    evaluated.
     """
 
     state: TrainState

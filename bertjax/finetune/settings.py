@@ -56,7 +56,7 @@ class DataConfig:
     # Not part of the identity, because the texts are.
     no_label: str | None = operational(None, "label of texts to leave out; by default - in a column gold_label (SNLI)")
     # Not part of the identity: data that is not refused gives the same rows either way.
-    too_long: str = operational("truncate", "texts with more tokens than positions", choices=("truncate", "refuse"))
+    too_long: str = operational("truncate", "texts longer than the model's positions", choices=("truncate", "refuse"))
     positive_label: str | None = identity(
         None, "of two labels, the one that F1, precision and recall are of; by default decided from their names"
     )

@@ -1,4 +1,4 @@
-"""A run on a topology: of each phase memory, the rows that fit, work and time of a step; of all, days and cost.
+"""A run on a topology: memory, rows that fit, work and time of a step for each phase; days and cost of them all.
 
 The plan is a dict, as ``plan --json`` prints it: bytes are those of one device, FLOPs and bytes accessed those of a
 step on all devices.
