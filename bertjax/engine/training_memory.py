@@ -27,8 +27,8 @@ Loss = Callable[[Any, dict[str, jax.Array]], jax.Array]
 
 # float32 values a parameter: weight, gradient and two moments.
 VALUES_A_PARAMETER = 4
-# Batches beside those that are made ahead: the one in the making and the one in the step.
-MORE_BATCHES = 2
+# Batches beside those that are made ahead: the one in the making, the one in the step and that of the step before.
+MORE_BATCHES = 3
 # Part of the host's memory that they may take.
 BATCHES_SHARE = 0.5
 # Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
