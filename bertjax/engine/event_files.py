@@ -31,7 +31,7 @@ class EventFiles:
         """What was written of steps after ``from_step`` is hidden. open_file: makes a writer in the folder."""
         self._folder, self._open_file = folder, open_file or _new_file
         self._waiting: deque[Event] = deque(maxlen=MOST_WAITING)
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._changed, self._ended = threading.Condition(), threading.Event()
         self._file: Any = None
         self._warning: str | None = None
         self._has_failed = False
@@ -52,24 +52,31 @@ class EventFiles:
         warning, self._warning = self._warning, None
         return warning
 
-    def close(self) -> None:
-        """Writes what waits, once more if that has failed."""
+    def close(self, is_gone: bool = False) -> None:
+        """Writes what waits, once more if that has failed. is_gone: the folder is another's now, and gets no file."""
         self._ended.set()
+        with self._changed:
+            if is_gone and self._file is None:
+                self._waiting.clear()
+            self._changed.notify()
         self._thread.join(CLOSE_SECONDS)
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()  # which is shown, and nothing else
-        with self._lock:
+        with self._changed:
             self._waiting.append(event)
+            self._changed.notify()
 
     def _write_all(self) -> None:
-        seconds, is_last = TOGETHER_SECONDS, False
-        while not is_last:
-            is_last = self._ended.wait(seconds)
-            with self._lock:
-                events = list(self._waiting)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._ended.is_set())
+                is_last, events = self._ended.is_set(), list(self._waiting)
                 self._waiting.clear()
-            seconds = TOGETHER_SECONDS if self._written(events) else RETRY_SECONDS
+            failed = not self._written(events)
+            if is_last:
+                break
+            self._ended.wait(RETRY_SECONDS if failed else TOGETHER_SECONDS)
         with contextlib.suppress(Exception):
             if self._file is not None:
                 self._file.close()
@@ -95,7 +102,7 @@ class EventFiles:
                     f"and they are written again once they can be"
                 )
             self._has_failed = True
-            with self._lock:  # the newest stay
+            with self._changed:  # the newest stay
                 self._waiting = deque([*events, *self._waiting], maxlen=MOST_WAITING)
             return False
 

@@ -78,9 +78,12 @@ class MetricsLog:
 
     def close(self) -> None:
         self._file.close()
+        is_gone = True
+        with contextlib.suppress(OSError):
+            is_gone = self._is_gone()
         os.close(self._folder)
         if self._events is not None:
-            self._events.close()
+            self._events.close(is_gone)
             if warning := self._events.warning():
                 self._say(warning)
 
@@ -112,10 +115,13 @@ class MetricsLog:
             self._say(f"warning: {self._path} was {what} while the run wrote to it; rows from here on are added to it")
 
     def _check_folder(self) -> None:
+        if self._is_gone():
+            raise WorkdirGone(self._path.parent)
+
+    def _is_gone(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._folder), self._path.parent.stat()):
-                return
-        raise WorkdirGone(self._path.parent)
+            return not os.path.samestat(os.fstat(self._folder), self._path.parent.stat())
+        return True
 
 
 def keep_rows_up_to(path: Path, step: int, evaluated: bool = True) -> None:

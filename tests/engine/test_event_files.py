@@ -140,3 +140,25 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
     files.write("train", 1, {"loss": 1.0})
     files.close()
     assert "No such file" in files.warning() and not (tmp_path / "run").exists()
+
+
+def test_nothing_is_written_to_a_folder_that_took_the_place_of_the_workdir(tmp_path, monkeypatch):
+    """The disk refuses the first rows, and would take them in the end."""
+    asked, new_file = [], event_files._new_file
+
+    def open_file(folder):
+        asked.append(folder)
+        if len(asked) == 1:
+            raise OSError("away")
+        return new_file(folder)
+
+    monkeypatch.setattr(event_files, "_new_file", open_file)
+    monkeypatch.setattr(event_files, "RETRY_SECONDS", 60.0)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    log = MetricsLog(workdir, from_step=0, tensorboard=True)
+    until(lambda: asked)
+    workdir.rename(tmp_path / "moved")
+    workdir.mkdir()
+    log.close()
+    assert list(workdir.iterdir()) == []

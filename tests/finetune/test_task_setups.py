@@ -76,7 +76,7 @@ def test_labels_stand_at_first_pieces_and_each_word_counts_once(tokenizer):
     setup = tagging_setup(run, data)
     rows, labels = setup.train, setup.train.token_labels["labels"]
     assert len(rows) > 1 and rows.lengths.max() == 8 and "further windows" in setup.notes[0]
-    assert setup.notes[1:] == ["the tags are no entity tags, such as B-PER, I-PER and O: words are scored, by accuracy"]
+    assert setup.notes[1:] == ["the tags do not mark entities, as B-PER, I-PER and O do: words are scored, by accuracy"]
     firsts = {"film": 0, "was": 1, "[UNK]": 2}
     pieces = [tokenizer.token(int(i)) for i in rows.input_ids]
     assert all(label in (IGNORED, firsts.get(piece)) for piece, label in zip(pieces, labels, strict=True))
