@@ -64,7 +64,11 @@ def _keep(shape: tuple[int, ...], rate: float, first: jax.Array, second: jax.Arr
         jax.lax.broadcasted_iota(jnp.uint32, (1, *per_row), axis) * jnp.uint32(stride)
         for axis, stride in enumerate(strides, start=1)
     )
-    first, second = (k.reshape(-1, *[1] * len(per_row)) for k in (first, second))
+    return kept(element, rate, *(k.reshape(-1, *[1] * len(per_row)) for k in (first, second)))
+
+
+def kept(element: jax.Array, rate: float, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Whether the elements of these numbers (uint32) stay, in a row with these keys; kernels use it on their blocks."""
     # The second key enters between the rounds: with one alone, two rows' masks would be shifts of each other.
     h = element * jnp.uint32(0x9E3779B1) + first
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)

@@ -1,0 +1,74 @@
+"""Fused attention with segments, two-sided windows and dropout: no [B, N, S, S] array exists outside the kernel.
+
+The dropout masks are those of ``explicit`` to the bit, so that a run may change kernels. The kernels themselves are in
+``fused_tpu``; away from a TPU they run in Pallas's interpreter, which is for tests. A query that may see no key gets
+zeros (in ``explicit``, the mean of all values).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from bertjax.model.attention import SegmentIds
+from bertjax.model.attention import fused_tpu as tpu
+from bertjax.model.dropout import Dropout
+from bertjax.model.precision import Precision
+
+# The ids of padded queries and keys: they meet nobody.
+_NO_QUERY, _NO_KEY = -1, -2
+
+
+def attend(
+    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
+) -> jax.Array:
+    """See ``bertjax.model.attention``."""
+    (B, Sq, N, D), S = query.shape, key.shape[1]
+    padded = Sq % tpu.LANES or S % tpu.LANES
+    shape = tpu.Shape(
+        queries=Sq,
+        keys=S,
+        heads=N,
+        head_size=D,
+        segments=segments is not None or bool(padded),
+        window=window,
+        rate=dropout.rate if dropout else 0.0,
+        interpret=jax.default_backend() == "cpu",
+    )
+    ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
+    flat = lambda x: _padded(x.astype(precision.operands).reshape(B, x.shape[1], N * D))
+    inputs = tpu.Inputs(
+        keys=dropout.keys if dropout else (jnp.zeros(B, jnp.uint32),) * 2,
+        first_head=jnp.zeros(1, jnp.int32),
+        ids=(_padded(ids.query, _NO_QUERY)[:, None], _padded(ids.key, _NO_KEY)[:, None]),
+        query=flat(query),
+        key=flat(key),
+        value=flat(value),
+    )
+    return _fused(shape, inputs)[:, :Sq].reshape(B, Sq, N, D).astype(precision.activations)
+
+
+def _padded(x: jax.Array, value: int = 0) -> jax.Array:
+    """x [B, S, ...] with S a multiple of the lanes."""
+    more = -x.shape[1] % tpu.LANES
+    return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=value) if more else x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fused(shape: tpu.Shape, inputs: tpu.Inputs) -> jax.Array:
+    return tpu.forward(shape, inputs)[0]
+
+
+def _forward(shape, inputs):
+    out, rest = tpu.forward(shape, inputs)
+    return out, (inputs, rest)
+
+
+def _backward(shape, residuals, d_out):
+    inputs, rest = residuals
+    d_query, d_key, d_value = tpu.backward(shape, inputs, rest, d_out)
+    none = jax.tree.map(lambda x: None, inputs)
+    return (none._replace(query=d_query, key=d_key, value=d_value),)
+
+
+_fused.defvjp(_forward, _backward)
