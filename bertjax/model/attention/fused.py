@@ -10,11 +10,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from bertjax.model.attention import SegmentIds
-from bertjax.model.attention import fused_tpu as tpu
+from bertjax.model.attention import SegmentIds, fused_gpu, fused_tpu
+from bertjax.model.attention.fused_shape import Inputs, Shape
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
+_MULTIPLE = 128  # padded rows are multiples of it
 # The ids of padded queries and keys: they meet nobody.
 _NO_QUERY, _NO_KEY = -1, -2
 
@@ -24,8 +25,8 @@ def attend(
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     (B, Sq, N, D), S = query.shape, key.shape[1]
-    padded = Sq % tpu.LANES or S % tpu.LANES
-    shape = tpu.Shape(
+    padded = Sq % _MULTIPLE or S % _MULTIPLE
+    shape = Shape(
         queries=Sq,
         keys=S,
         heads=N,
@@ -37,7 +38,7 @@ def attend(
     )
     ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
     flat = lambda x: _padded(x.astype(precision.operands).reshape(B, x.shape[1], N * D))
-    inputs = tpu.Inputs(
+    inputs = Inputs(
         keys=dropout.keys if dropout else (jnp.zeros(B, jnp.uint32),) * 2,
         first_head=jnp.zeros(1, jnp.int32),
         ids=(_padded(ids.query, _NO_QUERY)[:, None], _padded(ids.key, _NO_KEY)[:, None]),
@@ -50,23 +51,27 @@ def attend(
 
 def _padded(x: jax.Array, value: int = 0) -> jax.Array:
     """x [B, S, ...] with S a multiple of the lanes."""
-    more = -x.shape[1] % tpu.LANES
+    more = -x.shape[1] % _MULTIPLE
     return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=value) if more else x
 
 
+def _kernels():
+    return fused_gpu if jax.default_backend() == "gpu" else fused_tpu
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _fused(shape: tpu.Shape, inputs: tpu.Inputs) -> jax.Array:
-    return tpu.forward(shape, inputs)[0]
+def _fused(shape: Shape, inputs: Inputs) -> jax.Array:
+    return _kernels().forward(shape, inputs)[0]
 
 
 def _forward(shape, inputs):
-    out, rest = tpu.forward(shape, inputs)
+    out, rest = _kernels().forward(shape, inputs)
     return out, (inputs, rest)
 
 
 def _backward(shape, residuals, d_out):
     inputs, rest = residuals
-    d_query, d_key, d_value = tpu.backward(shape, inputs, rest, d_out)
+    d_query, d_key, d_value = _kernels().backward(shape, inputs, rest, d_out)
     none = jax.tree.map(lambda x: None, inputs)
     return (none._replace(query=d_query, key=d_key, value=d_value),)
 

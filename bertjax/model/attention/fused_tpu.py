@@ -16,52 +16,23 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from bertjax.model.attention.fused_shape import LEAST_MAXIMUM, MASKED_SCORE, Inputs, Shape, block_ranges, product
 from bertjax.model.dropout import kept
 
 LANES = 128  # also what padded lengths are multiples of
 WHOLE_ROW = 512  # positions; one head's float32 scores are then 1 MiB
 BLOCK_SIZES = (512, 384, 256, LANES)  # of longer rows: the first that divides the length
-MASKED_SCORE = -1e30
-# A row's maximum is at least this, so that exp(masked score - maximum) is 0 in a row without a single allowed key.
-LEAST_MAXIMUM = -5e29
 
 
-class Shape(NamedTuple):
-    """What a kernel is compiled for. ``queries`` and ``keys`` number the elements of the dropout mask: not padded."""
-
-    queries: int
-    keys: int
-    heads: int
-    head_size: int
-    segments: bool
-    window: int | None
-    rate: float  # of dropout; 0: none
-    interpret: bool
-
-    @property
-    def tile(self) -> int:
-        """Heads computed together: the fewest that fill the lanes, or all of them."""
-        fits = (g for g in range(1, self.heads) if self.heads % g == 0 and g * self.head_size % LANES == 0)
-        return next(fits, self.heads)
-
-    @property
-    def lanes(self) -> int:
-        return self.tile * self.head_size
+def tile_of(shape: Shape) -> int:
+    """Heads computed together: the fewest that fill the lanes, or all of them."""
+    fits = (g for g in range(1, shape.heads) if shape.heads % g == 0 and g * shape.head_size % LANES == 0)
+    return next(fits, shape.heads)
 
 
-class Inputs(NamedTuple):
-    """What both passes take; all but the scalars are padded to whole lanes along the row.
-
-    keys: two uint32 [B], of the dropout. first_head: int32 [1]. ids: int32 [B, 1, Sq] and [B, 1, S].
-    query [B, Sq, N D]; key, value [B, S, N D].
-    """
-
-    keys: tuple[jax.Array, jax.Array]
-    first_head: jax.Array
-    ids: tuple[jax.Array, jax.Array]
-    query: jax.Array
-    key: jax.Array
-    value: jax.Array
+def lanes_of(shape: Shape) -> int:
+    """Width of a tile."""
+    return tile_of(shape) * shape.head_size
 
 
 class Place(NamedTuple):
@@ -71,13 +42,6 @@ class Place(NamedTuple):
     key: Any
     size: tuple[int, int]
     ids: tuple[jax.Array, jax.Array] | None
-
-
-def _product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
-    """A product with float32 result; axis ``over[0]`` of a meets ``over[1]`` of b."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
-    numbers = (((over[0],), (over[1],)), ((), ()))
-    return jax.lax.dot_general(a, b, numbers, precision=precision, preferred_element_type=jnp.float32)
 
 
 def _column(row: jax.Array) -> jax.Array:
@@ -101,7 +65,7 @@ def _place(shape: Shape, query: Any, key: Any, query_ids: Any, key_ids: Any) -> 
 
 def _scores(shape: Shape, query: jax.Array, key: jax.Array, place: Place) -> jax.Array:
     """Scaled scores float32 [q, k]; those of a query and a key that may not meet are ``MASKED_SCORE``."""
-    scores = _product(query, key, (1, 1)) * shape.head_size**-0.5
+    scores = product(query, key, (1, 1)) * shape.head_size**-0.5
     if place.ids is not None:
         scores = jnp.where(place.ids[0] == place.ids[1], scores, MASKED_SCORE)
     if shape.window is not None:
@@ -116,11 +80,11 @@ class _Tile:
     def __init__(self, shape: Shape, first: Any, second: Any, first_head: Any):
         self.shape = shape
         self.keys = first[pl.program_id(0)], second[pl.program_id(0)]
-        self.head = first_head[0] + pl.program_id(1) * shape.tile
+        self.head = first_head[0] + pl.program_id(1) * tile_of(shape)
 
     def __iter__(self):
         D = self.shape.head_size
-        return ((number, slice(number * D, (number + 1) * D)) for number in range(self.shape.tile))
+        return ((number, slice(number * D, (number + 1) * D)) for number in range(tile_of(self.shape)))
 
     def keep(self, number: int, place: Place) -> jax.Array | None:
         """The mask of a head's probabilities, whose elements are numbered as [N, Sq, S]."""
@@ -144,7 +108,7 @@ def _whole_forward(shape: Shape, first, second, first_head, query_ids, key_ids, 
         weights = jnp.exp(scores - jnp.maximum(scores.max(axis=1, keepdims=True), LEAST_MAXIMUM))
         total = weights.sum(axis=1, keepdims=True)
         weights = tile.drop(weights, tile.keep(number, place)).astype(value.dtype)
-        mixed = _product(weights, value[0, :, lanes], (1, 0)) / jnp.where(total == 0.0, 1.0, total)
+        mixed = product(weights, value[0, :, lanes], (1, 0)) / jnp.where(total == 0.0, 1.0, total)
         out[0, :, lanes] = mixed.astype(out.dtype)
 
 
@@ -159,12 +123,12 @@ def _whole_backward(
         total = probs.sum(axis=1, keepdims=True)
         probs = probs / jnp.where(total == 0.0, 1.0, total)
         keep, d_mixed = tile.keep(number, place), d_out[0, :, lanes]
-        d_value[0, :, lanes] = _product(tile.drop(probs, keep).astype(value.dtype), d_mixed, (0, 0)).astype(value.dtype)
-        d_probs = tile.drop(_product(d_mixed, value[0, :, lanes], (1, 1)), keep)
+        d_value[0, :, lanes] = product(tile.drop(probs, keep).astype(value.dtype), d_mixed, (0, 0)).astype(value.dtype)
+        d_probs = tile.drop(product(d_mixed, value[0, :, lanes], (1, 1)), keep)
         d_scores = probs * (d_probs - (probs * d_probs).sum(axis=1, keepdims=True)) * shape.head_size**-0.5
         d_scores = d_scores.astype(query.dtype)
-        d_query[0, :, lanes] = _product(d_scores, key[0, :, lanes], (1, 0)).astype(query.dtype)
-        d_key[0, :, lanes] = _product(d_scores, query[0, :, lanes], (0, 0)).astype(query.dtype)
+        d_query[0, :, lanes] = product(d_scores, key[0, :, lanes], (1, 0)).astype(query.dtype)
+        d_key[0, :, lanes] = product(d_scores, query[0, :, lanes], (0, 0)).astype(query.dtype)
 
 
 # Rows block by block
@@ -207,11 +171,11 @@ def _block_forward(shape: Shape, first, second, first_head, *refs):
             summed = total[number, :, :1] * shrink + weights.sum(axis=1, keepdims=True)
             total[number] = jnp.broadcast_to(summed, total.shape[1:])
             weights = tile.drop(weights, tile.keep(number, place)).astype(value.dtype)
-            mixed[:, lanes] = mixed[:, lanes] * shrink + _product(weights, value[0, :, lanes], (1, 0))
+            mixed[:, lanes] = mixed[:, lanes] * shrink + product(weights, value[0, :, lanes], (1, 0))
 
     @pl.when(k == pl.num_programs(3) - 1)
     def finish():
-        for number in range(shape.tile):
+        for number in range(tile_of(shape)):
             lanes = slice(number * shape.head_size, (number + 1) * shape.head_size)
             summed = total[number, :, :1]
             summed = jnp.where(summed == 0.0, 1.0, summed)
@@ -258,11 +222,11 @@ def _block_backward(shape: Shape, first, second, first_head, *refs):
             scores = _scores(shape, query[0, :, lanes], key[0, :, lanes], place)
             probs = jnp.exp(scores - _column(log_total[0, number]))
             keep, d_mixed = tile.keep(number, place), d_out[0, :, lanes]
-            of_value[:, lanes] += _product(tile.drop(probs, keep).astype(value.dtype), d_mixed, (0, 0))
-            d_probs = tile.drop(_product(d_mixed, value[0, :, lanes], (1, 1)), keep)
+            of_value[:, lanes] += product(tile.drop(probs, keep).astype(value.dtype), d_mixed, (0, 0))
+            d_probs = tile.drop(product(d_mixed, value[0, :, lanes], (1, 1)), keep)
             d_scores = (probs * (d_probs - _column(delta[0, number])) * shape.head_size**-0.5).astype(query.dtype)
-            of_query[rows, lanes] += _product(d_scores, key[0, :, lanes], (1, 0))
-            of_key[:, lanes] += _product(d_scores, query[0, :, lanes], (0, 0))
+            of_query[rows, lanes] += product(d_scores, key[0, :, lanes], (1, 0))
+            of_key[:, lanes] += product(d_scores, query[0, :, lanes], (0, 0))
 
     @pl.when(q == pl.num_programs(3) - 1)
     def finish():
@@ -334,12 +298,6 @@ def _block_size(length: int) -> int:
     return next(size for size in BLOCK_SIZES if length % size == 0)
 
 
-def _block_ranges(ids: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """The least and the greatest id of every block, int32 [B, blocks]."""
-    blocks = ids.reshape(ids.shape[0], -1, size)
-    return blocks.min(axis=2), blocks.max(axis=2)
-
-
 def is_whole(inputs: Inputs) -> bool:
     """Whether rows are computed in one piece."""
     return max(inputs.query.shape[1], inputs.key.shape[1]) <= WHOLE_ROW
@@ -350,18 +308,18 @@ def _prepared(shape: Shape, inputs: Inputs, backward: bool):
     B, Sq, S = inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1]
     scalars = (*inputs.keys, inputs.first_head)
     if is_whole(inputs):
-        specs, grid = Grid((Sq, S)), (B, shape.heads // shape.tile)
+        specs, grid = Grid((Sq, S)), (B, shape.heads // tile_of(shape))
     else:
         size = _block_size(Sq), _block_size(S)
         specs = Grid(size, *((3, 2) if backward else (2, 3)))
         blocks = (Sq // size[0], S // size[1])
-        grid = (B, shape.heads // shape.tile, *(blocks[::-1] if backward else blocks))
-        scalars += (*_block_ranges(inputs.ids[0], size[0]), *_block_ranges(inputs.ids[1], size[1]))
+        grid = (B, shape.heads // tile_of(shape), *(blocks[::-1] if backward else blocks))
+        scalars += (*block_ranges(inputs.ids[0], size[0]), *block_ranges(inputs.ids[1], size[1]))
     arrays = [
         *zip(inputs.ids, specs.ids(), strict=True),
-        (inputs.query, specs.queries(shape.lanes)),
-        (inputs.key, specs.keys(shape.lanes)),
-        (inputs.value, specs.keys(shape.lanes)),
+        (inputs.query, specs.queries(lanes_of(shape))),
+        (inputs.key, specs.keys(lanes_of(shape))),
+        (inputs.value, specs.keys(lanes_of(shape))),
     ]
     return grid, specs, scalars, arrays
 
@@ -369,13 +327,13 @@ def _prepared(shape: Shape, inputs: Inputs, backward: bool):
 def forward(shape: Shape, inputs: Inputs) -> tuple[jax.Array, Any]:
     """(output [B, Sq, N D], what the backward pass wants of it)."""
     grid, specs, scalars, arrays = _prepared(shape, inputs, backward=False)
-    out = (inputs.query, specs.queries(shape.lanes))
+    out = (inputs.query, specs.queries(lanes_of(shape)))
     if is_whole(inputs):
         return _call(shape, _whole_forward, grid, scalars, arrays, [out])[0], None
     B, Sq = inputs.query.shape[:2]
-    log_total = jax.ShapeDtypeStruct((B, shape.heads, 1, Sq), jnp.float32), specs.a_query(shape.tile)
+    log_total = jax.ShapeDtypeStruct((B, shape.heads, 1, Sq), jnp.float32), specs.a_query(tile_of(shape))
     rows = specs.sizes[0]
-    scratch = ((shape.tile, rows, LANES), (shape.tile, rows, LANES), (rows, shape.lanes))
+    scratch = ((tile_of(shape), rows, LANES), (tile_of(shape), rows, LANES), (rows, lanes_of(shape)))
     result, log_total = _call(shape, _block_forward, grid, scalars, arrays, [out, log_total], scratch)
     return result, (result, log_total)
 
@@ -383,17 +341,17 @@ def forward(shape: Shape, inputs: Inputs) -> tuple[jax.Array, Any]:
 def backward(shape: Shape, inputs: Inputs, kept_of_forward: Any, d_out: jax.Array) -> list[jax.Array]:
     """The gradients of query, key and value."""
     grid, specs, scalars, arrays = _prepared(shape, inputs, backward=True)
-    arrays.append((d_out, specs.queries(shape.lanes)))
-    of_keys = [(inputs.key, specs.keys(shape.lanes)), (inputs.value, specs.keys(shape.lanes))]
+    arrays.append((d_out, specs.queries(lanes_of(shape))))
+    of_keys = [(inputs.key, specs.keys(lanes_of(shape))), (inputs.value, specs.keys(lanes_of(shape)))]
     if is_whole(inputs):
-        outputs = [(inputs.query, specs.queries(shape.lanes)), *of_keys]
+        outputs = [(inputs.query, specs.queries(lanes_of(shape))), *of_keys]
         return _call(shape, _whole_backward, grid, scalars, arrays, outputs)
     out, log_total = kept_of_forward
     B, Sq = out.shape[:2]
     products = (out.astype(jnp.float32) * d_out.astype(jnp.float32)).reshape(B, Sq, shape.heads, shape.head_size)
     delta = products.sum(axis=3).transpose(0, 2, 1)[:, :, None]
-    arrays += [(log_total, specs.a_query(shape.tile)), (delta, specs.a_query(shape.tile))]
+    arrays += [(log_total, specs.a_query(tile_of(shape))), (delta, specs.a_query(tile_of(shape)))]
     # The gradient of the queries gathers over all key blocks, so a whole row of it stays on the chip.
-    of_queries = inputs.query, pl.BlockSpec((1, Sq, shape.lanes), lambda *i: (i[0], 0, i[1]))
-    scratch = ((Sq, shape.lanes), (specs.sizes[1], shape.lanes), (specs.sizes[1], shape.lanes))
+    of_queries = inputs.query, pl.BlockSpec((1, Sq, lanes_of(shape)), lambda *i: (i[0], 0, i[1]))
+    scratch = ((Sq, lanes_of(shape)), (specs.sizes[1], lanes_of(shape)), (specs.sizes[1], lanes_of(shape)))
     return _call(shape, _block_backward, grid, scalars, arrays, [of_queries, *of_keys], scratch)
