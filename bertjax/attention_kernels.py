@@ -21,7 +21,11 @@ class Kernel:
 
 
 # The fastest first. Measured on CPUs: explicit 47 ms, dot_product 74 ms.
-KERNELS = {"explicit": Kernel(window=True, dropout=True), "dot_product": Kernel()}
+KERNELS = {
+    "fused": Kernel(window=True, dropout=True, backends=("tpu", "gpu")),
+    "explicit": Kernel(window=True, dropout=True),
+    "dot_product": Kernel(),
+}
 
 
 _DROPOUT = "dropout on attention probabilities"

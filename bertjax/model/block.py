@@ -11,6 +11,7 @@ from bertjax.errors import ConfigError
 from bertjax.model.attention import Attend, SegmentIds
 from bertjax.model.attention.explicit import probabilities
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
+from bertjax.model.lean import activated_project
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
 from bertjax.model.parameters import Maker
 from bertjax.model.precision import Precision
@@ -110,7 +111,8 @@ class MLP(nnx.Module):
     def __call__(self, x: jax.Array, run: Pass, site: jax.Array | int) -> jax.Array:
         pre, config = self.spec.norm == "pre", self.config
         y = self.intermediate(self.layer_norm(x) if pre else x, run.precision)
-        y = self.output(ACTIVATIONS[config.hidden_act](y), run.precision)
+        activation, output = ACTIVATIONS[config.hidden_act], self.output
+        y = activated_project(activation, run.precision, y, output.kernel[...], output.bias[...])
         y = drop(y, dropout_at(site, config.hidden_dropout_prob, run.dropout_seed))
         return x + y if pre else self.layer_norm(x + y)
 

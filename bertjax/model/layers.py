@@ -1,9 +1,9 @@
 """The two layers that everything else is made of: an affine map and a layer norm."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
+from bertjax.model.lean import layer_norm
 from bertjax.model.parameters import ONES, ZEROS, Init, Maker
 from bertjax.model.precision import Precision
 
@@ -35,9 +35,4 @@ class LayerNorm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        wide = x.astype(jnp.float32)
-        mean = wide.mean(-1, keepdims=True)
-        centred = wide - mean
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        scale, bias = (p[...].reshape((1,) * (x.ndim - 1) + (-1,)) for p in (self.scale, self.bias))
-        return (centred * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(x.dtype)
+        return layer_norm(self.eps, x, self.scale[...], self.bias[...])
