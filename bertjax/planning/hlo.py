@@ -149,7 +149,7 @@ def read_program(text: str) -> Program:
     """The program in ``compiled.as_text()``."""
     computations, entry, name, instructions = {}, "", "", []
     for line in text.split("\n"):
-        if line.startswith("}") and name:
+        if line == "}" and name:  # a kernel's metadata may have a line that begins with one
             computations[name] = Computation(name, tuple(instructions))
             name = ""
         elif name:

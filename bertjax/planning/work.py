@@ -15,6 +15,7 @@ _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"),
     *("while", "call", "conditional", "async-start", "async-update", "opt-barrier"),
 )
+_FREE_CALLS = ("AllocateBuffer", "ConcatBitcast")
 _SLICES = ("dynamic-slice", "slice", "gather")
 _VIEWS = ("bitcast", "reshape", "transpose", "copy", "convert")
 # Bytes that one device of a group of n sends for a payload of one byte, by the ring or its equivalent.
@@ -84,7 +85,7 @@ def main_memory_bytes(program: Program, fast_spaces: frozenset[int] = frozenset(
 
 
 def _moved(program: Program, where: Computation, i: Instruction, fast: frozenset[int]) -> float:
-    if i.opcode in _FREE or i.opcode.endswith("-done"):
+    if i.opcode in _FREE or i.opcode.endswith("-done") or i.attribute("custom_call_target").strip('"') in _FREE_CALLS:
         return 0.0
     size = lambda shapes: sum(s.bytes for s in shapes if s.space not in fast)
     operands = where.operand_shapes(i)
@@ -92,6 +93,9 @@ def _moved(program: Program, where: Computation, i: Instruction, fast: frozenset
         return 2.0 * size(i.shapes)
     if i.opcode == "dynamic-update-slice":
         return 2.0 * size(operands[1])
+    if i.opcode == "slice-start":  # its result: the operand, the slice, a flag
+        taken = i.shapes[-2]
+        return size([taken]) + (taken.bytes if i.shapes[0].space not in fast else 0)
     if i.opcode.endswith("-start"):  # its result repeats the operand
         return sum(size(shapes) for shapes in operands) + (size(i.shapes[:1]) if i.opcode == "copy-start" else 0)
     if i.opcode != "fusion":
@@ -99,7 +103,7 @@ def _moved(program: Program, where: Computation, i: Instruction, fast: frozenset
     inner = program.computations[i.called[0]]
     written, in_place = _written(inner, i, fast)
     return written + sum(
-        _read(inner, number, shapes, fast) for number, shapes in enumerate(operands) if number not in in_place
+        _read(program, inner, number, shapes, fast) for number, shapes in enumerate(operands) if number not in in_place
     )
 
 
@@ -122,7 +126,9 @@ def _written(inner: Computation, i: Instruction, fast: frozenset[int]) -> tuple[
     return total, in_place
 
 
-def _read(inner: Computation, number: int, shapes: tuple[Shape, ...], fast: frozenset[int]) -> float:
+def _read(
+    program: Program, inner: Computation, number: int, shapes: tuple[Shape, ...], fast: frozenset[int]
+) -> float:
     """Bytes that a fusion reads of an operand: only the slices where it takes nothing else of it."""
     whole = sum(s.bytes for s in shapes if s.space not in fast)
     parameter = next((p for p in inner.instructions if p.opcode == "parameter" and p.arguments == str(number)), None)
@@ -136,6 +142,10 @@ def _read(inner: Computation, number: int, shapes: tuple[Shape, ...], fast: froz
                 waiting.append(user)
             elif user.opcode in _SLICES and user.operands[0] == current.name:
                 taken += user.shapes[0].bytes
+            elif user.opcode == "fusion":
+                nested = program.computations[user.called[0]]
+                places = [place for place, name in enumerate(user.operands) if name == current.name]
+                taken += sum(_read(program, nested, place, shapes, frozenset()) for place in places)
             else:
                 return float(whole)
     return min(taken, float(whole))
