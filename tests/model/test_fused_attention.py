@@ -1,0 +1,127 @@
+"""The fused kernels, in Pallas's interpreter, against ``explicit``: outputs, gradients, dropout, leakage."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertjax.model.attention import SegmentIds, fused, fused_gpu, fused_tpu, kernel
+from bertjax.model.dropout import DropoutSeed, dropout_at
+from bertjax.model.precision import FLOAT32, precision_named
+
+B = 2
+# (Sq, S, N, D): whole rows, rows that are padded, fewer queries, and rows of several blocks.
+SIZES = ((16, 16, 1, 32), (100, 100, 2, 64), (1, 130, 4, 32), (256, 256, 2, 64), (384, 384, 3, 32))
+BLOCKS_FROM = 200  # positions; shorter rows are computed in one piece
+BACKENDS = {"tpu": fused_tpu, "gpu": fused_gpu}
+
+
+@pytest.fixture(params=BACKENDS, autouse=True, scope="module")
+def backend(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "_kernels", lambda: BACKENDS[request.param])
+        patch.setattr(fused_tpu, "WHOLE_ROW", BLOCKS_FROM)
+        patch.setattr(fused_tpu, "BLOCK_SIZES", (128,))
+        results.cache_clear()
+        yield request.param
+        results.cache_clear()
+
+
+@functools.cache
+def results(name, window, rate, segments=True):
+    """``(query, key, value, query ids, key ids, row numbers, cotangent) -> (output, three gradients)``, compiled."""
+
+    @jax.jit
+    def run(query, key, value, query_ids, key_ids, rows, cotangent):
+        dropout = dropout_at(4, rate, DropoutSeed(jnp.uint32(1), jnp.uint32(2), rows))
+        ids = SegmentIds(query_ids, key_ids) if segments else None
+        out, back = jax.vjp(lambda *x: kernel(name, FLOAT32)(*x, ids, window, dropout), query, key, value)
+        return out, *back(cotangent)
+
+    return run
+
+
+def inputs(size, seed, layout):
+    """Random arrays of a size; ``layout`` cuts the row into examples, and what is left is padding."""
+    Sq, S, N, D = size
+    random = np.random.default_rng(seed)
+    query, key, value, cotangent = (random.normal(size=(B, n, N, D)).astype(np.float32) for n in (Sq, S, S, Sq))
+    ids = np.zeros((B, S), np.int32)
+    for row in ids:
+        ends = np.sort(random.integers(1, S + 1, layout))
+        for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True), start=1):
+            row[start:end] = number
+    return query, key, value, ids[:, :Sq], ids, random.integers(0, 2**32, B, np.uint32), cotangent
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    size=st.sampled_from(SIZES),
+    seed=st.integers(0, 2**32 - 1),
+    layout=st.integers(1, 5),
+    window=st.sampled_from((None, 6, 64)),
+    rate=st.sampled_from((0.0, 0.1)),
+    segments=st.booleans(),
+)
+def test_random_layouts_give_what_explicit_gives(size, seed, layout, window, rate, segments):
+    arrays = inputs(size, seed, layout)
+    plain, fast = (results(name, window, rate, segments)(*arrays) for name in ("explicit", "fused"))
+    np.testing.assert_allclose(fast[0], plain[0], rtol=0, atol=2e-6)
+    for got, wanted in zip(fast[1:], plain[1:], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+
+
+def test_the_dropout_mask_is_that_of_explicit_to_the_bit():
+    S = 256
+    query, value = (
+        np.zeros((B, S, 2, S), np.float32),
+        np.broadcast_to(np.eye(S, dtype=np.float32)[:, None], (B, S, 2, S)),
+    )
+    rows = jnp.arange(B, dtype=jnp.uint32)
+    plain, fast = (
+        results(name, None, 0.3)(query, query, value, *np.ones((2, B, S), np.int32), rows, value)[0]
+        for name in ("explicit", "fused")
+    )
+    np.testing.assert_array_equal(np.asarray(plain) != 0, np.asarray(fast) != 0)
+    assert 0.25 < np.mean(np.asarray(fast) == 0) < 0.35
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_crosses_examples_and_repeats_are_equal_to_the_bit(size):
+    arrays = inputs(size, 0, 3)
+    query_ids, key_ids = arrays[3], arrays[4]
+    chosen = query_ids == query_ids[:, :1]  # the example of the first query of each row
+    cotangent = arrays[6] * chosen[:, :, None, None]
+    run = results("fused", None, 0.1)
+    first = run(*arrays[:6], cotangent)
+    others = key_ids != query_ids[:, :1]
+    for gradient in first[2:]:
+        assert np.all(np.asarray(gradient)[others] == 0)
+        assert np.any(np.asarray(gradient)[~others] != 0)
+    for _ in range(100 if size == SIZES[0] else 2):
+        for got, wanted in zip(run(*arrays[:6], cotangent), first, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_query_that_sees_no_key_gets_zeros_and_gives_no_gradient():
+    query, key, value, query_ids, key_ids, rows, cotangent = inputs((256, 256, 2, 64), 0, 2)
+    query_ids = np.where(np.arange(256) == 7, 99, query_ids)
+    out, *gradients = results("fused", 6, 0.0)(query, key, value, query_ids, key_ids, rows, cotangent)
+    assert np.all(np.asarray(out)[:, 7] == 0) and np.all(np.asarray(gradients[0])[:, 7] == 0)
+    assert all(np.isfinite(x).all() for x in (out, *gradients))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precisions_stay_near_float32(precision):
+    query, key, value, _, ids, rows, _ = inputs((256, 256, 2, 64), 0, 3)
+    lower = precision_named(precision, "tpu")
+    dropout = dropout_at(4, 0.1, DropoutSeed(jnp.uint32(1), jnp.uint32(2), rows))
+    of = lambda name, precision: kernel(name, precision)(query, key, value, SegmentIds(ids, ids), 64, dropout)
+    exact = np.asarray(of("explicit", FLOAT32))
+    error = lambda name: np.abs(np.asarray(of(name, lower), np.float32) - exact).max()
+    assert of("fused", lower).dtype == lower.activations
+    assert error("fused") < max(1.5 * error("explicit"), 2e-3)
