@@ -19,7 +19,7 @@ from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.precision import precision_named
-from bertjax.parallel.sharding import batch_sharding, divided_lookup, shardings_of, tree_shardings
+from bertjax.parallel.sharding import batch_sharding, divided_attention, divided_lookup, shardings_of, tree_shardings
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
         "backend": backend,
         "precision": precision_named(precision, backend),
         "lookup": divided_lookup(mesh),
+        "divided": divided_attention(mesh),
         "constrain": pin(batch_sharding(mesh)),
         "replicate": pin(NamedSharding(mesh, PartitionSpec())),
     }

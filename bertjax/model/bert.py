@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx, struct
 from jax.core import Tracer
 
+from bertjax.attention_kernels import KERNELS
 from bertjax.config import ModelConfig
 from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
 from bertjax.model.block import Block, BlockSpec, Pass, bert
@@ -61,7 +62,7 @@ class Bert(nnx.Module):
     heads: names in ``model.heads.HEADS``. precision: dtypes of the computation. spec: what the layers are made of; by
     default those of 2018. attend: an attention function (``model.attention``); by default that of the kernel which the
     config names for ``backend``, by default that of jax. lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
-    constrain: applied to activations [B, S, H] between layers. replicate: brings a small divided parameter to every
+    divided: makes a kernel run on each device's own rows and heads. constrain: applied to activations [B, S, H] between layers. replicate: brings a small divided parameter to every
     device before its use.
     """
 
@@ -76,13 +77,18 @@ class Bert(nnx.Module):
         attend: Attend | None = None,
         backend: str | None = None,
         lookup: Callable[[jax.Array, jax.Array], jax.Array] = lambda table, ids: jnp.take(table, ids, axis=0),
+        divided: Callable[[Attend], Attend] = lambda attend: attend,
         constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
         replicate: Callable[[jax.Array], jax.Array] = lambda x: x,
     ):
         self.config, self.precision, self.heads = config, precision, tuple(heads)
         self.spec = spec = spec or bert(config)
         windowed = any(window is not None for window in spec.windows)
-        self.attend = attend or kernel(kernel_name(config, precision, windowed, backend), precision)
+        if attend is None:
+            name = kernel_name(config, precision, windowed, backend)
+            attend = kernel(name, precision, backend)
+            attend = divided(attend) if KERNELS[name].per_device else attend
+        self.attend = attend
         self.lookup, self.constrain, self.replicate = lookup, constrain, replicate
         make = Maker(axis_sizes(config), config.initializer_range, rngs)
         self.embeddings = Embeddings(config, spec, make)

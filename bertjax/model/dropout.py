@@ -25,10 +25,14 @@ class DropoutSeed:
 
 
 class Dropout(NamedTuple):
-    """Dropout at one place of the model: its rate, and the keys of its masks, two uint32 [B]."""
+    """Dropout at one place of the model: its rate, and the keys of its masks, two uint32 [B].
+
+    first_head: number of the first head where an attention kernel has only some of them.
+    """
 
     rate: float
     keys: tuple[jax.Array, jax.Array]
+    first_head: jax.Array | int = 0
 
 
 def dropout_at(site: jax.Array | int, rate: float, seed: DropoutSeed | None) -> Dropout | None:

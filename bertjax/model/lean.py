@@ -43,9 +43,7 @@ def _layer_norm_backward(eps, residuals, cotangent):
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-def activated_project(
-    activation, precision: Precision, x: jax.Array, kernel: jax.Array, bias: jax.Array
-) -> jax.Array:
+def activated_project(activation, precision: Precision, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """activation(x) [..., I] times kernel [I, O] plus bias [O] -> [..., O]; of the activation only x is kept."""
     flat = _activated_product(activation, precision, x.reshape(-1, x.shape[-1]), kernel)
     flat = flat + jnp.broadcast_to(bias[None, :], flat.shape).astype(precision.activations)

@@ -122,6 +122,31 @@ def gathered(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: np.asarray(x if x.is_fully_addressable else replicate(x)), tree)
 
 
+def divided_attention(mesh: Mesh):
+    """``divided(attend)``: an attention function that each device calls on its own rows and heads.
+
+    For kernels that the compiler cannot divide. attend: as in ``bertjax.model.attention``, on [B, S, N, D].
+    """
+    if mesh.size == 1:
+        return lambda attend: attend
+    of_heads, of_rows = PartitionSpec(*BATCH_SPEC, None, "tensor", None), BATCH_SPEC
+
+    def divided(attend):
+        def on_mesh(query, key, value, segments, window, dropout):
+            def on_device(query, key, value, segments, keys):
+                first_head = jax.lax.axis_index("tensor") * query.shape[2]
+                own = dropout and dropout._replace(keys=keys, first_head=first_head)
+                return attend(query, key, value, segments, window, own)
+
+            specs = (of_heads, of_heads, of_heads, of_rows, of_rows)
+            run = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=of_heads, check_vma=False)
+            return run(query, key, value, segments, dropout and dropout.keys)
+
+        return on_mesh
+
+    return divided
+
+
 def divided_lookup(mesh: Mesh):
     """``lookup(table [V, H], ids int [B, S]) -> [B, S, H]`` for a table divided over tensor (V) and fsdp (H).
 

@@ -126,9 +126,7 @@ def _written(inner: Computation, i: Instruction, fast: frozenset[int]) -> tuple[
     return total, in_place
 
 
-def _read(
-    program: Program, inner: Computation, number: int, shapes: tuple[Shape, ...], fast: frozenset[int]
-) -> float:
+def _read(program: Program, inner: Computation, number: int, shapes: tuple[Shape, ...], fast: frozenset[int]) -> float:
     """Bytes that a fusion reads of an operand: only the slices where it takes nothing else of it."""
     whole = sum(s.bytes for s in shapes if s.space not in fast)
     parameter = next((p for p in inner.instructions if p.opcode == "parameter" and p.arguments == str(number)), None)

@@ -23,7 +23,7 @@ BACKENDS = {"tpu": fused_tpu, "gpu": fused_gpu}
 @pytest.fixture(params=BACKENDS, autouse=True, scope="module")
 def backend(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_kernels", lambda: BACKENDS[request.param])
+        patch.setattr(fused, "_kernels", lambda shape: BACKENDS[request.param])
         patch.setattr(fused_tpu, "WHOLE_ROW", BLOCKS_FROM)
         patch.setattr(fused_tpu, "BLOCK_SIZES", (128,))
         results.cache_clear()

@@ -1,7 +1,7 @@
 """The attention contract. Each kernel is a file here with a function ``attend``, and a row in
 ``bertjax.attention_kernels``, which says what it supports.
 
-``attend(query, key, value, segments, window, dropout, *, precision)``: query [B, Sq, N, D], key and value [B, S, N, D]
+``attend(query, key, value, segments, window, dropout, *, precision, backend)``: query [B, Sq, N, D], key and value [B, S, N, D]
 -> [B, Sq, N, D] in ``precision.activations``. The Sq queries are the first positions of the row. segments: None, all
 see all. window: a query sees keys at most window // 2 places away, on either side; None, all of them. dropout: the rate
 and the keys of the mask on the probabilities, whose elements are numbered as [N, Sq, S] (``model.dropout``).
@@ -58,6 +58,7 @@ def kernel_name(config: ModelConfig, precision: Precision, window: bool = False,
 
 
 @functools.cache  # equal calls give the same object, so that models alike share compiled programs
-def kernel(name: str, precision: Precision) -> Attend:
-    """The function of a kernel."""
-    return functools.partial(importlib.import_module(f"{__name__}.{name}").attend, precision=precision)
+def kernel(name: str, precision: Precision, backend: str | None = None) -> Attend:
+    """The function of a kernel on a backend; by default that of jax."""
+    attend = importlib.import_module(f"{__name__}.{name}").attend
+    return functools.partial(attend, precision=precision, backend=backend or jax.default_backend())

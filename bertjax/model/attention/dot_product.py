@@ -9,7 +9,15 @@ from bertjax.model.precision import Precision
 
 
 def attend(
-    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
+    query,
+    key,
+    value,
+    segments: SegmentIds | None,
+    window: int | None,
+    dropout: Dropout | None,
+    *,
+    precision: Precision,
+    backend: str,
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     if window is not None or dropout is not None:

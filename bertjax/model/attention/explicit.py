@@ -22,7 +22,15 @@ def probabilities(query, key, segments: SegmentIds | None, window: int | None, p
 
 
 def attend(
-    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
+    query,
+    key,
+    value,
+    segments: SegmentIds | None,
+    window: int | None,
+    dropout: Dropout | None,
+    *,
+    precision: Precision,
+    backend: str,
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))  # [B, N, S, D]

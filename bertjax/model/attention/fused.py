@@ -21,7 +21,15 @@ _NO_QUERY, _NO_KEY = -1, -2
 
 
 def attend(
-    query, key, value, segments: SegmentIds | None, window: int | None, dropout: Dropout | None, *, precision: Precision
+    query,
+    key,
+    value,
+    segments: SegmentIds | None,
+    window: int | None,
+    dropout: Dropout | None,
+    *,
+    precision: Precision,
+    backend: str,
 ) -> jax.Array:
     """See ``bertjax.model.attention``."""
     (B, Sq, N, D), S = query.shape, key.shape[1]
@@ -34,13 +42,13 @@ def attend(
         segments=segments is not None or bool(padded),
         window=window,
         rate=dropout.rate if dropout else 0.0,
-        interpret=jax.default_backend() == "cpu",
+        backend=backend,
     )
     ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
     flat = lambda x: _padded(x.astype(precision.operands).reshape(B, x.shape[1], N * D))
     inputs = Inputs(
         keys=dropout.keys if dropout else (jnp.zeros(B, jnp.uint32),) * 2,
-        first_head=jnp.zeros(1, jnp.int32),
+        first_head=jnp.asarray(dropout.first_head if dropout else 0, jnp.int32).reshape(1),
         ids=(_padded(ids.query, _NO_QUERY)[:, None], _padded(ids.key, _NO_KEY)[:, None]),
         query=flat(query),
         key=flat(key),
@@ -55,23 +63,23 @@ def _padded(x: jax.Array, value: int = 0) -> jax.Array:
     return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=value) if more else x
 
 
-def _kernels():
-    return fused_gpu if jax.default_backend() == "gpu" else fused_tpu
+def _kernels(shape: Shape):
+    return fused_gpu if shape.backend == "gpu" else fused_tpu
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _fused(shape: Shape, inputs: Inputs) -> jax.Array:
-    return _kernels().forward(shape, inputs)[0]
+    return _kernels(shape).forward(shape, inputs)[0]
 
 
 def _forward(shape, inputs):
-    out, rest = _kernels().forward(shape, inputs)
+    out, rest = _kernels(shape).forward(shape, inputs)
     return out, (inputs, rest)
 
 
 def _backward(shape, residuals, d_out):
     inputs, rest = residuals
-    d_query, d_key, d_value = _kernels().backward(shape, inputs, rest, d_out)
+    d_query, d_key, d_value = _kernels(shape).backward(shape, inputs, rest, d_out)
     none = jax.tree.map(lambda x: None, inputs)
     return (none._replace(query=d_query, key=d_key, value=d_value),)
 

@@ -20,7 +20,11 @@ class Shape(NamedTuple):
     segments: bool
     window: int | None
     rate: float  # of dropout; 0: none
-    interpret: bool
+    backend: str  # where it runs; on a "cpu" in the interpreter of Pallas
+
+    @property
+    def interpret(self) -> bool:
+        return self.backend == "cpu"
 
 
 class Inputs(NamedTuple):
