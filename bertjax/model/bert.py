@@ -62,8 +62,8 @@ class Bert(nnx.Module):
     heads: names in ``model.heads.HEADS``. precision: dtypes of the computation. spec: what the layers are made of; by
     default those of 2018. attend: an attention function (``model.attention``); by default that of the kernel which the
     config names for ``backend``, by default that of jax. lookup: ``(table [V, H], ids [B, S]) -> [B, S, H]``.
-    divided: makes a kernel run on each device's own rows and heads. constrain: applied to activations [B, S, H] between layers. replicate: brings a small divided parameter to every
-    device before its use.
+    divided: makes a kernel run on each device's own rows and heads. constrain: applied to activations [B, S, H] between
+    layers. replicate: brings a small divided parameter to every device before its use.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from bertjax.errors import ConfigError
 from bertjax.model.attention import Attend, SegmentIds
 from bertjax.model.attention.explicit import probabilities
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
-from bertjax.model.lean import activated_project
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
+from bertjax.model.lean import activated_project
 from bertjax.model.parameters import Maker
 from bertjax.model.precision import Precision
 

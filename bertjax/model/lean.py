@@ -22,8 +22,13 @@ def _normalised(x: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def layer_norm(eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis of x [..., H], in float32; scale, bias [H]."""
-    return (_normalised(x, eps)[0] * scale + bias).astype(x.dtype)
+    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis of x [..., H], in float32."""
+    return (_normalised(x, eps)[0] * _wide(scale, x) + _wide(bias, x)).astype(x.dtype)
+
+
+def _wide(of_features: jax.Array, x: jax.Array) -> jax.Array:
+    """[H] -> [1, ..., H] in the rank of x."""
+    return of_features.reshape((1,) * (x.ndim - 1) + of_features.shape)
 
 
 def _layer_norm_forward(eps, x, scale, bias):
@@ -34,7 +39,7 @@ def _layer_norm_backward(eps, residuals, cotangent):
     x, scale = residuals
     normalised, inverse = _normalised(x, eps)
     wide = cotangent.astype(jnp.float32)
-    scaled = wide * scale
+    scaled = wide * _wide(scale, x)
     along = scaled.mean(-1, keepdims=True) + normalised * (scaled * normalised).mean(-1, keepdims=True)
     leading = tuple(range(x.ndim - 1))
     return ((scaled - along) * inverse).astype(x.dtype), (wide * normalised).sum(leading), wide.sum(leading)

@@ -89,6 +89,7 @@ def test_no_gradient_comes_from_outside_segment_and_window(name, window):
 
 def test_auto_takes_the_first_that_supports_what_is_asked(monkeypatch):
     rows = {"flash": Kernel(backends=("gpu",), head_multiple=8, float_types=("bfloat16",)), **KERNELS}
+    del rows["fused"]
     monkeypatch.setattr(attention_kernels, "KERNELS", rows)
     fits = {"dropout": False, "backend": "gpu", "float_type": "bfloat16", "head_size": 64}
     assert choose("auto", Demand(**fits)) == "flash"
@@ -104,7 +105,8 @@ def test_a_refusal_names_the_ways_out():
         choose("dot_product", Demand(dropout=True, window=True), "config.model.")
     assert str(refused.value) == (
         "config.model.attention = 'dot_product' has no dropout on attention probabilities and no windows; set "
-        "config.model.attention_probs_dropout_prob = 0.0 or config.model.attention = 'explicit'"
+        "config.model.attention_probs_dropout_prob = 0.0 or config.model.attention = 'fused' or "
+        "config.model.attention = 'explicit'"
     )
 
 
@@ -112,9 +114,9 @@ def test_a_kernel_is_one_file_and_one_row(monkeypatch):
     """The recipe: nothing else has to know of it."""
     calls = []
 
-    def attend(query, key, value, segments, window, dropout, *, precision):
+    def attend(query, key, value, segments, window, dropout, *, precision, backend):
         calls.append((segments is not None, window, dropout is not None))
-        return kernel("explicit", precision)(query, key, value, segments, window, dropout)
+        return kernel("explicit", precision, backend)(query, key, value, segments, window, dropout)
 
     file = types.ModuleType("bertjax.model.attention.mine")
     file.attend = attend

@@ -1,10 +1,11 @@
 """The attention contract. Each kernel is a file here with a function ``attend``, and a row in
 ``bertjax.attention_kernels``, which says what it supports.
 
-``attend(query, key, value, segments, window, dropout, *, precision, backend)``: query [B, Sq, N, D], key and value [B, S, N, D]
--> [B, Sq, N, D] in ``precision.activations``. The Sq queries are the first positions of the row. segments: None, all
-see all. window: a query sees keys at most window // 2 places away, on either side; None, all of them. dropout: the rate
-and the keys of the mask on the probabilities, whose elements are numbered as [N, Sq, S] (``model.dropout``).
+``attend(query, key, value, segments, window, dropout, *, precision, backend)``: query [B, Sq, N, D], key and value
+[B, S, N, D] -> [B, Sq, N, D] in ``precision.activations``. The Sq queries are the first positions of the row. segments:
+None, all see all. window: a query sees keys at most window // 2 places away, on either side; None, all of them.
+dropout: the rate and the keys of the mask on the probabilities, whose elements are numbered as [N, Sq, S]
+(``model.dropout``). backend: that of the devices which the program is compiled for.
 """
 
 import functools

@@ -23,7 +23,8 @@ HEAD_SIZES = (32, 64, 128)
 
 
 def _spans(shape: Shape, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-    """int32 [B, blocks, 2]: the first block of keys that a block of queries may see and one past the last; then for keys."""
+    """int32 [B, blocks, 2]: the first block of keys that a block of queries may see, and one past the last; then the
+    same for blocks of keys."""
     (least_q, most_q), (least_k, most_k) = (block_ranges(ids, BLOCK) for ids in inputs.ids)
     meets = (least_q[:, :, None] <= most_k[:, None]) & (least_k[:, None] <= most_q[:, :, None])
     if shape.window is not None:
