@@ -8,30 +8,35 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from bertjax.cli.command import fail, run_as_process, show_help
+from bertjax.compile_cache import keep_compiled_programs
 from bertjax.config import nearest
 from bertjax.errors import USAGE
 from bertjax.memory import keep_memory, share_heaps
 
 
 class Command(NamedTuple):
-    """Where the ``main`` of a command is, what it is for, and how its process is to treat memory."""
+    """Where the ``main`` of a command is, what it is for, how its process is to treat memory, and whether it compiles
+    programs for this machine."""
 
     module: str
     purpose: str
+    compiles: bool = False
     set_heaps: Callable[[], None] = lambda: None
 
 
 COMMANDS = {
-    "train": Command("bertjax.train.__main__", "pretrain a model from a config", share_heaps),
-    "finetune": Command("bertjax.finetune.__main__", "train a model for a task on labelled files", keep_memory),
+    "train": Command("bertjax.train.__main__", "pretrain a model from a config", True, share_heaps),
+    "finetune": Command("bertjax.finetune.__main__", "train a model for a task on labelled files", True, keep_memory),
     "prepare": Command("bertjax.prepare", "turn text into a tokenised corpus with its vocabulary"),
     "plan": Command("bertjax.plan", "what a run would need on machines that you do not have"),
-    "evaluate": Command("bertjax.evaluate", "score a model: held-out loss, BLiMP, text similarity, labelled files"),
+    "evaluate": Command(
+        "bertjax.evaluate", "score a model: held-out loss, BLiMP, text similarity, labelled files", True
+    ),
     "export": Command("bertjax.export", "write a checkpoint of a run as a Hugging Face folder"),
     "describe": Command("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
-    "predict": Command("bertjax.predict", "fill masks, embed, classify, tag, answer questions, compare texts"),
-    "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas"),
-    "benchmark": Command("bertjax.benchmark", "measure the data pipeline and the train step"),
+    "predict": Command("bertjax.predict", "fill masks, embed, classify, tag, answer questions, compare texts", True),
+    "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas", True),
+    "benchmark": Command("bertjax.benchmark", "measure the data pipeline and the train step", True),
 }
 
 
@@ -47,11 +52,18 @@ def main(argv: list[str] | None = None) -> int:
     return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:])
 
 
+def asks_for_help(argv: list[str]) -> bool:
+    return any(argument in ("-h", "--help", "--help=config") for argument in argv)
+
+
 def script(*before: str) -> NoReturn:
     """The process of a command: ``before`` and then the command line are its arguments."""
     argv = [*before, *sys.argv[1:]]
     if argv and argv[0] in COMMANDS:
-        COMMANDS[argv[0]].set_heaps()
+        command = COMMANDS[argv[0]]
+        command.set_heaps()
+        if command.compiles and not asks_for_help(argv):
+            keep_compiled_programs()
     run_as_process(lambda: main(argv))
 
 

@@ -25,8 +25,9 @@ from bertjax.cli.showing import note
 from bertjax.cluster.environment import ClusterMember
 from bertjax.cluster.processes import Processes, distributed_run
 from bertjax.cluster.watchdog import Heartbeat, interruptible
+from bertjax.compile_cache import forget_compiled_programs
 from bertjax.errors import ConfigError, WorkdirGone, exit_code
-from bertjax.parallel.deterministic import make_deterministic
+from bertjax.parallel.deterministic import has_gpu_plugin, make_deterministic
 from bertjax.workdir.belongings import LOCK, check_workdir
 
 RENEW_SECONDS = 5.0
@@ -60,6 +61,9 @@ def opened_workdir(
     check_workdir(workdir)  # in every process, before anything is written
     if run.deterministic:
         make_deterministic()
+    if cluster is not None and has_gpu_plugin():
+        # GPUs of several processes tune kernels together, so none may find its program in a cache that others miss.
+        forget_compiled_programs()
     with contextlib.ExitStack() as stack:
         watchdog = run.parallel.watchdog_seconds
         processes = stack.enter_context(distributed_run(cluster, bind, watchdog, workdir, on_stall))
