@@ -36,7 +36,9 @@ COMMANDS = {
     "describe": Command("bertjax.describe", "what a model folder, a checkpoint or a workdir holds"),
     "predict": Command("bertjax.predict", "fill masks, embed, classify, tag, answer questions, compare texts", True),
     "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas", True),
-    "benchmark": Command("bertjax.benchmark", "measure the data pipeline and the train step", True),
+    "benchmark": Command(
+        "bertjax.benchmark", "measure the train step, the data pipeline and the attention kernels", True
+    ),
 }
 
 

@@ -78,7 +78,11 @@ CASES = [
     *rule(under("inference"), *only("inference", "interop", "model", "tasks", "text", "cli", *GROUND)),
     *rule(under("evaluation"), "bertjax.train", "bertjax.finetune", "bertjax.planning", "bertjax.cluster"),
     *rule(under("planning"), "bertjax.text", "bertjax.interop", "bertjax.inference"),
-    *rule(lambda path: path.name != "plan.py" and "planning" not in path.parts, "bertjax.planning"),
+    *rule(
+        lambda path: path.name != "plan.py" and not {"planning", "benchmarking"} & set(path.parts), "bertjax.planning"
+    ),
+    *rule(lambda path: path.name != "benchmark.py" and "benchmarking" not in path.parts, "bertjax.benchmarking"),
+    *rule(named("benchmarking/registry.py"), *only("benchmarking"), *JAX),
     # The page is made from files alone.
     *rule(under("reporting"), *only("reporting", "unfinished"), *JAX),
     *rule(under("train"), "bertjax.finetune"),
