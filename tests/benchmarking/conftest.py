@@ -21,7 +21,8 @@ def config_file(corpus_file, tmp_path):
         "    config.model.update(vocab_size=500, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,\n"
         "                        intermediate_size=64, max_position_embeddings=64)\n"
         f"    config.data.corpus = {str(corpus_file)!r}\n"
-        "    config.phases.phase1 = phase(sequence_length=32, batch_size=8, steps=3, learning_rate=1e-3, warmup_steps=1)\n"
+        "    config.phases.phase1 = phase(sequence_length=32, batch_size=8, steps=3, warmup_steps=1)\n"
+        "    config.phases.phase1.learning_rate = 1e-3\n"
         "    config.phases.phase2 = phase(sequence_length=64, batch_size=4, steps=3)\n"
         "    return config\n"
     )
