@@ -119,6 +119,11 @@ def analyse(lowered: Any, platform: str, devices: int, quick: bool = False) -> A
             raise
         number, unit = next((n, u) for n, u in (needed.groups()[:2], needed.groups()[2:]) if n)
         return Analysis(int(float(number) * _UNITS[unit]))
+    return read_compiled(compiled, platform, devices)
+
+
+def read_compiled(compiled: Any, platform: str, devices: int) -> Analysis:
+    """What a compiled program says of itself. devices: number that it runs on."""
     memory = compiled.memory_analysis()
     program = read_program(compiled.as_text())
     return Analysis(
