@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 _BITS = re.compile(r"[a-z]+(\d+)")
@@ -13,6 +13,7 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _CALLED = re.compile(r"(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_SOURCE = re.compile(r'op_name="([^"]*)"')
 _TRIPS = re.compile(r'"?known_trip_count"?:?\s*=?\{"?n"?:"?(\d+)"?\}')
 
 
@@ -53,6 +54,12 @@ class Instruction:
         return self.attributes[match.end() :][: _end(self.attributes[match.end() :])] if match else ""
 
     @property
+    def source(self) -> str:
+        """The ``op_name`` of its metadata: the functions and the primitive that it was traced from."""
+        found = _SOURCE.search(self.attributes)
+        return found[1] if found else ""
+
+    @property
     def called(self) -> tuple[str, ...]:
         """Names of the computations that it runs (a loop's condition is not among them)."""
         branches = _BRANCHES.search(self.attributes)
@@ -86,6 +93,24 @@ class Computation:
     def operand_shapes(self, instruction: Instruction) -> list[tuple[Shape, ...]]:
         return [self.by_name[name].shapes if name in self.by_name else () for name in instruction.operands]
 
+    def synchronous(self, instruction: Instruction) -> Instruction:
+        """The first half of an asynchronous pair as the plain operation; anything else as it is.
+
+        A ``copy-start`` yields (copy, original, context), an ``all-reduce-start`` the sums, and every other one its
+        operands, its results, and scalars as context.
+        """
+        base, _, half = instruction.opcode.rpartition("-")
+        if half != "start" or base == "async":  # what async-start runs is a computation of its own
+            return instruction
+        results = instruction.shapes
+        if base == "copy":
+            results = results[:1]
+        elif base != "all-reduce":
+            results = results[sum(map(len, self.operand_shapes(instruction))) :]
+            while len(results) > 1 and results[-1].dims == () and results[-1].dtype in ("s32", "u32"):
+                results = results[:-1]
+        return replace(instruction, opcode=base, shapes=results)
+
 
 @dataclass(frozen=True)
 class Program:
@@ -98,14 +123,23 @@ class Program:
         self, name: str = "", times: float = 1.0, fused: bool = False
     ) -> Iterator[tuple[Computation, Instruction, float, bool]]:
         """Every instruction that runs, from the computation ``name`` or the entry on: (where it stands, itself, times a
-        step, whether inside a fusion)."""
+        step, whether inside a fusion). Of a conditional's branches only the one that does the most is taken."""
         computation = self.computations[name or self.entry]
         for instruction in computation.instructions:
             yield computation, instruction, times, fused
-            if instruction.opcode in _RUNS:
-                trips = self.trips(computation, instruction) if instruction.opcode == "while" else 1
-                for called in instruction.called:
-                    yield from self.walk(called, times * trips, fused or instruction.opcode == "fusion")
+            opcode = instruction.opcode.removesuffix("-start")
+            if opcode in _RUNS:
+                trips = self.trips(computation, instruction) if opcode == "while" else 1
+                called = instruction.called
+                if opcode == "conditional":
+                    called = (max(called, key=self._written),)
+                for name in called:
+                    yield from self.walk(name, times * trips, fused or opcode == "fusion")
+
+    def _written(self, name: str) -> float:
+        """Bytes of all results in a computation: tells the branch that does the work from the one that skips it."""
+        parts = (times * sum(s.bytes for s in i.shapes) for _, i, times, _ in self.walk(name) if i.opcode not in NAMES)
+        return sum(parts)
 
     def trips(self, where: Computation, loop: Instruction) -> int:
         """Times that a loop runs: as the compiler wrote it, else from its counter's start, step and constant bound.
@@ -142,21 +176,25 @@ def _sum(computation: Computation, name: str) -> int:
 
 
 # What runs the computations it names; reductions and comparators of other instructions do not count as separate work.
-_RUNS = ("while", "fusion", "call", "conditional", "async-start")
+_RUNS = ("while", "fusion", "call", "conditional", "async")
+# What only names data that is there already.
+NAMES = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "opt-barrier")
 
 
 def read_program(text: str) -> Program:
     """The program in ``compiled.as_text()``."""
-    computations, entry, name, instructions = {}, "", "", []
+    computations, entry, name, lines = {}, "", "", []
     for line in text.split("\n"):
-        if line == "}" and name:  # a kernel's metadata may have a line that begins with one
-            computations[name] = Computation(name, tuple(instructions))
+        if line == "}" and name:
+            computations[name] = Computation(name, tuple(map(read_instruction, lines)))
             name = ""
         elif name:
             if _INSTRUCTION.match(line):
-                instructions.append(read_instruction(line))
+                lines.append(line)
+            elif lines:  # a kernel's metadata takes several lines, which may begin with a bracket
+                lines[-1] += line
         elif match := _COMPUTATION.match(line):
-            name, instructions = match[2], []
+            name, lines = match[2], []
             entry = name if match[1] else entry
     return Program(computations, entry)
 

@@ -139,7 +139,7 @@ def read_compiled(compiled: Any, platform: str, devices: int) -> Analysis:
 
 
 # Raise it when an analysis holds something else, or is computed differently.
-FORMAT = 2
+FORMAT = 3
 _COMPILERS = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin", "jax-cuda12-plugin")
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
