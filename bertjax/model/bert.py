@@ -18,7 +18,7 @@ from bertjax.model.block import Block, BlockSpec, Pass, bert
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings
 from bertjax.model.encoder import Encoder
-from bertjax.model.heads import HEADS, PRETRAINING_HEADS, Encoded, Pooler
+from bertjax.model.heads import HEADS, PRETRAINING_HEADS, Encoded, Pooler, VocabularyProjection
 from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.precision import FLOAT32, Precision
 
@@ -30,7 +30,8 @@ class BertOutput:
     sequence_output [B, S, H]: the last layer's output. pooled_output [B, H], or [B, E, H] where ``cls_positions``
     were given. logits: those of the heads of pretraining, each also by its own name, None if the model does not have
     the head: nsp_logits [B, 2] or [B, E, 2]; mlm_logits [B, S, vocab_size], or with ``masked_lm_positions`` [B, P,
-    padded V] with the ids beyond ``vocab_size`` at -1e30. On request (else None): hidden_states [L+1, B, S, H], the
+    padded V] with the ids beyond ``vocab_size`` at -1e30. projections: what logits over the vocabulary are made of, by
+    the same names; losses read these. On request (else None): hidden_states [L+1, B, S, H], the
     embeddings and every layer's output; attentions float32 [L, B, N, S, S], the probabilities before dropout. All
     float32 unless the model's precision is another.
     """
@@ -38,6 +39,7 @@ class BertOutput:
     sequence_output: jax.Array
     pooled_output: jax.Array
     logits: dict[str, jax.Array] = field(default_factory=dict)
+    projections: dict[str, VocabularyProjection] = field(default_factory=dict)
     hidden_states: jax.Array | None = None
     attentions: jax.Array | None = None
 
@@ -189,8 +191,11 @@ class Bert(nnx.Module):
         pooled = self.pooler(at_cls, self.precision)
         masked = None if masked_lm_positions is None else _take_positions(x, masked_lm_positions)
         encoded = Encoded(x, masked, pooled, self.embeddings.word_embeddings[...])
-        logits = {HEADS[name].logits: getattr(self, name)(encoded, self.precision) for name in self.heads}
-        return BertOutput(x, pooled, logits, **records)
+        found = {HEADS[name].logits: getattr(self, name)(encoded, self.precision) for name in self.heads}
+        projections = {name: value for name, value in found.items() if isinstance(value, VocabularyProjection)}
+        # A compiled program that takes the loss from the projection never computes these logits.
+        logits = found | {name: projection.logits() for name, projection in projections.items()}
+        return BertOutput(x, pooled, logits, projections, **records)
 
     def on_batch(self, batch: Mapping[str, Any], dropout_seed: DropoutSeed | None = None) -> BertOutput:
         """The outputs on a training batch (``bertjax.batch``): logits at its masked positions and [CLS] positions.

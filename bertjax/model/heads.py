@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, struct
 
 from bertjax.config import ModelConfig
 from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
@@ -26,6 +26,27 @@ class Encoded(NamedTuple):
     masked: jax.Array | None
     pooled: jax.Array
     word_embeddings: jax.Array
+
+
+@struct.dataclass
+class VocabularyProjection:
+    """What logits over the vocabulary are made of, so that a loss can do without all of them at once.
+
+    features [..., H]; table [padded V, H]; bias float32 [padded V], with ``PADDING_LOGIT`` where an id is no token.
+    num_ids: of how many ids ``logits`` tells.
+    """
+
+    features: jax.Array
+    table: jax.Array
+    bias: jax.Array
+    num_ids: int = struct.field(pytree_node=False)
+    precision: Precision = struct.field(pytree_node=False)
+
+    def logits(self) -> jax.Array:
+        """float32 [..., num_ids]"""
+        features = self.features.reshape(-1, self.features.shape[-1])
+        flat = self.precision.product("th,vh->tv", features, self.table, result=jnp.float32) + self.bias[None]
+        return flat.reshape(*self.features.shape[:-1], -1)[..., : self.num_ids]
 
 
 class Pooler(nnx.Module):
@@ -48,15 +69,16 @@ class MLMHead(nnx.Module):
         self.bias = make(("vocab",), ZEROS, decay=False, bert=f"{at}.bias")
         self.config = config
 
-    def __call__(self, encoded: Encoded, precision: Precision) -> jax.Array:
-        """Logits float32: at the masked positions [B, P, padded V]; without them everywhere, [B, S, vocab_size]."""
-        x = encoded.sequence if encoded.masked is None else encoded.masked
+    def __call__(self, encoded: Encoded, precision: Precision) -> VocabularyProjection:
+        """At the masked positions, features [B, P, H] and logits for the padded V; without them everywhere, [B, S, H]
+        and for the vocabulary."""
+        x, num_ids = encoded.masked, self.bias.shape[0]
+        if x is None:
+            x, num_ids = encoded.sequence, self.config.vocab_size
         x = self.layer_norm(ACTIVATIONS[self.config.hidden_act](self.transform(x, precision)))
-        flat = precision.product("th,vh->tv", x.reshape(-1, x.shape[-1]), encoded.word_embeddings, result=jnp.float32)
         is_token = jnp.arange(self.bias.shape[0]) < self.config.vocab_size
-        logits = flat + jnp.where(is_token, self.bias[...], PADDING_LOGIT)[None, :]
-        logits = logits.reshape(*x.shape[:-1], -1)
-        return logits[..., : self.config.vocab_size] if encoded.masked is None else logits
+        bias = jnp.where(is_token, self.bias[...], PADDING_LOGIT)
+        return VocabularyProjection(x, encoded.word_embeddings, bias, num_ids, precision)
 
 
 class NSPHead(nnx.Module):
@@ -72,8 +94,8 @@ class NSPHead(nnx.Module):
 
 @dataclass(frozen=True)
 class Head:
-    """title: its name in messages. make: the module, which maps (``Encoded``, precision) to logits. logits: their name
-    among the outputs of the model."""
+    """title: its name in messages. make: the module, which maps (``Encoded``, precision) to logits, or to the
+    ``VocabularyProjection`` that gives them. logits: their name among the outputs of the model."""
 
     title: str
     make: Callable[[ModelConfig, Maker], nnx.Module]

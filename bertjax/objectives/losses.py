@@ -11,17 +11,28 @@ from bertjax.batch import Batch, Objective, Values
 from bertjax.objectives import mlm_nsp
 from bertjax.objectives.objective import CrossEntropy
 from bertjax.objectives.registry import objectives
+from bertjax.objectives.vocabulary_loss import vocabulary_cross_entropy
 
 
 def weighted_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     """logits float32 [..., C], labels int [...], weights float [...] -> (sum of losses in nats, sum of hits), scalars.
     The loss of one place is logsumexp(logits) - logits[label]; a hit is a label with no logit above its own."""
     logits = logits.astype(jnp.float32)
-    at_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    # A comparison fuses into the passes of the logsumexp; a gather, and the scatter of its gradient, would be more.
+    is_label = jnp.asarray(labels)[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    at_label = jnp.where(is_label, logits, 0.0).sum(axis=-1)
     losses = jax.nn.logsumexp(logits, axis=-1) - at_label
     # The maximum is there already, for the logsumexp; argmax would be another pass over the vocabulary.
     hits = (at_label >= logits.max(axis=-1)).astype(jnp.float32)
     return jnp.sum(losses * weights), jnp.sum(hits * weights)
+
+
+def _cross_entropy(output: Any, name: str, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As ``weighted_cross_entropy``, of the outputs with this name; without their logits where it can do so."""
+    projection = getattr(output, "projections", {}).get(name)
+    if projection is not None:
+        return vocabulary_cross_entropy(projection, labels, weights)
+    return weighted_cross_entropy(getattr(output, name), labels, weights)
 
 
 def objective_of(losses: Sequence[CrossEntropy]) -> Objective:
@@ -33,7 +44,7 @@ def objective_of(losses: Sequence[CrossEntropy]) -> Objective:
     def sums(output: Any, batch: Batch) -> Values:
         found = {}
         for loss in losses:
-            of_loss = weighted_cross_entropy(getattr(output, loss.logits), batch[loss.labels], batch[loss.weights])
+            of_loss = _cross_entropy(output, loss.logits, batch[loss.labels], batch[loss.weights])
             found |= dict(zip((f"{loss.name}_loss", f"{loss.name}_hits"), of_loss, strict=True))
         return found
 

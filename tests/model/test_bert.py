@@ -151,7 +151,7 @@ def test_no_leakage_between_packed_examples(attention, head):
         encoded = Encoded(x, x[:, 12:15], pooled, model.embeddings.word_embeddings[...])
         if head == "nsp":
             return model.nsp_head(encoded, model.precision)[..., 0].sum()
-        logits = model.mlm_head(encoded, model.precision)
+        logits = model.mlm_head(encoded, model.precision).logits()
         return jax.nn.log_softmax(logits)[..., 9].sum()
 
     gradient = np.asarray(jax.grad(second_example_loss)(embedded))
