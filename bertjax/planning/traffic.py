@@ -78,7 +78,7 @@ def _fusion(program: Program, where: Computation, i: Instruction, fast: frozense
     for root, shape in zip(roots, i.shapes, strict=False):
         updated = _updated(program, inner, root)
         if shape.space not in fast:
-            written += shape.bytes if updated is None else updated[1]
+            written += shape.bytes if updated is None else min(updated[1], shape.bytes)
         if updated is not None:
             in_place.add(updated[0])
     written += sum(s.bytes for s in i.shapes[len(roots) :] if s.space not in fast)
