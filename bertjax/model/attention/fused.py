@@ -1,8 +1,8 @@
 """Fused attention with segments, two-sided windows and dropout: no [B, N, S, S] array exists outside the kernel.
 
-The dropout masks are those of ``explicit`` to the bit, so that a run may change kernels. The kernels themselves are in
-``fused_tpu``; away from a TPU they run in Pallas's interpreter, which is for tests. A query that may see no key gets
-zeros (in ``explicit``, the mean of all values).
+The dropout masks are those of ``explicit`` to the bit, so that a run may change kernels. The kernels are in
+``fused_tpu`` and ``fused_gpu``; on a CPU the former runs in Pallas's interpreter, which is for tests. A query that may
+see no key gets zeros (in ``explicit``, the mean of all values).
 """
 
 from functools import partial
@@ -15,6 +15,7 @@ from bertjax.model.attention.fused_shape import Inputs, Shape
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
+HEAD_SIZES = (32, 64, 128)  # that the kernels compute; others are padded with zeros to the next
 _MULTIPLE = 128  # padded rows are multiples of it
 # The ids of padded queries and keys: they meet nobody.
 _NO_QUERY, _NO_KEY = -1, -2
@@ -31,30 +32,41 @@ def attend(
     precision: Precision,
     backend: str,
 ) -> jax.Array:
-    """See ``bertjax.model.attention``."""
+    """See ``bertjax.model.attention``. Raises ValueError for heads above the largest size and, on a TPU, rows that its
+    memory does not hold."""
     (B, Sq, N, D), S = query.shape, key.shape[1]
+    if HEAD_SIZES[-1] < D:
+        raise ValueError(f"attention = 'fused' has no heads of size {D}; the largest is {HEAD_SIZES[-1]}")
     padded = Sq % _MULTIPLE or S % _MULTIPLE
     shape = Shape(
         queries=Sq,
         keys=S,
         heads=N,
         head_size=D,
+        width=next(size for size in HEAD_SIZES if size >= D),
         segments=segments is not None or bool(padded),
         window=window,
         rate=dropout.rate if dropout else 0.0,
         backend=backend,
     )
     ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
-    flat = lambda x: _padded(x.astype(precision.operands).reshape(B, x.shape[1], N * D))
     inputs = Inputs(
         keys=dropout.keys if dropout else (jnp.zeros(B, jnp.uint32),) * 2,
         first_head=jnp.asarray(dropout.first_head if dropout else 0, jnp.int32).reshape(1),
         ids=(_padded(ids.query, _NO_QUERY)[:, None], _padded(ids.key, _NO_KEY)[:, None]),
-        query=flat(query),
-        key=flat(key),
-        value=flat(value),
+        query=_flat(shape, query.astype(precision.operands)),
+        key=_flat(shape, key.astype(precision.operands)),
+        value=_flat(shape, value.astype(precision.operands)),
     )
-    return _fused(shape, inputs)[:, :Sq].reshape(B, Sq, N, D).astype(precision.activations)
+    out = _fused(shape, inputs)[:, :Sq].reshape(B, Sq, N, shape.width)[..., :D]
+    return out.astype(precision.activations)
+
+
+def _flat(shape: Shape, x: jax.Array) -> jax.Array:
+    """[B, S, N, D] -> [B, S, N W], each head padded to the width W."""
+    if shape.width > shape.head_size:
+        x = jnp.pad(x, [(0, 0)] * 3 + [(0, shape.width - shape.head_size)])
+    return _padded(x.reshape(*x.shape[:2], shape.heads * shape.width))
 
 
 def _padded(x: jax.Array, value: int = 0) -> jax.Array:

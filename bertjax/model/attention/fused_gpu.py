@@ -15,70 +15,56 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from bertjax.model.attention.fused_shape import LEAST_MAXIMUM, MASKED_SCORE, Inputs, Shape, block_ranges, product
-from bertjax.model.dropout import kept
-
-BLOCK = 64  # queries and keys of a block
-HEAD_SIZES = (32, 64, 128)
-
-
-def _spans(shape: Shape, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-    """int32 [B, blocks, 2]: the first block of keys that a block of queries may see, and one past the last; then the
-    same for blocks of keys."""
-    (least_q, most_q), (least_k, most_k) = (block_ranges(ids, BLOCK) for ids in inputs.ids)
-    meets = (least_q[:, :, None] <= most_k[:, None]) & (least_k[:, None] <= most_q[:, :, None])
-    if shape.window is not None:
-        q, k = jnp.arange(meets.shape[1])[:, None] * BLOCK, jnp.arange(meets.shape[2])[None] * BLOCK
-        meets &= (jnp.abs(q - k) - BLOCK + 1 <= shape.window // 2)[None]
-
-    def span(meets):
-        number = meets.shape[2]
-        any_, first, last = meets.any(axis=2), meets.argmax(axis=2), number - meets[:, :, ::-1].argmax(axis=2)
-        return jnp.where(any_[..., None], jnp.stack([first, last], axis=2), 0).astype(jnp.int32)
-
-    return span(meets), span(meets.swapaxes(1, 2))
+from bertjax.model.attention.fused_shape import (
+    LEAST_MAXIMUM,
+    Inputs,
+    Place,
+    Shape,
+    bytes_moved,
+    declared_work,
+    dropped,
+    kept_elements,
+    masked_scores,
+    product,
+    spans,
+)
 
 
-def _numbers(start: Any, axis: int) -> jax.Array:
-    return start + jax.lax.broadcasted_iota(jnp.int32, (BLOCK, BLOCK), axis)
+def block_size(inputs: Inputs) -> int:
+    """Queries and keys of a block. float32 products are not done by tensor cores, and larger blocks of them spill."""
+    return 32 if inputs.query.dtype == jnp.float32 else 64
 
 
-def _scores(shape: Shape, query, key, query_ids, key_ids, q, k) -> jax.Array:
-    """Scaled scores float32 [BLOCK, BLOCK] of the queries from q on and the keys from k on, masked."""
-    scores = product(query, key, (1, 1)) * shape.head_size**-0.5
-    if shape.segments:
-        scores = jnp.where(query_ids[:, None] == key_ids[None, :], scores, MASKED_SCORE)
-    if shape.window is not None:
-        scores = jnp.where(jnp.abs(_numbers(q, 0) - _numbers(k, 1)) <= shape.window // 2, scores, MASKED_SCORE)
-    return scores
+def _warps(shape: Shape, inputs: Inputs) -> int:
+    """What a program's accumulators fit in without spilling, as ptxas reports for sm_80 and sm_90."""
+    return 8 if shape.width >= 128 or inputs.query.dtype == jnp.float32 else 4
 
 
-def _drop(shape: Shape, keys: tuple[Any, Any], head: Any, q: Any, k: Any) -> Callable[[jax.Array], jax.Array]:
-    """What drops the elements of a block of one head's probabilities, numbered as [N, Sq, S]."""
-    if not shape.rate:
-        return lambda x: x
-    element = (head * shape.queries + _numbers(q, 0)) * shape.keys + _numbers(k, 1)
-    keep = kept(element.astype(jnp.uint32), shape.rate, *keys)
-    return lambda x: jnp.where(keep, x * (1.0 / (1.0 - shape.rate)), 0.0)
+def _place(head: Any, q: Any, k: Any, query_ids: jax.Array, key_ids: jax.Array) -> Place:
+    size = query_ids.shape[0], key_ids.shape[0]
+    return Place(head, q, k, size, (query_ids[:, None], key_ids[None, :]))
 
 
-def _forward(shape: Shape, first, second, first_head, span, query_ids, key_ids, query, key, value, out, log_total):
-    keys, head, q = (first[...], second[...]), first_head[0] + pl.program_id(1), pl.program_id(2) * BLOCK
+def _forward(
+    shape: Shape, first, second, first_head, begin, end, query_ids, key_ids, query, key, value, out, log_total
+):
+    keys, head, block = (first[...], second[...]), first_head[0] + pl.program_id(1), query.shape[0]
+    q = pl.program_id(2) * block
     of_query, ids = query[...], query_ids[...]
 
     def add(number, so_far):
         maximum, total, mixed = so_far
-        k = number * BLOCK
-        at = pl.ds(k, BLOCK)
-        scores = _scores(shape, of_query, key[at, :], ids, key_ids[at], q, k)
+        at = pl.ds(number * block, block)
+        place = _place(head, q, number * block, ids, key_ids[at])
+        scores = masked_scores(shape, of_query, key[at, :], place)
         now = jnp.maximum(maximum, scores.max(axis=1))
         weights, shrink = jnp.exp(scores - now[:, None]), jnp.exp(maximum - now)
         total = total * shrink + weights.sum(axis=1)
-        weights = _drop(shape, keys, head, q, k)(weights).astype(value.dtype)
+        weights = dropped(shape, weights, kept_elements(shape, keys, place)).astype(value.dtype)
         return now, total, mixed * shrink[:, None] + product(weights, value[at, :], (1, 0))
 
-    start = jnp.full(BLOCK, LEAST_MAXIMUM), jnp.zeros(BLOCK), jnp.zeros((BLOCK, shape.head_size))
-    maximum, total, mixed = jax.lax.fori_loop(span[0], span[1], add, start)
+    start = jnp.full(block, LEAST_MAXIMUM), jnp.zeros(block), jnp.zeros((block, shape.width))
+    maximum, total, mixed = jax.lax.fori_loop(begin[...], end[...], add, start)
     total = jnp.where(total == 0.0, 1.0, total)
     out[...] = (mixed / total[:, None]).astype(out.dtype)
     log_total[...] = maximum + jnp.log(total)
@@ -89,7 +75,8 @@ def _backward_of_queries(
     first,
     second,
     first_head,
-    span,
+    begin,
+    end,
     query_ids,
     key_ids,
     query,
@@ -100,19 +87,20 @@ def _backward_of_queries(
     delta,
     d_query,
 ):
-    keys, head, q = (first[...], second[...]), first_head[0] + pl.program_id(1), pl.program_id(2) * BLOCK
+    keys, head, block = (first[...], second[...]), first_head[0] + pl.program_id(1), query.shape[0]
+    q = pl.program_id(2) * block
     of_query, ids, d_mixed, total, mean = query[...], query_ids[...], d_out[...], log_total[...], delta[...]
 
     def add(number, so_far):
-        k = number * BLOCK
-        at = pl.ds(k, BLOCK)
+        at = pl.ds(number * block, block)
+        place = _place(head, q, number * block, ids, key_ids[at])
         of_key = key[at, :]
-        probs = jnp.exp(_scores(shape, of_query, of_key, ids, key_ids[at], q, k) - total[:, None])
-        d_probs = _drop(shape, keys, head, q, k)(product(d_mixed, value[at, :], (1, 1)))
+        probs = jnp.exp(masked_scores(shape, of_query, of_key, place) - total[:, None])
+        d_probs = dropped(shape, product(d_mixed, value[at, :], (1, 1)), kept_elements(shape, keys, place))
         d_scores = (probs * (d_probs - mean[:, None]) * shape.head_size**-0.5).astype(query.dtype)
         return so_far + product(d_scores, of_key, (1, 0))
 
-    gathered = jax.lax.fori_loop(span[0], span[1], add, jnp.zeros((BLOCK, shape.head_size)))
+    gathered = jax.lax.fori_loop(begin[...], end[...], add, jnp.zeros((block, shape.width)))
     d_query[...] = gathered.astype(d_query.dtype)
 
 
@@ -121,7 +109,8 @@ def _backward_of_keys(
     first,
     second,
     first_head,
-    span,
+    begin,
+    end,
     query_ids,
     key_ids,
     query,
@@ -133,87 +122,98 @@ def _backward_of_keys(
     d_key,
     d_value,
 ):
-    keys, head, k = (first[...], second[...]), first_head[0] + pl.program_id(1), pl.program_id(2) * BLOCK
+    keys, head, block = (first[...], second[...]), first_head[0] + pl.program_id(1), key.shape[0]
+    k = pl.program_id(2) * block
     of_key, of_value, ids = key[...], value[...], key_ids[...]
 
     def add(number, so_far):
         d_key, d_value = so_far
-        q = number * BLOCK
-        at = pl.ds(q, BLOCK)
+        at = pl.ds(number * block, block)
         of_query, d_mixed = query[at, :], d_out[at, :]
-        probs = jnp.exp(_scores(shape, of_query, of_key, query_ids[at], ids, q, k) - log_total[at][:, None])
-        drop = _drop(shape, keys, head, q, k)
-        d_value += product(drop(probs).astype(value.dtype), d_mixed, (0, 0))
-        d_probs = drop(product(d_mixed, of_value, (1, 1)))
+        place = _place(head, number * block, k, query_ids[at], ids)
+        probs = jnp.exp(masked_scores(shape, of_query, of_key, place) - log_total[at][:, None])
+        keep = kept_elements(shape, keys, place)
+        d_value += product(dropped(shape, probs, keep).astype(value.dtype), d_mixed, (0, 0))
+        d_probs = dropped(shape, product(d_mixed, of_value, (1, 1)), keep)
         d_scores = (probs * (d_probs - delta[at][:, None]) * shape.head_size**-0.5).astype(query.dtype)
         return d_key + product(d_scores, of_query, (0, 0)), d_value
 
-    start = jnp.zeros((BLOCK, shape.head_size))
-    gathered = jax.lax.fori_loop(span[0], span[1], add, (start, start))
+    start = jnp.zeros((block, shape.width))
+    gathered = jax.lax.fori_loop(begin[...], end[...], add, (start, start))
     d_key[...], d_value[...] = (x.astype(d_key.dtype) for x in gathered)
 
 
 def _call(
-    shape: Shape, kernel: Callable[..., None], inputs: Inputs, span, by_query: bool, more, outputs
+    shape: Shape,
+    inputs: Inputs,
+    kernel: Callable[..., None],
+    products: int,
+    moving: int,
+    of_queries: list[jax.Array],
+    outputs: list[jax.ShapeDtypeStruct],
 ) -> list[jax.Array]:
-    """Runs a kernel for each row, head and block of queries, or of keys.
+    """Runs a kernel for each row, head and block of queries (moving 1: over the keys) or of keys (moving 0).
 
-    more: arrays [B, Sq, N, D] or [B, N, Sq] beside the inputs. outputs: (shape and dtype, whether of the queries).
+    products: see ``declared_work``. of_queries: arrays [B, Sq, N, W] or [B, N, Sq] beside the inputs.
     """
-    heads = lambda x: x.reshape(*x.shape[:2], shape.heads, shape.head_size)
+    block = block_size(inputs)
+    heads = lambda x: x.reshape(*x.shape[:2], shape.heads, shape.width)
 
-    def spec(array, in_blocks: bool) -> pl.BlockSpec:
+    def spec(array: Any, in_blocks: bool) -> pl.BlockSpec:
+        length = lambda axis: block if in_blocks else array.shape[axis]
         if array.ndim == 4:
-            length = BLOCK if in_blocks else array.shape[1]
-            return pl.BlockSpec((None, length, None, array.shape[3]), lambda b, h, i: (b, i if in_blocks else 0, h, 0))
+            size = (None, length(1), None, array.shape[3])
+            return pl.BlockSpec(size, lambda b, h, i: (b, i if in_blocks else 0, h, 0))
         if array.ndim == 3:
-            length = BLOCK if in_blocks else array.shape[2]
-            return pl.BlockSpec((None, None, length), lambda b, h, i: (b, h, i if in_blocks else 0))
-        length = BLOCK if in_blocks else array.shape[1]
-        return pl.BlockSpec((None, length), lambda b, h, i: (b, i if in_blocks else 0))
+            return pl.BlockSpec((None, None, length(2)), lambda b, h, i: (b, h, i if in_blocks else 0))
+        return pl.BlockSpec((None, length(1)), lambda b, h, i: (b, i if in_blocks else 0))
 
+    # Each with what numbers its blocks: queries (0) or keys (1).
     query_ids, key_ids = (ids[:, 0] for ids in inputs.ids)
     arrays = [
-        *((query_ids, by_query), (key_ids, not by_query)),
-        *((heads(inputs.query), by_query), (heads(inputs.key), not by_query), (heads(inputs.value), not by_query)),
-        *((x, by_query) for x in more),
+        *((query_ids, 0), (key_ids, 1)),
+        *((heads(inputs.query), 0), (heads(inputs.key), 1), (heads(inputs.value), 1)),
+        *((x, 0) for x in of_queries),
     ]
-    scalar = pl.BlockSpec((None,), lambda b, h, i: (b,))
+    begin, end = spans(shape, inputs, (block, block), of=1 - moving)
+    a_row, a_block = pl.BlockSpec((None,), lambda b, h, i: (b,)), pl.BlockSpec((None, None), lambda b, h, i: (b, i))
+    once, again = [x for x, by in arrays if by != moving] + outputs, [x for x, by in arrays if by == moving]
+    moved = bytes_moved(shape, inputs, (block, block), once, again, moving)
     return pl.pallas_call(
         functools.partial(kernel, shape),
-        grid=(inputs.query.shape[0], shape.heads, span.shape[1]),
+        grid=(inputs.query.shape[0], shape.heads, begin.shape[1]),
         in_specs=[
-            *(scalar, scalar, pl.BlockSpec((1,), lambda b, h, i: (0,))),
-            pl.BlockSpec((None, None, 2), lambda b, h, i: (b, i, 0)),
-            *(spec(x, blocks) for x, blocks in arrays),
+            *(a_row, a_row, pl.BlockSpec((1,), lambda b, h, i: (0,)), a_block, a_block),
+            *(spec(x, by != moving) for x, by in arrays),
         ],
         out_specs=[spec(x, True) for x in outputs],
         out_shape=outputs,
         interpret=shape.interpret,
-        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
-    )(*inputs.keys, inputs.first_head, span, *(x for x, _ in arrays))
+        compiler_params=plgpu.CompilerParams(num_warps=_warps(shape, inputs), num_stages=2),
+        name=f"fused_attention{kernel.__name__}",
+        **declared_work(shape, inputs, products, (block, block), moved),
+    )(*inputs.keys, inputs.first_head, begin, end, *(x for x, _ in arrays))
 
 
 def forward(shape: Shape, inputs: Inputs) -> tuple[jax.Array, Any]:
-    """(output [B, Sq, N D], what the backward pass wants of it)."""
+    """(output [B, Sq, N W], what the backward pass wants of it)."""
     B, Sq, H = inputs.query.shape
-    spans = _spans(shape, inputs)
     outputs = [
-        jax.ShapeDtypeStruct((B, Sq, shape.heads, shape.head_size), inputs.query.dtype),
+        jax.ShapeDtypeStruct((B, Sq, shape.heads, shape.width), inputs.query.dtype),
         jax.ShapeDtypeStruct((B, shape.heads, Sq), jnp.float32),
     ]
-    out, log_total = _call(shape, _forward, inputs, spans[0], True, [], outputs)
-    return out.reshape(B, Sq, H), (out, log_total, spans)
+    out, log_total = _call(shape, inputs, _forward, 2, 1, [], outputs)
+    return out.reshape(B, Sq, H), (out, log_total)
 
 
 def backward(shape: Shape, inputs: Inputs, kept_of_forward: Any, d_out: jax.Array) -> list[jax.Array]:
     """The gradients of query, key and value."""
-    out, log_total, (key_span, query_span) = kept_of_forward
+    out, log_total = kept_of_forward
     d_out = d_out.reshape(out.shape)
     delta = (out.astype(jnp.float32) * d_out.astype(jnp.float32)).sum(axis=3).transpose(0, 2, 1)
-    more = [d_out, log_total, delta]
-    of_key = jax.ShapeDtypeStruct((*inputs.key.shape[:2], *out.shape[2:]), inputs.key.dtype)
+    of_queries = [d_out, log_total, delta]
     of_query = jax.ShapeDtypeStruct(out.shape, inputs.query.dtype)
-    (d_query,) = _call(shape, _backward_of_queries, inputs, key_span, True, more, [of_query])
-    d_key, d_value = _call(shape, _backward_of_keys, inputs, query_span, False, more, [of_key, of_key])
+    of_key = jax.ShapeDtypeStruct((*inputs.key.shape[:2], *out.shape[2:]), inputs.key.dtype)
+    (d_query,) = _call(shape, inputs, _backward_of_queries, 3, 1, of_queries, [of_query])
+    d_key, d_value = _call(shape, inputs, _backward_of_keys, 4, 0, of_queries, [of_key, of_key])
     return [x.reshape(y.shape) for x, y in zip((d_query, d_key, d_value), inputs[3:], strict=True)]

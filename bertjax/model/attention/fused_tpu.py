@@ -2,7 +2,7 @@
 
 Rows of up to ``WHOLE_ROW`` keys are computed in one piece, and the backward pass makes the probabilities again from
 query and key. Longer rows go block by block (Dao et al. 2022, arXiv 2205.14135, with the running softmax of Milakov &
-Gimelshein 2018, arXiv 1805.02867), and blocks that segments or the window leave empty are skipped.
+Gimelshein 2018, arXiv 1805.02867); blocks that segments or the window leave empty are neither computed nor read.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from bertjax.model.attention.fused_shape import Inputs, Shape, block_ranges
+from bertjax.model.attention.fused_shape import Inputs, Shape, bytes_moved, declared_work, spans
 from bertjax.model.attention.fused_tpu_programs import (
     LANES,
     block_backward,
@@ -27,119 +27,140 @@ from bertjax.model.attention.fused_tpu_programs import (
 
 WHOLE_ROW = 512  # positions; one head's float32 scores are then 1 MiB
 BLOCK_SIZES = (512, 384, 256, LANES)  # of longer rows: the first that divides the length
+# What a program may keep in the chip's vector memory. XLA's default, 16 MiB, does not hold the gradient of 8,192
+# queries in float32; v5e and v6e have 128 MiB, v5p and TPU7x 64.
+MEMORY = 48 * 2**20
 
 
-class Grid(NamedTuple):
-    """Where a program of the grid finds its blocks. q_axis, k_axis: axes that number the blocks; None: one block."""
+class Blocks(NamedTuple):
+    """Where a program of the grid finds its blocks.
+
+    moving: which of queries (0) and keys (1) the last axis of the grid runs over, the other is numbered by the axis
+    before; None: rows in one piece. The index of a moving block stays inside its span, which the last two scalars
+    give, so that a block that meets nobody is not read.
+    """
 
     sizes: tuple[int, int]
-    q_axis: int | None = None
-    k_axis: int | None = None
+    moving: int | None = None
 
-    def _at(self, axis: int | None, index: tuple[Any, ...]) -> Any:
-        return 0 if axis is None else index[axis]
+    def _at(self, which: int, index: tuple[Any, ...]) -> Any:
+        if self.moving is None:
+            return 0
+        row, fixed, moving, (begin, end) = index[0], index[2], index[3], index[-2:]
+        if which != self.moving:
+            return fixed
+        return jnp.minimum(jnp.maximum(moving, begin[row, fixed]), jnp.maximum(end[row, fixed], 1) - 1)
 
-    def queries(self, lanes: int) -> pl.BlockSpec:
-        return pl.BlockSpec((1, self.sizes[0], lanes), lambda *i: (i[0], self._at(self.q_axis, i), i[1]))
+    def heads(self, which: int, lanes: int) -> pl.BlockSpec:
+        """Of an array [B, S, N W]."""
+        return pl.BlockSpec((1, self.sizes[which], lanes), lambda *i: (i[0], self._at(which, i), i[1]))
 
-    def keys(self, lanes: int) -> pl.BlockSpec:
-        return pl.BlockSpec((1, self.sizes[1], lanes), lambda *i: (i[0], self._at(self.k_axis, i), i[1]))
-
-    def ids(self) -> list[pl.BlockSpec]:
-        return [
-            pl.BlockSpec((1, 1, self.sizes[0]), lambda *i: (i[0], 0, self._at(self.q_axis, i))),
-            pl.BlockSpec((1, 1, self.sizes[1]), lambda *i: (i[0], 0, self._at(self.k_axis, i))),
-        ]
+    def ids(self, which: int) -> pl.BlockSpec:
+        return pl.BlockSpec((1, 1, self.sizes[which]), lambda *i: (i[0], 0, self._at(which, i)))
 
     def a_query(self, tile: int) -> pl.BlockSpec:
         """One number a head and query, [B, N, 1, Sq]."""
-        return pl.BlockSpec((1, tile, 1, self.sizes[0]), lambda *i: (i[0], i[1], 0, self._at(self.q_axis, i)))
+        return pl.BlockSpec((1, tile, 1, self.sizes[0]), lambda *i: (i[0], i[1], 0, self._at(0, i)))
+
+
+class Array(NamedTuple):
+    """An operand or result: which blocks of it a program takes, and whether it is numbered by queries (0) or keys."""
+
+    value: Any
+    spec: pl.BlockSpec
+    by: int
+
+
+def _arrays(shape: Shape, blocks: Blocks, by: int, *values: Any) -> list[Array]:
+    return [Array(x, blocks.heads(by, lanes_of(shape)), by) for x in values]
 
 
 def _call(
     shape: Shape,
+    inputs: Inputs,
     kernel: Callable[..., None],
-    grid: tuple[int, ...],
-    scalars: tuple[jax.Array, ...],
-    arrays: list[tuple[jax.Array, pl.BlockSpec]],
-    outputs: list[tuple[Any, pl.BlockSpec]],
+    products: int,
+    blocks: Blocks,
+    more: list[Array],
+    outputs: list[Array],
     scratch: tuple[tuple[int, ...], ...] = (),
 ) -> list[jax.Array]:
+    """more: operands beside the inputs. products: see ``declared_work``. scratch: shapes in float32."""
+    size, whole = blocks.sizes, blocks.moving is None
+    grid = (inputs.query.shape[0], shape.heads // tile_of(shape))
+    scalars = (*inputs.keys, inputs.first_head)
+    if blocks.moving is not None:
+        number = inputs.query.shape[1] // size[0], inputs.key.shape[1] // size[1]
+        grid += (number[1 - blocks.moving], number[blocks.moving])
+        scalars += spans(shape, inputs, size, of=1 - blocks.moving)
+    operands = [
+        *(Array(ids, blocks.ids(which), which) for which, ids in enumerate(inputs.ids)),
+        *_arrays(shape, blocks, 0, inputs.query),
+        *_arrays(shape, blocks, 1, inputs.key, inputs.value),
+        *more,
+    ]
+    once = [x.value for x in operands if whole or x.by != blocks.moving] + [x.value for x in outputs]
+    again = [x.value for x in operands if not whole and x.by == blocks.moving]
+    moved = bytes_moved(shape, inputs, size, once, again, blocks.moving or 0)
     return pl.pallas_call(
         functools.partial(kernel, shape),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(scalars),
             grid=grid,
-            in_specs=[spec for _, spec in arrays],
-            out_specs=[spec for _, spec in outputs],
+            in_specs=[x.spec for x in operands],
+            out_specs=[x.spec for x in outputs],
             scratch_shapes=[pltpu.VMEM(size, jnp.float32) for size in scratch],
         ),
-        out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x, _ in outputs],
+        out_shape=[jax.ShapeDtypeStruct(x.value.shape, x.value.dtype) for x in outputs],
         interpret=shape.interpret,
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", *("arbitrary",) * (len(grid) - 2))
+            dimension_semantics=("parallel", "parallel", *("arbitrary",) * (len(grid) - 2)),
+            vmem_limit_bytes=None if whole else MEMORY,
         ),
-    )(*scalars, *(x for x, _ in arrays))
+        name=f"fused_attention_{kernel.__name__}",
+        **declared_work(shape, inputs, products, size, moved),
+    )(*scalars, *(x.value for x in operands))
 
 
 def _block_size(length: int) -> int:
     return next(size for size in BLOCK_SIZES if length % size == 0)
 
 
-def is_whole(inputs: Inputs) -> bool:
-    """Whether rows are computed in one piece."""
-    return max(inputs.query.shape[1], inputs.key.shape[1]) <= WHOLE_ROW
-
-
-def _prepared(shape: Shape, inputs: Inputs, backward: bool):
-    """(grid, block specs, scalars, arrays with their specs) that forward and backward pass share."""
-    B, Sq, S = inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1]
-    scalars = (*inputs.keys, inputs.first_head)
-    if is_whole(inputs):
-        specs, grid = Grid((Sq, S)), (B, shape.heads // tile_of(shape))
-    else:
-        size = _block_size(Sq), _block_size(S)
-        specs = Grid(size, *((3, 2) if backward else (2, 3)))
-        blocks = (Sq // size[0], S // size[1])
-        grid = (B, shape.heads // tile_of(shape), *(blocks[::-1] if backward else blocks))
-        scalars += (*block_ranges(inputs.ids[0], size[0]), *block_ranges(inputs.ids[1], size[1]))
-    arrays = [
-        *zip(inputs.ids, specs.ids(), strict=True),
-        (inputs.query, specs.queries(lanes_of(shape))),
-        (inputs.key, specs.keys(lanes_of(shape))),
-        (inputs.value, specs.keys(lanes_of(shape))),
-    ]
-    return grid, specs, scalars, arrays
+def _blocks(inputs: Inputs, moving: int) -> Blocks:
+    lengths = inputs.query.shape[1], inputs.key.shape[1]
+    if max(lengths) <= WHOLE_ROW:
+        return Blocks(lengths)
+    return Blocks((_block_size(lengths[0]), _block_size(lengths[1])), moving)
 
 
 def forward(shape: Shape, inputs: Inputs) -> tuple[jax.Array, Any]:
-    """(output [B, Sq, N D], what the backward pass wants of it)."""
-    grid, specs, scalars, arrays = _prepared(shape, inputs, backward=False)
-    out = (inputs.query, specs.queries(lanes_of(shape)))
-    if is_whole(inputs):
-        return _call(shape, whole_forward, grid, scalars, arrays, [out])[0], None
-    B, Sq = inputs.query.shape[:2]
-    log_total = jax.ShapeDtypeStruct((B, shape.heads, 1, Sq), jnp.float32), specs.a_query(tile_of(shape))
-    rows = specs.sizes[0]
-    scratch = ((tile_of(shape), rows, LANES), (tile_of(shape), rows, LANES), (rows, lanes_of(shape)))
-    result, log_total = _call(shape, block_forward, grid, scalars, arrays, [out, log_total], scratch)
+    """(output [B, Sq, N W], what the backward pass wants of it)."""
+    blocks = _blocks(inputs, moving=1)
+    out = _arrays(shape, blocks, 0, inputs.query)
+    if blocks.moving is None:
+        return _call(shape, inputs, whole_forward, 2, blocks, [], out)[0], None
+    (B, Sq), tile, rows = inputs.query.shape[:2], tile_of(shape), blocks.sizes[0]
+    log_total = Array(jax.ShapeDtypeStruct((B, shape.heads, 1, Sq), jnp.float32), blocks.a_query(tile), 0)
+    scratch = ((tile, rows, LANES), (tile, rows, LANES), (rows, lanes_of(shape)))
+    result, log_total = _call(shape, inputs, block_forward, 2, blocks, [], [*out, log_total], scratch)
     return result, (result, log_total)
 
 
 def backward(shape: Shape, inputs: Inputs, kept_of_forward: Any, d_out: jax.Array) -> list[jax.Array]:
     """The gradients of query, key and value."""
-    grid, specs, scalars, arrays = _prepared(shape, inputs, backward=True)
-    arrays.append((d_out, specs.queries(lanes_of(shape))))
-    of_keys = [(inputs.key, specs.keys(lanes_of(shape))), (inputs.value, specs.keys(lanes_of(shape)))]
-    if is_whole(inputs):
-        outputs = [(inputs.query, specs.queries(lanes_of(shape))), *of_keys]
-        return _call(shape, whole_backward, grid, scalars, arrays, outputs)
+    blocks = _blocks(inputs, moving=0)
+    of_keys = _arrays(shape, blocks, 1, inputs.key, inputs.value)
+    d_outs = _arrays(shape, blocks, 0, d_out)
+    if blocks.moving is None:
+        outputs = [*_arrays(shape, blocks, 0, inputs.query), *of_keys]
+        return _call(shape, inputs, whole_backward, 5, blocks, d_outs, outputs)
     out, log_total = kept_of_forward
-    B, Sq = out.shape[:2]
-    products = (out.astype(jnp.float32) * d_out.astype(jnp.float32)).reshape(B, Sq, shape.heads, shape.head_size)
+    (B, Sq), tile, lanes = out.shape[:2], tile_of(shape), lanes_of(shape)
+    products = (out.astype(jnp.float32) * d_out.astype(jnp.float32)).reshape(B, Sq, shape.heads, shape.width)
     delta = products.sum(axis=3).transpose(0, 2, 1)[:, :, None]
-    arrays += [(log_total, specs.a_query(tile_of(shape))), (delta, specs.a_query(tile_of(shape)))]
-    # The gradient of the queries gathers over all key blocks, so a whole row of it stays on the chip.
-    of_queries = inputs.query, pl.BlockSpec((1, Sq, lanes_of(shape)), lambda *i: (i[0], 0, i[1]))
-    scratch = ((Sq, lanes_of(shape)), (specs.sizes[1], lanes_of(shape)), (specs.sizes[1], lanes_of(shape)))
-    return _call(shape, block_backward, grid, scalars, arrays, [of_queries, *of_keys], scratch)
+    more = [*d_outs, *(Array(x, blocks.a_query(tile), 0) for x in (log_total, delta))]
+    # The gradient of the queries gathers over all blocks of keys, so a whole row of it stays on the chip.
+    of_queries = Array(inputs.query, pl.BlockSpec((1, Sq, lanes), lambda *i: (i[0], 0, i[1])), 0)
+    scratch = ((blocks.sizes[1], lanes), (blocks.sizes[1], lanes))
+    scratch += () if inputs.query.dtype == jnp.float32 else ((Sq, lanes),)
+    return _call(shape, inputs, block_backward, 5, blocks, more, [of_queries, *of_keys], scratch)
