@@ -36,7 +36,7 @@ SIZES = (
 )
 WINDOWS = (None, 2, 6, 64, 1000)
 BLOCKS_FROM = 200  # positions; shorter rows are computed in one piece on a TPU
-LAYOUTS = int(os.environ.get("BERTJAX_LAYOUTS", "15"))
+LAYOUTS = int(os.environ.get("BERTJAX_LAYOUTS", "10"))
 BACKENDS = {"tpu": fused_tpu, "gpu": fused_gpu}
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from bertjax.attention_kernels import Demand, choose
 from bertjax.config import ModelConfig
+from bertjax.errors import ConfigError
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
@@ -54,12 +55,17 @@ def kernel_name(config: ModelConfig, precision: Precision, window: bool = False,
         backend=backend or jax.default_backend(),
         float_type=str(precision.operands),
         head_size=config.hidden_size // config.num_attention_heads,
+        length=config.max_position_embeddings,
     )
     return choose(config.attention, demand)
 
 
 @functools.cache  # equal calls give the same object, so that models alike share compiled programs
 def kernel(name: str, precision: Precision, backend: str | None = None) -> Attend:
-    """The function of a kernel on a backend; by default that of jax."""
-    attend = importlib.import_module(f"{__name__}.{name}").attend
+    """The function of a kernel on a backend; by default that of jax. Raises ConfigError where an installed package
+    lacks what the kernel is made of."""
+    try:
+        attend = importlib.import_module(f"{__name__}.{name}").attend
+    except ImportError as missing:
+        raise ConfigError(f"attention = {name!r} does not run with the installed packages: {missing}") from missing
     return functools.partial(attend, precision=precision, backend=backend or jax.default_backend())
