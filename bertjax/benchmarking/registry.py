@@ -40,14 +40,26 @@ _SECONDS: Options = {"seconds": (10.0, "how long each phase is measured")}
 BENCHMARKS = {
     "train": Benchmark(
         "train_step",
-        "the whole step as a run does it, batches made and moved included: real tokens a second, MFU, padding, seconds "
-        "to compile",
-        _SECONDS,
+        "the train step as a run does it: real tokens a second with the real feed and with one repeated batch, MFU, "
+        "FLOPs and bytes of the compiled program, the roofline, the rate of plain products, memory, seconds to compile",
+        {**_SECONDS, "profile": (None, "folder for a trace of some steps, for TensorBoard and Perfetto")},
     ),
     "data": Benchmark(
         "data_pipeline",
         "the host's part in one thread: real tokens a second, padding, seek, nanoseconds a token by stage",
         _SECONDS,
+    ),
+    "attention": Benchmark(
+        "attention_speed",
+        "every attention kernel that runs here beside explicit, with and without dropout, in the shapes of the config, "
+        "rows packed: seconds forward and with backward, memory, the largest differences of outputs and gradients; and "
+        "why the others cannot run. It needs no corpus",
+        {
+            **_SECONDS,
+            "kernels": ("", "a,b,...: these alone; on a CPU also kernels for others, in Pallas's interpreter"),
+            "rows": (0, "rows of a call; 0: as many as a device holds in the run, at most 8 on a CPU"),
+            "window": (0, "also with a window of so many places, two-sided; 0: none"),
+        },
     ),
 }
 
@@ -59,8 +71,14 @@ def help_text(head: str) -> str:
         parts += _entry(f"  {name}", benchmark.about)
         for option, (default, about) in benchmark.options.items():
             switch = isinstance(default, bool)
-            value = "" if switch else {int: "=N", float: "=N"}.get(type(default), f"={option.upper()}")
-            shown = "" if switch or default == "" else f" (default {default:g})" if value == "=N" else f" ({default})"
+            value = (
+                ""
+                if switch
+                else {int: "=N", float: "=N"}.get(
+                    type(default), "=DIR" if option == "profile" else f"={option.upper()}"
+                )
+            )
+            shown = f" (default {default})" if default and not switch else ""
             parts += _entry(f"    --{option}{value}", about + shown)
         parts.append("")
     return "\n".join(parts).rstrip()

@@ -1,74 +1,175 @@
-"""The benchmark train: the train step of every phase as a run does it, batches made and moved included."""
+"""The benchmark train: the train step of every phase as a run does it, beside what its program and the device allow."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from bertjax.benchmarking.compile_times import compiled
+from bertjax.benchmarking.layer_products import product_rate
 from bertjax.benchmarking.opened_run import opened_run, seconds_of
-from bertjax.cluster.watchdog import Heartbeat
+from bertjax.benchmarking.step_times import Steps, fed_and_repeated, take_steps
+from bertjax.benchmarking.trace import STEPS, trace_folder, write_trace
 from bertjax.config import RunConfig
 from bertjax.data.corpus.arrays import PreparedCorpus
-from bertjax.engine.fit import updates
 from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import throughput
+from bertjax.model.precision import precision_named
 from bertjax.objectives.registry import phase_settings
-from bertjax.parallel.devices import peak_flops
+from bertjax.parallel.devices import GIB, chip_of, peak_flops
 from bertjax.parallel.mesh import make_mesh
+from bertjax.planning.programs import Analysis, read_compiled, split_of
+from bertjax.planning.runs import step_time
 from bertjax.train.corpus_position import CorpusPosition
 from bertjax.train.pretraining import training_batches
-from bertjax.train.pretraining_job import accumulation_steps, cost_of_step, make_job
+from bertjax.train.pretraining_job import cost_of_step, make_job
+
+PRODUCTS_SHARE = 0.1  # of a phase's time, for the plain products
 
 
 def measure(run: RunConfig, options: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    seconds = seconds_of(options)
+    seconds, profile = seconds_of(options), trace_folder(options["profile"])
     run, corpus, about = opened_run(run, say)
-    return about | {"phases": [_phase(run, index, corpus, seconds) for index in range(len(run.phases))]}
-
-
-def _phase(run: RunConfig, index: int, corpus: PreparedCorpus, seconds: float) -> dict[str, Any]:
-    """The median over the steps of a phase.
-
-    Keys: phase, sequence_length, batch_size, accumulation, devices, compile_seconds, step_seconds,
-    tokens_per_second (real tokens), mfu (None where the device's peak is not known), padding_fraction, loss.
-    """
-    name, phase = list(run.phases.items())[index]
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
-    job = make_job(run, mesh)
+    device = mesh.devices.flat[0]
+    about |= {"devices": mesh.size, "device_kind": device.device_kind, "peak_flops": peak_flops(mesh)}
+    phases = [_phase(run, index, corpus, mesh, seconds, profile, say) for index in range(len(run.phases))]
+    return about | {"precision": run.precision, "phases": phases}
+
+
+def _phase(
+    run: RunConfig,
+    index: int,
+    corpus: PreparedCorpus,
+    mesh: Mesh,
+    seconds: float,
+    profile: Path | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Everything about the step of one phase; docs/speed.md says what each figure means."""
+    name, phase = list(run.phases.items())[index]
+    split, job = split_of(run, phase, mesh), make_job(run, mesh)
     here = RunPosition(job.initial_state(), CorpusPosition(phase=index))
     settings = [phase_settings(run, number) for number in range(len(run.phases))]
-    times, real_tokens = [], []
-    ended = lambda: len(times) > 4 and times[-1] - times[1] > seconds
     with training_batches(run, corpus, settings, mesh, index, here.data) as batches:
-        times.append(time.perf_counter())
-        for _, metrics in updates(here, job.train_step(phase), batches, Heartbeat(), ended):
-            jax.block_until_ready(here.state)
-            real_tokens.append(float(metrics["real_tokens"]))
-            times.append(time.perf_counter())
-    compile_seconds, *step_seconds = np.diff(times).tolist()  # the first step compiles
-    median = float(np.median(step_seconds))
-    speed = throughput(float(np.mean(real_tokens[1:])), *cost_of_step(run.model, phase), median, peak_flops(mesh))
+        batch, here.data = next(batches)
+        say(f"{name}: compiling the step ...")
+        step = compiled(job.train_step(phase), here.state, batch)
+        take_steps(here, step.program, iter([(batch, here.data)]), 0.0)  # the first one allocates
+        say(f"{name}: measuring for about {seconds:g} s, at least four steps ...")
+        fed, repeated = fed_and_repeated(here, step.program, batches, batch, seconds)
+        trace = None
+        if profile is not None:
+            take = lambda: take_steps(here, step.program, batches, 0.0).metrics
+            trace = write_trace(profile / name, take)
+    precision = precision_named(run.precision, mesh.devices.flat[0].platform)
+    products = product_rate(run.model, precision, split.rows, phase.sequence_length)(PRODUCTS_SHARE * seconds)
+    analysis = read_compiled(step.program, mesh.devices.flat[0].platform, mesh.size)
+    slots, flops_formula = cost_of_step(run.model, phase)
+    real_tokens = float(np.mean([one["real_tokens"] for one in fed.metrics]))
     return {
         "phase": name,
         "sequence_length": phase.sequence_length,
         "batch_size": phase.batch_size,
-        "accumulation": accumulation_steps(run, phase, mesh),
-        "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
-        "compile_seconds": compile_seconds,
-        "step_seconds": median,
-        **speed,
-        "loss": float(metrics["loss"]),
+        "rows_per_device": split.rows,
+        "accumulation": split.accumulation,
+        "steps": len(fed.seconds),
+        "step_seconds": fed.median,
+        "rows_per_second": phase.batch_size / fed.median,
+        **throughput(real_tokens, slots, flops_formula, fed.median, peak_flops(mesh)),
+        "repeated_batch_step_seconds": repeated.median,
+        "feed_overhead": fed.median / repeated.median - 1.0,
+        "trace_seconds": step.trace_seconds,
+        "compile_seconds": step.compile_seconds,
+        "from_compile_cache": step.from_cache,
+        "flops_formula": flops_formula,
+        **_work(analysis, mesh, fed, slots),
+        "products_flops": products * mesh.size,
+        "products_share": flops_formula / fed.median / (products * mesh.size),
+        **_memory(step.program, mesh),
+        "loss": float(fed.metrics[-1]["loss"]),
+        "trace": trace,
+    }
+
+
+def _work(analysis: Analysis, mesh: Mesh, fed: Steps, slots: int) -> dict[str, Any]:
+    """FLOPs and bytes of the compiled step, of all devices; the roofline's time, None where a device has no rates."""
+    flops, moved, chip = analysis.flops or 0.0, analysis.bytes_accessed or 0.0, chip_of(mesh.devices.flat[0])
+    (seconds, _), bound = step_time(chip, flops, moved, analysis.bytes_sent) if chip else ((None, None), None)
+    return {
+        "flops": flops * mesh.size,
+        "bytes_accessed": moved * mesh.size,
+        "bytes_per_token": moved * mesh.size / slots,
+        "roofline_seconds": seconds,
+        "roofline_bound": bound,
+        "roofline_share": None if seconds is None else seconds / fed.median,
+    }
+
+
+def _memory(program: Any, mesh: Mesh) -> dict[str, Any]:
+    """Bytes on one device: of the compiled step, and the most that this process has used, where the device tells."""
+    compiled, stats = program.memory_analysis(), mesh.local_devices[0].memory_stats() or {}
+    return {
+        "temporaries_bytes": compiled.temp_size_in_bytes,
+        "state_and_batch_bytes": compiled.argument_size_in_bytes,
+        "peak_memory_bytes": stats.get("peak_bytes_in_use"),
     }
 
 
 def lines(measured: dict[str, Any]) -> Iterator[str]:
+    count, kind, peak = measured["devices"], measured["device_kind"], measured["peak_flops"]
     for phase in measured["phases"]:
-        mfu = "not known: no peak on record for this device" if phase["mfu"] is None else f"{phase['mfu']:.1%}"
         parts = f" in {phase['accumulation']} parts" if phase["accumulation"] > 1 else ""
         yield ""
-        yield f"{phase['phase']}: {phase['batch_size']} rows of {phase['sequence_length']} tokens{parts}"
-        yield f"  {phase['tokens_per_second']:,.0f} real tokens a second on {phase['devices']}"
-        yield f"  {phase['step_seconds']:.4g} s a step; {phase['compile_seconds']:.1f} s to compile"
-        yield f"  MFU on real tokens {mfu}; padding {phase['padding_fraction']:.2%}"
+        yield (
+            f"{phase['phase']}: {phase['batch_size']:,} rows of {phase['sequence_length']:,} tokens{parts}, "
+            f"{measured['precision']}, on {count} x {kind}"
+        )
+        for name, text in _figures(phase, peak):
+            yield f"  {name:<10} {text}"
+
+
+def _figures(phase: dict[str, Any], peak: float | None) -> Iterator[tuple[str, str]]:
+    step, TERA = phase["step_seconds"], 1e12
+    yield (
+        "speed",
+        f"{phase['tokens_per_second']:,.0f} real tokens a second, {phase['rows_per_second']:,.4g} rows; "
+        f"{step:.4g} s a step, the median of {phase['steps']}; padding {phase['padding_fraction']:.2%}",
+    )
+    yield (
+        "feed",
+        f"{phase['repeated_batch_step_seconds']:.4g} s a step on one repeated batch: making and moving batches costs "
+        f"{phase['feed_overhead']:.1%}",
+    )
+    yield (
+        "work",
+        f"{phase['flops'] / TERA:.4g} TFLOP a step, {phase['flops'] / phase['flops_formula']:.2f} times the formula; "
+        f"{phase['bytes_accessed'] / 1e9:.4g} GB of memory traffic, {phase['bytes_per_token'] / 1e6:.3g} MB a token",
+    )
+    if peak is not None:
+        yield "MFU", f"{phase['mfu']:.1%} of {peak / TERA:,.0f} TFLOP/s, counting real tokens alone"
+        yield (
+            "roofline",
+            f"{phase['roofline_seconds']:.4g} s a step at data-sheet rates, set by {phase['roofline_bound']}; "
+            f"this step reaches {phase['roofline_share']:.1%} of that speed",
+        )
+    yield (
+        "products",
+        f"{phase['products_flops'] / TERA:.4g} TFLOP/s in plain products of the layers' shapes; the step reaches "
+        f"{phase['products_share']:.1%} of that rate"
+        + ("" if peak else " (the device's peak is not on record: no MFU)"),
+    )
+    gib = {name: (phase[f"{name}_bytes"] or 0) / GIB for name in ("state_and_batch", "temporaries", "peak_memory")}
+    most = f"; {gib['peak_memory']:.3g} GiB used at most" if gib["peak_memory"] else ""
+    yield (
+        "memory",
+        f"{gib['state_and_batch']:.3g} GiB a device of state and batch, {gib['temporaries']:.3g} of temporaries{most}",
+    )
+    how = "loaded from the cache of compiled programs" if phase["from_compile_cache"] else "compiled"
+    yield "compile", f"{how} in {phase['compile_seconds']:.1f} s, after {phase['trace_seconds']:.1f} s of tracing"
+    if phase["trace"]:
+        yield "trace", f"of {STEPS} steps: open {phase['trace']} at https://ui.perfetto.dev"
+        folder = Path(phase["trace"]).parents[3]
+        yield "", f"or with TensorBoard: pip install tensorboard xprof; tensorboard --logdir={folder}"

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from bertjax import benchmark
-from bertjax.benchmarking import train_step
+from bertjax.benchmarking import attention_speed, train_step
 from bertjax.parallel.mesh import make_mesh
 
 
@@ -38,7 +38,8 @@ def cache(tmp_path_factory):
 def measured(config_file, cache, monkeypatch, capsys):
     """``(argument, ...) -> (exit code, standard output, standard error)``; with one cache for all tests."""
     monkeypatch.setenv("BERTJAX_CACHE", str(cache))
-    monkeypatch.setattr(train_step, "make_mesh", lambda *sizes: make_mesh(*sizes, jax.devices()[:2]))
+    for module in (train_step, attention_speed):
+        monkeypatch.setattr(module, "make_mesh", lambda *sizes: make_mesh(*sizes, jax.devices()[:2]))
 
     def run(name, *arguments):
         code = benchmark.main([name, f"--config={config_file}", *arguments])
