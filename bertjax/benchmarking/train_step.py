@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from bertjax.benchmarking.compile_times import compiled
 from bertjax.benchmarking.layer_products import product_rate
 from bertjax.benchmarking.opened_run import opened_run, seconds_of
-from bertjax.benchmarking.step_times import Steps, fed_and_repeated, take_steps
+from bertjax.benchmarking.program_work import program_work
+from bertjax.benchmarking.step_times import fed_and_repeated, take_steps
 from bertjax.benchmarking.trace import STEPS, trace_folder, write_trace
 from bertjax.config import RunConfig
 from bertjax.data.corpus.arrays import PreparedCorpus
@@ -18,10 +19,9 @@ from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import throughput
 from bertjax.model.precision import precision_named
 from bertjax.objectives.registry import phase_settings
-from bertjax.parallel.devices import GIB, chip_of, peak_flops
+from bertjax.parallel.devices import GIB, peak_flops
 from bertjax.parallel.mesh import make_mesh
-from bertjax.planning.programs import Analysis, read_compiled, split_of
-from bertjax.planning.runs import step_time
+from bertjax.planning.programs import split_of
 from bertjax.train.corpus_position import CorpusPosition
 from bertjax.train.pretraining import training_batches
 from bertjax.train.pretraining_job import cost_of_step, make_job
@@ -66,7 +66,7 @@ def _phase(
             trace = write_trace(profile / name, take)
     precision = precision_named(run.precision, mesh.devices.flat[0].platform)
     products = product_rate(run.model, precision, split.rows, phase.sequence_length)(PRODUCTS_SHARE * seconds)
-    analysis = read_compiled(step.program, mesh.devices.flat[0].platform, mesh.size)
+    work = program_work(step.program, mesh)
     slots, flops_formula = cost_of_step(run.model, phase)
     real_tokens = float(np.mean([one["real_tokens"] for one in fed.metrics]))
     return {
@@ -85,26 +85,14 @@ def _phase(
         "compile_seconds": step.compile_seconds,
         "from_compile_cache": step.from_cache,
         "flops_formula": flops_formula,
-        **_work(analysis, mesh, fed, slots),
+        **work,
+        "bytes_per_token": work["bytes_accessed"] / slots,
+        "roofline_share": work["roofline_seconds"] and work["roofline_seconds"] / fed.median,
         "products_flops": products * mesh.size,
         "products_share": flops_formula / fed.median / (products * mesh.size),
         **_memory(step.program, mesh),
         "loss": float(fed.metrics[-1]["loss"]),
         "trace": trace,
-    }
-
-
-def _work(analysis: Analysis, mesh: Mesh, fed: Steps, slots: int) -> dict[str, Any]:
-    """FLOPs and bytes of the compiled step, of all devices; the roofline's time, None where a device has no rates."""
-    flops, moved, chip = analysis.flops or 0.0, analysis.bytes_accessed or 0.0, chip_of(mesh.devices.flat[0])
-    (seconds, _), bound = step_time(chip, flops, moved, analysis.bytes_sent) if chip else ((None, None), None)
-    return {
-        "flops": flops * mesh.size,
-        "bytes_accessed": moved * mesh.size,
-        "bytes_per_token": moved * mesh.size / slots,
-        "roofline_seconds": seconds,
-        "roofline_bound": bound,
-        "roofline_share": None if seconds is None else seconds / fed.median,
     }
 
 
@@ -152,8 +140,9 @@ def _figures(phase: dict[str, Any], peak: float | None) -> Iterator[tuple[str, s
         yield "MFU", f"{phase['mfu']:.1%} of {peak / TERA:,.0f} TFLOP/s, counting real tokens alone"
         yield (
             "roofline",
-            f"{phase['roofline_seconds']:.4g} s a step at data-sheet rates, set by {phase['roofline_bound']}; "
-            f"this step reaches {phase['roofline_share']:.1%} of that speed",
+            f"{phase['roofline_seconds']:.4g} s a step if every operation ran at data-sheet rates, "
+            f"{phase['memory_bound_share']:.0%} of it bound by memory; this step reaches {phase['roofline_share']:.1%} "
+            f"of that speed",
         )
     yield (
         "products",
