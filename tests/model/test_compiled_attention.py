@@ -26,7 +26,7 @@ ROWS = 2
 # (length, window)
 ROWS_AND_WINDOWS = ((128, None), (512, None), (512, 128), (1024, None), (1024, 128), (8192, None), (8192, 128))
 # (heads, their size): BERT's, larger ones, an odd share of a tensor-parallel model, and sizes that are padded.
-HEADS = ((12, 64), (4, 128), (3, 64), (5, 32), (4, 48))
+HEADS = ((12, 64), (6, 128), (3, 64), (5, 32), (4, 48))
 SMALL = ("v5e:2x2", 128, None, "bfloat16", 12, 64)
 TPUS, GPUS = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2"), ("h200:1", "a100:1")
 _BERT = ((12, 64),)
