@@ -40,6 +40,7 @@ class Case:
             backend=backend,
             float_type=str(precision.operands),
             head_size=self.head_size,
+            length=self.length,
         )
 
 
