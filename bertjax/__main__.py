@@ -37,7 +37,9 @@ COMMANDS = {
     "predict": Command("bertjax.predict", "fill masks, embed, classify, tag, answer questions, compare texts", True),
     "walkthrough": Command("bertjax.walkthrough", "every step of BERT on one sentence, with the formulas", True),
     "benchmark": Command(
-        "bertjax.benchmark", "measure the train step, the data pipeline and the attention kernels", True
+        "bertjax.benchmark",
+        "measure the train step, compiled or run, the data pipeline and the attention kernels",
+        True,
     ),
 }
 

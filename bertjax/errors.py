@@ -54,6 +54,12 @@ class Diverged(Exception):
     exit_code = DIVERGED
 
 
+class Regression(Exception):
+    """A measured figure is worse than the one it is held against."""
+
+    exit_code = DIVERGED
+
+
 class Lost(Exception):
     """Another process is missing; the same command, started again on all of them, goes on."""
 

@@ -21,6 +21,7 @@ Options = Mapping[str, tuple[Any, str]]
 
 _WIDTH = 118
 _INDENT = 20
+_VALUES = {"profile": "=DIR", "check": "=FILE", "topology": "=NAME", "kernels": "=NAMES"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,15 @@ BENCHMARKS = {
             "kernels": ("", "a,b,...: these alone; on a CPU also kernels for others, in Pallas's interpreter"),
             "rows": (0, "rows of a call; 0: as many as a device holds in the run, at most 8 on a CPU"),
             "window": (0, "also with a window of so many places, two-sided; 0: none"),
+        },
+    ),
+    "compiled": Benchmark(
+        "compiled_programs",
+        "what the compiled step moves on machines that need not be present, without running it: temporaries, FLOPs and "
+        "bytes a token, roofline, bytes reduced, and the operations with the most traffic. It needs no corpus",
+        {
+            "topology": ("", "machines as plan takes them, such as v5e:2x2, h200:1 or local"),
+            "check": (None, "figures that an earlier --json printed: exit code 4 where these are worse"),
         },
     ),
 }
