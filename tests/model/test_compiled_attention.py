@@ -76,3 +76,14 @@ def test_it_compiles_and_no_array_is_as_large_as_the_scores(case):
     assert "custom-call" in text
     square = rf"\[({ROWS},{heads}|{ROWS * heads}|{ROWS}),{length},{length}\]"
     assert not re.search(square, text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [None, 128])
+@pytest.mark.parametrize(
+    ("name", "topology", "length"),
+    [("splash", "v5e:2x2", 512), ("splash", "v5e:2x2", 8192), ("cudnn", "h200:1", 512)],
+)
+def test_kernels_of_other_packages_compile(name, topology, length, window):
+    """Without ``tokamax``, which asks the card that is there, not the one to compile for."""
+    assert "custom-call" in compiled(topology, length, window, "bfloat16", 12, 64, name, rate=0.0).as_text()

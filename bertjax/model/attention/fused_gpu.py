@@ -130,13 +130,14 @@ def _backward_of_keys(
         d_key, d_value = so_far
         at = pl.ds(number * block, block)
         of_query, d_mixed = query[at, :], d_out[at, :]
-        place = _place(head, number * block, k, query_ids[at], ids)
-        probs = jnp.exp(masked_scores(shape, of_query, of_key, place) - log_total[at][:, None])
+        # Keys by queries: then neither gradient needs a transposed factor.
+        place = Place(head, number * block, k, (block, block), (ids[:, None], query_ids[at][None, :]), (1, 0))
+        probs = jnp.exp(masked_scores(shape, of_key, of_query, place) - log_total[at][None, :])
         keep = kept_elements(shape, keys, place)
-        d_value += product(dropped(shape, probs, keep).astype(value.dtype), d_mixed, (0, 0))
-        d_probs = dropped(shape, product(d_mixed, of_value, (1, 1)), keep)
-        d_scores = (probs * (d_probs - delta[at][:, None]) * shape.head_size**-0.5).astype(query.dtype)
-        return d_key + product(d_scores, of_query, (0, 0)), d_value
+        d_value += product(dropped(shape, probs, keep).astype(value.dtype), d_mixed, (1, 0))
+        d_probs = dropped(shape, product(of_value, d_mixed, (1, 1)), keep)
+        d_scores = (probs * (d_probs - delta[at][None, :]) * shape.head_size**-0.5).astype(query.dtype)
+        return d_key + product(d_scores, of_query, (1, 0)), d_value
 
     start = jnp.zeros((block, shape.width))
     gathered = jax.lax.fori_loop(begin[...], end[...], add, (start, start))

@@ -48,17 +48,25 @@ class Inputs(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A block of one head's scores: its head, first query and key, size, and the ids as a column and as a row."""
+    """A block of one head's scores: its head, first query and key, size, and the ids as a column and as a row.
+
+    axes: those of the queries and of the keys; (1, 0): the block is transposed, keys by queries.
+    """
 
     head: Any
     query: Any
     key: Any
     size: tuple[int, int]
     ids: tuple[jax.Array, jax.Array]
+    axes: tuple[int, int] = (0, 1)
 
-    def numbers(self, axis: int) -> jax.Array:
-        """int32 [q, k]: the query's (axis 0) or the key's (1) position in the row."""
-        return (self.query, self.key)[axis] + jax.lax.broadcasted_iota(jnp.int32, self.size, axis)
+    def queries(self) -> jax.Array:
+        """int32 of the block's size: each element's position of the query in the row."""
+        return self.query + jax.lax.broadcasted_iota(jnp.int32, self.size, self.axes[0])
+
+    def keys(self) -> jax.Array:
+        """The same of the key."""
+        return self.key + jax.lax.broadcasted_iota(jnp.int32, self.size, self.axes[1])
 
 
 def product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
@@ -68,22 +76,23 @@ def product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
     return jax.lax.dot_general(a, b, numbers, precision=precision, preferred_element_type=jnp.float32)
 
 
-def masked_scores(shape: Shape, query: jax.Array, key: jax.Array, place: Place) -> jax.Array:
-    """Scaled scores float32 [q, k]; ``MASKED_SCORE`` where a query may not see a key."""
-    scores = product(query, key, (1, 1)) * shape.head_size**-0.5
+def masked_scores(shape: Shape, a: jax.Array, b: jax.Array, place: Place) -> jax.Array:
+    """Scaled scores float32 [a, b] of queries and keys, in the order of ``place.axes``; ``MASKED_SCORE`` where a query
+    may not see a key."""
+    scores = product(a, b, (1, 1)) * shape.head_size**-0.5
     if shape.segments:
         scores = jnp.where(place.ids[0] == place.ids[1], scores, MASKED_SCORE)
     if shape.window is not None:
-        near = jnp.abs(place.numbers(0) - place.numbers(1)) <= shape.window // 2
+        near = jnp.abs(place.queries() - place.keys()) <= shape.window // 2
         scores = jnp.where(near, scores, MASKED_SCORE)
     return scores
 
 
 def kept_elements(shape: Shape, keys: tuple[Any, Any], place: Place) -> jax.Array | None:
-    """The dropout mask [q, k] of probabilities that are numbered as [N, Sq, S]; None: all stay."""
+    """The dropout mask of a block of probabilities that are numbered as [N, Sq, S]; None: all stay."""
     if not shape.rate:
         return None
-    element = (place.head * shape.queries + place.numbers(0)) * shape.keys + place.numbers(1)
+    element = (place.head * shape.queries + place.queries()) * shape.keys + place.keys()
     return kept(element.astype(jnp.uint32), shape.rate, *keys)
 
 
