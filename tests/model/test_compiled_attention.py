@@ -36,6 +36,7 @@ CATALOGUE = [
         (TPUS, ROWS_AND_WINDOWS, ("bfloat16", "float32"), _BERT),
         (("v5e:2x2",), ((512, 128), (8192, 128)), ("bfloat16", "float32"), HEADS[1:]),
         (("v5e:2x2",), ((200, None), (16384, 128)), ("bfloat16", "float32"), _BERT),
+        (("v5p:2x2x1",), ((16384, None),), ("bfloat16", "float32"), ((7, 32), (13, 64))),
         (GPUS, ((128, None), (8192, 128)), ("bfloat16", "float32"), _BERT),
         (GPUS, ((512, None),), ("bfloat16", "float16"), HEADS[1:]),
     )

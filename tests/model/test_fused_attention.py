@@ -20,11 +20,12 @@ from bertjax.model.dropout import DropoutSeed, dropout_at
 from bertjax.model.precision import FLOAT32, precision_named
 
 B = 2
-# (Sq, S, N, D): short rows, a padded head, rows that are padded, fewer queries, an odd number of heads that does not
-# fill the lanes, large heads, and rows of several blocks.
+# (Sq, S, N, D): short rows, padded heads, more heads than fill whole tiles, padded rows, fewer queries, odd numbers of
+# heads, large heads, and rows of several blocks.
 SIZES = (
     (16, 16, 1, 32),
     (40, 40, 5, 16),
+    (24, 24, 9, 20),
     (100, 100, 2, 64),
     (1, 130, 4, 32),
     (128, 128, 3, 64),

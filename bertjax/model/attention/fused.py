@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from bertjax.model.attention import SegmentIds, fused_gpu, fused_tpu
 from bertjax.model.attention.fused_shape import Inputs, Shape
+from bertjax.model.attention.fused_tpu_programs import whole_tiles
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
@@ -37,13 +38,13 @@ def attend(
     (B, Sq, N, D), S = query.shape, key.shape[1]
     if HEAD_SIZES[-1] < D:
         raise ValueError(f"attention = 'fused' has no heads of size {D}; the largest is {HEAD_SIZES[-1]}")
-    padded = Sq % _MULTIPLE or S % _MULTIPLE
+    padded, width = Sq % _MULTIPLE or S % _MULTIPLE, next(size for size in HEAD_SIZES if size >= D)
     shape = Shape(
         queries=Sq,
         keys=S,
-        heads=N,
+        heads=N if backend == "gpu" else whole_tiles(N, width),
         head_size=D,
-        width=next(size for size in HEAD_SIZES if size >= D),
+        width=width,
         segments=segments is not None or bool(padded),
         window=window,
         rate=dropout.rate if dropout else 0.0,
@@ -58,14 +59,15 @@ def attend(
         key=_flat(shape, key.astype(precision.operands)),
         value=_flat(shape, value.astype(precision.operands)),
     )
-    out = _fused(shape, inputs)[:, :Sq].reshape(B, Sq, N, shape.width)[..., :D]
+    out = _fused(shape, inputs)[:, :Sq].reshape(B, Sq, shape.heads, width)[:, :, :N, :D]
     return out.astype(precision.activations)
 
 
 def _flat(shape: Shape, x: jax.Array) -> jax.Array:
-    """[B, S, N, D] -> [B, S, N W], each head padded to the width W."""
-    if shape.width > shape.head_size:
-        x = jnp.pad(x, [(0, 0)] * 3 + [(0, shape.width - shape.head_size)])
+    """[B, S, N, D] -> [B, S, N W], with the shape's number of heads, each padded to the width W."""
+    more = shape.heads - x.shape[2], shape.width - x.shape[3]
+    if any(more):
+        x = jnp.pad(x, [(0, 0), (0, 0), (0, more[0]), (0, more[1])])
     return _padded(x.reshape(*x.shape[:2], shape.heads * shape.width))
 
 

@@ -30,6 +30,12 @@ def tile_of(shape: Shape) -> int:
     return next(fits, shape.heads)
 
 
+def whole_tiles(heads: int, width: int) -> int:
+    """The number of heads that is computed: more than there are where these would be one tile of over 256 lanes."""
+    tile = max(1, LANES // width)
+    return heads if heads % tile == 0 or heads * width <= 2 * LANES else heads + -heads % tile
+
+
 def lanes_of(shape: Shape) -> int:
     """Width of a tile."""
     return tile_of(shape) * shape.width
