@@ -11,7 +11,7 @@ from bertjax.cli.command import fail, run_as_process, show_help
 from bertjax.compile_cache import keep_compiled_programs
 from bertjax.config import nearest
 from bertjax.errors import USAGE
-from bertjax.memory import keep_memory, share_heaps
+from bertjax.memory import keep_memory
 
 
 class Command(NamedTuple):
@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("bertjax.train.__main__", "pretrain a model from a config", True, share_heaps),
+    "train": Command("bertjax.train.__main__", "pretrain a model from a config", True, keep_memory),
     "finetune": Command("bertjax.finetune.__main__", "train a model for a task on labelled files", True, keep_memory),
     "prepare": Command("bertjax.prepare", "turn text into a tokenised corpus with its vocabulary"),
     "plan": Command("bertjax.plan", "what a run would need on machines that you do not have"),

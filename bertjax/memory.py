@@ -15,7 +15,6 @@ CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memo
 _M_ARENA_MAX, _M_MMAP_MAX, _M_TRIM_THRESHOLD = -8, -4, -1
 # Bytes of free memory to keep: an eighth of all, since short rows reuse what long rows free; at most what mallopt takes
 _KEPT_PART, _KEPT_AT_MOST = 8, (1 << 31) - 1
-_ARENAS = 2  # glibc's default is one for every thread, up to eight a core
 
 
 def host_memory() -> int:
@@ -27,16 +26,11 @@ def host_memory() -> int:
     return min(limits)
 
 
-def share_heaps() -> None:
-    """Makes future threads allocate from a few shared heaps, with glibc and unless MALLOC_ARENA_MAX is set. Each of the
-    dozens of threads of a save would leave free memory in its own heap: the process would grow by 60 MB a save."""
-    _set_heaps({_M_ARENA_MAX: _ARENAS})
-
-
 def keep_memory() -> None:
     """Makes the process reuse freed memory, in one heap, with glibc and unless MALLOC_ARENA_MAX is set. By default
-    blocks of more than 32 MB are taken from the system and returned to it every time: a short step on a CPU spends a
-    sixth of its time on their pages."""
+    blocks of more than 32 MB are taken from the system and returned to it every time: a step on a CPU spends up to a
+    quarter of its time on their pages. And each of the dozens of threads of a save would leave free memory in a heap of
+    its own: the process would grow by 60 MB a save."""
     if sys.platform == "linux":
         kept = min(host_memory() // _KEPT_PART, _KEPT_AT_MOST)
         _set_heaps({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: kept})

@@ -3,12 +3,12 @@
 import jax
 from flax import nnx
 
-from bertjax.model.lean import layer_norm
+from bertjax.model.lean import gelu, layer_norm
 from bertjax.model.parameters import ONES, ZEROS, Init, Maker
 from bertjax.model.precision import Precision
 
 ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),  # x * Phi(x), by erf
+    "gelu": gelu,  # x * Phi(x), by erf
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),  # the tanh form of google-research/bert
     "relu": jax.nn.relu,
 }

@@ -4,6 +4,7 @@ Autodiff of the plain formulas keeps five arrays of a GELU and three float32 arr
 the main memory and back. These keep their input. The plain formulas are what the tests hold them against.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -46,6 +47,29 @@ def _layer_norm_backward(eps, residuals, cotangent):
 
 
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def _normal(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x and Phi(x), the standard normal distribution function, in float32 or wider."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return wide, 0.5 + 0.5 * jax.lax.erf(wide * math.sqrt(0.5))
+
+
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+    """x * Phi(x) (Hendrycks & Gimpel 2016), computed in float32 by erf: of jax.nn.gelu, which takes erfc, CPUs make
+    three times the work. Below -5 it is off by up to 3e-8 |x|, where it is under 2e-6 anyway."""
+    wide, phi = _normal(x)
+    return (wide * phi).astype(x.dtype)
+
+
+def _gelu_backward(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    wide, phi = _normal(x)
+    density = jnp.exp(-0.5 * jnp.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
+    return ((cotangent * (phi + wide * density)).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def activated_project(activation, precision: Precision, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:

@@ -4,19 +4,31 @@ Parameters are float32. Layer norms, softmax, losses and every sum over tokens a
 in bfloat16 a sum of ones ends at 256. The rest follows ``Precision``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from bertjax.model import cpu_products
+
+# ``(spec, a, b, dtype of the result)``; the factors are rounded already.
+Einsum = Callable[[str, jax.Array, jax.Array, jnp.dtype], jax.Array]
+
+
+def _einsum(spec: str, a: jax.Array, b: jax.Array, result: jnp.dtype) -> jax.Array:
+    return jnp.einsum(spec, a, b, preferred_element_type=result)
+
 
 @dataclass(frozen=True)
 class Precision:
-    """``operands``: dtype of the factors of matrix products. ``activations``: dtype of what flows between layers."""
+    """``operands``: dtype of the factors of matrix products. ``activations``: dtype of what flows between layers.
+    ``einsum``: how products in the lower precisions are done."""
 
     operands: jnp.dtype
     activations: jnp.dtype
+    einsum: Einsum = _einsum
 
     def product(self, spec: str, a: jax.Array, b: jax.Array, result: jnp.dtype | None = None) -> jax.Array:
         """``jnp.einsum(spec, a, b)``, accumulated in float32, returned as ``result`` (default ``activations``).
@@ -26,7 +38,7 @@ class Precision:
         """
         if self.operands == jnp.float32:
             return jnp.einsum(spec, a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-        return _rounded_product(spec, self.operands, result or self.activations, a, b)
+        return _rounded_product(spec, self.operands, result or self.activations, self.einsum, a, b)
 
     def project(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         """x [..., I] times kernel [I, O] plus bias [O] -> [..., O]."""
@@ -42,34 +54,34 @@ def precision_named(name: str, backend: str) -> Precision:
     operands = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}[name]
     # CPUs are 4 to 10 times slower at element-wise work in 16 bits, so there only the products' factors are rounded.
     activations = jnp.float32 if backend == "cpu" else operands
-    return Precision(jnp.dtype(operands), jnp.dtype(activations))
+    einsum = cpu_products.einsum if backend == "cpu" and name == "bfloat16" else _einsum
+    return Precision(jnp.dtype(operands), jnp.dtype(activations), einsum)
 
 
 FLOAT32 = Precision(jnp.dtype(jnp.float32), jnp.dtype(jnp.float32))
 
 
-def _einsum(spec: str, operands: jnp.dtype, result: jnp.dtype, a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum(spec, a.astype(operands), b.astype(operands), preferred_element_type=result)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _rounded_product(
+    spec: str, operands: jnp.dtype, result: jnp.dtype, einsum: Einsum, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    return einsum(spec, a.astype(operands), b.astype(operands), result)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _rounded_product(spec: str, operands: jnp.dtype, result: jnp.dtype, a: jax.Array, b: jax.Array) -> jax.Array:
-    return _einsum(spec, operands, result, a, b)
-
-
-def _rounded_product_forward(spec, operands, result, a, b):
+def _rounded_product_forward(spec, operands, result, einsum, a, b):
     # The rounded factors are kept, not the originals: half the memory. Zero-size arrays carry the dtypes.
-    residuals = (a.astype(operands), b.astype(operands), jnp.zeros(0, a.dtype), jnp.zeros(0, b.dtype))
-    return _einsum(spec, operands, result, a, b), residuals
+    rounded = (a.astype(operands), b.astype(operands))
+    return einsum(spec, *rounded, result), (*rounded, jnp.zeros(0, a.dtype), jnp.zeros(0, b.dtype))
 
 
-def _rounded_product_backward(spec, operands, result, residuals, cotangent):
+def _rounded_product_backward(spec, operands, result, einsum, residuals, cotangent):
     del result
     a, b, a_like, b_like = residuals
     (a_dims, b_dims), out_dims = spec.split("->")[0].split(","), spec.split("->")[1]
+    cotangent = cotangent.astype(operands)
     return (
-        _einsum(f"{out_dims},{b_dims}->{a_dims}", operands, a_like.dtype, cotangent, b),
-        _einsum(f"{a_dims},{out_dims}->{b_dims}", operands, b_like.dtype, a, cotangent),
+        einsum(f"{out_dims},{b_dims}->{a_dims}", cotangent, b, a_like.dtype),
+        einsum(f"{a_dims},{out_dims}->{b_dims}", a, cotangent, b_like.dtype),
     )
 
 

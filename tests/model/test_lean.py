@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertjax.model.layers import ACTIVATIONS
-from bertjax.model.lean import activated_project, layer_norm
+from bertjax.model.lean import activated_project, gelu, layer_norm
 from bertjax.model.precision import FLOAT32, precision_named
 
 EPS = 1e-12
@@ -124,3 +124,15 @@ def test_they_keep_their_input_only():
         lambda x, k, b: activated_project(ACTIVATIONS["gelu_new"], BFLOAT16, x, k, b), x, kernel, jnp.zeros(16)
     )
     assert [shape for shape, _ in kept if shape[0] == 64] == [(64, 32)]
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)], ids=str)
+def test_gelu_is_that_of_jax(dtype, within):
+    x = jnp.linspace(-9.0, 9.0, 4001).astype(dtype)
+    ours = values_and_gradients(gelu, (x,), jnp.ones_like(x))
+    plain = values_and_gradients(
+        lambda x: jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(dtype), (x,), jnp.ones_like(x)
+    )
+    for a, b in zip(ours, plain, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=within, atol=within)
