@@ -9,8 +9,9 @@ from bertjax.errors import ConfigError
 
 
 def precision_key(default: str) -> Any:
-    choices = ("float32", "bfloat16", "float16")
-    return identity(default, "number format of activations and matrix products", choices=choices)
+    choices = ("float32", "tf32", "bfloat16", "float16")
+    meaning = "number format of activations and matrix products; tf32: float32, with products in tf32 on GPUs"
+    return identity(default, meaning, choices=choices)
 
 
 def deterministic_key() -> Any:

@@ -76,7 +76,8 @@ class Training:
     devices by the thread that reads ahead. step(stage index): (state, batch) -> (state, metrics). cost(stage index,
     batch): of a step. evaluate(position of the run, stage index): raises Interrupted if ``Session.agree`` says so.
     evaluate_at, save_at: whether to after a step, besides the end of a stage. fields: metrics in the rows of the log.
-    events: (event, line) for the log of a new run. has_ended: whether to stop before the end of the last stage.
+    events: (event, line) for the log of a new run. has_ended: whether to stop before the end of the last stage. ahead:
+    steps that are dispatched before the metrics of one are read (``engine.dispatch``).
     """
 
     stages: Sequence[Stage]
@@ -92,6 +93,7 @@ class Training:
     fields: Sequence[str]
     events: Sequence[tuple[str, str]] = ()
     has_ended: Callable[[RunPosition], bool] = lambda here: False
+    ahead: int = 1
 
 
 def restore(
@@ -139,7 +141,8 @@ def fit(
         log = NoLog()
     for event, line in training.events if here.step == 0 else ():  # a resumed run has them in its log
         log.write({"kind": "event", "event": event, "step": 0, "reason": line})
-    guard = Guard(training.guard, session.workdir, session.processes.index, display.say, log.write)
+    ahead = training.ahead
+    guard = Guard(training.guard, session.workdir, session.processes.index, display.say, log.write, ahead)
     recorder = Recorder(
         stages,
         training.fields,
@@ -150,6 +153,7 @@ def fit(
         here.totals,
         peak_flops(session.mesh),
         guard.judge,
+        ahead,
     )
 
     def run_stage(index: int) -> None:

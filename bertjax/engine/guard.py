@@ -22,8 +22,6 @@ TRUSTED_AFTER = 100
 FOLDER = "bad_batches"
 # Files kept of bad batches; a run that goes wrong for good does not fill the disk.
 MOST_FILES = 20
-# Metrics are read a step late, so the batch of the step before is still wanted.
-REMEMBERED = 2
 
 
 @struct.dataclass
@@ -82,14 +80,18 @@ class Rollback(Exception):
 
 @dataclass
 class Guard:
-    """Takes every step's batch, and a step later its metrics. ``say`` takes lines, ``note`` rows for the log."""
+    """Takes every step's batch, and ``ahead`` steps later its metrics. ``say`` takes lines, ``note`` log rows."""
 
     config: GuardConfig
     workdir: Path
     process: int
     say: Callable[[str], None]
     note: Callable[[dict[str, Any]], None]
-    _batches: deque[tuple[int, dict[str, jax.Array]]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    ahead: int = 1
+    _batches: deque[tuple[int, dict[str, jax.Array]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._batches = deque(maxlen=self.ahead + 1)
 
     def remember(self, step: int, batch: dict[str, jax.Array]) -> None:
         """The batch of update ``step``."""

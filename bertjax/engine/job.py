@@ -16,6 +16,7 @@ from bertjax.engine.guard import initial_health, judged
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
 from bertjax.engine.step import make_train_step
+from bertjax.errors import ConfigError
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.precision import precision_named
@@ -50,6 +51,8 @@ class Job:
         platform = self.mesh.devices.flat[0].platform
         devices = f"{self.mesh.size} {platform} device{'s' * (self.mesh.size != 1)}"
         lines = [f"{model} parameters, {self.precision}, on {devices}, jax {jax.__version__}"]
+        if self.precision == "tf32" and platform == "cpu":
+            lines.append("tf32: CPUs have no such products; they are computed in float32")
         if config.attention == "auto":
             kernel = kernel_name(config, precision_named(self.precision, platform), backend=platform)
             lines.append(f"attention: {kernel}")
@@ -110,7 +113,9 @@ class Job:
 
 
 def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``."""
+    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``. Raises
+    ConfigError for a precision that the devices do not have."""
+    check_precision(precision, mesh.devices.flat[0])
     pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
     backend = mesh.devices.flat[0].platform
     return {
@@ -121,3 +126,13 @@ def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
         "constrain": pin(batch_sharding(mesh)),
         "replicate": pin(NamedSharding(mesh, PartitionSpec())),
     }
+
+
+def check_precision(precision: str, device: Any) -> None:
+    """Raises ConfigError if the device has no products of this precision."""
+    capability = getattr(device, "compute_capability", None) if device.platform == "gpu" else None
+    if precision == "tf32" and capability is not None and float(capability) < 8.0:
+        raise ConfigError(
+            f"config.precision = 'tf32' needs a GPU of the Ampere generation or later, not {device.device_kind}; use "
+            "'float32' or 'float16'"
+        )

@@ -1,10 +1,11 @@
-"""Records a run: metrics one step late, rows of the log, throughput, totals over restarts, what it ran on."""
+"""Records a run: metrics some steps late, rows of the log, throughput, totals over restarts, what it ran on."""
 
 import importlib.metadata
 import math
 import platform
 import resource
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,10 +40,9 @@ class StepCost(NamedTuple):
 class Recorder:
     """Takes every step's metrics; writes rows, shows them, and adds up the totals of the run.
 
-    The metrics of a step are fetched when those of the next come in, so that the device always has work. fields:
-    metrics that are written to rows, of every ``every_steps``-th update. start: updates done before. before: seconds
-    and real_tokens of the run before this start. peak: FLOP/s. judge: gets every step's metrics, before anything is
-    written of them.
+    The metrics of a step are fetched ``ahead`` steps later, so that the device always has work. fields: metrics that
+    are written to rows, of every ``every_steps``-th update. start: updates done before. before: seconds and real_tokens
+    of the run before this start. peak: FLOP/s. judge: gets every step's metrics, before anything is written of them.
     """
 
     stages: Sequence[Stage]
@@ -54,9 +54,10 @@ class Recorder:
     before: Mapping[str, float]
     peak: float | None
     judge: Callable[[int, dict[str, float]], None]
+    ahead: int = 1
 
     def __post_init__(self) -> None:
-        self._pending: tuple[int, dict[str, jax.Array], StepCost] | None = None
+        self._pending: deque[tuple[int, dict[str, jax.Array], StepCost]] = deque()
         self._began, self._real_tokens = time.monotonic(), int(self.before["real_tokens"])
         if self.start:
             self.log.write({"kind": "event", "event": "resumed", "step": self.start})
@@ -69,7 +70,8 @@ class Recorder:
 
     def rolled_back(self, step: int, real_tokens: int, reason: str) -> None:
         """The run continues from an earlier step: everything is counted as it was then, except the time."""
-        self._pending, self.start, self._real_tokens = None, step, real_tokens
+        self._pending.clear()
+        self.start, self._real_tokens = step, real_tokens
         self.log.rewind(step)
         self.log.write({"kind": "event", "event": "went back", "step": step, "reason": reason})
 
@@ -78,13 +80,15 @@ class Recorder:
         self._restart_clock()
 
     def push(self, step: int, metrics: dict[str, jax.Array], cost: StepCost) -> None:
-        """Takes in the metrics of completed update ``step``; deals with those of the one before."""
-        self._finish()
-        self._pending = (step, metrics, cost)
+        """Takes in the metrics of update ``step``, which was dispatched; deals with those of ``ahead`` steps before."""
+        self._pending.append((step, metrics, cost))
+        if len(self._pending) > self.ahead:
+            self._finish()
 
     def flush(self) -> None:
         """Waits for the newest metrics, so that everything is on record and on disk."""
-        self._finish()
+        while self._pending:
+            self._finish()
         self.log.sync()
 
     def evaluated(self, step: int, values: dict[str, float], line: str) -> None:
@@ -106,9 +110,7 @@ class Recorder:
         self._interval_began, self._interval_tokens, self._interval_cost = time.monotonic(), 0.0, StepCost(0, 0.0)
 
     def _finish(self) -> None:
-        if self._pending is None:
-            return
-        (step, metrics, cost), self._pending = self._pending, None
+        step, metrics, cost = self._pending.popleft()
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}  # waits for the step
         self.judge(step, values)
         self._real_tokens += int(values["real_tokens"])

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
+from bertjax.engine.dispatch import batches_held
 from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
 from bertjax.model.bert import Bert, merge_params, split_params
@@ -27,8 +28,6 @@ Loss = Callable[[Any, dict[str, jax.Array]], jax.Array]
 
 # float32 values a parameter: weight, gradient and two moments.
 VALUES_A_PARAMETER = 4
-# Batches beside those that are made ahead: the one in the making, the one in the step and that of the step before.
-MORE_BATCHES = 3
 # Part of the host's memory that they may take.
 BATCHES_SHARE = 0.5
 # Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
@@ -123,9 +122,10 @@ def check_model(
 
 
 def check_batch(
-    key: str, batch_size: int, row: tuple[int, int, int], mesh: Mesh, prefetch: int, times: int = 1
+    key: str, batch_size: int, row: tuple[int, int, int], mesh: Mesh, prefetch: int, times: int = 1, ahead: int = 1
 ) -> None:
-    """Raises ConfigError if the batches made ahead do not fit in the memory of the host and of the devices."""
+    """Raises ConfigError if the batches made ahead do not fit in the memory of the host and of the devices. ahead:
+    steps that are dispatched before the metrics of one are read."""
     of_row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes(1, *row).values())
     own = max(1, len({d.process_index for d in mesh.devices.flat}))  # each process makes its part
     limits = {
@@ -133,13 +133,14 @@ def check_batch(
         "the devices": times * memory_limit(own_device(mesh)) * batch_shards(mesh) / of_row,
     }
     where, rows = min(limits.items(), key=lambda limit: limit[1])
-    ready, shards = prefetch + MORE_BATCHES, batch_shards(mesh)
+    more, shards = batches_held(ahead), batch_shards(mesh)
+    ready = prefetch + more
     if batch_size * ready <= rows:
         return
-    if batch_size * (1 + MORE_BATCHES) <= rows:
+    if batch_size * (1 + more) <= rows:
         raise ConfigError(
             f"config.data.prefetch = {prefetch} batches of {batch_size * of_row / GIB:.2g} GiB each do not fit in "
-            f"the memory of {where}; {int(rows) // batch_size - MORE_BATCHES} would"
+            f"the memory of {where}; {int(rows) // batch_size - more} would"
         )
     raise ConfigError(
         f"{key} = {batch_size:,} rows of {row[0]:,} tokens take {_gib(batch_size * of_row * ready)} of the "

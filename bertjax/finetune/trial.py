@@ -29,7 +29,7 @@ from bertjax.inference.batches import Placement
 from bertjax.interop.task_models import save_task_model
 from bertjax.model.bert import merge_params
 from bertjax.model.task import POOLED, TaskModel
-from bertjax.parallel.sharding import gathered, process_rows, to_global
+from bertjax.parallel.sharding import gathered, on_every_device, process_rows, to_global
 from bertjax.tasks.label_warnings import majority
 from bertjax.tasks.scores import defined_scores, format_scores, score_title
 from bertjax.text.tokenizer import Tokenizer
@@ -69,6 +69,7 @@ def train_trial(job: TrialJob, tokenizer: Tokenizer, identity: dict[str, Any], s
     # The first step of every row length compiles, which may take its time.
     by_length = lru_cache(None)(lambda length: processes.progress.slow_at_first(partial(train_step, length)))
     length_of = lambda batch: batch["input_ids"].shape[1]
+    constants = on_every_device(job.constants, mesh)
 
     def batch(number: int) -> tuple[Batch, NextBatch]:
         examples, length = job.train_batches.training(trial.seed, number)
@@ -95,7 +96,7 @@ def train_trial(job: TrialJob, tokenizer: Tokenizer, identity: dict[str, Any], s
     training = Training(
         stages,
         batches=lambda index, position: made_ahead(batch, position.number, PREFETCH),
-        step=lambda index: lambda state, batch: by_length(length_of(batch))(state, batch, *job.constants),
+        step=lambda index: lambda state, batch: by_length(length_of(batch))(state, batch, *constants),
         cost=lambda index, batch: job.cost(length_of(batch)),
         evaluate=evaluate_all,
         evaluate_at=is_evaluated,
@@ -106,6 +107,7 @@ def train_trial(job: TrialJob, tokenizer: Tokenizer, identity: dict[str, Any], s
         fields=("loss", "learning_rate", "grad_norm", "loss_scale", *setup.fields),
         events=[*(("data", line) for line in setup.notes), *(("warning", line) for line in job.cautions)],
         has_ended=has_ended,
+        ahead=job.ahead,
     )
     is_over = here.step >= job.steps or has_ended(here)
     with train_step.compiling({} if is_over else job.shapes_from(here.data.number)):

@@ -1,9 +1,7 @@
 """From a config, a model and a task to the functions of a run: forward pass, optimizer, steps, batches."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bertjax.batch import Batch, Objective, Values
 from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
+from bertjax.engine.compiled_ahead import CompiledAhead
+from bertjax.engine.dispatch import MOST_AHEAD, steps_ahead
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
@@ -51,43 +51,6 @@ FLOPS_OF_COMPILING = {"cpu": 1e12}
 FLOPS_OF_COMPILING_ELSEWHERE = 2e15
 # Unrolled layers take an eighth off a short step on a CPU, and some seconds more to compile for each row length.
 UNROLLED_FROM = {"cpu": 1000}  # steps
-
-
-# On a GPU a compile autotunes kernels, and needs an idle device.
-COMPILED_AHEAD_ON = ("cpu",)
-COMPILING_THREADS = 2  # a compile keeps a core and a half busy; tracing is Python, one at a time
-
-
-class CompiledAhead:
-    """A jitted function whose programs, each under a key, can be compiled before they are called. A run of several
-    processes compiles nothing ahead, as all have to compile in the same order."""
-
-    def __init__(self, function: Any):
-        self._function = function
-        self._programs: dict[Any, Future[Any]] = {}
-
-    def __call__(self, key: Any, *arguments: Any) -> Any:
-        """The function's result; the first call with a key waits for its program, or compiles it."""
-        program = self._programs.get(key)
-        return self._function(*arguments) if program is None else program.result()(*arguments)
-
-    @contextlib.contextmanager
-    def compiling(self, arguments: Mapping[Any, Callable[[], tuple[Any, ...]]]) -> Iterator[None]:
-        """While the block runs, threads compile for these shapes (ShapeDtypeStructs with shardings, by key), in order.
-        A call compiles what they have not begun by then."""
-        is_possible = jax.process_count() == 1 and jax.default_backend() in COMPILED_AHEAD_ON
-        threads = ThreadPoolExecutor(COMPILING_THREADS, thread_name_prefix="compiling")
-        for key, shapes in arguments.items():
-            if is_possible and key not in self._programs:
-                self._programs[key] = threads.submit(self._compiled, shapes)
-        try:
-            yield
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            self._programs = {key: made for key, made in self._programs.items() if not made.cancelled()}
-
-    def _compiled(self, shapes: Callable[[], tuple[Any, ...]]) -> Any:
-        return self._function.lower(*shapes()).compile()
 
 
 @dataclass(frozen=True)
@@ -161,6 +124,11 @@ class TrialJob(Job):
 
         return self.programs.setdefault(("predict", self.trial.epochs), self.jit_eval_step(predict))
 
+    @property
+    def ahead(self) -> int:
+        """Steps that are dispatched before the metrics of one are read."""
+        return steps_ahead([self.cost(int(self.train_batches.row_lengths[-1])).flops], self.mesh)
+
     def cost(self, length: int) -> StepCost:
         """Token positions and FLOPs of a step with rows of this length."""
         rows, positions = self.train_batches.rows, self.setup.task.num_positions
@@ -176,7 +144,9 @@ def make_job(
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
     check_model(model, run.precision, mesh, row, batch_loss)
-    check_batch("config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, PREFETCH)
+    check_batch(
+        "config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, PREFETCH, ahead=MOST_AHEAD
+    )
     params = jax.tree.map(np.asarray, split_params(start.make(setup.task, trial.seed))[1])
     training = run.training
     if training.frozen_layers is not None and training.frozen_layers > model.num_hidden_layers:

@@ -1,5 +1,6 @@
 """All processes agree on one yes or no, without a barrier."""
 
+from collections import deque
 from collections.abc import Callable
 
 import jax
@@ -16,20 +17,20 @@ def _vote(mesh: Mesh, reduce: Callable[[jax.Array], jax.Array]) -> Callable[[boo
     return lambda mine: reduced(votes(mine))
 
 
-def any_of(mesh: Mesh, asks: Callable[[int], bool]) -> Callable[[int], bool]:
+def any_of(mesh: Mesh, asks: Callable[[int], bool], ahead: int = 1) -> Callable[[int], bool]:
     """``agree(step)``, to be called by every process after every step: whether ``asks`` says yes in any of them.
 
-    Among several processes it answers the call before: that vote is on the devices, behind the step before it, so
+    Among several processes it answers the call ``ahead`` steps before: that vote is on the devices, behind its step, so
     nobody waits for more than that step, and all act after the same step. Most of a step passes in here: a process asks
     only after the earlier answer has come, so a signal during the wait reaches the others at once, not a step later.
     """
     if jax.process_count() == 1:
         return asks
     vote = _vote(mesh, jnp.max)
-    pending: list[jax.Array] = []
+    pending: deque[jax.Array] = deque()
 
     def agree(step: int) -> bool:
-        answer = bool(pending) and bool(pending.pop())
+        answer = len(pending) == ahead and bool(pending.popleft())
         pending.append(vote(asks(step)))
         return answer
 

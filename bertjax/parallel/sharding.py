@@ -5,6 +5,7 @@ The paths of the optimizer's moments end like those of the parameters they belon
 
 import itertools
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -108,6 +109,12 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
         return jax.make_array_from_callback((share * shards, *array.shape[1:]), sharding, local)
 
     return {name: placed(array) for name, array in batch.items()}
+
+
+def on_every_device(values: Iterable[np.generic], mesh: Mesh) -> tuple[jax.Array, ...]:
+    """Numbers that are the same in all processes, put on all devices: once, where every call would do it again."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return tuple(jax.make_array_from_callback((), everywhere, lambda _, x=x: np.asarray(x)) for x in values)
 
 
 def own_rows(array: jax.Array) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from bertjax.data.stream.masking import check_words
 from bertjax.data.stream.pipeline import Batches, evaluation_batches, open_batches
 from bertjax.data.stream.settings import ORDER, ExampleSettings
 from bertjax.engine.checkpoint.checkpoints import Checkpoints
+from bertjax.engine.compiled_ahead import steps_of_stages
+from bertjax.engine.dispatch import steps_ahead
 from bertjax.engine.fit import Evaluation, Session, Training, fit, restore
 from bertjax.engine.optimizers import check_optimizer
 from bertjax.engine.position import RunPosition
@@ -114,7 +116,9 @@ def pretrain(
     eval_step = job.eval_step()
 
     # --- State: from the newest whole checkpoint, or new ------------------------------------------------------
-    session = Session(workdir, mesh, display, processes, any_of(mesh, should_stop), refresh_report)
+    costs = [cost_of_step(run.model, phase) for phase in phases]
+    ahead = steps_ahead([cost.flops for cost in costs], mesh)
+    session = Session(workdir, mesh, display, processes, any_of(mesh, should_stop, ahead), refresh_report)
     checkpoints = Checkpoints(workdir, run.checkpoint, mesh, display.say, processes.share)
     in_checkpoints = records(run, corpus.tokenizer_fingerprint, corpus.fingerprint, versions(), order)
     here = restore(checkpoints, session, job.state_shapes(), in_checkpoints)
@@ -135,9 +139,12 @@ def pretrain(
     # --- Phases ---------------------------------------------------------------------------------------------------
     starts = [run.phase_start(index) for index in range(len(phases))]
     stages = [Stage(name, s + 1, s + p.steps) for s, (name, p) in zip(starts, run.phases.items(), strict=True)]
-    costs = [cost_of_step(run.model, phase) for phase in phases]
-    # Kept, as a rollback begins its phase again.
-    step = lru_cache(1)(lambda index: processes.progress.slow_at_first(job.train_step(phases[index])))
+    in_turn = steps_of_stages(
+        {index: stages[index].name for index, phase in enumerate(phases) if phase.steps},
+        make=lambda index: job.train_step(phases[index]),
+        shapes=lambda index: job.step_shapes(settings[index].empty(phases[index].batch_size, corpus.tokenizer.pad_id)),
+        say=display.say,
+    )
     placement = over(mesh, lambda: session.agree(here.step))
 
     def held_out(params: Any, index: int) -> dict[str, float]:
@@ -157,7 +164,7 @@ def pretrain(
     training = Training(
         stages,
         partial(training_batches, run, corpus, settings, mesh),
-        step,
+        lambda index: processes.progress.slow_at_first(step(index)),
         cost=lambda index, batch: costs[index],
         evaluate=evaluate_all,
         evaluate_at=lambda step: is_evaluated(step) or suites.due(step),
@@ -167,8 +174,10 @@ def pretrain(
         logging=run.logging,
         fields=objective.fields,
         events=[("warning", line) for line in warnings],
+        ahead=ahead,
     )
-    latest = fit(here, training, checkpoints, in_checkpoints, session)
+    with in_turn as step:
+        latest = fit(here, training, checkpoints, in_checkpoints, session)
 
     # --- Result -----------------------------------------------------------------------------------------------------
     if latest is not None and latest[0] == run.total_steps:

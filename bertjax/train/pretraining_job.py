@@ -1,19 +1,22 @@
 """From a config and a mesh to the functions of a run: forward pass, optimizer, steps, and how a batch is split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.batch import Batch, Values
 from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
+from bertjax.engine.dispatch import steps_ahead
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
+from bertjax.engine.state import TrainState
 from bertjax.engine.training_memory import (
     check_batch,
     check_divides,
@@ -30,6 +33,7 @@ from bertjax.model.parameters import parameter_specs
 from bertjax.objectives.losses import batch_loss, objective_of
 from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards
+from bertjax.parallel.sharding import batch_sharding
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class PretrainingJob(Job):
         """The step of a phase, which compiles when it is called first."""
         parts = accumulation_steps(self.run, phase, self.mesh)
         return self.jit_train_step(self.pure_step(self.schedule, self.run.seed, parts))
+
+    def step_shapes(self, batch: Mapping[str, np.ndarray]) -> tuple[TrainState, dict[str, jax.ShapeDtypeStruct]]:
+        """What the step of a phase takes, for global batches like this one."""
+        sharding = batch_sharding(self.mesh)
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        return self.state_shapes(), {name: shape(field) for name, field in batch.items()}
 
     def eval_step(self) -> Callable[[Any, Batch], Values]:
         """``(params, batch) -> sums`` of the objective and, as ``NAME_weight``, what they are divided by."""
@@ -55,10 +65,11 @@ class PretrainingJob(Job):
 
 def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
     """Raises ConfigError, with what would fit, if model, batch or rows are beyond ``times`` the memory there is."""
+    ahead = steps_ahead([cost_of_step(run.model, phase).flops for phase in run.phases.values()], mesh)
     for name, phase in run.phases.items():
         row = row_size(run, phase)
         check_model(run.model, run.precision, mesh, row, batch_loss, times)
-        check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times)
+        check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times, ahead)
 
 
 def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:

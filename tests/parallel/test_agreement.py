@@ -18,6 +18,11 @@ def test_of_several_processes_the_answer_comes_one_step_later(of_two):
     assert [agree(step) for step in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
 
 
+def test_steps_that_are_dispatched_ahead_put_the_answer_off(of_two):
+    agree = any_of(make_mesh(-1, 1, 1), lambda step: step >= 3, ahead=3)
+    assert [agree(step) for step in range(1, 8)] == [False] * 5 + [True] * 2
+
+
 def test_what_happens_while_the_earlier_answer_is_waited_for_is_told_at_once(of_two, monkeypatch):
     """Most of a step passes in that wait, and so do most signals come in it."""
     order = []
