@@ -28,13 +28,14 @@ class Objective:
 
     weights(batch): what the sums of a whole (global) batch are divided by. sums(output, batch): of any part of it;
     those of the parts add up. total(sums, weights): the loss, linear in ``sums``. means(sums, weights): the values
-    that are recorded.
+    that are recorded. adds_up: False for sums that compare rows with each other, so that they need all of the batch.
     """
 
     weights: Callable[[Batch], Values]
     sums: Callable[[Any, Batch], Values]
     total: Callable[[Values, Values], Any]
     means: Callable[[Values, Values], Values]
+    adds_up: bool = True
 
 
 @dataclass(frozen=True)

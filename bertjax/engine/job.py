@@ -20,7 +20,16 @@ from bertjax.errors import ConfigError
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.precision import precision_named
-from bertjax.parallel.sharding import batch_sharding, divided_attention, divided_lookup, shardings_of, tree_shardings
+from bertjax.parallel.data_parallel import summed_over_data
+from bertjax.parallel.sharding import (
+    BATCH_SPEC,
+    batch_sharding,
+    divided_attention,
+    divided_lookup,
+    pinned,
+    shardings_of,
+    tree_shardings,
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Job:
             accumulation=parts,
             adjust_loss_scale=adjusted if self.precision == "float16" else lambda loss_scale, finite: loss_scale,
             judge=partial(judged, guard=self.guard),
+            summed=summed_over_data(self.mesh) if self.objective.adds_up else lambda of_rows: of_rows,
         )
 
     def jit_train_step(self, step: Callable[..., Any], constants: int = 0) -> Callable[..., Any]:
@@ -116,15 +126,14 @@ def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
     """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``. Raises
     ConfigError for a precision that the devices do not have."""
     check_precision(precision, mesh.devices.flat[0])
-    pin = lambda sharding: lambda x: jax.lax.with_sharding_constraint(x, sharding)
     backend = mesh.devices.flat[0].platform
     return {
         "backend": backend,
         "precision": precision_named(precision, backend),
         "lookup": divided_lookup(mesh),
         "divided": divided_attention(mesh),
-        "constrain": pin(batch_sharding(mesh)),
-        "replicate": pin(NamedSharding(mesh, PartitionSpec())),
+        "constrain": pinned(mesh, BATCH_SPEC),
+        "replicate": pinned(mesh, PartitionSpec()),
     }
 
 

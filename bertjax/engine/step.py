@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertjax.batch import Batch, Objective
+from bertjax.batch import Batch, Objective, Values
 from bertjax.engine.guard import Health
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
+from bertjax.parallel.data_parallel import OfRows
 
 # ``(params, batch, dropout_seed or None) -> what the model returns``
 Forward = Callable[[Any, Batch, DropoutSeed | None], Any]
@@ -26,6 +27,7 @@ def make_train_step(
     accumulation: int,
     adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
     judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
+    summed: Callable[[OfRows], OfRows] = lambda of_rows: of_rows,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
@@ -34,7 +36,8 @@ def make_train_step(
     parameters and optimizer state as they were (metric ``apply_update`` is 0). An element of a parameter whose update
     is beyond float32 stays as it was, too: no state ever holds numbers that are not finite.
 
-    optimizer: its updates, times the learning rate of ``schedule``, are subtracted.
+    optimizer: its updates, times the learning rate of ``schedule``, are subtracted. summed: runs a function of rows on
+    each device's own ones, and adds up what it returns (``parallel.data_parallel``).
     """
     update = optax.with_extra_args_support(optimizer).update
 
@@ -42,12 +45,18 @@ def make_train_step(
         weights = objective.weights(batch)
         rows = jnp.arange(batch["input_ids"].shape[0], dtype=jnp.uint32)
 
-        def scaled_loss(params: Any, part: Batch, part_rows: jax.Array):
-            dropout_seed = DropoutSeed(jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32), part_rows)
-            sums = objective.sums(forward(params, part, dropout_seed), part)
-            return objective.total(sums, weights) * state.loss_scale.scale, sums
+        def of_rows(shared: Any, own: tuple[Batch, jax.Array]) -> tuple[Any, Values]:
+            """Sums over some rows of the batch: their share of the gradient, and what the objective adds up."""
+            params, seed_and_step, weights, scale = shared
 
-        grads, sums = accumulate(jax.grad(scaled_loss, has_aux=True), state.params, batch, rows, accumulation)
+            def scaled_loss(params: Any, part: Batch, part_rows: jax.Array) -> tuple[jax.Array, Values]:
+                sums = objective.sums(forward(params, part, DropoutSeed(*seed_and_step, part_rows)), part)
+                return objective.total(sums, weights) * scale, sums
+
+            return accumulate(jax.grad(scaled_loss, has_aux=True), params, *own, accumulation)
+
+        seed_and_step = jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32)
+        grads, sums = summed(of_rows)((state.params, seed_and_step, weights, state.loss_scale.scale), (batch, rows))
         # The scale is a power of two, so this is exact. Unscaling the norm instead of every gradient that goes into it
         # saves a pass over the parameters.
         unscale = 1.0 / state.loss_scale.scale

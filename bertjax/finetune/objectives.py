@@ -112,7 +112,8 @@ def contrastive(temperature: float, per_pair: int = 2) -> Objective:
         return {"loss": found[0][0] + found[1][0], "hits": found[0][1] + found[1][1]}
 
     # Each pair counts twice.
-    return mean(lambda batch: dict.fromkeys(("loss", "hits"), 2.0 * jnp.sum(batch["weights"][0::per_pair])), sums)
+    weights = lambda batch: dict.fromkeys(("loss", "hits"), 2.0 * jnp.sum(batch["weights"][0::per_pair]))
+    return mean(weights, sums, adds_up=False)
 
 
 def _belongs(texts: jax.Array, weights: jax.Array, others: list[slice], per_pair: int) -> jax.Array:
@@ -144,7 +145,7 @@ def cosent(temperature: float, per_pair: int = 2) -> Objective:
         inverted = jnp.where(higher, cosines[None, :] - cosines[:, None], NOWHERE)
         return {"loss": jax.nn.logsumexp(jnp.append(inverted.reshape(-1), 0.0))}
 
-    return mean(lambda batch: {"loss": jnp.max(batch["weights"])}, sums)
+    return mean(lambda batch: {"loss": jnp.max(batch["weights"])}, sums, adds_up=False)
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
@@ -153,11 +154,11 @@ def _unit(vectors: jax.Array) -> jax.Array:
     return vectors / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
-def mean(weights: Callable[[Batch], Values], sums) -> Objective:
+def mean(weights: Callable[[Batch], Values], sums, adds_up: bool = True) -> Objective:
     """The objective whose loss and accuracy are the sums "loss" and "hits" over the weights of these names."""
     divided = lambda sums, weights, name: sums[name] / jnp.maximum(weights[name], 1e-9)
 
     def means(sums: Values, weights: Values) -> Values:
         return {"accuracy": divided(sums, weights, "hits")} if "hits" in sums else {}
 
-    return Objective(weights, sums, lambda sums, weights: divided(sums, weights, "loss"), means)
+    return Objective(weights, sums, lambda sums, weights: divided(sums, weights, "loss"), means, adds_up)

@@ -6,7 +6,6 @@ The paths of the optimizer's moments end like those of the parameters they belon
 import itertools
 import math
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import jax
@@ -33,6 +32,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 BATCH_SPEC = PartitionSpec(("data", "fsdp"))
+HEADS_SPEC = PartitionSpec(*BATCH_SPEC, None, "tensor", None)  # [B, S, N, D]
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -129,6 +129,30 @@ def gathered(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: np.asarray(x if x.is_fully_addressable else replicate(x)), tree)
 
 
+def axes_left(mesh: Mesh) -> tuple[Any, frozenset[str]]:
+    """Where a program is being traced: (the mesh to name shardings on, those of its axes that the compiler divides
+    arrays over). Inside a ``shard_map`` each device has its part along the other axes already."""
+    here = jax.sharding.get_abstract_mesh()
+    taken = frozenset(here.manual_axes)
+    return (here if taken else mesh), frozenset(mesh.axis_names) - taken
+
+
+def spec_left(spec: PartitionSpec, left: frozenset[str]) -> PartitionSpec:
+    """A spec without the mesh axes that are not ``left``."""
+    named = ([axis for axis in ([axes] if isinstance(axes, str) else axes or ()) if axis in left] for axes in spec)
+    return PartitionSpec(*(tuple(axes) if axes else None for axes in named))
+
+
+def pinned(mesh: Mesh, spec: PartitionSpec):
+    """``pin(x)``: x, laid out as ``spec`` says; where a device has its part along some axes, along those left."""
+
+    def pin(x: jax.Array) -> jax.Array:
+        here, left = axes_left(mesh)
+        return jax.lax.with_sharding_constraint(x, NamedSharding(here, spec_left(spec, left))) if left else x
+
+    return pin
+
+
 def divided_attention(mesh: Mesh):
     """``divided(attend)``: an attention function that each device calls on its own rows and heads.
 
@@ -136,17 +160,27 @@ def divided_attention(mesh: Mesh):
     """
     if mesh.size == 1:
         return lambda attend: attend
-    of_heads, of_rows = PartitionSpec(*BATCH_SPEC, None, "tensor", None), BATCH_SPEC
 
     def divided(attend):
         def on_mesh(query, key, value, segments, window, dropout):
+            here, left = axes_left(mesh)
+            if not left:
+                return attend(query, key, value, segments, window, dropout)
+
             def on_device(query, key, value, segments, keys):
                 first_head = jax.lax.axis_index("tensor") * query.shape[2]
                 own = dropout and dropout._replace(keys=keys, first_head=first_head)
                 return attend(query, key, value, segments, window, own)
 
-            specs = (of_heads, of_heads, of_heads, of_rows, of_rows)
-            run = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=of_heads, check_vma=False)
+            of_heads, of_rows = (spec_left(spec, left) for spec in (HEADS_SPEC, BATCH_SPEC))
+            run = jax.shard_map(
+                on_device,
+                mesh=here,
+                axis_names=left,
+                in_specs=(of_heads, of_heads, of_heads, of_rows, of_rows),
+                out_specs=of_heads,
+                check_vma=False,
+            )
             return run(query, key, value, segments, dropout and dropout.keys)
 
         return on_mesh
@@ -164,18 +198,23 @@ def divided_lookup(mesh: Mesh):
     if mesh.shape["fsdp"] == mesh.shape["tensor"] == 1:
         return lambda table, ids: jnp.take(table, ids, axis=0)
 
-    @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(PartitionSpec("tensor", "fsdp"), PartitionSpec(*BATCH_SPEC, None)),
-        out_specs=PartitionSpec(*BATCH_SPEC, None, None),
-    )
-    def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
+    def on_device(table: jax.Array, ids: jax.Array) -> jax.Array:
         ids = jax.lax.all_gather(ids, "fsdp", axis=0, tiled=True)
         inside = ids - jax.lax.axis_index("tensor") * table.shape[0]
         here = (inside >= 0) & (inside < table.shape[0])
         columns = jnp.take(table, jnp.where(here, inside, 0), axis=0)
         columns = jax.lax.psum(jnp.where(here[..., None], columns, 0.0), "tensor")
         return jax.lax.all_to_all(columns, "fsdp", split_axis=0, concat_axis=2, tiled=True)
+
+    def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
+        here, left = axes_left(mesh)
+        of_rows = spec_left(BATCH_SPEC, left)
+        return jax.shard_map(
+            on_device,
+            mesh=here,
+            axis_names=left,
+            in_specs=(spec_left(PartitionSpec("tensor", "fsdp"), left), PartitionSpec(*of_rows, None)),
+            out_specs=PartitionSpec(*of_rows, None, None),
+        )(table, ids)
 
     return lookup
