@@ -7,11 +7,13 @@ from bertjax.attention_kernels import KERNELS
 from bertjax.config_schema import identity, operational
 from bertjax.errors import ConfigError
 
+_PRECISIONS = {"auto": "auto: float32 or bfloat16, whichever is faster where the run begins"}
 
-def precision_key(default: str) -> Any:
-    choices = ("float32", "tf32", "bfloat16", "float16")
+
+def precision_key(default: str, *more: str) -> Any:
+    choices = ("float32", "tf32", "bfloat16", "float16", *more)
     meaning = "number format of activations and matrix products; tf32: float32, with products in tf32 on GPUs"
-    return identity(default, meaning, choices=choices)
+    return identity(default, meaning + "".join(f"; {_PRECISIONS[name]}" for name in more), choices=choices)
 
 
 def deterministic_key() -> Any:

@@ -13,7 +13,7 @@ from bertjax.benchmarking.opened_run import opened_run, seconds_of
 from bertjax.benchmarking.program_work import program_work
 from bertjax.benchmarking.step_times import fed_and_repeated, take_steps
 from bertjax.benchmarking.trace import STEPS, trace_folder, write_trace
-from bertjax.config import RunConfig
+from bertjax.config import RunConfig, with_values
 from bertjax.data.corpus.arrays import PreparedCorpus
 from bertjax.engine.position import RunPosition
 from bertjax.engine.recorder import throughput
@@ -24,7 +24,7 @@ from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.programs import split_of
 from bertjax.train.corpus_position import CorpusPosition
 from bertjax.train.pretraining import training_batches
-from bertjax.train.pretraining_job import cost_of_step, make_job
+from bertjax.train.pretraining_job import cost_of_step, decided_precision, make_job
 
 PRODUCTS_SHARE = 0.1  # of a phase's time, for the plain products
 
@@ -33,6 +33,8 @@ def measure(run: RunConfig, options: Mapping[str, Any], say: Callable[[str], Non
     seconds, profile = seconds_of(options), trace_folder(options["profile"])
     run, corpus, about = opened_run(run, say)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    if run.precision == "auto":
+        run = with_values(run, {"precision": decided_precision(run, mesh)[0]})
     device = mesh.devices.flat[0]
     about |= {"devices": mesh.size, "device_kind": device.device_kind, "peak_flops": peak_flops(mesh)}
     phases = [_phase(run, index, corpus, mesh, seconds, profile, say) for index in range(len(run.phases))]

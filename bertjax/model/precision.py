@@ -58,6 +58,8 @@ def precision_named(name: str, backend: str) -> Precision:
     """The dtypes behind a config's ``precision`` on a backend ("cpu", "gpu", "tpu")."""
     if name == "tf32":
         return Precision(FLOAT32.operands, FLOAT32.activations, algorithm=TF32[backend])
+    # A run decides what "auto" is before it makes anything of it; a plan of one takes what accelerators run.
+    name = "bfloat16" if name == "auto" else name
     operands = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}[name]
     # CPUs are 4 to 10 times slower at element-wise work in 16 bits, so there only the products' factors are rounded.
     activations = jnp.float32 if backend == "cpu" else operands

@@ -216,6 +216,7 @@ def _same_origin(recorded: Mapping[str, Any], run: RunConfig, workdir: Path) -> 
 
 
 BY_CONTENT: dict[str, SameContent] = {
+    "precision": lambda recorded, run, workdir: run.precision == "auto",  # as decided when the run began
     "data.corpus": _same_corpus,
     "data.tokenizer": _same_tokenizer,
     "data.lowercase": _same_tokenizer,

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from bertjax import unfinished
 from bertjax.cli.progress import Display
 from bertjax.cluster.processes import Processes
-from bertjax.config import RunConfig
+from bertjax.config import RunConfig, with_values
 from bertjax.data.corpus.prepared import PreparedCorpus
 from bertjax.data.corpus.text_warnings import text_warnings
 from bertjax.data.stream.masking import check_words
@@ -46,8 +46,10 @@ from bertjax.train.pretraining_job import (
     check_sizes,
     config_cautions,
     cost_of_step,
+    decided_precision,
     describe_job,
     make_job,
+    precision_cautions,
     split_cautions,
 )
 from bertjax.workdir.config_json import config_record, fingerprints, origin_fingerprint, write_beginning, write_json
@@ -67,6 +69,8 @@ def pretrain(
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     check_optimizer(run.optimizer.name)
     objective = run_objective(run)
+    if run.precision == "auto":
+        run = with_precision(run, recorded, mesh, display, processes)
     check_sizes(run, mesh)
 
     # --- Corpus: prepared and checked before anything is compiled ---------------------------------------------
@@ -109,6 +113,7 @@ def pretrain(
         *pair_lines(objective, corpus.train, pairs),
         *word_warnings,
         *config_cautions(run),
+        *(precision_cautions(run, mesh) if processes.first and recorded is None else []),
         *split_cautions(run, mesh),
     ]
     for line in warnings:
@@ -195,6 +200,17 @@ def pretrain(
     for line in summary_lines(summary, objective.losses, workdir, has_model=not not_exportable):
         display.say(line)
     return summary
+
+
+def with_precision(
+    run: RunConfig, recorded: dict[str, Any] | None, mesh: Mesh, display: Display, processes: Processes
+) -> RunConfig:
+    """The run with a precision in the place of "auto": the one it began with, or the faster one here, for good."""
+    if recorded is not None:
+        return with_values(run, {"precision": recorded["identity"]["precision"]})
+    precision, why = processes.share("precision", decided_precision(run, mesh))
+    display.say(f"precision: {precision} ({why}); the run keeps it when it resumes")
+    return with_values(run, {"precision": precision})
 
 
 def training_batches(

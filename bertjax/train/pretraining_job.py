@@ -14,6 +14,7 @@ from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
 from bertjax.engine.dispatch import steps_ahead
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.precision_choice import faster_precision, slow_precision
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
 from bertjax.engine.state import TrainState
@@ -141,6 +142,21 @@ def describe_job(job: PretrainingJob) -> list[str]:
             f"{name}: {phase.steps:,} steps of {phase.batch_size} rows x {phase.sequence_length} tokens{split}"
         )
     return lines
+
+
+def decided_precision(run: RunConfig, mesh: Mesh) -> tuple[str, str]:
+    """(what ``config.precision = "auto"`` is for this run here, why in words)"""
+    return faster_precision(run.model, _tokens_at_once(run, mesh), mesh.devices.flat[0].platform)
+
+
+def precision_cautions(run: RunConfig, mesh: Mesh) -> list[str]:
+    return slow_precision(run.model, run.precision, _tokens_at_once(run, mesh), mesh.devices.flat[0].platform)
+
+
+def _tokens_at_once(run: RunConfig, mesh: Mesh) -> int:
+    """Of a device, in the first phase."""
+    phase = next(iter(run.phases.values()))
+    return phase.batch_size * phase.sequence_length // (accumulation_steps(run, phase, mesh) * batch_shards(mesh))
 
 
 def config_cautions(run: RunConfig) -> list[str]:
