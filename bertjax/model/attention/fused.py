@@ -33,8 +33,7 @@ def attend(
     precision: Precision,
     backend: str,
 ) -> jax.Array:
-    """See ``bertjax.model.attention``. Raises ValueError for heads above the largest size and, on a TPU, rows that its
-    memory does not hold."""
+    """See ``bertjax.model.attention``. Raises ValueError for heads above the largest size."""
     (B, Sq, N, D), S = query.shape, key.shape[1]
     if HEAD_SIZES[-1] < D:
         raise ValueError(f"attention = 'fused' has no heads of size {D}; the largest is {HEAD_SIZES[-1]}")

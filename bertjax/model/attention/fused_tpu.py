@@ -28,7 +28,7 @@ from bertjax.model.attention.fused_tpu_programs import (
 WHOLE_ROW = 512  # positions; one head's float32 scores are then 1 MiB
 BLOCK_SIZES = (512, 384, 256, LANES)  # of longer rows: the first that divides the length
 # What a program may keep in the chip's vector memory. XLA's default, 16 MiB, does not hold the gradient of 8,192
-# queries in float32; v5e and v6e have 128 MiB, v5p and TPU7x 64.
+# queries in float32; v5e and v6e have 128 MiB, v5p and TPU7x 64. A v4 has 16: there such rows fit in bfloat16 only.
 MEMORY = 48 * 2**20
 
 
