@@ -21,7 +21,7 @@ def deterministic_key() -> Any:
 
 
 def attention_key() -> Any:
-    meaning = "attention kernel; auto: the fastest that supports the run. dot_product has no dropout on probabilities"
+    meaning = "attention kernel; auto: the fastest that supports the run. Only fused and explicit drop probabilities"
     return operational("explicit", meaning, choices=("auto", *KERNELS))
 
 
