@@ -13,18 +13,33 @@ import jax.numpy as jnp
 from bertjax.model.precision import Precision
 
 
-def _normalised(x: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
-    """(x - mean) / deviation over the last axis, and 1 / deviation [..., 1], float32."""
+def anew(x: jax.Array) -> jax.Array:
+    """x, of which the compiler does not know that it is x: what the forward pass computed of it is then computed again,
+    not kept under another name."""
+    return jax.lax.platform_dependent(x, cuda=_anew_as_integers, default=jax.lax.optimization_barrier)
+
+
+def _anew_as_integers(x: jax.Array) -> jax.Array:
+    # XLA for GPUs widens 16-bit floats for a barrier, which costs a copy.
+    bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+    return jax.lax.bitcast_convert_type(jax.lax.optimization_barrier(bits), x.dtype)
+
+
+def _statistics(x: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
+    """The mean and 1 / deviation over the last axis, float32 [..., 1]."""
     wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
-    return centred * inverse, inverse
+    mean = wide.mean(-1, keepdims=True)
+    return mean, jax.lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + eps)
+
+
+def _normalised(x: jax.Array, mean: jax.Array, inverse: jax.Array) -> jax.Array:
+    return (x.astype(jnp.float32) - mean) * inverse
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def layer_norm(eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis of x [..., H], in float32."""
-    return (_normalised(x, eps)[0] * _wide(scale, x) + _wide(bias, x)).astype(x.dtype)
+    return (_normalised(x, *_statistics(x, eps)) * _wide(scale, x) + _wide(bias, x)).astype(x.dtype)
 
 
 def _wide(of_features: jax.Array, x: jax.Array) -> jax.Array:
@@ -38,7 +53,12 @@ def _layer_norm_forward(eps, x, scale, bias):
 
 def _layer_norm_backward(eps, residuals, cotangent):
     x, scale = residuals
-    normalised, inverse = _normalised(x, eps)
+    # XLA for GPUs sums over each row again in every pass over x, and puts a float32 array between those sums and the
+    # ones over tokens, unless it is made to write the statistics.
+    mean, inverse = jax.lax.platform_dependent(
+        *_statistics(x, eps), cuda=lambda *found: jax.lax.optimization_barrier(found), default=lambda *found: found
+    )
+    normalised = _normalised(x, mean, inverse)
     wide = cotangent.astype(jnp.float32)
     scaled = wide * _wide(scale, x)
     along = scaled.mean(-1, keepdims=True) + normalised * (scaled * normalised).mean(-1, keepdims=True)
@@ -73,7 +93,8 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def activated_project(activation, precision: Precision, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """activation(x) [..., I] times kernel [I, O] plus bias [O] -> [..., O]; of the activation only x is kept."""
+    """activation(x) [..., I] times kernel [I, O] plus bias [O] -> [..., O]. Of the activation only x is kept, or with
+    ``precision.keep_activated`` x and the result."""
     flat = _activated_product(activation, precision, x.reshape(-1, x.shape[-1]), kernel)
     flat = flat + jnp.broadcast_to(bias[None, :], flat.shape).astype(precision.activations)
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -85,14 +106,15 @@ def _activated_product(activation, precision: Precision, x: jax.Array, kernel: j
 
 
 def _activated_product_forward(activation, precision, x, kernel):
-    return _activated_product(activation, precision, x, kernel), (x, kernel)
+    activated = activation(x).astype(precision.operands)
+    kept = activated if precision.keep_activated else None
+    return precision.product("ti,io->to", activated, kernel), (x, kept, kernel)
 
 
 def _activated_product_backward(activation, precision, residuals, cotangent):
-    x, kernel = residuals
-    # What the forward pass computed is not to be kept under another name: the barrier makes it new work.
-    x = jax.lax.optimization_barrier(x)
-    activated, back = jax.vjp(activation, x)
+    x, kept, kernel = residuals
+    activated, back = jax.vjp(activation, anew(x))
+    activated = activated if kept is None else kept
     d_kernel = precision.product("ti,to->io", activated, cotangent, result=kernel.dtype)
     return back(precision.product("to,io->ti", cotangent, kernel, result=x.dtype))[0], d_kernel
 

@@ -126,6 +126,18 @@ def test_they_keep_their_input_only():
     assert [shape for shape, _ in kept if shape[0] == 64] == [(64, 32)]
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_on_gpus_the_activation_is_kept_and_nothing_else_changes(name):
+    on_gpu = precision_named("bfloat16", "gpu")
+    (x, weights), (kernel, bias) = drawn((64, 32), (64, 16), dtype=jnp.bfloat16), drawn((32, 16), (16,), seed=1)
+    project = lambda precision: lambda *a: activated_project(ACTIVATIONS[name], precision, *a)
+    kept = kept_between(project(on_gpu), x, kernel, bias)
+    assert [one for one in kept if one[0][0] == 64] == [((64, 32), "bfloat16")] * 2
+    ours, again = (values_and_gradients(project(p), (x, kernel, bias), weights) for p in (on_gpu, BFLOAT16))
+    for a, b in zip(ours, again, strict=True):
+        np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
 @pytest.mark.parametrize(("dtype", "within"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)], ids=str)
 def test_gelu_is_that_of_jax(dtype, within):
     x = jnp.linspace(-9.0, 9.0, 4001).astype(dtype)
