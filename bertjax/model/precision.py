@@ -28,8 +28,8 @@ Algorithm = jax.lax.Precision | jax.lax.DotAlgorithmPreset
 @dataclass(frozen=True)
 class Precision:
     """``operands``: dtype of the factors of matrix products. ``activations``: dtype of what flows between layers.
-    ``einsum``: how products in the lower precisions are done; ``algorithm``: those of float32 factors. ``keep_activated``:
-    the backward pass reads what the MLP's activation gave instead of computing it again."""
+    ``einsum``: how products in the lower precisions are done; ``algorithm``: those of float32 factors.
+    ``keep_activated``: the backward pass reads what the MLP's activation gave instead of computing it again."""
 
     operands: jnp.dtype
     activations: jnp.dtype
