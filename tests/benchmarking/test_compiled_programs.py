@@ -49,7 +49,12 @@ def test_a_tpu_that_is_not_here_in_a_process_of_its_own(small, tmp_path):
     small.write_text("".join(line for line in small.open() if "phase2" not in line))
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"BERTJAX_CACHE": str(tmp_path)}
     command = [sys.executable, "-m", "bertjax.benchmark", "compiled", f"--config={small}", "--topology=v5e:1x1"]
-    command += ["--config.precision=bfloat16", "--config.model.hidden_size=128", "--config.model.intermediate_size=256"]
+    command += [
+        "--config.model.attention=auto",
+        "--config.precision=bfloat16",
+        "--config.model.hidden_size=128",
+        "--config.model.intermediate_size=256",
+    ]
     done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for phase in json.loads(done.stdout)["phases"]:
