@@ -26,6 +26,12 @@ class Steps(NamedTuple):
     def median(self) -> float:
         return float(np.median(self.seconds))
 
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, over the median."""
+        low, high = np.percentile(self.seconds, [25, 75])
+        return float((high - low) / 2 / self.median)
+
     def __add__(self, more: "Steps") -> "Steps":  # type: ignore[override]
         return Steps(self.seconds + more.seconds, self.metrics + more.metrics)
 

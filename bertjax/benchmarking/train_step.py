@@ -82,6 +82,7 @@ def _phase(
         "rows_per_second": phase.batch_size / fed.median,
         **throughput(real_tokens, slots, flops_formula, fed.median, peak_flops(mesh)),
         "repeated_batch_step_seconds": repeated.median,
+        "step_spread": max(fed.spread, repeated.spread),
         "feed_overhead": fed.median / repeated.median - 1.0,
         "trace_seconds": step.trace_seconds,
         "compile_seconds": step.compile_seconds,
@@ -128,14 +129,16 @@ def _figures(phase: dict[str, Any], peak: float | None) -> Iterator[tuple[str, s
         f"{phase['tokens_per_second']:,.0f} real tokens a second, {phase['rows_per_second']:,.4g} rows; "
         f"{step:.4g} s a step, the median of {phase['steps']}; padding {phase['padding_fraction']:.2%}",
     )
+    overhead, spread = phase["feed_overhead"], phase["step_spread"]
+    hidden = ", less than the steps vary" if abs(overhead) < spread else ""
     yield (
         "feed",
         f"{phase['repeated_batch_step_seconds']:.4g} s a step on one repeated batch: making and moving batches costs "
-        f"{phase['feed_overhead']:.1%}",
+        f"{overhead:.1%}{hidden} (+-{spread:.1%})",
     )
     yield (
         "work",
-        f"{phase['flops'] / TERA:.4g} TFLOP a step, {phase['flops'] / phase['flops_formula']:.2f} times the formula; "
+        f"{phase['flops'] / TERA:.3g} TFLOP a step, {phase['flops'] / phase['flops_formula']:.2f} times the formula; "
         f"{phase['bytes_accessed'] / 1e9:.4g} GB of memory traffic, {phase['bytes_per_token'] / 1e6:.3g} MB a token",
     )
     if peak is not None:

@@ -84,6 +84,7 @@ def test_a_slow_feed_shows_as_overhead():
 
     fed, repeated = fed_and_repeated(here, step, slow(), "same", 0.2)
     assert 2 < fed.median / repeated.median < 4.5
+    assert 0 <= fed.spread < 1
     order = [name for name, _ in itertools.groupby(taken)]
     assert order == ["new", "same", "new"]
 
