@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
+from flax import nnx
 
 from bertjax.config import UpdateConfig
 from bertjax.errors import ConfigError
+from bertjax.model.bert import split_params
+from bertjax.model.parameters import parameter_specs
 
 # ``(decay, number of updates) -> what a running average is divided by``
 Correction = Callable[[float, jax.Array], jax.Array | float]
@@ -26,6 +29,14 @@ def make_optimizer(config: UpdateConfig, specs: Any) -> optax.GradientTransforma
     check_optimizer(config.name)
     clip = [clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     return optax.chain(*clip, *OPTIMIZERS[config.name](config, specs))
+
+
+def values_a_parameter(config: UpdateConfig, model: nnx.Module) -> float:
+    """How many float32 numbers the optimizer keeps for each of a model's parameters, on average: two for Adam."""
+    specs, params = parameter_specs(model), split_params(model)[1]
+    state = jax.eval_shape(make_optimizer(config, specs).init, params)
+    size = lambda tree: sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    return size(state) / size(params)
 
 
 def check_optimizer(name: str) -> None:

@@ -1,121 +1,56 @@
 """The memory that training takes, by formulas and shapes; whether model and batches fit, before they are built."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
+from bertjax.engine.activation_memory import Trained, activation_bytes_per_row
 from bertjax.engine.dispatch import batches_held
 from bertjax.errors import ConfigError
 from bertjax.memory import host_memory
-from bertjax.model.bert import Bert, merge_params, split_params
-from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
 from bertjax.model.parameters import padded_vocabulary
-from bertjax.model.precision import precision_named
 from bertjax.parallel.devices import GIB, memory_limit
 from bertjax.parallel.mesh import batch_shards, divisors, one_of
 
-# ``(output of the model, batch) -> scalar``
-Loss = Callable[[Any, dict[str, jax.Array]], jax.Array]
-
-# float32 values a parameter: weight, gradient and two moments.
-VALUES_A_PARAMETER = 4
+_FLOAT_BYTES = 4
 # Part of the host's memory that they may take.
 BATCHES_SHARE = 0.5
 # Part of a device's memory, beside the state, that the activations of one accumulation step may take. They are known to
-# some percent; the rest is for what the backward pass computes on the way, and for the program itself.
-ACTIVATION_SHARE = 0.7
+# within 15 percent; the program itself needs some, too.
+ACTIVATION_SHARE = 0.8
 
 
-def state_bytes(model: ModelConfig, divided: int) -> int:
-    """Bytes a device of weights, gradients and moments that are divided over so many devices."""
-    return 4 * VALUES_A_PARAMETER * parameter_count(model) // divided
+def state_bytes(trained: Trained, divided: int) -> int:
+    """Bytes a device of weights, gradients and the optimizer's state that are divided over so many devices."""
+    return int(_FLOAT_BYTES * (2 + trained.optimizer_values) * parameter_count(trained.model)) // divided
 
 
-@functools.lru_cache(maxsize=256)
-def activation_bytes_per_row(
-    model: ModelConfig,
-    precision: str,
-    platform: str,
-    length: int,
-    predictions: int,
-    examples: int,
-    loss: Loss,
-    tensor: int = 1,
-) -> int:
-    """Bytes that a device keeps for the backward pass for one more row of ``length`` tokens.
-
-    What ``jax.vjp`` of the loss keeps of two rows less what it keeps of one: parameters, and copies of them in another
-    dtype, drop out. Where layers are computed again, one layer of what they would keep otherwise comes on top.
-    tensor: size of the mesh axis that divides heads, the MLP and the vocabulary.
-    """
-    fields = lambda rows: shapes(rows, length, max(predictions, 1), examples)  # a head takes no row without any
-
-    def of(model: ModelConfig) -> int:
-        made = nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0), precision=precision_named(precision, platform)))
-        graphdef, params = split_params(made)
-
-        def backward(params: Any, batch: Any, dropout_seed: DropoutSeed) -> Any:
-            of_params = lambda params: loss(merge_params(graphdef, params).on_batch(batch, dropout_seed), batch)
-            return jax.vjp(of_params, params)[1]
-
-        def kept(rows: int) -> int:
-            batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields(rows).items()}
-            numbers: list[Any] = [jax.ShapeDtypeStruct(shape, "uint32") for shape in ((), (), (rows,))]
-            leaves = jax.tree.leaves(jax.eval_shape(backward, params, batch, DropoutSeed(*numbers)))
-            return sum(math.prod(x.shape) * x.dtype.itemsize // _parts(x.shape, model, tensor) for x in leaves)
-
-        return kept(2) - kept(1)
-
-    L = model.num_hidden_layers
-    if model.remat == "none" and (model.scan_layers or L < 3):
-        return of(model)
-    # Layers are alike, so that two tell of any number; unrolled ones would take long to trace.
-    one, two = (of(dataclasses.replace(model, num_hidden_layers=n)) for n in (1, 2))
-    kept = one + (L - 1) * (two - one)
-    if model.remat == "none":
-        return kept
-    whole = [dataclasses.replace(model, remat="none", scan_layers=False, num_hidden_layers=n) for n in (1, 2)]
-    return kept + of(whole[1]) - of(whole[0])
-
-
-def _parts(shape: tuple[int, ...], model: ModelConfig, tensor: int) -> int:
-    """Devices that an array of this shape is divided over by the tensor axis: those with heads, MLP or vocabulary. What
-    is not known from its shape, such as the concatenated heads [B S, H], counts as whole on each of them."""
-    has_heads = len(shape) >= 4 and shape[-3] == model.num_attention_heads
-    wide = {model.intermediate_size, padded_vocabulary(model.vocab_size)} - {model.hidden_size}
-    return tensor if has_heads or (shape and shape[-1] in wide) else 1
-
-
-def check_model(
-    model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], loss: Loss, times: int = 1
-) -> None:
-    """Raises ConfigError if training the model on a single row takes more than ``times`` a device's memory. row: its
-    length, predictions and examples. loss: what is minimised."""
+def check_model(trained: Trained, mesh: Mesh, row: tuple[int, int, int], times: int = 1) -> None:
+    """Raises ConfigError if training on a single row takes more than ``times`` a device's memory. row: its length,
+    predictions and examples."""
     device = own_device(mesh)
     limit = times * memory_limit(device)
-    needed = lambda model, divided: (
-        state_bytes(model, divided)
-        + _row_bytes(model, precision, device.platform, row, loss, mesh.shape["tensor"], limit)
+    needed = lambda trained, divided: (
+        state_bytes(trained, divided) + _row_bytes(trained, device.platform, row, mesh.shape["tensor"], limit)
     )
     divided = mesh.shape["fsdp"] * mesh.shape["tensor"]
-    if needed(model, divided) <= limit:
+    if needed(trained, divided) <= limit:
         return
-    ways = list(_ways_out(model, row[0], lambda changed: needed(changed, divided) <= limit))
-    if mesh.shape["fsdp"] == 1 and mesh.size > 1 and needed(model, mesh.size) <= limit:
+    fits = lambda changed: needed(dataclasses.replace(trained, model=changed), divided) <= limit
+    ways = list(_ways_out(trained.model, row[0], fits))
+    if mesh.shape["fsdp"] == 1 and mesh.size > 1 and needed(trained, mesh.size) <= limit:
         ways.append("--config.parallel.data=1 --config.parallel.fsdp=-1")
-    state, activations = state_bytes(model, divided), needed(model, divided) - state_bytes(model, divided)
+    state, activations = state_bytes(trained, divided), needed(trained, divided) - state_bytes(trained, divided)
     would = f"{' or '.join(ways)} would fit" if ways else "take a smaller config.model, or larger devices"
     raise ConfigError(
-        f"the model of {parameter_count(model):,} parameters does not fit: {_gib(state)} a device for weights, "
+        f"the model of {parameter_count(trained.model):,} parameters does not fit: {_gib(state)} a device for weights, "
         f"gradients and moments, and at least {_gib(activations)} for a row of {row[0]:,} tokens, "
         f"of {_gib(limit // times)}; {would}"
     )
@@ -159,17 +94,14 @@ def _ways_out(model: ModelConfig, length: int, fits: Callable[[ModelConfig], boo
             yield f"--config.model.{name}={value}"
 
 
-def _row_bytes(
-    model: ModelConfig, precision: str, platform: str, row: tuple[int, int, int], loss: Loss, tensor: int, limit: int
-) -> int:
-    """What the backward pass keeps of a row; of one that is far beyond ``limit``, the least that it can be."""
-    length, predictions, _ = row
-    scores = model.num_attention_heads * length**2
-    least = 2 * (model.num_hidden_layers * length * model.hidden_size + length * model.intermediate_size + scores)
+def _row_bytes(trained: Trained, platform: str, row: tuple[int, int, int], tensor: int, limit: int) -> int:
+    """What a row takes; of one that is far beyond ``limit``, the least that it can be."""
+    model, (length, predictions, _) = trained.model, row
+    least = 2 * length * (model.num_hidden_layers * model.hidden_size + model.intermediate_size)
     least = (least + 4 * predictions * model.vocab_size) // tensor
-    if least > limit or state_bytes(model, tensor) > jax.device_count() * limit:
+    if least > limit or state_bytes(trained, tensor) > jax.device_count() * limit:
         return least
-    return activation_bytes_per_row(model, precision, platform, *row, loss, tensor)
+    return activation_bytes_per_row(trained, platform, *row, tensor)
 
 
 def _gib(size: float) -> str:
@@ -201,11 +133,11 @@ def parts_of(rows: int, most: int) -> int:
     return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= max(1, most))
 
 
-def rows_that_fit(model: ModelConfig, precision: str, mesh: Mesh, row: tuple[int, int, int], loss: Loss) -> int:
-    """Rows that one device can work on at once, by what the backward pass keeps of each. row: as for check_model."""
+def rows_that_fit(trained: Trained, mesh: Mesh, row: tuple[int, int, int]) -> int:
+    """Rows that one device can work on at once. row: as for check_model."""
     device, tensor = own_device(mesh), mesh.shape["tensor"]
-    left = memory_limit(device) - state_bytes(model, mesh.shape["fsdp"] * tensor)
-    of_row = activation_bytes_per_row(model, precision, device.platform, *row, loss, tensor)
+    left = memory_limit(device) - state_bytes(trained, mesh.shape["fsdp"] * tensor)
+    of_row = activation_bytes_per_row(trained, device.platform, *row, tensor)
     return max(1, int(left * ACTIVATION_SHARE) // of_row)
 
 

@@ -16,10 +16,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bertjax.batch import Batch, Objective, Values
 from bertjax.config import ModelConfig
 from bertjax.config_schema import LARGEST_INT
+from bertjax.engine.activation_memory import Trained
 from bertjax.engine.compiled_ahead import CompiledAhead
 from bertjax.engine.dispatch import MOST_AHEAD, steps_ahead
 from bertjax.engine.job import Job, hooks
-from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.optimizers import make_optimizer, values_a_parameter
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.state import TrainState, with_params
@@ -143,7 +144,10 @@ def make_job(
     model = start.model
     check_divides(model, mesh)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
-    check_model(model, run.precision, mesh, row, batch_loss)
+    moments = values_a_parameter(run.optimizer, nnx.eval_shape(lambda: TaskModel(model, setup.task, nnx.Rngs(0))))
+    # What a task's own head keeps is little beside the encoder.
+    trained = Trained(model, run.precision, batch_loss, moments)
+    check_model(trained, mesh, row)
     check_batch(
         "config.training.batch_size", run.training.batch_size * setup.per_example, row, mesh, PREFETCH, ahead=MOST_AHEAD
     )
@@ -179,7 +183,7 @@ def make_job(
             "only rises; a tenth of them would be --config.training.warmup_fraction=0.1"
         )
     rows, longest = train_batches.rows // shards, (int(train_batches.row_lengths[-1]), 0, 1)  # on a device
-    most = run.parallel.rows_per_device or rows_that_fit(model, run.precision, mesh, longest, batch_loss)
+    most = run.parallel.rows_per_device or rows_that_fit(replace(trained, model=model), mesh, longest)
     cautions += split_caution("config.training.batch_size", training.batch_size, rows, most, "about ")
     parts = parts_of(rows, most)
     if parts > 1 and setup.per_example > 1:

@@ -1,7 +1,7 @@
 """What a step minimises: sums over examples, and the weights that divide them. Arrays only."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -65,7 +65,14 @@ def objective_of(losses: Sequence[CrossEntropy]) -> Objective:
     return Objective(weights, sums, total, means)
 
 
-# Masked LM and next sentences; also what a row of any objective takes of memory is estimated with it.
+@functools.cache  # equal losses give the same object, which others keep results by
+def loss_of(losses: tuple[CrossEntropy, ...]) -> Callable[[Any, Batch], jax.Array]:
+    """``(output of the model, batch) -> scalar``: the total of an objective."""
+    objective = objective_of(losses)
+    return lambda output, batch: objective.total(objective.sums(output, batch), objective.weights(batch))
+
+
+# Masked LM and next sentences.
 PRETRAINING = objective_of(mlm_nsp.OBJECTIVE.losses)
 
 

@@ -1,5 +1,6 @@
 """From a config and a mesh to the functions of a run: forward pass, optimizer, steps, and how a batch is split."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from bertjax.batch import Batch, Values
-from bertjax.config import ModelConfig, PhaseConfig, RunConfig, most_predictions
+from bertjax.config import ModelConfig, PhaseConfig, RunConfig, UpdateConfig, most_predictions
+from bertjax.engine.activation_memory import Trained
 from bertjax.engine.dispatch import steps_ahead
 from bertjax.engine.job import Job, hooks
-from bertjax.engine.optimizers import make_optimizer
+from bertjax.engine.optimizers import make_optimizer, values_a_parameter
 from bertjax.engine.precision_choice import faster_precision, slow_precision
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
@@ -31,7 +33,7 @@ from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
 from bertjax.model.heads import heads_with
 from bertjax.model.parameters import parameter_specs
-from bertjax.objectives.losses import batch_loss, objective_of
+from bertjax.objectives.losses import loss_of, objective_of
 from bertjax.objectives.registry import run_objective
 from bertjax.parallel.mesh import batch_shards
 from bertjax.parallel.sharding import batch_sharding
@@ -69,7 +71,7 @@ def check_sizes(run: RunConfig, mesh: Mesh, times: int = 1) -> None:
     ahead = steps_ahead([cost_of_step(run.model, phase).flops for phase in run.phases.values()], mesh)
     for name, phase in run.phases.items():
         row = row_size(run, phase)
-        check_model(run.model, run.precision, mesh, row, batch_loss, times)
+        check_model(trained(run), mesh, row, times)
         check_batch(f"config.phases.{name}.batch_size", phase.batch_size, row, mesh, run.data.prefetch, times, ahead)
 
 
@@ -115,7 +117,25 @@ def most_rows(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
 
 def rows_by_memory(run: RunConfig, phase: PhaseConfig, mesh: Mesh) -> int:
     """Rows of the phase that a device has memory for."""
-    return rows_that_fit(run.model, run.precision, mesh, row_size(run, phase), batch_loss)
+    return rows_that_fit(trained(run), mesh, row_size(run, phase))
+
+
+@functools.lru_cache(maxsize=64)
+def _optimizer_values(model: ModelConfig, update: UpdateConfig) -> float:
+    return values_a_parameter(update, nnx.eval_shape(lambda: Bert(model, nnx.Rngs(0))))
+
+
+def trained(run: RunConfig) -> Trained:
+    """What a run trains, as far as memory goes."""
+    objective = run_objective(run)
+    return Trained(
+        run.model,
+        run.precision,
+        loss_of(objective.losses),
+        _optimizer_values(run.model, run.optimizer),
+        heads_with(objective.logits),
+        tuple(objective.maker.fields.items()),
+    )
 
 
 def row_size(run: RunConfig, phase: PhaseConfig) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from bertjax import create_model
 from bertjax.config import ModelConfig, resolve
 from bertjax.data.corpus.prepared import prepare
 from bertjax.engine import training_memory
+from bertjax.engine.activation_memory import Trained
 from bertjax.engine.training_memory import check_batch, check_model
 from bertjax.errors import ConfigError
 from bertjax.finetune.settings import resolve as resolve_finetuning
@@ -19,6 +20,10 @@ from bertjax.train.__main__ import main
 
 TINY = f"--config={Path(__file__).parent.parent.parent / 'configs' / 'tiny.py'}"
 ROW = (128, 20, 16)
+
+
+def trained(model):
+    return Trained(model, "bfloat16", batch_loss, optimizer_values=2.0)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +79,13 @@ def test_what_is_named_fits(monkeypatch):
     monkeypatch.setattr(training_memory, "memory_limit", lambda device: 8 * 2**30)
     mesh = make_mesh(4, 1, 1, devices=jax.devices()[:4])
     large = dataclasses.replace(ModelConfig(), hidden_size=2304, num_hidden_layers=12, intermediate_size=9216)
-    check_model(ModelConfig(), "bfloat16", mesh, ROW, batch_loss)
+    check_model(trained(ModelConfig()), mesh, ROW)
     with pytest.raises(ConfigError, match=r"does not fit: \d.*of 8.0 GiB; ") as caught:
-        check_model(large, "bfloat16", mesh, ROW, batch_loss)
+        check_model(trained(large), mesh, ROW)
     assert "--config.model.hidden_size=768" in str(caught.value)
     assert "--config.parallel.data=1 --config.parallel.fsdp=-1 would fit" in str(caught.value)
-    check_model(dataclasses.replace(large, hidden_size=768), "bfloat16", mesh, ROW, batch_loss)
-    check_model(large, "bfloat16", make_mesh(1, 4, 1, devices=jax.devices()[:4]), ROW, batch_loss)
+    check_model(trained(dataclasses.replace(large, hidden_size=768)), mesh, ROW)
+    check_model(trained(large), make_mesh(1, 4, 1, devices=jax.devices()[:4]), ROW)
 
 
 @pytest.mark.parametrize("heads", [7, 2**16])
@@ -92,7 +97,7 @@ def test_what_is_named_is_a_model(heads, monkeypatch):
     long = dataclasses.replace(ModelConfig(), max_position_embeddings=2**24)
     for model, row in ((odd, ROW), (long, (1024, 20, 16))):
         with pytest.raises(ConfigError, match=r"does not fit: .*; take a smaller config.model, or larger devices$"):
-            check_model(model, "bfloat16", mesh, row, batch_loss)
+            check_model(trained(model), mesh, row)
 
 
 def test_the_batch_that_is_named_fits(monkeypatch):
