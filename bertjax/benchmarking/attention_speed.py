@@ -18,7 +18,7 @@ from bertjax.benchmarking.attention_cases import (
     forward_and_backward,
     random_arrays,
 )
-from bertjax.benchmarking.opened_run import seconds_of
+from bertjax.benchmarking.opened_run import seconds_of, with_decided_precision
 from bertjax.benchmarking.timing import timer
 from bertjax.cli.showing import short
 from bertjax.config import RunConfig
@@ -39,8 +39,9 @@ LEAST_ROUNDS = 3
 def measure(run: RunConfig, options: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     seconds, backend, asked = seconds_of(options), jax.default_backend(), _asked(options["kernels"])
     rows, window = _number(options, "rows"), _number(options, "window")
-    model, precision = run.model, precision_named(run.precision, backend)
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
+    run = with_decided_precision(run, mesh, say)
+    model, precision = run.model, precision_named(run.precision, backend)
     rates = dict.fromkeys((model.attention_probs_dropout_prob, 0.0))
     windows = [None, window] if window else [None]
     phases = []
@@ -140,7 +141,7 @@ def _differences(
     """From explicit attention in float32: of the run's precision, and of float32 where the kernel has it."""
     count = len(wanted.output)
     row = {"kernel": name, "cannot": None, **differences(found.first(count), wanted), "float32": None}
-    if precision == FLOAT32:
+    if precision == precision_named("float32", jax.default_backend()):
         row["float32"] = {key: row[key] for key in ("output_difference", "gradient_difference")}
     elif "float32" in KERNELS[name].float_types:
         exact = forward_and_backward(name, case, FLOAT32)(arrays.first(count).cast(np.float32))

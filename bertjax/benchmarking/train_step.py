@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from bertjax.benchmarking.compile_times import compiled
 from bertjax.benchmarking.layer_products import product_rate
-from bertjax.benchmarking.opened_run import opened_run, seconds_of
+from bertjax.benchmarking.opened_run import opened_run, seconds_of, with_decided_precision
 from bertjax.benchmarking.program_work import program_work
 from bertjax.benchmarking.step_times import fed_and_repeated, take_steps
 from bertjax.benchmarking.trace import STEPS, trace_folder, write_trace
@@ -35,6 +35,7 @@ def measure(run: RunConfig, options: Mapping[str, Any], say: Callable[[str], Non
     mesh = make_mesh(run.parallel.data, run.parallel.fsdp, run.parallel.tensor)
     if run.precision == "auto":
         run = with_values(run, {"precision": decided_precision(run, mesh)[0]})
+    run = with_decided_precision(run, mesh, say)
     device = mesh.devices.flat[0]
     about |= {"devices": mesh.size, "device_kind": device.device_kind, "peak_flops": peak_flops(mesh)}
     phases = [_phase(run, index, corpus, mesh, seconds, profile, say) for index in range(len(run.phases))]

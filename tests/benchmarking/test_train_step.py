@@ -106,3 +106,7 @@ def test_the_rate_of_products():
     model = ModelConfig(hidden_size=64, num_attention_heads=4, intermediate_size=256, num_hidden_layers=1)
     assert 2e6 < product_rate(model, FLOAT32, 2, 16)(0.01) < 1e15
     assert jax.default_backend() == "cpu"
+
+
+def test_auto_is_measured_as_what_it_is_here(figures):
+    assert figures("train", "--seconds=0.01", "--config.precision=auto")["precision"] in ("float32", "bfloat16")
