@@ -34,5 +34,5 @@ def with_decided_precision(run: RunConfig, mesh: Mesh, say: Callable[[str], None
     if run.precision != "auto":
         return run
     name, why = decided_precision(run, mesh)
-    say(f"precision: {name}, {why}")
+    say(f"precision: {name} ({why})")
     return replace(run, precision=name)
