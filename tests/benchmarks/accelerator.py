@@ -34,6 +34,7 @@ SHAPES = ("base128", "large512", "base512", "large128")  # the most telling firs
 ENOUGH_SECONDS = 15.0  # a part is not begun with less
 NO_MEMORY = "OutOfMemoryError"
 LEAST_ROWS = 8
+FASTEST = ["--config.model.attention=auto", "--config.model.scan_layers=false"]  # not what every config asks for
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def full_parts(options: argparse.Namespace) -> list[Part]:
         "torch_pretraining.py", f"--shape={shape}", f"--rows={rows}", "--device=cuda", "--precision=bfloat16", *more
     )
     ours = {
-        shape: Part(shape, script("pretraining_step.py", f"--shape={shape}", "--precision=bfloat16"), 120)
+        shape: Part(shape, script("pretraining_step.py", f"--shape={shape}", "--precision=bfloat16", *FASTEST), 120)
         for shape in SHAPES
     }
     return [
@@ -84,7 +85,7 @@ def full_parts(options: argparse.Namespace) -> list[Part]:
         Part("attention", command("attention", "--config=base", "--config.precision=bfloat16", "--seconds=8"), 80),
         Part("torch-base512-compile", peer("base512", 128, "--compile", "--steps=10"), 90, no_torch),
         ours["large128"],
-        Part("feed", command("train", "--config=base", *_corpus(options), "--seconds=8"), 150),
+        Part("feed", command("train", "--config=base", *FASTEST, *_corpus(options), "--seconds=8"), 150),
     ]
 
 
@@ -96,7 +97,7 @@ def small_parts(options: argparse.Namespace) -> list[Part]:
     one_step = ["--shape=tiny", "--rows=4", "--precision=float32"]
     return [
         Part("kernels", script("kernels_on_device.py", "--small", "--seconds=2"), 60),
-        Part("tiny", script("pretraining_step.py", *one_step, "--seconds=0.2"), 60),
+        Part("tiny", script("pretraining_step.py", *one_step, *FASTEST, "--seconds=0.2"), 60),
         Part("torch-tiny", script("torch_pretraining.py", *one_step, "--steps=3"), 60, lambda: torch_is_missing("cpu")),
         Part("attention", command("attention", "--rows=1"), 60),
         Part("feed", command("train", *_corpus(options)), 60),
