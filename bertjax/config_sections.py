@@ -63,6 +63,15 @@ class ParallelConfig:
     fsdp: int = operational(1, "devices that share rows, parameters and optimizer state", low=-1)
     tensor: int = operational(1, "devices that share attention heads, MLP and vocabulary", low=-1)
     rows_per_device: int = operational(0, "rows a device works on at once; 0: worked out from its memory", low=0)
+    divide_update: bool = operational(
+        True, "each device keeps and updates a share of the optimizer's state, where only data is divided; false: all"
+    )
+    reduce_in: str = identity(
+        "float32",
+        "dtype of gradients when they are added up over devices, where only data is divided",
+        choices=("float32", "bfloat16"),
+        added=True,
+    )
     # Compiling and saving are not counted.
     watchdog_seconds: float = operational(600.0, "end if a process makes no progress for so long; 0: never", low=0.0)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bertjax.batch import Batch, Objective
-from bertjax.config import GuardConfig, ModelConfig
+from bertjax.config import GuardConfig, ModelConfig, ParallelConfig
 from bertjax.engine.guard import initial_health, judged
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
@@ -21,7 +21,7 @@ from bertjax.errors import ConfigError
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.precision import precision_named
-from bertjax.parallel.data_parallel import summed_over_data
+from bertjax.parallel.data_parallel import is_data_parallel, summed_over_data, with_share
 from bertjax.parallel.sharding import (
     BATCH_SPEC,
     batch_sharding,
@@ -59,6 +59,7 @@ class Job:
     objective: Objective
     optimizer: optax.GradientTransformation
     make_params: Callable[[], Any]
+    parallel: ParallelConfig = field(default=ParallelConfig(), kw_only=True)
 
     def model(self, params: Any) -> Any:
         return merge_params(self.graphdef, params)
@@ -83,7 +84,19 @@ class Job:
         shapes = jax.eval_shape(lambda: self._new_state())  # a job has no hash, as a bound method needs
         axes = jax.tree.map(lambda spec: spec.axes, self.specs)
         shardings = tree_shardings(shapes, axes, self.mesh)
-        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+        state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+        return state.replace(opt_state=self._shares(state.opt_state))
+
+    @property
+    def _reduces_itself(self) -> bool:
+        """Whether the step says where gradients are reduced; elsewhere that is left to the compiler."""
+        return is_data_parallel(self.mesh) and self.objective.adds_up
+
+    def _shares(self, arrays: Any) -> Any:
+        """Whole arrays as the update has them: each device a share, if it is divided."""
+        if not (self._reduces_itself and self.parallel.divide_update):
+            return arrays
+        return jax.tree.map(lambda x: with_share(x, self.mesh), arrays)
 
     def initial_state(self) -> TrainState:
         """A new state, every array made where it belongs: without out_shardings jit would replicate the moments."""
@@ -101,6 +114,11 @@ class Job:
 
     def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
         """``make_train_step`` of this job; float16 alone needs its loss scaled."""
+        hooks: dict[str, Any] = {}
+        if self._reduces_itself:
+            gradient = self._shares(self.state_shapes().params)
+            hooks["summed"] = summed_over_data(self.mesh, gradient, self.parallel.reduce_in)
+            hooks["shared_out"] = partial(jax.lax.with_sharding_constraint, shardings=shardings_of(gradient))
         return make_train_step(
             self.forward,
             self.objective,
@@ -110,7 +128,7 @@ class Job:
             accumulation=parts,
             adjust_loss_scale=adjusted if self.precision == "float16" else lambda loss_scale, finite: loss_scale,
             judge=partial(judged, guard=self.guard),
-            summed=summed_over_data(self.mesh) if self.objective.adds_up else lambda of_rows: of_rows,
+            **hooks,
         )
 
     def jit_train_step(self, step: Callable[..., Any], constants: int = 0) -> Callable[..., Any]:

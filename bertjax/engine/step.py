@@ -28,6 +28,7 @@ def make_train_step(
     adjust_loss_scale: Callable[[LossScale, jax.Array], LossScale],
     judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
     summed: Callable[[OfRows], OfRows] = lambda of_rows: of_rows,
+    shared_out: Callable[[Any], Any] = lambda params: params,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
@@ -37,7 +38,8 @@ def make_train_step(
     is beyond float32 stays as it was, too: no state ever holds numbers that are not finite.
 
     optimizer: its updates, times the learning rate of ``schedule``, are subtracted. summed: runs a function of rows on
-    each device's own ones, and adds up what it returns (``parallel.data_parallel``).
+    each device's own ones, and adds up what it returns (``parallel.data_parallel``). shared_out: lays parameters out as
+    their gradients come, so that each device updates its share.
     """
     update = optax.with_extra_args_support(optimizer).update
 
@@ -83,7 +85,7 @@ def make_train_step(
             apply_update,
             updated,
             lambda grads, opt_state, params: (params, opt_state),
-            *(grads, state.opt_state, state.params),
+            *(grads, state.opt_state, shared_out(state.params)),
         )
 
         metrics = means | {

@@ -94,6 +94,7 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         objective_of(objective.losses),
         make_optimizer(run.optimizer, specs),
         make_params=lambda: split_params(new_model())[1],
+        parallel=run.parallel,
         run=run,
         schedule=run_schedule(run),
     )

@@ -2,11 +2,12 @@
 
 import dataclasses
 import importlib.util
+import math
 
 import jax
 import pytest
 
-from bertjax.config import ModelConfig, PhaseConfig, RunConfig
+from bertjax.config import ModelConfig, ParallelConfig, PhaseConfig, RunConfig
 from bertjax.parallel.mesh import make_mesh
 from bertjax.planning.hlo import read_program
 from bertjax.planning.programs import Split, lower_step
@@ -38,10 +39,21 @@ def reduced(run, mesh, split):
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_on_cpu_devices(parts):
-    whole, in_loops = reduced(RUN, make_mesh(8, 1, 1), Split(2, parts))
+@pytest.mark.parametrize("divide_update", [True, False])
+def test_on_cpu_devices(parts, divide_update):
+    run = dataclasses.replace(RUN, parallel=ParallelConfig(divide_update=divide_update))
+    whole, in_loops = reduced(run, make_mesh(8, 1, 1), Split(2, parts))
     assert 1.0 <= whole < MOST
     assert in_loops == 0.0
+
+
+def test_moments_are_divided_and_parameters_whole():
+    mesh = make_mesh(8, 1, 1)
+    state = make_job(RUN, mesh).state_shapes()
+    held = lambda tree: sum(math.prod(x.sharding.shard_shape(x.shape)) for x in jax.tree.leaves(tree))
+    size = sum(x.size for x in jax.tree.leaves(state.params))
+    assert held(state.params) == size
+    assert 2 * size / 8 < held(state.opt_state) < 2 * size / 6  # small arrays are whole
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,11 @@ def rows_per_device(rows):
         pytest.param(RUN, (8, 1, 1), id="8 devices", marks=pytest.mark.slow),
         pytest.param(rows_per_device(4), (1, 1, 1), id="4 accumulation steps", marks=pytest.mark.slow),
         pytest.param(rows_per_device(1), (4, 1, 1), id="4 devices x 4 accumulation steps"),
+        pytest.param(
+            dataclasses.replace(RUN, parallel=ParallelConfig(divide_update=False)),
+            (4, 1, 1),
+            id="4 devices, each updates all",
+        ),
         pytest.param(RUN, (2, 2, 2), id="data x fsdp x tensor = 2 x 2 x 2"),
     ],
 )
@@ -243,3 +248,29 @@ def test_a_batch_without_a_divisor_near_what_fits_is_said(rows, fit, devices, sa
     assert len(lines) == bool(said)
     for word in said:
         assert word in lines[0]
+
+
+def test_a_state_with_a_divided_update_goes_on_anywhere(synthetic, tmp_path):
+    """Saved where each device has a share of the moments, restored where it has all or where there is one device."""
+    model = dataclasses.replace(MODEL, vocab_size=1000, hidden_size=64, intermediate_size=256)
+    run = dataclasses.replace(RUN, model=model, optimizer=OptimizerConfig(name="lamb"))
+    corpus, tokenizer = synthetic
+    with open_batches(corpus, tokenizer, [phase_settings(run, 0)], 0, 0, 16, prefetch=0) as batches:
+        rows = next(batches)[0]
+
+    def steps(state, job, count=3):
+        step = job.train_step(run.phases["phase1"])
+        for _ in range(count):
+            state, metrics = step(state, to_global(rows, job.mesh))
+        return state, float(metrics["loss"])
+
+    job = make_job(run, mesh_of(8, 1, 1))
+    specs = {x.sharding.spec for x in jax.tree.leaves(job.state_shapes().opt_state)}
+    assert PartitionSpec("data") in specs or PartitionSpec(None, "data") in specs
+    state, _ = steps(job.initial_state(), job)
+    Checkpoints(tmp_path, CheckpointConfig(), job.mesh, print).save(3, state, {})
+    expected = steps(state, job)[1]
+    whole = dataclasses.replace(run, parallel=ParallelConfig(divide_update=False))
+    for other in (make_job(run, mesh_of(1, 1, 1)), make_job(whole, mesh_of(4, 1, 1)), make_job(run, mesh_of(2, 2, 2))):
+        restored = Checkpoints(tmp_path, CheckpointConfig(), other.mesh, print).restore_newest(other.state_shapes())[1]
+        np.testing.assert_allclose(steps(restored, other)[1], expected, rtol=1e-5)
