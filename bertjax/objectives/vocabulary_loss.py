@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from bertjax.model.heads import VocabularyProjection
 from bertjax.model.precision import Precision
 
+# 480 MiB of temporaries on a GPU for 1,280 tokens, where blocks take 390 and twice the traffic; at 256k ids 1,920 and 680
+# (tests/benchmarks/vocabulary_loss_memory.py).
 MOST_WHOLE = 65_536
 BLOCK_IDS = 32_768
 # A block takes as many rows from each of this many parts of the table, so that every device of a divided table has
@@ -86,7 +88,9 @@ class _Running(NamedTuple):
 def _over_blocks(vocabulary: int, step: Callable, start):
     """``step(so far, first row of each part, rows of each part)``, block after block of the ids."""
     rows, block = vocabulary // PARTS, BLOCK_IDS // PARTS
-    so_far = jax.lax.fori_loop(0, rows // block, lambda number, so_far: step(so_far, number * block, block), start)
+    so_far = start
+    if rows >= block:
+        so_far = jax.lax.fori_loop(0, rows // block, lambda number, so_far: step(so_far, number * block, block), start)
     return step(so_far, rows - rows % block, rows % block) if rows % block else so_far
 
 

@@ -56,7 +56,7 @@ def both(projection, labels, weights):
     return run(of_projection), run(of_logits)
 
 
-@pytest.mark.parametrize("sizes", [WHOLE, BLOCKS, BLOCKS_THAT_DIVIDE, (64, 640)])
+@pytest.mark.parametrize("sizes", [WHOLE, BLOCKS, BLOCKS_THAT_DIVIDE, (64, 640), (64, 4096)])
 def test_equals_the_plain_formula(sizes, monkeypatch):
     arranged(monkeypatch, sizes)
     random = np.random.default_rng(0)
