@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from bertjax.model.heads import VocabularyProjection
 from bertjax.model.precision import Precision
 
-# 480 MiB of temporaries on a GPU for 1,280 tokens, where blocks take 390 and twice the traffic; at 256k ids 1,920 and 680
-# (tests/benchmarks/vocabulary_loss_memory.py).
+# 480 MiB of temporaries on a GPU for 1,280 tokens, where blocks take 390 and twice the traffic; at 256k ids it is 1,920
+# against 680 (tests/benchmarks/vocabulary_loss_memory.py).
 MOST_WHOLE = 65_536
 BLOCK_IDS = 32_768
 # A block takes as many rows from each of this many parts of the table, so that every device of a divided table has

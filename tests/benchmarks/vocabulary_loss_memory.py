@@ -2,8 +2,8 @@
 
     python tests/benchmarks/vocabulary_loss_memory.py TOPOLOGY [TOKENS [IDS ...]]
 
-For each size of the vocabulary: temporaries and bytes moved of the loss and its gradients, from bfloat16 features of 768
-and a float32 table, by autodiff of the plain formula, with the logits whole, and in blocks.
+For each size of the vocabulary: temporaries and bytes moved of the loss and its gradients, from bfloat16 features of
+768 and a float32 table, by autodiff of the plain formula, with the logits whole, and in blocks.
 """
 
 import sys
