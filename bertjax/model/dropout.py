@@ -91,7 +91,11 @@ def _dropped_forward(rate, x, first, second):
 
 
 def _dropped_backward(rate, keys, cotangent):
-    return _dropped(rate, cotangent, *keys), None, None
+    # XLA for GPUs would see that the mask is the same, and keep it.
+    first, second = jax.lax.platform_dependent(
+        *keys, cuda=lambda *keys: jax.lax.optimization_barrier(keys), default=lambda *keys: keys
+    )
+    return _dropped(rate, cotangent, first, second), None, None
 
 
 _dropped.defvjp(_dropped_forward, _dropped_backward)
