@@ -22,7 +22,7 @@ def deterministic_key() -> Any:
 
 def attention_key() -> Any:
     meaning = "attention kernel; auto: the fastest that supports the run. Only fused and explicit drop probabilities"
-    return operational("explicit", meaning, choices=("auto", *KERNELS))
+    return operational("auto", meaning, choices=("auto", *KERNELS))
 
 
 def remat_key() -> Any:
