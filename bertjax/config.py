@@ -129,7 +129,7 @@ class RunConfig:
 
     name: str = operational("run", "names the default workdir, runs/NAME")
     init_from: str | None = identity(None, "model folder or workdir to start from; by default new weights")
-    precision: str = shared.precision_key("bfloat16", "auto")
+    precision: str = shared.precision_key("bfloat16", "auto", "fp8")
     deterministic: bool = shared.deterministic_key()
     seed: int = identity(0, "seed of the weights, the data order, masks and dropout", low=0, high=2**31 - 1)
     model: ModelConfig = ModelConfig()

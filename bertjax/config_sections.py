@@ -7,7 +7,10 @@ from bertjax.attention_kernels import KERNELS
 from bertjax.config_schema import identity, operational
 from bertjax.errors import ConfigError
 
-_PRECISIONS = {"auto": "auto: float32 or bfloat16, whichever is faster where the run begins"}
+_PRECISIONS = {
+    "auto": "auto: float32 or bfloat16, whichever is faster where the run begins",
+    "fp8": "fp8: bfloat16, with products of 8-bit factors on GPUs from Hopper on",
+}
 
 
 def precision_key(default: str, *more: str) -> Any:

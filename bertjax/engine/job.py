@@ -17,9 +17,9 @@ from bertjax.engine.guard import initial_health, judged
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
 from bertjax.engine.step import make_train_step
-from bertjax.errors import ConfigError
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
+from bertjax.model.fp8 import apart
 from bertjax.model.precision import precision_named
 from bertjax.parallel.data_parallel import is_data_parallel, summed_over_data, with_share
 from bertjax.parallel.sharding import (
@@ -47,14 +47,16 @@ def compiler_options(platform: str) -> dict[str, bool]:
 class Job:
     """The functions that a run is made of; none of them holds parameters.
 
-    graphdef: the model without its parameters. specs: what describes each of these. guard: its loss in units of the
-    objective's. make_params(): parameters in the shapes of the model.
+    graphdef: the model without its parameters; training_graphdef: where the run computes in 8 bits, the model that does
+    so, which holds the scaling of ``model.fp8`` as well. specs: what describes each parameter. guard: its loss in units
+    of the objective's. make_params(): parameters in the shapes of the training model.
     """
 
     mesh: Mesh
     precision: str
     guard: GuardConfig
     graphdef: Any
+    training_graphdef: Any
     specs: Any
     objective: Objective
     optimizer: optax.GradientTransformation
@@ -62,7 +64,8 @@ class Job:
     parallel: ParallelConfig = field(default=ParallelConfig(), kw_only=True)
 
     def model(self, params: Any) -> Any:
-        return merge_params(self.graphdef, params)
+        graphdef = self.training_graphdef if apart(params)[1] else self.graphdef
+        return merge_params(graphdef, params)
 
     def forward(self, params: Any, batch: dict[str, jax.Array], dropout_seed: Any) -> Any:
         return self.model(params).on_batch(batch, dropout_seed)
@@ -103,13 +106,14 @@ class Job:
         return jax.jit(lambda: self._new_state(), out_shardings=shardings_of(self.state_shapes()))()
 
     def _new_state(self) -> TrainState:
-        params = self.make_params()
+        params, scaling = apart(self.make_params())
         return TrainState(
             step=jnp.zeros([], jnp.int32),
             params=params,
             opt_state=self.optimizer.init(params),
             loss_scale=initial_loss_scale(self.precision),
             health=initial_health(),
+            scaling=scaling,
         )
 
     def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
@@ -153,9 +157,7 @@ class Job:
 
 
 def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
-    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``. Raises
-    ConfigError for a precision that the devices do not have."""
-    check_precision(precision, mesh.devices.flat[0])
+    """What a model needs to run on a mesh: backend, precision, lookup, constrain and replicate of ``Bert``."""
     backend = mesh.devices.flat[0].platform
     return {
         "backend": backend,
@@ -165,13 +167,3 @@ def hooks(precision: str, mesh: Mesh) -> dict[str, Any]:
         "constrain": pinned(mesh, BATCH_SPEC),
         "replicate": pinned(mesh, PartitionSpec()),
     }
-
-
-def check_precision(precision: str, device: Any) -> None:
-    """Raises ConfigError if the device has no products of this precision."""
-    capability = getattr(device, "compute_capability", None) if device.platform == "gpu" else None
-    if precision == "tf32" and capability is not None and float(capability) < 8.0:
-        raise ConfigError(
-            f"config.precision = 'tf32' needs a GPU of the Ampere generation or later, not {device.device_kind}; use "
-            "'float32' or 'float16'"
-        )

@@ -41,13 +41,15 @@ def adjusted(loss_scale: LossScale, finite: jax.Array) -> LossScale:
 
 @struct.dataclass
 class TrainState:
-    """step: int32 scalar, completed updates over all phases. params: nested dict of float32 arrays."""
+    """step: int32 scalar, completed updates over all phases. params: nested dict of float32 arrays. scaling: in 8 bits
+    the histories of the largest values (``model.fp8``); else an empty dict, which no checkpoint holds."""
 
     step: jax.Array
     params: Any
     opt_state: Any
     loss_scale: LossScale
     health: Health
+    scaling: Any = struct.field(default_factory=dict)
 
 
 def with_params(state: TrainState, params: Any) -> TrainState:

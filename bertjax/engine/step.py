@@ -12,6 +12,7 @@ from bertjax.engine.guard import Health
 from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
+from bertjax.model.fp8 import apart, joined, recorded
 from bertjax.parallel.data_parallel import OfRows
 
 # ``(params, batch, dropout_seed or None) -> what the model returns``
@@ -58,7 +59,9 @@ def make_train_step(
             return accumulate(jax.grad(scaled_loss, has_aux=True), params, *own, accumulation)
 
         seed_and_step = jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32)
-        grads, sums = summed(of_rows)((state.params, seed_and_step, weights, state.loss_scale.scale), (batch, rows))
+        held = joined(state.params, state.scaling)
+        grads, sums = summed(of_rows)((held, seed_and_step, weights, state.loss_scale.scale), (batch, rows))
+        grads, largest = apart(grads)
         # The scale is a power of two, so this is exact. Unscaling the norm instead of every gradient that goes into it
         # saves a pass over the parameters.
         unscale = 1.0 / state.loss_scale.scale
@@ -107,6 +110,7 @@ def make_train_step(
             opt_state=opt_state,
             loss_scale=adjust_loss_scale(state.loss_scale, finite),
             health=health,
+            scaling=recorded(state.scaling, largest),
         )
         return new_state, metrics
 

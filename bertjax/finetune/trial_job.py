@@ -21,6 +21,7 @@ from bertjax.engine.compiled_ahead import CompiledAhead
 from bertjax.engine.dispatch import MOST_AHEAD, steps_ahead
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer, values_a_parameter
+from bertjax.engine.precision_check import check_precision
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, warmup_then_decay
 from bertjax.engine.state import TrainState, with_params
@@ -143,6 +144,7 @@ def make_job(
     be divided as the config says."""
     model = start.model
     check_divides(model, mesh)
+    check_precision(run.precision, mesh, model)
     row = (min(run.model.max_length, model.max_position_embeddings), 0, 1)
     moments = values_a_parameter(run.optimizer, nnx.eval_shape(lambda: TaskModel(model, setup.task, nnx.Rngs(0))))
     # What a task's own head keeps is little beside the encoder.
@@ -195,6 +197,7 @@ def make_job(
         mesh,
         run.precision,
         replace(run.guard, loss_rise=run.guard.loss_rise * setup.loss_unit),
+        nnx.graphdef(abstract),
         nnx.graphdef(abstract),
         specs,
         setup.objective,

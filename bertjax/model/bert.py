@@ -1,5 +1,6 @@
 """The whole model: embeddings, encoder, pooler and the heads of pretraining."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
@@ -94,7 +95,7 @@ class Bert(nnx.Module):
         self.lookup, self.constrain, self.replicate = lookup, constrain, replicate
         make = Maker(axis_sizes(config), config.initializer_range, rngs)
         self.embeddings = Embeddings(config, spec, make)
-        self.encoder = Encoder(config, spec, make)
+        self.encoder = Encoder(config, spec, dataclasses.replace(make, is_fp8=precision.is_fp8))
         self.pooler = Pooler(make)
         for name in self.heads:
             setattr(self, name, HEADS[name].make(config, make))

@@ -112,7 +112,10 @@ class MLP(nnx.Module):
         pre, config = self.spec.norm == "pre", self.config
         y = self.intermediate(self.layer_norm(x) if pre else x, run.precision)
         activation, output = ACTIVATIONS[config.hidden_act], self.output
-        y = activated_project(activation, run.precision, y, output.kernel[...], output.bias[...])
+        if run.precision.is_fp8:  # what is kept of the activation are its 8-bit values
+            y = output(activation(y), run.precision)
+        else:
+            y = activated_project(activation, run.precision, y, output.kernel[...], output.bias[...])
         y = drop(y, dropout_at(site, config.hidden_dropout_prob, run.dropout_seed))
         return x + y if pre else self.layer_norm(x + y)
 

@@ -3,6 +3,7 @@
 import jax
 from flax import nnx
 
+from bertjax.model import fp8
 from bertjax.model.lean import gelu, layer_norm
 from bertjax.model.parameters import ONES, ZEROS, Init, Maker
 from bertjax.model.precision import Precision
@@ -21,8 +22,12 @@ class Linear(nnx.Module):
         kernel = Init(stddev=make.stddev)
         self.kernel = make((inputs, outputs), kernel, decay=True, transposed=True, suffix=".weight", **names)
         self.bias = make((outputs,), ZEROS, decay=False, suffix=".bias", **names)
+        if make.is_fp8:
+            self.scaling = make.sized(**fp8.SIZES)(tuple(fp8.SIZES), ZEROS, decay=False)
 
     def __call__(self, x: jax.Array, precision: Precision) -> jax.Array:
+        if precision.is_fp8 and hasattr(self, fp8.NAME):
+            return fp8.scaled_project(x, self.kernel[...], self.bias[...], self.scaling[...])
         return precision.project(x, self.kernel[...], self.bias[...])
 
 

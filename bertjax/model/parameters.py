@@ -73,12 +73,14 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the parameters of a model. stack: axes in front of those that are declared, such as ("layers",)."""
+    """Makes the parameters of a model. stack: axes in front of those that are declared, such as ("layers",). is_fp8:
+    whether kernels have a history of scaling beside them (``model.fp8``)."""
 
     sizes: Mapping[str, int]
     stddev: float
     rngs: nnx.Rngs
     stack: tuple[str, ...] = ()
+    is_fp8: bool = False
 
     def stacked(self, axis: str) -> Maker:
         return dataclasses.replace(self, stack=(axis, *self.stack))

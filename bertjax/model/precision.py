@@ -29,13 +29,15 @@ Algorithm = jax.lax.Precision | jax.lax.DotAlgorithmPreset
 class Precision:
     """``operands``: dtype of the factors of matrix products. ``activations``: dtype of what flows between layers.
     ``einsum``: how products in the lower precisions are done; ``algorithm``: those of float32 factors.
-    ``keep_activated``: the backward pass reads what the MLP's activation gave instead of computing it again."""
+    ``keep_activated``: the backward pass reads what the MLP's activation gave instead of computing it again.
+    ``is_fp8``: whether layers multiply by their kernels in 8 bits (``model.fp8``)."""
 
     operands: jnp.dtype
     activations: jnp.dtype
     einsum: Einsum = _einsum
     algorithm: Algorithm = jax.lax.Precision.HIGHEST
     keep_activated: bool = False
+    is_fp8: bool = False
 
     def product(self, spec: str, a: jax.Array, b: jax.Array, result: jnp.dtype | None = None) -> jax.Array:
         """``jnp.einsum(spec, a, b)``, accumulated in float32, returned as ``result`` (default ``activations``).
@@ -64,11 +66,13 @@ def precision_named(name: str, backend: str) -> Precision:
         return Precision(FLOAT32.operands, FLOAT32.activations, algorithm=TF32[backend], keep_activated=keep)
     # A run decides what "auto" is before it makes anything of it; a plan of one takes what accelerators run.
     name = "bfloat16" if name == "auto" else name
-    operands = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}[name]
+    dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16, "fp8": jnp.bfloat16}
+    operands = dtypes[name]
     # CPUs are 4 to 10 times slower at element-wise work in 16 bits, so there only the products' factors are rounded.
     activations = jnp.float32 if backend == "cpu" else operands
-    einsum = cpu_products.einsum if backend == "cpu" and name == "bfloat16" else _einsum
-    return Precision(jnp.dtype(operands), jnp.dtype(activations), einsum, keep_activated=keep)
+    einsum = cpu_products.einsum if backend == "cpu" and operands == jnp.bfloat16 else _einsum
+    is_fp8 = name == "fp8"
+    return Precision(jnp.dtype(operands), jnp.dtype(activations), einsum, keep_activated=keep, is_fp8=is_fp8)
 
 
 FLOAT32 = Precision(jnp.dtype(jnp.float32), jnp.dtype(jnp.float32))

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from bertjax.engine.activation_memory import Trained
 from bertjax.engine.dispatch import steps_ahead
 from bertjax.engine.job import Job, hooks
 from bertjax.engine.optimizers import make_optimizer, values_a_parameter
+from bertjax.engine.precision_check import check_precision
 from bertjax.engine.precision_choice import faster_precision, slow_precision
 from bertjax.engine.recorder import StepCost
 from bertjax.engine.schedules import Schedule, run_schedule
@@ -31,6 +33,7 @@ from bertjax.engine.training_memory import (
 from bertjax.errors import ConfigError
 from bertjax.model.bert import Bert, split_params
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.fp8 import apart
 from bertjax.model.heads import heads_with
 from bertjax.model.parameters import parameter_specs
 from bertjax.objectives.losses import loss_of, objective_of
@@ -82,13 +85,18 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         accumulation_steps(run, phase, mesh)
     objective = run_objective(run)
     heads = heads_with(objective.logits)
-    new_model = lambda: Bert(run.model, nnx.Rngs(run.seed), heads=heads, **hooks(run.precision, mesh))
+    check_precision(run.precision, mesh, run.model)
+    make_model = lambda precision: Bert(run.model, nnx.Rngs(run.seed), heads=heads, **hooks(precision, mesh))
+    new_model = partial(make_model, run.precision)
     model = nnx.eval_shape(new_model)
-    specs = parameter_specs(model)
+    # Evaluated in bfloat16: the scaling of 8 bits belongs to training.
+    evaluated = nnx.eval_shape(partial(make_model, "bfloat16")) if run.precision == "fp8" else model
+    specs, _ = apart(parameter_specs(model))
     return PretrainingJob(
         mesh,
         run.precision,
         run.guard,
+        nnx.graphdef(evaluated),
         nnx.graphdef(model),
         specs,
         objective_of(objective.losses),
