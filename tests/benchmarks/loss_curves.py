@@ -1,11 +1,12 @@
 """Loss curves of several precisions on the same batches, with the same first weights and dropout masks.
 
-python tests/benchmarks/loss_curves.py [--config=tiny] [--steps=300] [--runs=float32,bfloat16,bfloat16@tpu]
+python tests/benchmarks/loss_curves.py [--config=tiny] [--steps=300] [--runs=float32,float32/2,bfloat16,bfloat16@tpu]
     [--plot=FILE.png] [--json] [--config.KEY=VALUE ...]
 
 A run is a precision, and after an ``@`` the backend whose dtypes it takes: ``bfloat16@tpu`` keeps activations in
-bfloat16 on a CPU too, as accelerators do. Every run is compared with the first: by the largest relative difference of
-the losses of a step, and of their means over 20 steps.
+bfloat16 on a CPU too, as accelerators do. ``float32/2`` does each batch in two parts: the same to the last bits, which
+tells how far curves part by themselves. Every run is compared with the first: by the largest relative difference of the
+losses of a step, and of their means over 20 steps. BERTJAX_EMULATE_FP8=1 in the environment lets fp8 run on a CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -80,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="tiny")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--runs", default="float32,bfloat16,bfloat16@tpu")
+    parser.add_argument("--runs", default="float32,float32/2,bfloat16,bfloat16@tpu")
     parser.add_argument("--plot")
     parser.add_argument("--json", action="store_true")
     options, overrides = parser.parse_known_args()
@@ -91,8 +93,11 @@ def main() -> None:
     run, corpus, _ = opened_run(resolve(config), lambda line: None)
     curves = {}
     for name in options.runs.split(","):
-        precision, _, backend = name.partition("@")
-        curves[name] = curve(dataclasses.replace(run, precision=precision), corpus, backend or None, options.steps)
+        precision, parts, backend = re.fullmatch(r"(\w+)(?:/(\d+))?(?:@(\w+))?", name).groups()
+        rows = next(iter(run.phases.values())).batch_size // int(parts or 1)
+        parallel = dataclasses.replace(run.parallel, rows_per_device=rows)
+        one = dataclasses.replace(run, precision=precision, parallel=parallel)
+        curves[name] = curve(one, corpus, backend, options.steps)
     first = next(iter(curves.values()))
     found = {name: compared(losses, first) for name, losses in curves.items()}
     if options.plot:

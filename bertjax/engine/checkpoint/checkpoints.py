@@ -337,4 +337,6 @@ def _by_name(tree: Any) -> dict[str, Any]:
 
 
 def _tree(state: Any) -> dict[str, Any]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    """By field; without those that are empty dicts, of which checkpoints of earlier versions know nothing."""
+    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in values.items() if not (isinstance(value, dict) and not value)}
