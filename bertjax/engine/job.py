@@ -56,12 +56,12 @@ class Job:
     precision: str
     guard: GuardConfig
     graphdef: Any
-    training_graphdef: Any
     specs: Any
     objective: Objective
     optimizer: optax.GradientTransformation
     make_params: Callable[[], Any]
     parallel: ParallelConfig = field(default=ParallelConfig(), kw_only=True)
+    training_graphdef: Any = field(default=None, kw_only=True)
 
     def model(self, params: Any) -> Any:
         graphdef = self.training_graphdef if apart(params)[1] else self.graphdef

@@ -198,7 +198,6 @@ def make_job(
         run.precision,
         replace(run.guard, loss_rise=run.guard.loss_rise * setup.loss_unit),
         nnx.graphdef(abstract),
-        nnx.graphdef(abstract),
         specs,
         setup.objective,
         optax.chain(make_optimizer(run.optimizer, specs), scale_by_rates(rates)),

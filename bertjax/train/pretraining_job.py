@@ -97,12 +97,12 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         run.precision,
         run.guard,
         nnx.graphdef(evaluated),
-        nnx.graphdef(model),
         specs,
         objective_of(objective.losses),
         make_optimizer(run.optimizer, specs),
         make_params=lambda: split_params(new_model())[1],
         parallel=run.parallel,
+        training_graphdef=nnx.graphdef(model),
         run=run,
         schedule=run_schedule(run),
     )
