@@ -19,7 +19,7 @@ from bertjax.engine.state import TrainState, adjusted, initial_loss_scale
 from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
-from bertjax.model.fp8 import apart
+from bertjax.model.fp8 import apart, joined
 from bertjax.model.precision import precision_named
 from bertjax.parallel.data_parallel import is_data_parallel, summed_over_data, with_share
 from bertjax.parallel.sharding import (
@@ -120,8 +120,10 @@ class Job:
         """``make_train_step`` of this job; float16 alone needs its loss scaled."""
         hooks: dict[str, Any] = {}
         if self._reduces_itself:
-            gradient = self._shares(self.state_shapes().params)
-            hooks["summed"] = summed_over_data(self.mesh, gradient, self.parallel.reduce_in)
+            state = self.state_shapes()
+            gradient = self._shares(state.params)
+            found = joined(gradient, state.scaling)
+            hooks["summed"] = summed_over_data(self.mesh, found, self.parallel.reduce_in)
             hooks["shared_out"] = partial(jax.lax.with_sharding_constraint, shardings=shardings_of(gradient))
         return make_train_step(
             self.forward,
