@@ -8,14 +8,14 @@ from bertjax.config_schema import identity, operational
 from bertjax.errors import ConfigError
 
 _PRECISIONS = {
-    "auto": "auto: float32 or bfloat16, whichever is faster where the run begins",
-    "fp8": "fp8: bfloat16, with products of 8-bit factors on GPUs from Hopper on",
+    "auto": "auto: the faster of float32 and bfloat16",
+    "fp8": "fp8: 8-bit factors of products on Hopper",
 }
 
 
 def precision_key(default: str, *more: str) -> Any:
     choices = ("float32", "tf32", "bfloat16", "float16", *more)
-    meaning = "number format of activations and matrix products; tf32: float32, with products in tf32 on GPUs"
+    meaning = "number format; tf32: of products on GPUs"
     return identity(default, meaning + "".join(f"; {_PRECISIONS[name]}" for name in more), choices=choices)
 
 

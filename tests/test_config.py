@@ -220,7 +220,8 @@ BEFORE = {
 def before(monkeypatch):
     """(config as a nested dict, identity items, their fingerprint) of a run from before keys were renamed."""
     monkeypatch.setattr(config_schema, "RENAMED", BEFORE)
-    tree, items = to_dict(resolve(valid())), identity_items(resolve(valid()))
+    run = resolve_with(model__attention="explicit")
+    tree, items = to_dict(run), identity_items(run)
     tree["data"]["mask_share"] = tree["data"].pop("masked_lm_prob")
     tree["data"]["objective"] = "both"
     tree["model"]["checkpointing"] = {"explicit": "plain"}[tree["model"].pop("attention")]
@@ -231,7 +232,7 @@ def before(monkeypatch):
 
 def test_a_stored_run_with_old_names_is_read_and_keeps_its_fingerprint(before, tmp_path):
     tree, items, fingerprint = before
-    run = resolve(valid())
+    run = resolve_with(model__attention="explicit")
     recorded = {"config": tree, "identity": items, "identity_fingerprint": fingerprint}
     new = config_schema.translated_record(recorded)
     assert resolve(new["config"]) == dataclasses.replace(run, unset=resolve(new["config"]).unset)
