@@ -13,6 +13,8 @@ from bertjax.cluster.watchdog import Heartbeat
 from bertjax.engine.fit import Step, updates
 from bertjax.engine.position import DataPosition, RunPosition
 
+ROUNDS = 5  # of four turns
+
 Feed = Iterator[tuple[Batch, DataPosition]]
 
 
@@ -52,10 +54,10 @@ def take_steps(here: RunPosition, step: Step, feed: Feed, seconds: float) -> Ste
 def fed_and_repeated(here: RunPosition, step: Step, feed: Feed, batch: Batch, seconds: float) -> tuple[Steps, Steps]:
     """Steps on the batches of ``feed``, and on one batch again and again, for about ``seconds`` in all.
 
-    They take turns in the order fed, repeated, repeated, fed, so that a machine that slows down slows both.
+    They take short turns in the order fed, repeated, repeated, fed, so that a machine that slows down slows both.
     """
     found: dict[bool, Steps] = {True: Steps([], []), False: Steps([], [])}
-    for is_fed in (True, False, False, True):
+    for is_fed in (True, False, False, True) * ROUNDS:
         source = feed if is_fed else itertools.repeat((batch, here.data))
-        found[is_fed] += take_steps(here, step, source, seconds / 4)
+        found[is_fed] += take_steps(here, step, source, seconds / (4 * ROUNDS))
     return found[True], found[False]
