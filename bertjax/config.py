@@ -45,7 +45,12 @@ class ModelConfig:
         "absolute", "absolute: learned, as in 2018; sinusoidal: fixed", choices=("absolute", "sinusoidal")
     )
     attention: str = shared.attention_key()
-    scan_layers: bool = operational(True, "compile one layer and run it for all; false unrolls them")
+    scan_layers: bool | None = operational(
+        None, "true: compile one layer and run it for all; false: unroll them; by default as suits devices and depth"
+    )
+    layers_per_scan_step: int | None = operational(
+        None, "layers that one step of the scan runs: more compile longer and move fewer bytes", low=1, high=2**16
+    )
     remat: str = shared.remat_key()
 
 

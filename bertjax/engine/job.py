@@ -20,6 +20,7 @@ from bertjax.engine.step import make_train_step
 from bertjax.model.attention import kernel_name
 from bertjax.model.bert import merge_params
 from bertjax.model.fp8 import apart, joined
+from bertjax.model.layer_stack import unstacked
 from bertjax.model.precision import precision_named
 from bertjax.parallel.data_parallel import is_data_parallel, summed_over_data, with_share
 from bertjax.parallel.sharding import (
@@ -49,7 +50,8 @@ class Job:
 
     graphdef: the model without its parameters; training_graphdef: where the run computes in 8 bits, the model that does
     so, which holds the scaling of ``model.fp8`` as well. specs: what describes each parameter. guard: its loss in units
-    of the objective's. make_params(): parameters in the shapes of the training model.
+    of the objective's. make_params(): parameters in the shapes of the training model. unrolled:
+    whether the model's layers are.
     """
 
     mesh: Mesh
@@ -60,6 +62,7 @@ class Job:
     objective: Objective
     optimizer: optax.GradientTransformation
     make_params: Callable[[], Any]
+    unrolled: bool = field(default=False, kw_only=True)
     parallel: ParallelConfig = field(default=ParallelConfig(), kw_only=True)
     training_graphdef: Any = field(default=None, kw_only=True)
 
@@ -85,10 +88,19 @@ class Job:
     def state_shapes(self) -> TrainState:
         """ShapeDtypeStructs of a state, laid out as the logical axes of the parameters ask for."""
         shapes = jax.eval_shape(lambda: self._new_state())  # a job has no hash, as a bound method needs
-        axes = jax.tree.map(lambda spec: spec.axes, self.specs)
-        shardings = tree_shardings(shapes, axes, self.mesh)
+        shardings = tree_shardings(shapes, self._axes, self.mesh)
         state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
         return state.replace(opt_state=self._shares(state.opt_state))
+
+    @property
+    def _axes(self) -> Any:
+        """The logical axes of each parameter."""
+        return jax.tree.map(lambda spec: spec.axes, self.specs)
+
+    def _separate(self, held: Any) -> Any:
+        """What the gradient is taken of: unrolled layers by their single arrays."""
+        params, scaling = apart(held)
+        return joined(unstacked(params, self._axes), scaling)
 
     @property
     def _reduces_itself(self) -> bool:
@@ -118,7 +130,7 @@ class Job:
 
     def pure_step(self, schedule: Schedule, seed: int | jax.Array, parts: int) -> Callable[..., Any]:
         """``make_train_step`` of this job; float16 alone needs its loss scaled."""
-        hooks: dict[str, Any] = {}
+        hooks: dict[str, Any] = {"separate": self._separate} if self.unrolled else {}
         if self._reduces_itself:
             state = self.state_shapes()
             gradient = self._shares(state.params)

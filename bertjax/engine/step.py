@@ -13,6 +13,7 @@ from bertjax.engine.schedules import Schedule
 from bertjax.engine.state import LossScale, TrainState
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.fp8 import apart, joined, recorded
+from bertjax.model.layer_stack import stacked
 from bertjax.parallel.data_parallel import OfRows
 
 # ``(params, batch, dropout_seed or None) -> what the model returns``
@@ -30,6 +31,7 @@ def make_train_step(
     judge: Callable[[Health, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Health]],
     summed: Callable[[OfRows], OfRows] = lambda of_rows: of_rows,
     shared_out: Callable[[Any], Any] = lambda params: params,
+    separate: Callable[[Any], Any] = lambda params: params,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """``step(state, batch) -> (state, metrics)`` for a global batch of B rows, done B / accumulation at a time.
 
@@ -40,7 +42,8 @@ def make_train_step(
 
     optimizer: its updates, times the learning rate of ``schedule``, are subtracted. summed: runs a function of rows on
     each device's own ones, and adds up what it returns (``parallel.data_parallel``). shared_out: lays parameters out as
-    their gradients come, so that each device updates its share.
+    their gradients come, so that each device updates its share. separate: takes stacked parameters apart before the
+    gradient is taken (``model.layer_stack``).
     """
     update = optax.with_extra_args_support(optimizer).update
 
@@ -56,7 +59,7 @@ def make_train_step(
                 sums = objective.sums(forward(params, part, DropoutSeed(*seed_and_step, part_rows)), part)
                 return objective.total(sums, weights) * scale, sums
 
-            return accumulate(jax.grad(scaled_loss, has_aux=True), params, *own, accumulation)
+            return stacked(accumulate(jax.grad(scaled_loss, has_aux=True), separate(params), *own, accumulation))
 
         seed_and_step = jnp.asarray(seed, jnp.uint32), state.step.astype(jnp.uint32)
         held = joined(state.params, state.scaling)

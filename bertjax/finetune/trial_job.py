@@ -202,6 +202,7 @@ def make_job(
         setup.objective,
         optax.chain(make_optimizer(run.optimizer, specs), scale_by_rates(rates)),
         make_params=lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params),
+        unrolled=abstract.bert.encoder.unrolled,
         parallel=run.parallel,
         run=run,
         trial=trial,

@@ -18,8 +18,9 @@ from bertjax.model.attention import Attend, SegmentIds, kernel, kernel_name
 from bertjax.model.block import Block, BlockSpec, Pass, bert
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.embeddings import Embeddings
-from bertjax.model.encoder import Encoder
+from bertjax.model.encoder import Encoder, layers_at_once
 from bertjax.model.heads import HEADS, PRETRAINING_HEADS, Encoded, Pooler, VocabularyProjection
+from bertjax.model.layer_stack import is_unstacked
 from bertjax.model.parameters import Maker, axis_sizes
 from bertjax.model.precision import FLOAT32, Precision
 
@@ -95,7 +96,8 @@ class Bert(nnx.Module):
         self.lookup, self.constrain, self.replicate = lookup, constrain, replicate
         make = Maker(axis_sizes(config), config.initializer_range, rngs)
         self.embeddings = Embeddings(config, spec, make)
-        self.encoder = Encoder(config, spec, dataclasses.replace(make, is_fp8=precision.is_fp8))
+        at_once = layers_at_once(config, backend or jax.default_backend())
+        self.encoder = Encoder(config, spec, dataclasses.replace(make, is_fp8=precision.is_fp8), at_once)
         self.pooler = Pooler(make)
         for name in self.heads:
             setattr(self, name, HEADS[name].make(config, make))
@@ -180,11 +182,14 @@ class Bert(nnx.Module):
         embedded = x = self.constrain(x)
         run = Pass(segments, dropout_seed, self.precision, self.attend)
 
+        recorded = output_hidden_states or output_attentions
+
         def record(block: Block, x: jax.Array, y: jax.Array, window: int | None) -> dict[str, jax.Array]:
             kept = {"hidden_states": y} if output_hidden_states else {}
             return kept | ({"attentions": block.attention.probabilities(x, run, window)} if output_attentions else {})
 
-        x, records = self.encoder(x, run, self.constrain, record, num_positions)
+        x, records = self.encoder(x, run, self.constrain, record if recorded else None, num_positions)
+        records = records or {}
         if output_hidden_states:
             records["hidden_states"] = jnp.concatenate([embedded[None], records["hidden_states"]])
 
@@ -272,8 +277,8 @@ def split_params(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
 
 
 def merge_params(graphdef: Any, params: dict[str, Any]) -> Any:
-    """The model of ``graphdef`` that holds ``params`` (nested dict of arrays, tracers allowed)."""
-    return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params)))
+    """The model of ``graphdef`` that holds ``params`` (nested dict of arrays or ``Unstacked``, tracers allowed)."""
+    return nnx.merge(graphdef, nnx.State(jax.tree.map(nnx.Param, params, is_leaf=is_unstacked)))
 
 
 def evaluated(model: Any, arguments: dict[str, Any], **wanted: bool) -> Any:

@@ -11,8 +11,8 @@ from bertjax.errors import ConfigError
 from bertjax.model.attention import Attend, SegmentIds
 from bertjax.model.attention.explicit import probabilities
 from bertjax.model.dropout import DropoutSeed, drop, dropout_at
-from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear
-from bertjax.model.lean import activated_project
+from bertjax.model.layers import ACTIVATIONS, LayerNorm, Linear, projected
+from bertjax.model.lean import Norm, activated_project
 from bertjax.model.parameters import Maker
 from bertjax.model.precision import Precision
 
@@ -69,33 +69,39 @@ class Attention(nnx.Module):
         self.config, self.spec = config, spec
 
     def __call__(
-        self, x: jax.Array, run: Pass, site: jax.Array | int, window: int | None, num_positions: int | None = None
+        self,
+        x: jax.Array,
+        norm: Norm | None,
+        run: Pass,
+        site: jax.Array | int,
+        window: int | None,
+        num_positions: int | None = None,
     ) -> jax.Array:
-        """x [B, S, H] -> [B, S, H], or [B, num_positions, H]; ``site`` and ``site + 1`` number its two dropouts."""
-        config, pre, segments = self.config, self.spec.norm == "pre", run.segments
-        inputs = self.layer_norm(x) if pre else x
-        key, value = (self._heads(project, inputs, run.precision) for project in (self.key, self.value))
-        if num_positions is not None:
-            x, inputs = x[:, :num_positions], inputs[:, :num_positions]
+        """x [B, S, H], not yet normed -> the sum of residual and output, [B, S, H] or [B, num_positions, H]; ``site``
+        and ``site + 1`` number its two dropouts."""
+        config, segments, eps = self.config, run.segments, self.config.layer_norm_eps
+        if num_positions is None:
+            y, query, key, value = projected(eps, run.precision, x, norm, self.query, self.key, self.value)
+        else:
+            y, key, value = projected(eps, run.precision, x, norm, self.key, self.value)
+            x, y = x[:, :num_positions], y[:, :num_positions]
+            query = self.query(y, run.precision)
             segments = segments and SegmentIds(segments.query[:, :num_positions], segments.key)
-        query = self._heads(self.query, inputs, run.precision)
         on_probabilities = dropout_at(site, config.attention_probs_dropout_prob, run.dropout_seed)
-        mixed_BxSxNxD = run.attend(query, key, value, segments, window, on_probabilities)
-        y = self.output(mixed_BxSxNxD.reshape(x.shape), run.precision)
-        x = x + drop(y, dropout_at(site + 1, config.hidden_dropout_prob, run.dropout_seed))
-        return x if pre else self.layer_norm(x)
+        mixed_BxSxNxD = run.attend(*map(self._heads, (query, key, value)), segments, window, on_probabilities)
+        out = self.output(mixed_BxSxNxD.reshape(y.shape), run.precision)
+        residual = x if self.spec.norm == "pre" else y
+        return residual + drop(out, dropout_at(site + 1, config.hidden_dropout_prob, run.dropout_seed))
 
     def probabilities(self, x: jax.Array, run: Pass, window: int | None) -> jax.Array:
         """The attention probabilities float32 [B, N, S, S] on input x [B, S, H], before any dropout."""
         x = self.layer_norm(x) if self.spec.norm == "pre" else x
-        query, key = (
-            self._heads(project, x, run.precision).transpose(0, 2, 1, 3) for project in (self.query, self.key)
-        )
+        query, key = (self._heads(project(x, run.precision)).swapaxes(1, 2) for project in (self.query, self.key))
         return probabilities(query, key, run.segments, window, run.precision)
 
-    def _heads(self, project: Linear, x: jax.Array, precision: Precision) -> jax.Array:
-        """x [B, S, H], projected and split into heads [B, S, N, D]."""
-        return project(x, precision).reshape(*x.shape[:2], self.config.num_attention_heads, -1)
+    def _heads(self, x: jax.Array) -> jax.Array:
+        """[B, S, H] -> [B, S, N, D]"""
+        return x.reshape(*x.shape[:2], self.config.num_attention_heads, -1)
 
 
 class MLP(nnx.Module):
@@ -108,16 +114,17 @@ class MLP(nnx.Module):
         self.layer_norm = LayerNorm(make, config.layer_norm_eps, bert=f"{at}.output.LayerNorm")
         self.config, self.spec = config, spec
 
-    def __call__(self, x: jax.Array, run: Pass, site: jax.Array | int) -> jax.Array:
-        pre, config = self.spec.norm == "pre", self.config
-        y = self.intermediate(self.layer_norm(x) if pre else x, run.precision)
-        activation, output = ACTIVATIONS[config.hidden_act], self.output
-        if run.precision.is_fp8:  # what is kept of the activation are its 8-bit values
-            y = output(activation(y), run.precision)
+    def __call__(self, x: jax.Array, norm: Norm | None, run: Pass, site: jax.Array | int) -> jax.Array:
+        """x [B, S, H], not yet normed -> the sum of residual and output [B, S, H]."""
+        config, precision = self.config, run.precision
+        y, inner = projected(config.layer_norm_eps, precision, x, norm, self.intermediate)
+        activation = ACTIVATIONS[config.hidden_act]
+        if precision.is_fp8:  # what is kept of the activation are its 8-bit values
+            out = self.output(activation(inner), precision)
         else:
-            y = activated_project(activation, run.precision, y, output.kernel[...], output.bias[...])
-        y = drop(y, dropout_at(site, config.hidden_dropout_prob, run.dropout_seed))
-        return x + y if pre else self.layer_norm(x + y)
+            out = activated_project(activation, precision, inner, *self.output.parameters)
+        residual = x if self.spec.norm == "pre" else y
+        return residual + drop(out, dropout_at(site, config.hidden_dropout_prob, run.dropout_seed))
 
 
 class Block(nnx.Module):
@@ -126,10 +133,25 @@ class Block(nnx.Module):
     def __init__(self, config: ModelConfig, spec: BlockSpec, make: Maker):
         self.attention = Attention(config, spec, make)
         self.mlp = MLP(config, spec, make)
+        self.spec = spec
 
     def __call__(
-        self, x: jax.Array, run: Pass, index: jax.Array | int, window: int | None, num_positions: int | None = None
-    ) -> jax.Array:
-        """Layer number ``index`` on x [B, S, H] -> [B, S, H], or [B, num_positions, H]."""
+        self,
+        x: jax.Array,
+        norm: Norm | None,
+        run: Pass,
+        index: jax.Array | int,
+        window: int | None,
+        num_positions: int | None = None,
+    ) -> tuple[jax.Array, Norm | None]:
+        """Layer number ``index`` on x [B, S, H] -> [B, S, H], or [B, num_positions, H].
+
+        With post-norm, x and the result are sums that ``norm``, or the norm that is returned, must still be applied to:
+        whoever reads them does so, and keeps the sum alone for the backward pass. None: there is nothing to apply.
+        """
         site = FIRST_LAYER_SITE + SITES_PER_LAYER * index
-        return self.mlp(self.attention(x, run, site, window, num_positions), run, site + 2)
+        of_attention, of_mlp = self.attention.layer_norm.parameters, self.mlp.layer_norm.parameters
+        before = (of_attention, of_mlp) if self.spec.norm == "pre" else (norm, of_attention)
+        x = self.attention(x, before[0], run, site, window, num_positions)
+        x = self.mlp(x, before[1], run, site + 2)
+        return x, None if self.spec.norm == "pre" else of_mlp

@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from bertjax.model import fp8
-from bertjax.model.lean import gelu, layer_norm
+from bertjax.model.lean import Affine, Norm, gelu, layer_norm, normed_projects
 from bertjax.model.parameters import ONES, ZEROS, Init, Maker
 from bertjax.model.precision import Precision
 
@@ -28,7 +28,11 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array, precision: Precision) -> jax.Array:
         if precision.is_fp8 and hasattr(self, fp8.NAME):
             return fp8.scaled_project(x, self.kernel[...], self.bias[...], self.scaling[...])
-        return precision.project(x, self.kernel[...], self.bias[...])
+        return precision.project(x, *self.parameters)
+
+    @property
+    def parameters(self) -> Affine:
+        return Affine(self.kernel[...], self.bias[...])
 
 
 class LayerNorm(nnx.Module):
@@ -40,4 +44,19 @@ class LayerNorm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return layer_norm(self.eps, x, self.scale[...], self.bias[...])
+        return layer_norm(self.eps, x, *self.parameters)
+
+    @property
+    def parameters(self) -> Norm:
+        return Norm(self.scale[...], self.bias[...])
+
+
+def projected(
+    eps: float, precision: Precision, x: jax.Array, norm: Norm | None, *linears: Linear
+) -> tuple[jax.Array, ...]:
+    """(y, what each of ``linears`` makes of it) for y = norm(x) [..., H], or x without a norm."""
+    if norm is None or precision.is_fp8:  # with 8 bits, the rounded y is kept for the products
+        y = x if norm is None else layer_norm(eps, x, *norm)
+        return y, *(linear(y, precision) for linear in linears)
+    y, outputs = normed_projects(eps, precision, x, norm, tuple(linear.parameters for linear in linears))
+    return y, *outputs

@@ -6,11 +6,26 @@ the main memory and back. These keep their input. The plain formulas are what th
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bertjax.model.precision import Precision
+
+
+class Norm(NamedTuple):
+    """The parameters of a layer norm, [H] each."""
+
+    scale: jax.Array
+    bias: jax.Array
+
+
+class Affine(NamedTuple):
+    """Those of a projection: [I, O] and [O]."""
+
+    kernel: jax.Array
+    bias: jax.Array
 
 
 def anew(x: jax.Array) -> jax.Array:
@@ -59,11 +74,19 @@ def _layer_norm_backward(eps, residuals, cotangent):
         *_statistics(x, eps), cuda=lambda *found: jax.lax.optimization_barrier(found), default=lambda *found: found
     )
     normalised = _normalised(x, mean, inverse)
+    d_x, d_scale, d_bias = _layer_norm_gradients(normalised, inverse, scale, cotangent)
+    return d_x.astype(x.dtype), d_scale, d_bias
+
+
+def _layer_norm_gradients(
+    normalised: jax.Array, inverse: jax.Array, scale: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Those of x, scale and bias, float32."""
     wide = cotangent.astype(jnp.float32)
-    scaled = wide * _wide(scale, x)
+    scaled = wide * _wide(scale, wide)
     along = scaled.mean(-1, keepdims=True) + normalised * (scaled * normalised).mean(-1, keepdims=True)
-    leading = tuple(range(x.ndim - 1))
-    return ((scaled - along) * inverse).astype(x.dtype), (wide * normalised).sum(leading), wide.sum(leading)
+    leading = tuple(range(wide.ndim - 1))
+    return (scaled - along) * inverse, (wide * normalised).sum(leading), wide.sum(leading)
 
 
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
@@ -90,6 +113,47 @@ def _gelu_backward(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def normed_projects(
+    eps: float, precision: Precision, x: jax.Array, norm: Norm, projections: tuple[Affine, ...]
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """(y, what each projection makes of it) for y = layer_norm(x) [..., H]; x and its statistics are kept, not y."""
+    return _normed_projects_forward(eps, precision, x, norm, projections)[0]
+
+
+def _normed_projects_forward(eps, precision, x, norm, projections):
+    mean, inverse = _statistics(x, eps)
+    y = _affine(_normalised(x, mean, inverse), norm).astype(x.dtype)
+    outputs = tuple(precision.project(y, *projection) for projection in projections)
+    return (y, outputs), (x, mean, inverse, norm, projections)
+
+
+def _normed_projects_backward(eps, precision, residuals, cotangents):
+    del eps
+    x, mean, inverse, norm, projections = residuals
+    d_y, d_outputs = cotangents
+    normalised = _normalised(anew(x), mean, inverse)
+    y = _flat(_affine(normalised, norm).astype(x.dtype))
+    d_y, d_projections = _flat(d_y).astype(jnp.float32), []
+    for projection, d_output in zip(projections, map(_flat, d_outputs), strict=True):
+        d_kernel = precision.product("ti,to->io", y, d_output, result=projection.kernel.dtype)
+        d_projections.append(Affine(d_kernel, d_output.astype(jnp.float32).sum(0)))
+        d_y = d_y + precision.product("to,io->ti", d_output, projection.kernel, result=x.dtype)
+    d_x, *d_norm = _layer_norm_gradients(normalised, inverse, norm.scale, d_y.reshape(x.shape))
+    return d_x.astype(x.dtype), Norm(*d_norm), tuple(d_projections)
+
+
+normed_projects.defvjp(_normed_projects_forward, _normed_projects_backward)
+
+
+def _affine(normalised: jax.Array, norm: Norm) -> jax.Array:
+    return normalised * _wide(norm.scale, normalised) + _wide(norm.bias, normalised)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
 
 
 def activated_project(activation, precision: Precision, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:

@@ -101,6 +101,7 @@ def make_job(run: RunConfig, mesh: Mesh) -> PretrainingJob:
         objective_of(objective.losses),
         make_optimizer(run.optimizer, specs),
         make_params=lambda: split_params(new_model())[1],
+        unrolled=model.encoder.unrolled,
         parallel=run.parallel,
         training_graphdef=nnx.graphdef(model),
         run=run,

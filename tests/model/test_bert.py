@@ -82,7 +82,7 @@ def test_gathered_logits_are_those_of_the_positions():
 
 @pytest.mark.parametrize(
     "change",
-    [{"scan_layers": False}, {"remat": "layer"}, {"remat": "save_matmuls"}],
+    [{"scan_layers": False}, {"layers_per_scan_step": 2}, {"remat": "layer"}, {"remat": "save_matmuls"}],
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
 def test_ways_of_running_the_layers_agree(change):

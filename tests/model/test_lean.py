@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertjax.model.layers import ACTIVATIONS
-from bertjax.model.lean import activated_project, gelu, layer_norm
+from bertjax.model.lean import Affine, Norm, activated_project, gelu, layer_norm, normed_projects
 from bertjax.model.precision import FLOAT32, precision_named
 
 EPS = 1e-12
@@ -107,6 +107,48 @@ def test_activated_project_in_bfloat16(name):
     assert_close([a.astype(jnp.float32) for a in ours], wide, within=2e-2)
 
 
+def norm_then_projects(x, scale, bias, *projections):
+    y = plain_layer_norm(x, scale, bias)
+    return jnp.concatenate(
+        [
+            y,
+            *(
+                plain_activated_project(lambda y: y, y, *pair)
+                for pair in zip(projections[::2], projections[1::2], strict=True)
+            ),
+        ],
+        -1,
+    )
+
+
+def ours_in_one(precision):
+    def in_one(x, scale, bias, *projections):
+        pairs = tuple(Affine(*pair) for pair in zip(projections[::2], projections[1::2], strict=True))
+        y, outputs = normed_projects(EPS, precision, x, Norm(scale, bias), pairs)
+        return jnp.concatenate([y, *outputs], -1)
+
+    return in_one
+
+
+@pytest.mark.parametrize("leading", [(7,), (3, 5)], ids=str)
+@pytest.mark.parametrize("widths", [(), (10,), (24, 24, 16)], ids=str)
+def test_projections_of_a_norm_are_norm_then_product(widths, leading):
+    x, weights = drawn((*leading, 24), (*leading, 24 + sum(widths)))
+    parameters = drawn((24,), (24,), *(shape for width in widths for shape in ((24, width), (width,))), seed=1)
+    ours = values_and_gradients(ours_in_one(FLOAT32), (x, *parameters), weights)
+    plain = values_and_gradients(norm_then_projects, (x, *parameters), weights)
+    assert_close(ours, plain, within=2e-6)
+
+
+def test_projections_of_a_norm_in_bfloat16():
+    x, weights = drawn((3, 5, 24), (3, 5, 44), dtype=jnp.bfloat16)
+    parameters = drawn((24,), (24,), (24, 20), (20,), seed=1)
+    ours = values_and_gradients(ours_in_one(BFLOAT16), (x, *parameters), weights)
+    wide = values_and_gradients(norm_then_projects, (x.astype(jnp.float32), *parameters), weights)
+    assert [a.dtype for a in ours] == [jnp.bfloat16, jnp.bfloat16, *[jnp.float32] * 4]
+    assert_close([a.astype(jnp.float32) for a in ours], wide, within=2e-2)
+
+
 def kept_between(function, *arguments):
     """Bytes by (shape, dtype) of what the backward pass of a function keeps."""
     leaves = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(function, *a)[1], *arguments))
@@ -122,6 +164,11 @@ def test_they_keep_their_input_only():
     assert sum(shape == (64, 32) for shape, _ in plain) > 1
     kept = kept_between(
         lambda x, k, b: activated_project(ACTIVATIONS["gelu_new"], BFLOAT16, x, k, b), x, kernel, jnp.zeros(16)
+    )
+    assert [shape for shape, _ in kept if shape[0] == 64] == [(64, 32)]
+    one = Affine(kernel, jnp.zeros(16))
+    kept = kept_between(
+        lambda x, s, b: normed_projects(EPS, BFLOAT16, x, Norm(s, b), (one, one)), x, jnp.ones(32), jnp.zeros(32)
     )
     assert [shape for shape, _ in kept if shape[0] == 64] == [(64, 32)]
 
