@@ -150,9 +150,9 @@ def test_projections_of_a_norm_in_bfloat16():
 
 
 def kept_between(function, *arguments):
-    """Bytes by (shape, dtype) of what the backward pass of a function keeps."""
+    """(shape, dtype) of what the backward pass of a function keeps, without single numbers for each token."""
     leaves = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(function, *a)[1], *arguments))
-    return sorted((x.shape, x.dtype.name) for x in leaves if x.ndim > 1)
+    return sorted((x.shape, x.dtype.name) for x in leaves if x.ndim > 1 and x.shape[-1] > 1)
 
 
 def test_they_keep_their_input_only():
