@@ -194,7 +194,8 @@ def most_predictions(masked_lm_prob: float, length: int) -> int:
 
 def resolve_model(values: Mapping[str, Any], path: str = "") -> ModelConfig:
     """A model's config alone, checked; ``path`` stands before the keys' names in errors. Raises ConfigError."""
-    for name in (name for name, value in values.items() if value is None):  # here there is nothing to follow
+    optional = {f.name for f in dataclasses.fields(ModelConfig) if f.default is None}
+    for name in (name for name, value in values.items() if value is None and name not in optional):
         raise ConfigError(f"{path}{name} is None; it must have a value")
     model = schema.build(ModelConfig, values, path)
     _check_model(model, path)
