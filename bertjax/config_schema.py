@@ -159,6 +159,11 @@ def identity_values(config: Any) -> dict[str, Any]:
     }
 
 
+def added_defaults(config: Any) -> dict[str, Any]:
+    """Dotted name -> value that runs from before the key was added have."""
+    return {name: f.default for name, f, _ in _walk(config) if f.metadata["identity"] and "added" in f.metadata}
+
+
 def nearest(name: str, allowed: typing.Iterable[str]) -> str:
     """``did you mean 'X'?`` for the allowed name closest to ``name``; all allowed names if none is close."""
     allowed = sorted(allowed)

@@ -109,7 +109,8 @@ def check_same_run(
 ) -> None:
     """Raises ConfigError that names every identity key in which the run differs from the recorded one. Keys that are
     not set cannot differ. by_content: how the keys that hold paths are compared."""
-    old, new = recorded["identity"], identity_items(run)
+    added = config_schema.added_defaults(run)
+    old, new = added | recorded["identity"], added | identity_items(run)
     new |= {name: old[name] for name in run.unset if name in old}
     for name, is_same in by_content.items():
         if name in old and old[name] != new[name] and is_same(recorded, run, workdir):

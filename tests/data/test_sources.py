@@ -241,7 +241,7 @@ def test_tfds_folders_that_are_none(tmp_path):
 def test_dependencies_are_those_of_the_project():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=!~\[; ]", line)[0] for line in project["dependencies"]}
-    later = {"charset-normalizer", "jinja2", "matplotlib", "scikit-learn", "seqeval"}
+    later = {"charset-normalizer", "filelock", "jinja2", "matplotlib", "scikit-learn", "seqeval"}
     assert names - later == set(docstrings.DEPENDENCIES) - {"array_record"}  # a dependency of two of the others
 
 

@@ -69,7 +69,7 @@ def test_what_is_hardly_meant_is_said(key, value, words, config, model_folder, m
 def test_the_attention_kernel_is_said_if_it_was_left_open(rate, kernel, config, model_folder, moods, monkeypatch):
     reverse = dict(reversed(attention_kernels.KERNELS.items()))
     monkeypatch.setattr(attention_kernels, "KERNELS", reverse)
-    config.model.attention_probs_dropout_prob = rate
+    config.model.update(attention_probs_dropout_prob=rate, attention="explicit")
     assert not any("attention" in line for line in describe_job(laid_out(config, model_folder, moods[0])))
     config.model.attention = "auto"
     assert f"attention: {kernel}" in describe_job(laid_out(config, model_folder, moods[0]))

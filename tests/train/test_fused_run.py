@@ -27,7 +27,7 @@ def test_fifty_steps_lose_what_explicit_loses(config, tmp_path, monkeypatch):
     fast, said = losses(config, tmp_path / "auto", "auto")
     assert "attention: fused" in said
     assert len(fast) == len(plain) == 50
-    assert plain[-1] < plain[0] - 0.3  # it learns
+    assert sum(plain[-10:]) / 10 < plain[0] - 0.3  # it learns
     apart = max(abs(a - b) for a, b in zip(fast, plain, strict=True))
     print(f"the losses of 50 steps differ by {apart:.2e} at most")
     assert apart < 1e-5

@@ -143,6 +143,8 @@ class Checkpoints:
             if self._first:  # which gives the step its name; the others may be here before that
                 self._whole(step)
         except Damaged as damage:
+            if not (self._folder.parent / "config.json").exists():
+                raise WorkdirGone(self._folder.parent) from None
             raise CheckpointError(f"the checkpoint of step {step} was not written as it should be: {damage}") from None
         self._saved[step] = saved
         self._delete_old()
