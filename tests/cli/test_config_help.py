@@ -39,7 +39,12 @@ def test_it_says_what_the_config_does():
     run = resolve(config)
     fixed = {f"config.{name}" for name in identity_items(run)} - {"config.phases"}
     keys = {key.name: key for *_, own in sections(RunConfig) for key in own}
-    added = {"config.data.strip_accents", "config.data.language", "config.data.character_coverage", "config.parallel.reduce_in"}
+    added = {
+        "config.data.strip_accents",
+        "config.data.language",
+        "config.data.character_coverage",
+        "config.parallel.reduce_in",
+    }
     assert {name for name, key in keys.items() if key.on_resume == "fixed"} == fixed | added
     assert keys["config.model.num_hidden_layers"][1:3] == ("12", "integer from 1 to 65,536")
     assert keys["config.data.corpus"][1:3] == ("installed-docs", "list of text")
