@@ -30,7 +30,8 @@ def disturbed(config, workdir, harm, at_step):
     "harm",
     [
         lambda workdir: workdir.rename(workdir.with_name("moved")),
-        lambda workdir: shutil.rmtree(workdir),
+        # Out of the way first: the run may be writing a checkpoint into it.
+        lambda workdir: shutil.rmtree(workdir.rename(workdir.with_name("moved")), ignore_errors=True),
         lambda workdir: (workdir.rename(workdir.with_name("moved")), workdir.mkdir()),
     ],
 )
