@@ -11,6 +11,7 @@ from flax import nnx
 from bertjax.batch import shapes
 from bertjax.config import ModelConfig
 from bertjax.engine.activation_memory import Trained, activation_bytes_per_row
+from bertjax.engine.training_memory import ACTIVATION_SHARE
 from bertjax.model.bert import Bert, merge_params, split_params
 from bertjax.model.dropout import DropoutSeed
 from bertjax.model.flops import parameter_count
@@ -63,7 +64,8 @@ def test_it_is_what_the_compiled_gradient_takes(change):
     # Bytes of a layer in programs compiled for TPU v5e, by the temporaries of 2 and 4 layers at two numbers of rows (64
     # and 128 at 128 tokens, 16 and 32 at 512).
     [
-        (128, "fused", "none", True, 2_199_000),
+        (128, "fused", "none", False, 1_963_776),
+        (512, "fused", "none", False, 7_859_200),
         (128, "explicit", "none", True, 3_351_000),
         (128, "explicit", "none", False, 3_205_000),
         (512, "explicit", "none", True, 27_790_000),
@@ -84,6 +86,7 @@ def test_a_layer_of_bert_base_as_compiled_for_a_tpu(length, attention, remat, sc
     ("length", "predictions", "attention", "remat", "measured"),
     # Bytes of a row more in programs of all 12 layers, scanned, compiled for TPU v5e.
     [
+        (128, 20, "fused", "none", 33_096_704),
         (128, 20, "fused", "layer", 8_830_000),
         (512, 77, "explicit", "none", 394_310_000),
     ],
@@ -94,12 +97,20 @@ def test_bert_base_as_compiled_for_a_tpu(length, predictions, attention, remat, 
     assert estimate == pytest.approx(measured, rel=0.12)
 
 
-@pytest.mark.xfail(reason="with four parts the estimate of explicit attention divides 7 % too little")
+@pytest.mark.parametrize(
+    ("length", "predictions", "measured"),
+    # Bytes of a row more in programs of all 12 layers, compiled for TPU v5e: unrolled, as by default, and scanned.
+    [(128, 20, 40_847_520), (512, 77, 165_812_064), (128, 20, 33_096_704), (512, 77, 135_780_384)],
+)
+def test_the_share_leaves_room_for_what_the_compiler_takes_beyond_the_estimate(length, predictions, measured):
+    estimate = activation_bytes_per_row(trained(ModelConfig(), "bfloat16"), "tpu", length, predictions, 16)
+    assert ACTIVATION_SHARE * measured < estimate
+
+
 def test_the_tensor_axis_divides_heads_mlp_and_vocabulary():
     explicit = dataclasses.replace(SMALL, attention="explicit")
-    of = lambda tensor: activation_bytes_per_row(
-        trained(explicit, "bfloat16"), "gpu", LENGTH, PREDICTIONS, EXAMPLES, tensor
-    )
+    # One prediction: with more, a quarter of a layer takes less than the heads do, and the larger of them counts.
+    of = lambda tensor: activation_bytes_per_row(trained(explicit, "bfloat16"), "gpu", LENGTH, 1, EXAMPLES, tensor)
     whole, half, quarter = of(1), of(2), of(4)
     assert whole > half > quarter > whole / 4
     assert whole - half == pytest.approx(2 * (half - quarter), rel=1e-3)

@@ -26,12 +26,16 @@ def disturbed(config, workdir, harm, at_step):
     return said
 
 
+def removed(workdir):
+    while workdir.exists():  # the run may put a file into a folder that is just being removed
+        shutil.rmtree(workdir, ignore_errors=True)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
         lambda workdir: workdir.rename(workdir.with_name("moved")),
-        # Out of the way first: the run may be writing a checkpoint into it.
-        lambda workdir: shutil.rmtree(workdir.rename(workdir.with_name("moved")), ignore_errors=True),
+        removed,
         lambda workdir: (workdir.rename(workdir.with_name("moved")), workdir.mkdir()),
     ],
 )

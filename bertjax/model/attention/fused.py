@@ -13,13 +13,12 @@ import jax.numpy as jnp
 from bertjax.model.attention import SegmentIds, fused_gpu, fused_tpu
 from bertjax.model.attention.fused_shape import Inputs, Shape
 from bertjax.model.attention.fused_tpu_programs import whole_tiles
+from bertjax.model.attention.padding import padded_rows, padded_segments
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
 HEAD_SIZES = (32, 64, 128)  # that the kernels compute; others are padded with zeros to the next
 _MULTIPLE = 128  # padded rows are multiples of it
-# The ids of padded queries and keys: they meet nobody.
-_NO_QUERY, _NO_KEY = -1, -2
 
 
 def attend(
@@ -49,11 +48,11 @@ def attend(
         rate=dropout.rate if dropout else 0.0,
         backend=backend,
     )
-    ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
+    ids = padded_segments(segments, B, Sq, S, _MULTIPLE)
     inputs = Inputs(
         keys=dropout.keys if dropout else (jnp.zeros(B, jnp.uint32),) * 2,
         first_head=jnp.asarray(dropout.first_head if dropout else 0, jnp.int32).reshape(1),
-        ids=(_padded(ids.query, _NO_QUERY)[:, None], _padded(ids.key, _NO_KEY)[:, None]),
+        ids=(ids.query[:, None], ids.key[:, None]),
         query=_flat(shape, query.astype(precision.operands)),
         key=_flat(shape, key.astype(precision.operands)),
         value=_flat(shape, value.astype(precision.operands)),
@@ -67,13 +66,7 @@ def _flat(shape: Shape, x: jax.Array) -> jax.Array:
     more = shape.heads - x.shape[2], shape.width - x.shape[3]
     if any(more):
         x = jnp.pad(x, [(0, 0), (0, 0), (0, more[0]), (0, more[1])])
-    return _padded(x.reshape(*x.shape[:2], shape.heads * shape.width))
-
-
-def _padded(x: jax.Array, value: int = 0) -> jax.Array:
-    """x [B, S, ...] with S a multiple of the lanes."""
-    more = -x.shape[1] % _MULTIPLE
-    return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=value) if more else x
+    return padded_rows(x.reshape(*x.shape[:2], shape.heads * shape.width), _MULTIPLE)
 
 
 def _kernels(shape: Shape):

@@ -1,17 +1,15 @@
 """``splash_attention`` of jax for TPUs: segments and two-sided windows, no dropout."""
 
 import jax
-import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
 from bertjax.model.attention import SegmentIds
+from bertjax.model.attention.padding import padded_rows, padded_segments
 from bertjax.model.dropout import Dropout
 from bertjax.model.precision import Precision
 
 _BLOCKS = (512, 384, 256, 128)  # queries and keys of a block: the first that divides the row
-# The ids of padded queries and keys: they meet nobody.
-_NO_QUERY, _NO_KEY = -1, -2
 
 
 def attend(
@@ -29,11 +27,12 @@ def attend(
     if dropout is not None:
         raise ValueError("attention = 'splash' has no dropout on attention probabilities")
     (B, Sq, N, D), S = query.shape, key.shape[1]
-    ids = segments or SegmentIds(jnp.ones((B, Sq), jnp.int32), jnp.ones((B, S), jnp.int32))
-    ids = kernels.SegmentIds(_padded(ids.query, _NO_QUERY), _padded(ids.key, _NO_KEY))
+    ids = kernels.SegmentIds(*padded_segments(segments, B, Sq, S, _BLOCKS[-1]))
     # The kernel multiplies scores by nothing, and wants [N, S, D].
     query = query * D**-0.5
-    query, key, value = (_padded(x.astype(precision.operands)).swapaxes(1, 2) for x in (query, key, value))
+    query, key, value = (
+        padded_rows(x.astype(precision.operands), _BLOCKS[-1]).swapaxes(1, 2) for x in (query, key, value)
+    )
     sizes = query.shape[2], key.shape[2]
     mask = masks.FullMask(sizes) if window is None else masks.LocalMask(sizes, (window // 2, window // 2), 0)
     run = kernels.make_splash_mha(
@@ -54,9 +53,3 @@ def _block_sizes(queries: int, keys: int) -> kernels.BlockSizes:
     if keys == k:
         return kernels.BlockSizes(q, k, k, **of_keys, use_fused_bwd_kernel=True)
     return kernels.BlockSizes(q, k, k, **of_keys, block_q_dq=q, block_kv_dq=k)
-
-
-def _padded(x: jax.Array, value: int = 0) -> jax.Array:
-    """x [B, S, ...] with S a multiple of the smallest block."""
-    more = -x.shape[1] % _BLOCKS[-1]
-    return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=value)
