@@ -40,6 +40,7 @@ from bertjax.finetune.settings import FinetuneConfig, Trial
 from bertjax.finetune.task_setup import TaskSetup
 from bertjax.model.bert import split_params
 from bertjax.model.flops import train_flops_per_row
+from bertjax.model.layer_stack import Unstacked, is_unstacked
 from bertjax.model.parameters import parameter_specs
 from bertjax.model.task import POOLED, TaskModel
 from bertjax.objectives.losses import batch_loss
@@ -257,14 +258,16 @@ def multipliers(params: Any, model: ModelConfig, kind: str, layer_decay: float, 
 
 
 def held(params: Any, rates: Any) -> Any:
-    """The parameters, those with rate 0 without a gradient: it is exactly 0 and in no norm."""
+    """The parameters, layers stacked or not, those with rate 0 without a gradient: it is exactly 0 and in no norm."""
 
-    def hold(p: jax.Array, rate: Any) -> jax.Array:
+    def hold(p: Any, rate: Any) -> Any:
+        if is_unstacked(p):
+            return Unstacked(tuple(map(hold, p.layers, rate)))
         if np.all(rate == 0):
             return jax.lax.stop_gradient(p)
         return p if np.all(rate != 0) else jnp.where(rate == 0, jax.lax.stop_gradient(p), p)
 
-    return jax.tree.map(hold, params, rates)
+    return jax.tree.map(hold, params, rates, is_leaf=is_unstacked)
 
 
 def scale_by_rates(rates: Any) -> optax.GradientTransformation:

@@ -212,7 +212,9 @@ def test_the_best_checkpoint_is_kept_and_exported_and_training_ends_early(config
     assert again["steps"] == summary["steps"] and again["best_step"] == best
 
 
-def test_frozen_layers_do_not_move_and_the_head_does(config, model_folder, moods, tmp_path):
+@pytest.mark.parametrize("scan_layers", [True, False])
+def test_frozen_layers_do_not_move_and_the_head_does(scan_layers, config, model_folder, moods, tmp_path):
+    config.model.scan_layers = scan_layers
     config.training.frozen_layers = 1
     config.training.layer_decay = 0.5
     config.training.epochs = "1"
